@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* blk.h - the virtio block device (virtio 1.3, 5.2). */
+#ifndef VG_DEV_BLK_H
+#define VG_DEV_BLK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct vg_dev_type;
+extern const struct vg_dev_type vg_dev_blk;
+
+enum vg_blk_engine {
+	VG_BLK_ENGINE_AUTO,	/* io_uring if the kernel has it, else sync */
+	VG_BLK_ENGINE_URING,
+	VG_BLK_ENGINE_SYNC,	/* preadv2(2), pwritev2(2) in the loop */
+};
+
+struct vg_blk_params {
+	int fd;			/* image or block device, becomes the device's;
+				 * O_DIRECT or not as it was opened */
+	bool read_only;
+	bool discard;		/* offer DISCARD and WRITE_ZEROES */
+	enum vg_blk_engine engine;
+	char serial[20];	/* VIRTIO_BLK_T_GET_ID, not NUL-terminated if full */
+};
+
+/*
+ * What vg_blk_probe() finds about an open image; the supervisor calls it
+ * before it offers the device, to say in words what is wrong with an image.
+ */
+struct vg_blk_image {
+	bool is_block_device;
+	uint64_t size_bytes;
+	uint32_t logical_block_bytes;
+	uint32_t physical_block_bytes;
+	uint32_t io_min_bytes, io_opt_bytes;
+	uint32_t alignment_offset_bytes;
+	uint64_t discard_max_bytes;	/* 0: can't */
+	uint32_t discard_granularity_bytes;
+};
+
+/*
+ * 0 or negative errno; *why is then a static text ("is empty", "is not a
+ * multiple of 512 bytes", "is a directory", ...).
+ */
+int vg_blk_probe(int fd, struct vg_blk_image *image, const char **why);
+
+#endif

@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * device.h - a virtio device: the core between the worker (above), the
+ * virtqueues and guest memory (below) and the device types (dev/).
+ *
+ * Not trusted: the guest, in everything it writes (registers, rings,
+ * buffers).  The relay's words have been checked by the worker already:
+ * offset < 0x200, len 1, 2 or 4, vcpu < nr_vcpus.
+ *
+ * A bad ring stops the device, not the worker: `broken` is latched, Status
+ * reads with DEVICE_NEEDS_RESET, the configuration-change interrupt is
+ * raised, and the reason is named, counted and logged once.
+ *
+ * Single-threaded: all calls for one device come from its worker's loop.
+ */
+#ifndef VG_DEVICE_H
+#define VG_DEVICE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "log.h"
+#include "loop.h"
+#include "mem/mem.h"
+
+struct vg_device;
+struct vg_req;
+
+/* ---- towards the worker -------------------------------------------------- */
+
+struct vg_reg_access {
+	unsigned int vcpu;
+	uint32_t seq;		/* of the relay slot */
+	uint32_t offset;	/* bytes in the register window */
+	uint32_t len_bytes;
+	bool is_write;
+	uint32_t data;
+};
+
+/* What the device asks of its worker. */
+struct vg_host_ops {
+	/* Answers an access; possibly long after, in any order. */
+	void (*reply)(void *host, unsigned int vcpu, uint32_t seq,
+		      uint32_t data);
+	/* Raises bits of InterruptStatus (virtio 1.3, 4.2.2). */
+	void (*raise_irq)(void *host, uint32_t bits);
+	/* All requests are done and nothing is mapped: vg_device_stop(). */
+	void (*stopped)(void *host);
+};
+
+#define VG_IRQ_USED	1u	/* VIRTIO_MMIO_INT_VRING */
+#define VG_IRQ_CONFIG	2u	/* VIRTIO_MMIO_INT_CONFIG */
+
+/* Parameters common to all types; strings are for messages. */
+struct vg_device_params {
+	xen_domid_t guest;
+	const char *label;		/* "dom3 virtio_disk/51712" */
+	const struct vg_dev_type *type;
+	const void *type_params;	/* e.g. struct vg_blk_params */
+	unsigned int queue_size_max;	/* QueueNumMax: a power of two */
+	bool needs_reset;		/* a successor of a crashed worker:
+					 * start as broken ("backend restarted") */
+};
+
+/* @mem becomes the device's.  The device's descriptors register in @loop. */
+int vg_device_create(const struct vg_device_params *params,
+		     struct vg_mem *mem, struct vg_loop *loop,
+		     const struct vg_host_ops *host_ops, void *host,
+		     struct vg_device **out);
+
+/* Every access is answered exactly once through host_ops->reply. */
+void vg_device_access(struct vg_device *dev, const struct vg_reg_access *acc);
+
+/* QueueNotify; a queue that does not exist or is not ready is counted. */
+void vg_device_notify(struct vg_device *dev, unsigned int queue);
+
+/*
+ * No new request is taken; host_ops->stopped is called, maybe from within,
+ * when those under way are finished and everything is unmapped.
+ */
+void vg_device_stop(struct vg_device *dev);
+void vg_device_destroy(struct vg_device *dev);	/* only once stopped */
+
+/*
+ * Statistics: fixed-size, for shared memory that the supervisor reads without
+ * trusting it.  Counters only grow, until reset of the worker.
+ */
+enum vg_broken {
+	VG_BROKEN_NOT = 0,
+	VG_BROKEN_AVAIL_INDEX,		/* more new buffers than the queue has */
+	VG_BROKEN_HEAD,			/* head index >= queue size */
+	VG_BROKEN_NEXT,			/* next >= table size */
+	VG_BROKEN_LOOP,			/* chain longer than the table */
+	VG_BROKEN_INDIRECT,		/* nested, or with NEXT, or bad length */
+	VG_BROKEN_ORDER,		/* readable behind writable */
+	VG_BROKEN_TOO_LONG,		/* more segments or bytes than allowed */
+	VG_BROKEN_ZERO_LEN,		/* zero-length buffer or chain */
+	VG_BROKEN_ADDRESS,		/* see mem.faults for why */
+	VG_BROKEN_RING_ADDRESS,		/* ring parts misaligned or not mappable */
+	VG_BROKEN_REQUEST,		/* the device type refused its shape */
+	VG_BROKEN_RESTARTED,		/* the worker was restarted */
+	VG_BROKEN_MAX,
+};
+const char *vg_broken_name(enum vg_broken why);
+
+#define VG_DEV_STATS_NR_TYPE	16	/* counters of the device type */
+
+struct vg_dev_stats {
+	uint32_t status;		/* virtio Status register */
+	uint32_t broken;		/* enum vg_broken */
+	uint64_t driver_features;
+	uint64_t accesses, notifies, spurious_notifies;
+	uint64_t irqs_used, irqs_config, irqs_suppressed;
+	uint64_t requests, in_flight, batches;
+	uint64_t bytes_out, bytes_in;	/* read, written by the device */
+	uint64_t resets;
+	struct vg_mem_stats mem;
+	uint64_t type[VG_DEV_STATS_NR_TYPE];	/* names: vg_dev_type */
+};
+const struct vg_dev_stats *vg_device_stats(const struct vg_device *dev);
+
+/* ---- towards the device types (dev/) -------------------------------------- */
+
+/*
+ * A request: bounded buffers, and nothing of rings or of Xen.  The first
+ * nr_out entries of iov[] are read by the device, the rest written.
+ */
+struct vg_req {
+	struct vg_device *dev;
+	unsigned int queue;
+	struct iovec *iov;
+	unsigned int nr_out, nr_in;
+	uint64_t out_bytes, in_bytes;
+	void *type_priv;	/* type->req_priv_bytes, zeroed */
+};
+
+struct vg_dev_type {
+	const char *name;		/* "blk" */
+	uint32_t virtio_id;		/* VIRTIO_ID_BLOCK */
+	unsigned int nr_queues_max;
+	size_t req_priv_bytes;
+	unsigned int segs_max;		/* most descriptors of a chain */
+	const char *const *stat_names;	/* NULL-terminated, for stats.type[] */
+
+	int (*create)(struct vg_device *dev, const void *params, void **priv);
+	void (*destroy)(void *priv);
+	uint64_t (*features)(void *priv);	/* device-specific bits */
+	unsigned int (*nr_queues)(void *priv);
+	/* The driver accepted @features (FEATURES_OK). */
+	int (*set_features)(void *priv, uint64_t features);
+	/* Configuration space; offset and len are inside @config_bytes. */
+	size_t config_bytes;
+	void (*config_read)(void *priv, unsigned int offset, void *buf,
+			    unsigned int len_bytes);
+	void (*config_write)(void *priv, unsigned int offset, const void *buf,
+			     unsigned int len_bytes);
+	/*
+	 * Starts a request; ends, now or later, in vg_req_complete().  A
+	 * negative return says that its shape is no request of this type:
+	 * the device breaks (VG_BROKEN_REQUEST).
+	 */
+	int (*start)(void *priv, struct vg_req *req);
+	/* End of a batch of start()s: submit what was gathered. */
+	void (*flush_batch)(void *priv);
+	/* Device reset: forget what set_features and config_write set. */
+	void (*reset)(void *priv);
+};
+
+/*
+ * @used_bytes: how many bytes were written, from the start of the writable
+ * buffers (virtio 1.3, 2.7.8.2).  @req is gone after this.
+ */
+void vg_req_complete(struct vg_req *req, uint32_t used_bytes);
+
+struct vg_loop *vg_device_loop(struct vg_device *dev);
+const char *vg_device_label(const struct vg_device *dev);
+uint64_t *vg_device_type_stats(struct vg_device *dev);
+/* The configuration space changed: generation + 1, interrupt. */
+void vg_device_config_changed(struct vg_device *dev);
+
+#endif

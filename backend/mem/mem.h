@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * mem.h - guest memory, as one device of one guest may reach it.
+ *
+ * An address is bit 63 | grant reference << 12 | offset, consecutive pages
+ * having consecutive references (kernel/uapi/virtio_grant.h).  An address
+ * without bit 63 is refused by every implementation: there is no fallback.
+ *
+ * The guest is not trusted: it can revoke nothing that is mapped, but it
+ * writes to mapped pages at any moment, and its addresses are arbitrary.
+ *
+ * Implementations (design.md "Guest memory"): map.c now; pool (announced
+ * ranges), copy, and the two foreign ones behind the same table later.
+ */
+#ifndef VG_MEM_H
+#define VG_MEM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "../xen/xen.h"
+
+#define VG_ADDR_GRANT		(UINT64_C(1) << 63)
+
+/* One buffer of a request, as the descriptors gave it: unchecked address. */
+struct vg_seg {
+	uint64_t addr;
+	uint32_t len_bytes;
+	bool dev_writes;	/* device-writable (VIRTQ_DESC_F_WRITE) */
+};
+
+/* Why an access was refused; counted and shown by name. */
+enum vg_mem_fault {
+	VG_MEM_OK = 0,
+	VG_MEM_NO_GRANT,	/* address without bit 63: a guest without a
+				 * grant layer passed a guest-physical address */
+	VG_MEM_BAD_RANGE,	/* wraps, or beyond what an address can say */
+	VG_MEM_NOT_GRANTED,	/* Xen refused to map or copy the reference */
+	VG_MEM_BUDGET,		/* more pages at once than the guest may have */
+	VG_MEM_FAULT_MAX,
+};
+const char *vg_mem_fault_name(enum vg_mem_fault f);
+
+struct vg_mem_stats {
+	uint64_t maps, map_pages, unmaps, copies, copied_bytes;
+	uint64_t mapped_pages_now, mapped_pages_max;
+	uint64_t faults[VG_MEM_FAULT_MAX];
+};
+
+struct vg_mem;
+struct vg_mem_req;	/* what one request holds; private to the implementation */
+
+struct vg_mem_ops {
+	const char *name;
+
+	/*
+	 * A long-lived view of [addr, addr + len) for a ring part; released
+	 * by unmap_ring.  @prot as for mmap(2).
+	 */
+	int (*map_ring)(struct vg_mem *m, uint64_t addr, size_t len_bytes,
+			int prot, void **va, enum vg_mem_fault *fault);
+	void (*unmap_ring)(struct vg_mem *m, void *va, size_t len_bytes);
+
+	/* One copy of guest memory into private memory (an indirect table). */
+	int (*read)(struct vg_mem *m, uint64_t addr, void *buf,
+		    size_t len_bytes, enum vg_mem_fault *fault);
+
+	/*
+	 * Makes the @nr_segs buffers of a request addressable: iov[] gets at
+	 * most @iov_max entries in the order of the segments, *nr_iov says
+	 * how many, and a segment never shares an entry with one of the other
+	 * direction; *nr_iov_out counts those the device reads.  One map
+	 * hypercall at the most.  On success *req must go to unmap_req
+	 * exactly once.
+	 */
+	int (*map_req)(struct vg_mem *m, const struct vg_seg *segs,
+		       unsigned int nr_segs, struct iovec *iov,
+		       unsigned int iov_max, unsigned int *nr_iov_out,
+		       unsigned int *nr_iov, struct vg_mem_req **req,
+		       enum vg_mem_fault *fault);
+	/*
+	 * Before the request is completed.  What the device wrote reaches the
+	 * guest's pages here at the latest.  One unmap hypercall at the most.
+	 * An error (the guest took a page back under a copy) is counted and
+	 * fails the request, nothing else.
+	 */
+	int (*unmap_req)(struct vg_mem *m, struct vg_mem_req *req,
+			 enum vg_mem_fault *fault);
+
+	void (*destroy)(struct vg_mem *m);
+};
+
+struct vg_mem {
+	const struct vg_mem_ops *ops;
+	xen_domid_t domid;
+	unsigned int budget_pages;	/* most pages mapped at once */
+	struct vg_mem_stats stats;
+};
+
+/* One map and one unmap per request, for any guest: mem/map.c. */
+int vg_mem_map_create(struct xen_gnttab *gt, xen_domid_t domid,
+		      unsigned int budget_pages, struct vg_mem **out);
+
+#endif

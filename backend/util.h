@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * util.h - the few helpers that every part of the backend uses.
+ */
+#ifndef VG_UTIL_H
+#define VG_UTIL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
+#define min_u(a, b)	((a) < (b) ? (a) : (b))
+#define max_u(a, b)	((a) > (b) ? (a) : (b))
+#define container_of(ptr, type, member) \
+	((type *)((char *)(ptr) - offsetof(type, member)))
+
+/*
+ * Words shared with another domain.  READ_ONCE() and the load_ and store_
+ * functions read or write the word exactly once, whatever the compiler thinks;
+ * what was read is a copy and is checked as such.
+ */
+#define READ_ONCE(x)		(*(const volatile __typeof__(x) *)&(x))
+#define WRITE_ONCE(x, v)	(*(volatile __typeof__(x) *)&(x) = (v))
+#define load_acquire(p)		__atomic_load_n((p), __ATOMIC_ACQUIRE)
+#define store_release(p, v)	__atomic_store_n((p), (v), __ATOMIC_RELEASE)
+#define smp_mb()		__atomic_thread_fence(__ATOMIC_SEQ_CST)
+#define smp_rmb()		__atomic_thread_fence(__ATOMIC_ACQUIRE)
+#define smp_wmb()		__atomic_thread_fence(__ATOMIC_RELEASE)
+
+/*
+ * Strict decimal or, with base 16, hexadecimal (an optional 0x before it):
+ * digits only, no sign, no space, nothing behind them, at most @max.
+ * 0, -EINVAL (not a number) or -ERANGE (too large).
+ */
+int vg_parse_u64(const char *s, int base, uint64_t max, uint64_t *out);
+
+/* printf into a new string, never NULL: out of memory ends the program. */
+char *vg_strf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* malloc family that ends the program when there is no memory at set-up. */
+void *vg_zalloc(size_t bytes);
+void *vg_calloc(size_t n, size_t bytes);
+char *vg_strdup(const char *s);
+
+uint64_t vg_now_ns(void);	/* CLOCK_MONOTONIC */
+
+/* Close-on-exec, non-blocking. 0 or -errno. */
+int vg_fd_nonblock(int fd);
+
+#endif

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * xen.h - everything that the rest of the backend may ask of Xen.
+ *
+ * This is the boundary of design.md rule 1: the files in backend/xen/
+ * implement it over libxengnttab, libxenevtchn, libxenstore,
+ * libxendevicemodel and libxenforeignmemory; tests/fake/ implements the same
+ * functions over a Xen in memory.  No other file includes a Xen header.
+ *
+ * Four groups, each in an object of its own, so that the link line of a
+ * program says what it may do:
+ *
+ *	gnttab	  map and copy what was granted to us	grantd
+ *	evtchn	  event channels			grantd, broker
+ *	store	  xenstore				grantd (supervisor), broker
+ *	gntshr	  grant pages of our own		broker
+ *	ioreq	  IOREQ servers, interrupts		broker only
+ *
+ * Errors are negative errno.  Nothing here logs: the caller does, once.
+ * No handle is safe to use from two threads at once, and none survives
+ * fork() for use by both sides.
+ */
+#ifndef VG_XEN_XEN_H
+#define VG_XEN_XEN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+typedef uint16_t xen_domid_t;	/* 0 .. XEN_DOMID_MAX */
+typedef uint32_t xen_ref_t;	/* grant reference */
+typedef uint32_t xen_port_t;	/* local event channel port */
+
+#define XEN_DOMID_MAX		0x7fef
+#define XEN_GRANT_PAGE_SHIFT	12
+#define XEN_GRANT_PAGE_SIZE	(1u << XEN_GRANT_PAGE_SHIFT)
+
+/* ---- gnttab: memory that others granted to us --------------------------- */
+
+struct xen_gnttab;
+
+int xen_gnttab_open(struct xen_gnttab **out);
+void xen_gnttab_close(struct xen_gnttab *gt);
+
+/*
+ * Maps @count pages granted by @domid, in the order of @refs, at consecutive
+ * addresses.  @prot is PROT_READ or PROT_READ | PROT_WRITE and holds for all.
+ * One hypercall (gntdev batches).  All or nothing: if one reference can't be
+ * mapped, none is, and -EFAULT (or gntdev's errno) comes back.
+ *
+ * The mapping belongs to the caller until xen_gnttab_unmap().  The granter
+ * may end neither the grant nor the pages' life meanwhile, but it can write
+ * to them at any moment.
+ */
+int xen_gnttab_map(struct xen_gnttab *gt, xen_domid_t domid,
+		   const xen_ref_t *refs, unsigned int count, int prot,
+		   void **addr);
+
+/* @addr and @count as they were mapped.  One hypercall. */
+int xen_gnttab_unmap(struct xen_gnttab *gt, void *addr, unsigned int count);
+
+struct xen_copy_seg {
+	xen_ref_t ref;		/* of the foreign page */
+	uint16_t offset;	/* bytes, in the foreign page */
+	uint16_t len_bytes;	/* offset + len <= XEN_GRANT_PAGE_SIZE */
+	bool to_foreign;	/* direction */
+	void *local;		/* not crossing a page of ours is not required */
+	int16_t status;		/* out: 0 or negative GNTST_* */
+};
+
+/*
+ * GNTTABOP_copy of all of @segs in one call.  Returns 0 if every one was
+ * copied, -EFAULT if some were not (see their status; others may be done).
+ */
+int xen_gnttab_copy(struct xen_gnttab *gt, xen_domid_t domid,
+		    struct xen_copy_seg *segs, unsigned int count);
+
+/* ---- gntshr: pages of ours, granted to another -------------------------- */
+
+struct xen_gntshr;
+
+int xen_gntshr_open(struct xen_gntshr **out);
+void xen_gntshr_close(struct xen_gntshr *gs);
+
+/* One zeroed page, granted read-write to @domid.  *@ref is its reference. */
+int xen_gntshr_share_page(struct xen_gntshr *gs, xen_domid_t domid,
+			  void **page, xen_ref_t *ref);
+/* Ends the grant as soon as @domid has unmapped it; the page is gone for us. */
+void xen_gntshr_unshare_page(struct xen_gntshr *gs, void *page);
+
+/* ---- evtchn -------------------------------------------------------------- */
+
+struct xen_evtchn;
+
+int xen_evtchn_open(struct xen_evtchn **out);
+void xen_evtchn_close(struct xen_evtchn *ec);	/* closes every port, too */
+
+/* Readable while a port is pending; for poll(2) and its like. */
+int xen_evtchn_fd(const struct xen_evtchn *ec);
+
+/* A new port that only @domid can bind to.  >= 0: the port. */
+int xen_evtchn_alloc_unbound(struct xen_evtchn *ec, xen_domid_t domid,
+			     xen_port_t *port);
+int xen_evtchn_bind_interdomain(struct xen_evtchn *ec, xen_domid_t domid,
+				xen_port_t remote, xen_port_t *port);
+int xen_evtchn_unbind(struct xen_evtchn *ec, xen_port_t port);
+int xen_evtchn_notify(struct xen_evtchn *ec, xen_port_t port);
+
+/*
+ * The next pending port, which stays masked until xen_evtchn_unmask(): a peer
+ * that floods us costs one wake-up per unmask, no more.
+ * -EAGAIN: none is pending.
+ */
+int xen_evtchn_pending(struct xen_evtchn *ec, xen_port_t *port);
+int xen_evtchn_unmask(struct xen_evtchn *ec, xen_port_t port);
+
+/* ---- store ---------------------------------------------------------------- */
+
+struct xen_store;
+
+int xen_store_open(struct xen_store **out);
+void xen_store_close(struct xen_store *xs);
+int xen_store_fd(const struct xen_store *xs);
+
+/*
+ * Transactions: xen_store_begin(), any of the calls below, then
+ * xen_store_commit(), which gives -EAGAIN when the whole must be done again.
+ * One at a time per handle.
+ */
+int xen_store_begin(struct xen_store *xs);
+int xen_store_commit(struct xen_store *xs);
+void xen_store_abort(struct xen_store *xs);
+
+/*
+ * The value, NUL-terminated, to be freed by the caller; NULL with errno
+ * (ENOENT, EACCES, ...).  A value with a NUL inside is refused with EINVAL.
+ */
+char *xen_store_read(struct xen_store *xs, const char *path);
+int xen_store_write(struct xen_store *xs, const char *path, const char *value);
+int xen_store_rm(struct xen_store *xs, const char *path);
+int xen_store_mkdir(struct xen_store *xs, const char *path);
+
+/*
+ * Names of the children; free with xen_store_free_dir().  A node without
+ * children gives 0 names.  Negative errno on failure.
+ */
+int xen_store_directory(struct xen_store *xs, const char *path, char ***names);
+void xen_store_free_dir(char **names);
+
+/* Special paths "@introduceDomain", "@releaseDomain" work where permitted. */
+int xen_store_watch(struct xen_store *xs, const char *path, const char *token);
+int xen_store_unwatch(struct xen_store *xs, const char *path,
+		      const char *token);
+/* 0: *path and *token are the caller's to free.  -EAGAIN: no event waits. */
+int xen_store_next_watch(struct xen_store *xs, char **path, char **token);
+
+/* Our own domid, from xenstore's relative path "domid". */
+int xen_store_own_domid(struct xen_store *xs, xen_domid_t *domid);
+
+/* ---- ioreq: the privileged part, broker only ----------------------------- */
+
+struct xen_ioreq;
+
+struct xen_ioreq_access {
+	uint64_t addr;		/* guest physical */
+	uint64_t data;		/* of a write */
+	uint32_t size_bytes;	/* 1, 2, 4 or 8 */
+	bool is_write;
+};
+
+/*
+ * An IOREQ server for @domid: created, its page mapped, every vCPU's port
+ * bound on @ec, enabled.  *server_id is for a successor that must clean up
+ * after us: see xen_ioreq_destroy_stale().
+ */
+int xen_ioreq_create(xen_domid_t domid, struct xen_evtchn *ec,
+		     struct xen_ioreq **out, uint16_t *server_id);
+void xen_ioreq_destroy(struct xen_ioreq *io);
+
+/* Destroys a server that an earlier process of ours left behind. */
+int xen_ioreq_destroy_stale(xen_domid_t domid, uint16_t server_id);
+
+unsigned int xen_ioreq_nr_vcpus(const struct xen_ioreq *io);
+int xen_ioreq_vcpu_of_port(const struct xen_ioreq *io, xen_port_t port);
+
+/* @first_byte .. @last_byte, guest physical, both included. */
+int xen_ioreq_map_range(struct xen_ioreq *io, uint64_t first_byte,
+			uint64_t last_byte);
+int xen_ioreq_unmap_range(struct xen_ioreq *io, uint64_t first_byte,
+			  uint64_t last_byte);
+
+/*
+ * Takes the access that @vcpu waits for.  False: it waits for none.  The
+ * vCPU does not run until xen_ioreq_complete().
+ */
+bool xen_ioreq_fetch(struct xen_ioreq *io, unsigned int vcpu,
+		     struct xen_ioreq_access *access);
+/* @data: what a read returns; ignored for a write. */
+int xen_ioreq_complete(struct xen_ioreq *io, unsigned int vcpu, uint64_t data);
+
+/* One rising edge on the guest's SPI @irq (32 .. 1019). */
+int xen_ioreq_raise_spi(struct xen_ioreq *io, uint32_t irq);
+
+#endif
