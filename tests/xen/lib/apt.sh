@@ -1,0 +1,388 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# Debian packages of other suites and architectures, without touching the
+# host's apt: a private apt root per suite under the cache directory.  The
+# mirror is read from the host's own apt configuration; only the suite's name
+# is replaced.  Signatures are always checked: a suite whose key the host does
+# not know yet is verified with the keyring package of the suite before it.
+#
+# Source it for the vg_apt_* functions, or run it:
+#
+#	apt.sh candidate SUITE ARCH PACKAGE		print the version
+#	apt.sh deb SUITE ARCH PACKAGE			print the path of a cached .deb
+#	apt.sh unpack SUITE ARCH PACKAGE DIR		unpack it over DIR
+#	apt.sh source SUITE SOURCE GLOB			print the path of one file of a
+#							source package, e.g. '*.orig.tar.*'
+#	apt.sh depends SUITE ARCH PACKAGE		print its Depends, one name a line
+#	apt.sh names SUITE ARCH REGEX			print matching package names
+#	apt.sh sources SUITE				print sources.list lines
+#	apt.sh suites					print the suites there are here,
+#							oldest first (bookworm trixie ...)
+#
+# ARCH is arm64 or amd64 (packages of architecture "all" are found as either).
+# VG_APT_MAX_AGE_MIN: lists older than this are fetched again (default a day).
+
+vg_cache_dir() {
+	local dir="${XDG_CACHE_HOME:-$HOME/.cache}/virtio-grant"
+
+	mkdir -p "$dir" && printf '%s\n' "$dir"
+}
+
+vg_apt_say() {
+	printf 'apt: %s\n' "$*" >&2
+}
+
+# The suites in use, oldest first.  "sid" stands for the newest there is.
+VG_APT_SUITES="bookworm trixie forky sid"
+
+# vg_apt_host_uri main|security: the host's URI of that archive.
+vg_apt_host_uri() {
+	local want="$1" uri release codename
+
+	codename=$(. /etc/os-release && printf '%s' "${VERSION_CODENAME:-}")
+	while read -r uri release; do
+		case "$want:$release" in
+		security:*-security)
+			printf '%s\n' "$uri"; return 0 ;;
+		main:"$codename"|main:bookworm|main:trixie|main:forky|main:sid|\
+		main:stable|main:oldstable|main:testing|main:unstable)
+			printf '%s\n' "$uri"; return 0 ;;
+		esac
+	done < <(apt-get indextargets \
+		--format '$(REPO_URI) $(RELEASE)' \
+		'Created-By: Packages' 'Component: main' 2>/dev/null | sort -u)
+	return 1
+}
+
+# The keyring that signs the host's own Debian archive.
+vg_apt_host_keyring() {
+	local file
+
+	for file in $(apt-get indextargets --format '$(SIGNED_BY)' \
+			'Created-By: Packages' 'Component: main' 2>/dev/null |
+			grep '^/.*debian-archive' | sort -u) \
+		    /usr/share/keyrings/debian-archive-keyring.gpg \
+		    /usr/share/keyrings/debian-archive-keyring.pgp; do
+		if [ -r "$file" ]; then
+			printf '%s\n' "$file"
+			return 0
+		fi
+	done
+	vg_apt_say "no Debian archive keyring on this host (package debian-archive-keyring)"
+	return 1
+}
+
+vg_apt_root() {
+	printf '%s/apt/%s\n' "$(vg_cache_dir)" "$1"
+}
+
+# vg_apt_sources SUITE [types]: sources.list lines without the host's sources.
+vg_apt_sources() {
+	local suite="$1" types="${2:-deb deb-src}" type main security keyring
+
+	main=$(vg_apt_host_uri main) || {
+		vg_apt_say "the host's apt names no Debian mirror"
+		return 1
+	}
+	security=$(vg_apt_host_uri security) || security=
+	keyring=$(vg_apt_root "$suite")/keyring.gpg
+	for type in $types; do
+		printf '%s [signed-by=%s] %s %s main\n' \
+			"$type" "$keyring" "$main" "$suite"
+		case "$suite" in
+		bookworm|trixie)
+			printf '%s [signed-by=%s] %s %s-updates main\n' \
+				"$type" "$keyring" "$main" "$suite"
+			[ -z "$security" ] ||
+				printf '%s [signed-by=%s] %s %s-security main\n' \
+					"$type" "$keyring" "$security" "$suite"
+			;;
+		esac
+	done
+}
+
+# apt.conf of the private root.  Transport settings (proxies, certificates)
+# are the host's; hooks, pinning and cache policy are not.
+vg_apt_conf() {
+	local root="$1" arch
+
+	arch=$(dpkg --print-architecture)
+	cat <<-EOC
+	Dir "/";
+	Dir::State "$root/state";
+	Dir::State::status "$root/state/status";
+	Dir::Cache "$root/cache";
+	Dir::Etc::main "/dev/null";
+	Dir::Etc::parts "$root/empty";
+	Dir::Etc::sourcelist "$root/sources.list";
+	Dir::Etc::sourceparts "$root/empty";
+	Dir::Etc::preferences "/dev/null";
+	Dir::Etc::preferencesparts "$root/empty";
+	Dir::Etc::trusted "/dev/null";
+	Dir::Etc::trustedparts "$root/empty";
+	Dir::Log "$root/log";
+	APT::Architecture "$arch";
+	APT::Architectures { "arm64"; "amd64"; };
+	APT::Install-Recommends "false";
+	APT::Sandbox::User "$(id -un)";
+	Acquire::Languages "none";
+	Acquire::Retries "3";
+	Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled "false";
+	Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";
+	EOC
+	apt-config dump 2>/dev/null |
+		grep -E '^Acquire::(https?|ftp|tor)(::[^ ]*)? ".+";$' || true
+}
+
+vg_apt_get() {
+	local suite="$1"
+
+	shift
+	APT_CONFIG="$(vg_apt_root "$suite")/apt.conf" apt-get "$@"
+}
+
+vg_apt_helper() {
+	local suite="$1"
+
+	shift
+	APT_CONFIG="$(vg_apt_root "$suite")/apt.conf" /usr/lib/apt/apt-helper "$@"
+}
+
+vg_apt_cache() {
+	local suite="$1"
+
+	shift
+	APT_CONFIG="$(vg_apt_root "$suite")/apt.conf" apt-cache "$@"
+}
+
+# The suite whose keyring package vouches for the given one's archive key.
+vg_apt_predecessor() {
+	case "$1" in
+	trixie) echo bookworm ;;
+	forky|sid) echo trixie ;;
+	*) return 1 ;;
+	esac
+}
+
+vg_apt_update() {
+	local suite="$1" root log
+
+	root=$(vg_apt_root "$suite")
+	log="$root/update.log"
+	# apt-get update succeeds with a warning when an index cannot be had,
+	# and that includes an unknown key: ask for errors.
+	APT_CONFIG="$root/apt.conf" apt-get -o APT::Update::Error-Mode=any \
+		-q update >"$log" 2>&1
+}
+
+# A mirror that stands still for a fortnight serves an "expired" Release file
+# of the moving suites.  Take it, saying so: the date check guards against
+# being kept from security updates, which a test rig can live without.  The
+# signature check stays.
+vg_apt_stale() {
+	local suite="$1" root
+
+	root=$(vg_apt_root "$suite")
+	grep -q 'is expired' "$root/update.log" || return 1
+	vg_apt_say "the mirror's copy of $suite is out of date;" \
+		"using it all the same (signatures are still checked)"
+	sed -i 's/\[signed-by=/[check-valid-until=no signed-by=/' \
+		"$root/sources.list"
+	vg_apt_update "$suite"
+}
+
+# vg_apt_init SUITE: make the private root and fetch the lists if they are old.
+vg_apt_init() {
+	local suite="$1" root before deb file
+
+	root=$(vg_apt_root "$suite")
+	mkdir -p "$root"
+	(
+		flock 9
+		[ -z "$(find "$root/ready" -mmin \
+			-"${VG_APT_MAX_AGE_MIN:-1440}" 2>/dev/null)" ] || exit 0
+		mkdir -p "$root"/{state/lists/partial,cache/archives/partial,empty,log,debs}
+		: >"$root/state/status"
+		if [ ! -s "$root/keyring.gpg" ]; then
+			file=$(vg_apt_host_keyring) || exit 1
+			cp "$file" "$root/keyring.gpg" || exit 1
+		fi
+		vg_apt_conf "$root" >"$root/apt.conf"
+		vg_apt_sources "$suite" >"$root/sources.list" || exit 1
+		vg_apt_say "fetching the package lists of $suite"
+		if ! vg_apt_update "$suite" && ! vg_apt_stale "$suite"; then
+			if ! grep -q NO_PUBKEY "$root/update.log" ||
+			   ! before=$(vg_apt_predecessor "$suite"); then
+				vg_apt_say "cannot use suite $suite:"
+				grep -E '^(E|W|Err)' "$root/update.log" >&2
+				exit 1
+			fi
+			vg_apt_say "$suite is signed by a key this host lacks;" \
+				"taking debian-archive-keyring of $before"
+			deb=$(vg_apt_deb "$before" amd64 debian-archive-keyring) || exit 1
+			rm -rf "$root/keys" && mkdir "$root/keys"
+			dpkg-deb -x "$deb" "$root/keys" || exit 1
+			for file in "$root"/keys/usr/share/keyrings/debian-archive-keyring.{gpg,pgp}; do
+				[ -s "$file" ] || continue
+				cp -L "$file" "$root/keyring.gpg"
+			done
+			rm -rf "$root/keys"
+			if ! vg_apt_update "$suite" && ! vg_apt_stale "$suite"; then
+				vg_apt_say "cannot use suite $suite:"
+				grep -E '^(E|W|Err)' "$root/update.log" >&2
+				exit 1
+			fi
+		fi
+		touch "$root/ready"
+	) 9>"$root/.lock"
+}
+
+# vg_apt_suites: those suites that the host's mirror has.
+vg_apt_suites() {
+	local suite
+
+	for suite in $VG_APT_SUITES; do
+		vg_apt_init "$suite" 2>/dev/null && printf '%s\n' "$suite"
+	done
+	return 0
+}
+
+# vg_apt_newest: the newest suite there is here.
+vg_apt_newest() {
+	local suite
+
+	for suite in sid forky trixie bookworm; do
+		if vg_apt_init "$suite" 2>/dev/null; then
+			printf '%s\n' "$suite"
+			return 0
+		fi
+	done
+	return 1
+}
+
+# vg_apt_show SUITE ARCH PACKAGE FIELD: a field of the candidate's record.
+vg_apt_show() {
+	vg_apt_init "$1" || return 1
+	vg_apt_cache "$1" show --no-all-versions "$3:$2" 2>/dev/null |
+		sed -n "s/^$4: //p" | head -n 1
+}
+
+# vg_apt_candidate SUITE ARCH PACKAGE: the candidate's version, or status 1.
+vg_apt_candidate() {
+	local version
+
+	vg_apt_init "$1" || return 1
+	version=$(vg_apt_cache "$1" policy "$3:$2" 2>/dev/null |
+		sed -n 's/^  Candidate: //p')
+	case "$version" in
+	''|'(none)') return 1 ;;
+	esac
+	printf '%s\n' "$version"
+}
+
+# vg_apt_names SUITE ARCH REGEX: names (egrep, whole name) available there.
+vg_apt_names() {
+	vg_apt_init "$1" || return 1
+	vg_apt_cache "$1" dumpavail 2>/dev/null | awk -v arch="$2" -v re="^($3)\$" '
+		/^Package: / { name = $2; a = "" }
+		/^Architecture: / { a = $2 }
+		/^$/ { if ((a == arch || a == "all") && name ~ re) print name }' |
+		sort -uV
+}
+
+# vg_apt_depends SUITE ARCH PACKAGE: names it depends on (first alternative).
+vg_apt_depends() {
+	vg_apt_show "$1" "$2" "$3" Depends | tr ',' '\n' |
+		sed -e 's/|.*//' -e 's/(.*//' -e 's/:any//' -e 's/ //g' -e '/^$/d'
+}
+
+# vg_apt_fetch SUITE URI NAME HASH: path of a file in the cache.
+vg_apt_fetch() {
+	local root file
+
+	root=$(vg_apt_root "$1")
+	file="$root/debs/$3"
+	if [ ! -s "$file" ]; then
+		if ! vg_apt_helper "$1" download-file "$2" "$file.$$" "$4" \
+				>"$file.$$.log" 2>&1; then
+			vg_apt_say "cannot download $3:" \
+				"$(grep -E '^(E:|  )' "$file.$$.log" | head -n 1)"
+			rm -f "$file.$$" "$file.$$.log"
+			return 1
+		fi
+		rm -f "$file.$$.log"
+		mv "$file.$$" "$file"
+	fi
+	printf '%s\n' "$file"
+}
+
+# A mirror may lack the newest version's files (its security half often lags
+# behind): both functions below try older versions in turn, and say so.
+
+# vg_apt_deb SUITE ARCH PACKAGE: path of the .deb in the cache.
+vg_apt_deb() {
+	local suite="$1" arch="$2" package="$3" version uri name size hash found=
+
+	vg_apt_init "$suite" || return 1
+	while read -r version; do
+		read -r uri name size hash < <(vg_apt_get "$suite" -qq \
+			--print-uris download "$package:$arch=$version" 2>/dev/null)
+		[ -n "$uri" ] || continue
+		found=1
+		uri=${uri#\'}
+		vg_apt_fetch "$suite" "${uri%\'}" "$name" "$hash" && return 0
+	done < <(vg_apt_cache "$suite" madison "$package:$arch" 2>/dev/null |
+		awk -F' *[|] *' '{ print $2 }' | uniq)
+	[ -n "$found" ] ||
+		vg_apt_say "$suite has no package $package for $arch"
+	return 1
+}
+
+# vg_apt_unpack SUITE ARCH PACKAGE DIR
+vg_apt_unpack() {
+	local deb
+
+	deb=$(vg_apt_deb "$1" "$2" "$3") || return 1
+	mkdir -p "$4" && dpkg-deb -x "$deb" "$4"
+}
+
+# vg_apt_source SUITE SOURCE GLOB: path of the one file of a source package
+# that matches.  Files are fetched singly, since a mirror may lack the .dsc and
+# have the rest; the hash is the signed index's.
+vg_apt_source() {
+	local suite="$1" source="$2" glob="$3" version uri name size hash found=
+
+	vg_apt_init "$suite" || return 1
+	while read -r version; do
+		while read -r uri name size hash; do
+			# shellcheck disable=SC2254 # the glob is meant as one
+			case "$name" in
+			$glob) ;;
+			*) continue ;;
+			esac
+			found=1
+			uri=${uri#\'}
+			vg_apt_fetch "$suite" "${uri%\'}" "$name" "$hash" &&
+				return 0
+		done < <(vg_apt_get "$suite" -qq --print-uris --download-only \
+			source "$source=$version" 2>/dev/null)
+	done < <(vg_apt_cache "$suite" showsrc --only-source "$source" 2>/dev/null |
+		sed -n 's/^Version: //p' | sort -urV)
+	[ -n "$found" ] ||
+		vg_apt_say "$suite has no file '$glob' of source package $source"
+	return 1
+}
+
+if [ "${BASH_SOURCE[0]}" = "$0" ]; then
+	set -u
+	command="${1:-}"
+	[ $# -eq 0 ] || shift
+	case "$command" in
+	candidate|deb|unpack|source|depends|names|sources|suites|newest|show)
+		"vg_apt_$command" "$@" ;;
+	*)
+		sed -n '3,/^$/s/^# \{0,1\}//p' "$0" >&2
+		exit 2 ;;
+	esac
+fi
