@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * gnttab.c - mapping and copying of granted pages, over libxengnttab
+ * (/dev/xen/gntdev).  See xen.h.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#include <xengnttab.h>
+
+#include "../util.h"
+#include "xen.h"
+
+struct xen_gnttab {
+	xengnttab_handle *h;
+	/* Scratch for xen_gnttab_copy(), grown as needed. */
+	xengnttab_grant_copy_segment_t *segs;
+	unsigned int segs_max;
+};
+
+int xen_gnttab_open(struct xen_gnttab **out)
+{
+	struct xen_gnttab *gt = vg_zalloc(sizeof(*gt));
+
+	gt->h = xengnttab_open(NULL, 0);
+	if (!gt->h) {
+		int err = errno ? -errno : -ENODEV;
+
+		free(gt);
+		return err;
+	}
+	*out = gt;
+	return 0;
+}
+
+void xen_gnttab_close(struct xen_gnttab *gt)
+{
+	if (!gt)
+		return;
+	xengnttab_close(gt->h);
+	free(gt->segs);
+	free(gt);
+}
+
+int xen_gnttab_map(struct xen_gnttab *gt, xen_domid_t domid,
+		   const xen_ref_t *refs, unsigned int count, int prot,
+		   void **addr)
+{
+	/* The library takes them as not const, and does not write to them. */
+	void *va = xengnttab_map_domain_grant_refs(gt->h, count, domid,
+						   (uint32_t *)(uintptr_t)refs,
+						   prot);
+
+	if (!va)
+		return errno ? -errno : -EFAULT;
+	*addr = va;
+	return 0;
+}
+
+int xen_gnttab_unmap(struct xen_gnttab *gt, void *addr, unsigned int count)
+{
+	if (xengnttab_unmap(gt->h, addr, count))
+		return errno ? -errno : -EFAULT;
+	return 0;
+}
+
+int xen_gnttab_copy(struct xen_gnttab *gt, xen_domid_t domid,
+		    struct xen_copy_seg *segs, unsigned int count)
+{
+	unsigned int i;
+	int ret = 0;
+
+	if (count > gt->segs_max) {
+		free(gt->segs);
+		gt->segs = vg_calloc(count, sizeof(*gt->segs));
+		gt->segs_max = count;
+	}
+	for (i = 0; i < count; i++) {
+		xengnttab_grant_copy_segment_t *c = &gt->segs[i];
+
+		c->len = segs[i].len_bytes;
+		c->status = 0;
+		if (segs[i].to_foreign) {
+			c->flags = GNTCOPY_dest_gref;
+			c->source.virt = segs[i].local;
+			c->dest.foreign.ref = segs[i].ref;
+			c->dest.foreign.offset = segs[i].offset;
+			c->dest.foreign.domid = domid;
+		} else {
+			c->flags = GNTCOPY_source_gref;
+			c->dest.virt = segs[i].local;
+			c->source.foreign.ref = segs[i].ref;
+			c->source.foreign.offset = segs[i].offset;
+			c->source.foreign.domid = domid;
+		}
+	}
+	if (xengnttab_grant_copy(gt->h, count, gt->segs))
+		return errno ? -errno : -EFAULT;
+	for (i = 0; i < count; i++) {
+		segs[i].status = gt->segs[i].status;
+		if (segs[i].status)
+			ret = -EFAULT;
+	}
+	return ret;
+}
