@@ -12,6 +12,8 @@
 #	apt.sh candidate SUITE ARCH PACKAGE		print the version
 #	apt.sh deb SUITE ARCH PACKAGE			print the path of a cached .deb
 #	apt.sh unpack SUITE ARCH PACKAGE DIR		unpack it over DIR
+#	apt.sh closure SUITE ARCH PACKAGES...		print the paths of the .debs of
+#							these and all they depend on
 #	apt.sh source SUITE SOURCE GLOB			print the path of one file of a
 #							source package, e.g. '*.orig.tar.*'
 #	apt.sh depends SUITE ARCH PACKAGE		print its Depends, one name a line
@@ -212,6 +214,11 @@ vg_apt_init() {
 		vg_apt_sources "$suite" >"$root/sources.list" || exit 1
 		vg_apt_say "fetching the package lists of $suite"
 		if ! vg_apt_update "$suite" && ! vg_apt_stale "$suite"; then
+			if [ -e "$root/ready" ]; then
+				vg_apt_say "no new lists of $suite; the old ones will do"
+				touch "$root/ready"
+				exit 0
+			fi
 			if ! grep -q NO_PUBKEY "$root/update.log" ||
 			   ! before=$(vg_apt_predecessor "$suite"); then
 				vg_apt_say "cannot use suite $suite:"
@@ -304,11 +311,14 @@ vg_apt_fetch() {
 	root=$(vg_apt_root "$1")
 	file="$root/debs/$3"
 	if [ ! -s "$file" ]; then
+		# A file that was missing an hour ago need not be asked for again.
+		[ -z "$(find "$file.missing" -mmin -60 2>/dev/null)" ] || return 1
 		if ! vg_apt_helper "$1" download-file "$2" "$file.$$" "$4" \
 				>"$file.$$.log" 2>&1; then
 			vg_apt_say "cannot download $3:" \
 				"$(grep -E '^(E:|  )' "$file.$$.log" | head -n 1)"
 			rm -f "$file.$$" "$file.$$.log"
+			touch "$file.missing"
 			return 1
 		fi
 		rm -f "$file.$$.log"
@@ -347,6 +357,30 @@ vg_apt_unpack() {
 	mkdir -p "$4" && dpkg-deb -x "$deb" "$4"
 }
 
+# vg_apt_closure SUITE ARCH PACKAGES...: paths of the .debs of the packages and
+# of all they depend on, as if installed on an empty system.
+vg_apt_closure() {
+	local suite="$1" arch="$2" uri name size hash list
+
+	shift 2
+	vg_apt_init "$suite" || return 1
+	list=$(vg_apt_get "$suite" -o APT::Architecture="$arch" \
+		-o APT::Architectures= -o APT::Architectures::="$arch" \
+		-qq --print-uris -y install "$@" 2>&1) || {
+		printf '%s\n' "$list" | grep '^E:' >&2
+		return 1
+	}
+	while read -r uri name size hash; do
+		case "$uri" in
+		\'*) ;;
+		*) continue ;;
+		esac
+		uri=${uri#\'}
+		vg_apt_fetch "$suite" "${uri%\'}" "$name" "$hash" ||
+			vg_apt_deb "$suite" "$arch" "${name%%_*}" || return 1
+	done <<<"$list"
+}
+
 # vg_apt_source SUITE SOURCE GLOB: path of the one file of a source package
 # that matches.  Files are fetched singly, since a mirror may lack the .dsc and
 # have the rest; the hash is the signed index's.
@@ -379,7 +413,7 @@ if [ "${BASH_SOURCE[0]}" = "$0" ]; then
 	command="${1:-}"
 	[ $# -eq 0 ] || shift
 	case "$command" in
-	candidate|deb|unpack|source|depends|names|sources|suites|newest|show)
+	candidate|deb|unpack|source|closure|depends|names|sources|suites|newest|show)
 		"vg_apt_$command" "$@" ;;
 	*)
 		sed -n '3,/^$/s/^# \{0,1\}//p' "$0" >&2

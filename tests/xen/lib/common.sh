@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# What the scripts of the rig share: where things are, the cache, and a few
+# ways of saying what is going on.  Sourced, not run.
+
+VG_LIB=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+VG_XEN=$(dirname "$VG_LIB")
+VG_TOP=$(cd "$VG_XEN/../.." && pwd)
+VG_BUILD="${VG_BUILD:-$VG_TOP/build}"
+VG_CROSS=aarch64-linux-gnu-
+# Never take the machine over: two jobs at the most unless told otherwise.
+VG_JOBS="${VG_JOBS:-$(n=$(nproc); echo $((n < 2 ? n : 2)))}"
+
+# shellcheck source=apt.sh
+. "$VG_LIB/apt.sh"
+
+vg_say() {
+	printf 'rig: %s\n' "$*" >&2
+}
+
+vg_die() {
+	printf 'rig: error: %s\n' "$*" >&2
+	exit 1
+}
+
+# vg_key WORDS... : a short hash of the words and of the files named @FILE.
+vg_key() {
+	local word
+
+	for word; do
+		case "$word" in
+		@*) cat "${word#@}" ;;
+		*) printf '%s\n' "$word" ;;
+		esac
+	done | sha256sum | cut -c 1-16
+}
+
+# vg_cached NAME KEY FUNCTION [ARGS...]: print the cache directory NAME-KEY; if
+# it is not there yet, FUNCTION ARGS... DIR fills a directory that becomes it.
+# Several callers may ask at once; one builds, the others wait.
+vg_cached() {
+	local name="$1" key="$2" function="$3" dir log
+
+	shift 3
+	dir="$(vg_cache_dir)/$name-$key"
+	if [ ! -d "$dir" ]; then
+		log="$(vg_cache_dir)/$name-$key.log"
+		(
+			flock 8
+			[ ! -d "$dir" ] || exit 0
+			rm -rf "$dir.new"
+			mkdir -p "$dir.new"
+			start=$(date +%s)
+			vg_say "making $name (log: $log)"
+			# Not in an "if": that would switch -e off inside.
+			( set -e; "$function" "$@" "$dir.new" ) >"$log" 2>&1
+			if [ $? -ne 0 ]; then
+				vg_say "$name failed; the end of $log:"
+				tail -n 15 "$log" >&2
+				exit 1
+			fi
+			mv "$dir.new" "$dir"
+			vg_say "$name made in $(($(date +%s) - start)) s"
+		) 8>"$(vg_cache_dir)/$name-$key.lock" || return 1
+	fi
+	printf '%s\n' "$dir"
+}
