@@ -1,0 +1,520 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * broker_guest.c - one guest's IOREQ server, and a relay page per device.
+ *
+ * Not trusted: the guest (address, width and value of its accesses) and the
+ * driver domain (everything in the relay page, and when it sends events).
+ * Both can make us do no more than one bounded pass per event; a port that
+ * fires stays masked until that pass is over, so a flood of events costs its
+ * sender's time slice and delays nobody by more than a pass.
+ *
+ * A vCPU waits for its access to be completed.  Three registers are answered
+ * here, at once: QueueNotify (posted), InterruptStatus, InterruptACK.  Every
+ * other access goes to the backend and is completed by its answer or, when
+ * that does not come within the time limit, here: reads give all ones and the
+ * device is `dead`.  A dead device answers everything with all ones, so that
+ * Status reads with DEVICE_NEEDS_RESET and a driver's reset loop ends; only
+ * a reset (Status := 0) is forwarded, and an answer to it revives the device.
+ *
+ * Register offsets: virtio 1.3, 4.2.2.
+ */
+#include "broker_guest.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "log.h"
+#include "relay.h"
+#include "util.h"
+
+#define REG_QUEUE_NOTIFY	0x050u
+#define REG_INTERRUPT_STATUS	0x060u
+#define REG_INTERRUPT_ACK	0x064u
+#define REG_STATUS		0x070u
+
+#define INT_USED		1u
+#define INT_CONFIG		2u
+
+#define ALL_ONES		(~UINT64_C(0))
+
+struct vg_bdev {
+	struct vg_bguest *g;
+	struct vg_bdev *next;
+	char *label;
+	uint64_t base;
+	uint32_t irq;
+	bool range_mapped;
+	struct vg_relay_page *relay;	/* NULL until granted */
+	xen_port_t port;
+	bool have_port;
+	bool dead;
+	uint32_t isr;			/* InterruptStatus */
+	struct vg_bdev_stats stats;
+	struct vg_ratelimit rl;
+};
+
+/* An access that a vCPU waits for and that the backend has been told of. */
+struct outstanding {
+	struct vg_bdev *dev;		/* NULL: none */
+	uint32_t seq;
+	uint32_t op;
+	uint64_t deadline_ns;
+};
+
+struct vg_bguest {
+	xen_domid_t domid;
+	struct vg_loop *loop;
+	struct xen_gntshr *gs;		/* the broker's, shared by all guests */
+	struct xen_evtchn *ec;
+	struct vg_fd *ec_fd;
+	struct xen_ioreq *io;
+	struct vg_timer *timer;
+	uint64_t answer_timeout_ns;
+	uint32_t seq;			/* of the last request, any slot */
+	unsigned int nr_vcpus;
+	struct outstanding *out;	/* by vCPU */
+	struct vg_bdev *devs;
+};
+
+static void complete(struct vg_bguest *g, unsigned int vcpu, uint64_t data)
+{
+	int err = xen_ioreq_complete(g->io, vcpu, data);
+
+	if (err)
+		vg_err("dom%u: completing an access of vCPU %u: %s", g->domid,
+		       vcpu, strerror(-err));
+}
+
+static void raise_irq(struct vg_bdev *d, uint32_t bits)
+{
+	int err;
+
+	d->isr |= bits;
+	d->stats.irqs++;
+	err = xen_ioreq_raise_spi(d->g->io, d->irq);
+	if (err && vg_ratelimit_ok(&d->rl))
+		vg_err("%s: raising SPI %u: %s", d->label, d->irq,
+		       strerror(-err));
+}
+
+static void tell_backend(struct vg_bdev *d)
+{
+	/* Fails while no backend is bound to the port: it will look then. */
+	xen_evtchn_notify(d->g->ec, d->port);
+}
+
+static void rearm(struct vg_bguest *g)
+{
+	uint64_t first = UINT64_MAX, now;
+	unsigned int i;
+
+	for (i = 0; i < g->nr_vcpus; i++)
+		if (g->out[i].dev)
+			first = min_u(first, g->out[i].deadline_ns);
+	if (first == UINT64_MAX) {
+		vg_timer_cancel(g->timer);
+		return;
+	}
+	now = vg_now_ns();
+	vg_timer_arm(g->timer, first > now ? first - now : 1);
+}
+
+/* ---- from the guest --------------------------------------------------------- */
+
+static struct vg_bdev *dev_of_addr(struct vg_bguest *g, uint64_t addr)
+{
+	struct vg_bdev *d;
+
+	for (d = g->devs; d; d = d->next)
+		if (addr >= d->base && addr - d->base < VG_BROKER_WINDOW_BYTES)
+			return d;
+	return NULL;
+}
+
+static void ring(struct vg_bdev *d, uint64_t queue)
+{
+	if (queue >= VG_RELAY_QUEUES_MAX) {
+		d->stats.bad_accesses++;
+		return;
+	}
+	d->stats.notifies++;
+	/*
+	 * Release: what the guest wrote to the ring before its MMIO write is
+	 * ordered before it by Xen's world switch; this keeps our bit behind
+	 * it.  Partner: the exchange (acquire) in the worker's relay_event().
+	 */
+	__atomic_fetch_or(&d->relay->notify[queue / 32], 1u << (queue % 32),
+			  __ATOMIC_RELEASE);
+	tell_backend(d);
+}
+
+static void forward(struct vg_bdev *d, unsigned int vcpu, uint32_t op,
+		    uint32_t data)
+{
+	struct vg_bguest *g = d->g;
+	struct vg_relay_slot *slot = &d->relay->slot[vcpu];
+	struct outstanding *o = &g->out[vcpu];
+
+	if (++g->seq == 0)
+		g->seq = 1;
+	o->dev = d;
+	o->seq = g->seq;
+	o->op = op;
+	o->deadline_ns = vg_now_ns() + g->answer_timeout_ns;
+	d->stats.forwarded++;
+
+	WRITE_ONCE(slot->op, op);
+	WRITE_ONCE(slot->data, data);
+	/* op and data before seq; partner: worker's relay_take(). */
+	store_release(&slot->seq, o->seq);
+	__atomic_fetch_or(&d->relay->pending[vcpu / 32], 1u << (vcpu % 32),
+			  __ATOMIC_RELEASE);
+	tell_backend(d);
+	if (!vg_timer_is_armed(g->timer))
+		vg_timer_arm(g->timer, g->answer_timeout_ns);
+}
+
+/* The registers that are answered here; false: it is none of them. */
+static bool answer_here(struct vg_bdev *d, unsigned int vcpu, uint32_t offset,
+			const struct xen_ioreq_access *acc)
+{
+	switch (offset) {
+	case REG_QUEUE_NOTIFY:
+		if (acc->is_write)
+			ring(d, acc->data & UINT32_MAX);
+		complete(d->g, vcpu, 0);
+		return true;
+	case REG_INTERRUPT_STATUS:
+		if (!acc->is_write)
+			d->stats.isr_reads++;
+		complete(d->g, vcpu, d->isr);
+		return true;
+	case REG_INTERRUPT_ACK:
+		if (acc->is_write) {
+			d->stats.isr_acks++;
+			d->isr &= ~(uint32_t)acc->data;
+		}
+		complete(d->g, vcpu, 0);
+		return true;
+	default:
+		return false;
+	}
+}
+
+static void guest_access(struct vg_bguest *g, unsigned int vcpu,
+			 const struct xen_ioreq_access *acc)
+{
+	struct vg_bdev *d = dev_of_addr(g, acc->addr);
+	uint32_t offset, state, data = (uint32_t)acc->data;
+	bool is_reset;
+
+	if (!d) {	/* its device was removed meanwhile */
+		complete(g, vcpu, ALL_ONES);
+		return;
+	}
+	d->stats.traps++;
+	offset = (uint32_t)(acc->addr - d->base);
+	if ((acc->size_bytes != 1 && acc->size_bytes != 2 &&
+	     acc->size_bytes != 4) || offset % acc->size_bytes) {
+		d->stats.bad_accesses++;
+		complete(g, vcpu, ALL_ONES);
+		return;
+	}
+	if (acc->size_bytes == 4 && answer_here(d, vcpu, offset, acc))
+		return;
+
+	is_reset = acc->is_write && offset == REG_STATUS && data == 0;
+	if (is_reset)
+		d->isr = 0;
+	state = READ_ONCE(d->relay->backend_state);
+	if ((d->dead && !is_reset) || state == VG_RELAY_BACKEND_GONE) {
+		complete(g, vcpu, ALL_ONES);
+		return;
+	}
+	forward(d, vcpu, VG_RELAY_OP(offset, acc->size_bytes, acc->is_write),
+		data);
+}
+
+/* ---- from the backend ------------------------------------------------------- */
+
+static uint64_t widen(uint32_t op, uint32_t data)
+{
+	uint32_t len = VG_RELAY_OP_LEN(op);
+
+	return len == 4 ? data : data & ((1u << (8 * len)) - 1);
+}
+
+static void take_answer(struct vg_bdev *d, unsigned int vcpu)
+{
+	struct vg_relay_slot *slot = &d->relay->slot[vcpu];
+	struct outstanding *o = &d->g->out[vcpu];
+	/* Partner: the release in the worker's relay_reply(). */
+	uint32_t seq = load_acquire(&slot->rsp_seq);
+	uint32_t data = READ_ONCE(slot->rsp_data);
+
+	if (o->dev != d || o->seq != seq) {
+		d->stats.bad_answers++;
+		return;
+	}
+	o->dev = NULL;
+	if (d->dead) {
+		d->dead = false;
+		vg_info("%s: the backend answers again", d->label);
+	}
+	complete(d->g, vcpu, widen(o->op, data));
+}
+
+static void backend_event(struct vg_bdev *d)
+{
+	struct vg_bguest *g = d->g;
+	uint32_t irq, answered;
+	unsigned int w, v;
+
+	d->stats.backend_events++;
+	for (w = 0; w < ARRAY_SIZE(d->relay->answered); w++) {
+		answered = __atomic_exchange_n(&d->relay->answered[w], 0,
+					       __ATOMIC_ACQUIRE);
+		while (answered) {
+			v = w * 32 + (unsigned int)__builtin_ctz(answered);
+			answered &= answered - 1;
+			if (v < g->nr_vcpus)
+				take_answer(d, v);
+			else
+				d->stats.bad_answers++;
+		}
+	}
+	/* Acquire: used entries are in the ring before the guest looks. */
+	irq = __atomic_exchange_n(&d->relay->irq, 0, __ATOMIC_ACQUIRE);
+	if (irq & (INT_USED | INT_CONFIG))
+		raise_irq(d, irq & (INT_USED | INT_CONFIG));
+	rearm(g);
+}
+
+/* ---- time limit ------------------------------------------------------------- */
+
+static void declare_dead(struct vg_bdev *d)
+{
+	d->stats.timeouts++;
+	if (d->dead)
+		return;
+	d->dead = true;
+	vg_err("%s: the backend did not answer within %llu ms; the device needs reset",
+	       d->label,
+	       (unsigned long long)d->g->answer_timeout_ns / 1000000);
+	raise_irq(d, INT_CONFIG);
+}
+
+static void on_timer(void *arg)
+{
+	struct vg_bguest *g = arg;
+	uint64_t now = vg_now_ns();
+	unsigned int i;
+
+	for (i = 0; i < g->nr_vcpus; i++) {
+		struct vg_bdev *d = g->out[i].dev;
+
+		if (!d || g->out[i].deadline_ns > now)
+			continue;
+		g->out[i].dev = NULL;
+		declare_dead(d);
+		complete(g, i, ALL_ONES);
+	}
+	rearm(g);
+}
+
+/* ---- events ----------------------------------------------------------------- */
+
+static void on_port(struct vg_bguest *g, xen_port_t port)
+{
+	struct xen_ioreq_access acc;
+	struct vg_bdev *d;
+	int vcpu = xen_ioreq_vcpu_of_port(g->io, port);
+
+	/* Unmask first: what comes from here on makes a new event. */
+	xen_evtchn_unmask(g->ec, port);
+	if (vcpu >= 0) {
+		if (!g->out[vcpu].dev &&
+		    xen_ioreq_fetch(g->io, (unsigned int)vcpu, &acc))
+			guest_access(g, (unsigned int)vcpu, &acc);
+		return;
+	}
+	for (d = g->devs; d; d = d->next) {
+		if (d->have_port && d->port == port) {
+			backend_event(d);
+			return;
+		}
+	}
+}
+
+static void on_evtchn(void *arg)
+{
+	struct vg_bguest *g = arg;
+	unsigned int budget = g->nr_vcpus + VG_BROKER_DEVICES_MAX;
+	xen_port_t port;
+
+	while (budget-- && !xen_evtchn_pending(g->ec, &port))
+		on_port(g, port);
+}
+
+/* ---- life ------------------------------------------------------------------- */
+
+int vg_bguest_create(xen_domid_t guest, uint64_t answer_timeout_ns,
+		     struct vg_loop *loop, struct xen_gntshr *gs,
+		     struct vg_bguest **out, uint16_t *server_id)
+{
+	struct vg_bguest *g = vg_zalloc(sizeof(*g));
+	unsigned int i;
+	int err;
+
+	g->domid = guest;
+	g->loop = loop;
+	g->gs = gs;
+	g->answer_timeout_ns = answer_timeout_ns;
+	err = xen_evtchn_open(&g->ec);
+	if (err)
+		goto fail;
+	err = xen_ioreq_create(guest, g->ec, &g->io, server_id);
+	if (err)
+		goto fail;
+	g->nr_vcpus = xen_ioreq_nr_vcpus(g->io);
+	if (g->nr_vcpus > VG_RELAY_VCPUS_MAX) {
+		err = -E2BIG;
+		goto fail;
+	}
+	g->out = vg_calloc(g->nr_vcpus, sizeof(*g->out));
+	g->timer = vg_timer_create(loop, on_timer, g);
+	err = vg_loop_add_fd(loop, xen_evtchn_fd(g->ec), on_evtchn, g,
+			     &g->ec_fd);
+	if (err)
+		goto fail;
+	/* An access may be there already, its event given to a predecessor. */
+	for (i = 0; i < g->nr_vcpus; i++) {
+		struct xen_ioreq_access acc;
+
+		if (xen_ioreq_fetch(g->io, i, &acc))
+			guest_access(g, i, &acc);
+	}
+	*out = g;
+	return 0;
+fail:
+	vg_bguest_destroy(g);
+	return err;
+}
+
+void vg_bguest_destroy(struct vg_bguest *g)
+{
+	if (!g)
+		return;
+	while (g->devs)
+		vg_bguest_remove(g->devs);
+	if (g->ec_fd)
+		vg_loop_del_fd(g->loop, g->ec_fd);
+	vg_timer_destroy(g->timer);
+	xen_ioreq_destroy(g->io);
+	xen_evtchn_close(g->ec);
+	free(g->out);
+	free(g);
+}
+
+static void dev_free(struct vg_bdev *d)
+{
+	struct vg_bguest *g = d->g;
+
+	if (d->range_mapped)
+		xen_ioreq_unmap_range(g->io, d->base,
+				      d->base + VG_BROKER_WINDOW_BYTES - 1);
+	if (d->have_port)
+		xen_evtchn_unbind(g->ec, d->port);
+	if (d->relay)
+		xen_gntshr_unshare_page(g->gs, d->relay);
+	free(d->label);
+	free(d);
+}
+
+int vg_bguest_add(struct vg_bguest *g, const struct vg_bdev_params *params,
+		  struct vg_bdev **out, xen_ref_t *relay_ref,
+		  xen_port_t *relay_port)
+{
+	struct vg_bdev *d = vg_zalloc(sizeof(*d));
+	unsigned int n = 0;
+	struct vg_bdev *i;
+	void *page;
+	int err;
+
+	d->g = g;
+	d->label = vg_strdup(params->label);
+	d->base = params->base;
+	d->irq = params->irq;
+	d->rl.burst = 3;
+
+	for (i = g->devs; i; i = i->next)
+		n++;
+	err = n < VG_BROKER_DEVICES_MAX ? 0 : -ENOSPC;
+	if (err)
+		goto fail;
+	err = xen_gntshr_share_page(g->gs, params->backend, &page, relay_ref);
+	if (err)
+		goto fail;
+	d->relay = page;
+	d->relay->magic = VG_RELAY_MAGIC;
+	d->relay->version = VG_RELAY_VERSION;
+	d->relay->nr_vcpus = g->nr_vcpus;
+	d->relay->nr_queues_max = VG_RELAY_QUEUES_MAX;
+	err = xen_evtchn_alloc_unbound(g->ec, params->backend, &d->port);
+	if (err)
+		goto fail;
+	d->have_port = true;
+	*relay_port = d->port;
+	err = xen_ioreq_map_range(g->io, d->base,
+				  d->base + VG_BROKER_WINDOW_BYTES - 1);
+	if (err)
+		goto fail;
+	d->range_mapped = true;
+	d->next = g->devs;
+	g->devs = d;
+	*out = d;
+	return 0;
+fail:
+	dev_free(d);
+	return err;
+}
+
+void vg_bguest_remove(struct vg_bdev *d)
+{
+	struct vg_bguest *g = d->g;
+	struct vg_bdev **p;
+	unsigned int i;
+
+	for (p = &g->devs; *p != d; p = &(*p)->next)
+		;
+	*p = d->next;
+	for (i = 0; i < g->nr_vcpus; i++) {
+		if (g->out[i].dev != d)
+			continue;
+		g->out[i].dev = NULL;
+		complete(g, i, ALL_ONES);
+	}
+	rearm(g);
+	dev_free(d);
+}
+
+unsigned int vg_bguest_nr_vcpus(const struct vg_bguest *g)
+{
+	return g->nr_vcpus;
+}
+
+const struct vg_bdev_stats *vg_bdev_stats(const struct vg_bdev *d)
+{
+	return &d->stats;
+}
+
+bool vg_bdev_is_dead(const struct vg_bdev *d)
+{
+	return d->dead;
+}
+
+uint32_t vg_bdev_backend_state(const struct vg_bdev *d)
+{
+	return READ_ONCE(d->relay->backend_state);
+}

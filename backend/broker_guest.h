@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * broker_guest.h - the broker's half that belongs to one guest: its IOREQ
+ * server, and a relay page per device.
+ *
+ * Knows no device type, no virtqueue, no xenstore, and touches no guest
+ * memory.  What it holds privilege for is in xen_ioreq_*().
+ */
+#ifndef VG_BROKER_GUEST_H
+#define VG_BROKER_GUEST_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "loop.h"
+#include "xen/xen.h"
+
+#define VG_BROKER_WINDOW_BYTES		0x200u
+#define VG_BROKER_DEVICES_MAX		16u	/* libxl gives 11 */
+#define VG_BROKER_ANSWER_TIMEOUT_NS	UINT64_C(1000000000)
+
+struct vg_bguest;
+struct vg_bdev;
+
+/*
+ * Counters of a device.  Those from `bad_answers` on are the backend's
+ * misbehaviour, those before them the guest's doing.
+ */
+struct vg_bdev_stats {
+	uint64_t traps;			/* accesses of the guest, all */
+	uint64_t notifies;		/* QueueNotify, answered here */
+	uint64_t isr_reads, isr_acks;	/* answered here */
+	uint64_t forwarded;		/* to the backend */
+	uint64_t bad_accesses;		/* width, alignment, queue index */
+	uint64_t irqs;			/* edges raised */
+	uint64_t backend_events;
+	uint64_t bad_answers;		/* late, unasked for, replayed */
+	uint64_t timeouts;		/* answered here with all ones */
+};
+
+struct vg_bdev_params {
+	const char *label;		/* "dom3 virtio_disk/51712" */
+	xen_domid_t backend;
+	uint64_t base;			/* guest physical, of the window */
+	uint32_t irq;			/* SPI */
+};
+
+/* *server_id as for xen_ioreq_create(). */
+int vg_bguest_create(xen_domid_t guest, uint64_t answer_timeout_ns,
+		     struct vg_loop *loop, struct xen_gntshr *gs,
+		     struct vg_bguest **out, uint16_t *server_id);
+/*
+ * Completes what the guest's vCPUs wait for, removes every device and the
+ * IOREQ server.
+ */
+void vg_bguest_destroy(struct vg_bguest *g);
+
+/*
+ * Takes the window [base, base + 0x200).  *relay_ref and *relay_port are what
+ * the backend needs; *relay_port may be bound, unbound by the backend's death
+ * and bound again.
+ */
+int vg_bguest_add(struct vg_bguest *g, const struct vg_bdev_params *params,
+		  struct vg_bdev **out, xen_ref_t *relay_ref,
+		  xen_port_t *relay_port);
+void vg_bguest_remove(struct vg_bdev *d);
+
+unsigned int vg_bguest_nr_vcpus(const struct vg_bguest *g);
+const struct vg_bdev_stats *vg_bdev_stats(const struct vg_bdev *d);
+bool vg_bdev_is_dead(const struct vg_bdev *d);
+/* VG_RELAY_BACKEND_*, or the raw value that the backend wrote. */
+uint32_t vg_bdev_backend_state(const struct vg_bdev *d);
+
+#endif
