@@ -70,6 +70,7 @@ struct vg_bguest {
 	struct vg_fd *ec_fd;
 	struct xen_ioreq *io;
 	struct vg_timer *timer;
+	bool adopted;			/* a predecessor's IOREQ server */
 	uint64_t answer_timeout_ns;
 	uint32_t seq;			/* of the last request, any slot */
 	unsigned int nr_vcpus;
@@ -359,12 +360,12 @@ static void on_evtchn(void *arg)
 
 /* ---- life ------------------------------------------------------------------- */
 
-int vg_bguest_create(xen_domid_t guest, uint64_t answer_timeout_ns,
-		     struct vg_loop *loop, struct xen_gntshr *gs,
-		     struct vg_bguest **out, uint16_t *server_id)
+int vg_bguest_create(xen_domid_t guest, int adopt_id,
+		     uint64_t answer_timeout_ns, struct vg_loop *loop,
+		     struct xen_gntshr *gs, struct vg_bguest **out,
+		     uint16_t *server_id)
 {
 	struct vg_bguest *g = vg_zalloc(sizeof(*g));
-	unsigned int i;
 	int err;
 
 	g->domid = guest;
@@ -374,9 +375,15 @@ int vg_bguest_create(xen_domid_t guest, uint64_t answer_timeout_ns,
 	err = xen_evtchn_open(&g->ec);
 	if (err)
 		goto fail;
-	err = xen_ioreq_create(guest, g->ec, &g->io, server_id);
-	if (err)
-		goto fail;
+	if (adopt_id >= 0 && !xen_ioreq_adopt(guest, (uint16_t)adopt_id, g->ec,
+					      &g->io)) {
+		g->adopted = true;
+		*server_id = (uint16_t)adopt_id;
+	} else {
+		err = xen_ioreq_create(guest, g->ec, &g->io, server_id);
+		if (err)
+			goto fail;
+	}
 	g->nr_vcpus = xen_ioreq_nr_vcpus(g->io);
 	if (g->nr_vcpus > VG_RELAY_VCPUS_MAX) {
 		err = -E2BIG;
@@ -388,18 +395,21 @@ int vg_bguest_create(xen_domid_t guest, uint64_t answer_timeout_ns,
 			     &g->ec_fd);
 	if (err)
 		goto fail;
-	/* An access may be there already, its event given to a predecessor. */
-	for (i = 0; i < g->nr_vcpus; i++) {
-		struct xen_ioreq_access acc;
-
-		if (xen_ioreq_fetch(g->io, i, &acc))
-			guest_access(g, i, &acc);
-	}
 	*out = g;
 	return 0;
 fail:
 	vg_bguest_destroy(g);
 	return err;
+}
+
+void vg_bguest_kick(struct vg_bguest *g)
+{
+	struct xen_ioreq_access acc;
+	unsigned int i;
+
+	for (i = 0; i < g->nr_vcpus; i++)
+		if (!g->out[i].dev && xen_ioreq_fetch(g->io, i, &acc))
+			guest_access(g, i, &acc);
 }
 
 void vg_bguest_destroy(struct vg_bguest *g)
@@ -466,6 +476,9 @@ int vg_bguest_add(struct vg_bguest *g, const struct vg_bdev_params *params,
 		goto fail;
 	d->have_port = true;
 	*relay_port = d->port;
+	if (g->adopted)
+		xen_ioreq_unmap_range(g->io, d->base,
+				      d->base + VG_BROKER_WINDOW_BYTES - 1);
 	err = xen_ioreq_map_range(g->io, d->base,
 				  d->base + VG_BROKER_WINDOW_BYTES - 1);
 	if (err)
@@ -473,6 +486,9 @@ int vg_bguest_add(struct vg_bguest *g, const struct vg_bdev_params *params,
 	d->range_mapped = true;
 	d->next = g->devs;
 	g->devs = d;
+	/* InterruptStatus died with a predecessor: let the driver look. */
+	if (g->adopted)
+		raise_irq(d, INT_USED);
 	*out = d;
 	return 0;
 fail:

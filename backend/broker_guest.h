@@ -45,15 +45,26 @@ struct vg_bdev_params {
 	uint32_t irq;			/* SPI */
 };
 
-/* *server_id as for xen_ioreq_create(). */
-int vg_bguest_create(xen_domid_t guest, uint64_t answer_timeout_ns,
-		     struct vg_loop *loop, struct xen_gntshr *gs,
+/*
+ * @adopt_id >= 0: the IOREQ server that a predecessor left behind is taken
+ * over; if it does not exist (any more), a new one is made.  *server_id is
+ * what a successor of ours will need.
+ */
+int vg_bguest_create(xen_domid_t guest, int adopt_id,
+		     uint64_t answer_timeout_ns, struct vg_loop *loop,
+		     struct xen_gntshr *gs,
 		     struct vg_bguest **out, uint16_t *server_id);
 /*
  * Completes what the guest's vCPUs wait for, removes every device and the
  * IOREQ server.
  */
 void vg_bguest_destroy(struct vg_bguest *g);
+
+/*
+ * To be called once after the devices that are known at the start have been
+ * added: looks at accesses whose event a predecessor took.
+ */
+void vg_bguest_kick(struct vg_bguest *g);
 
 /*
  * Takes the window [base, base + 0x200).  *relay_ref and *relay_port are what

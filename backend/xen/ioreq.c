@@ -69,6 +69,31 @@ static int bind_vcpus(struct xen_ioreq *io)
 	return 0;
 }
 
+static int open_libraries(struct xen_ioreq *io)
+{
+	io->dm = xendevicemodel_open(NULL, 0);
+	io->fmem = xenforeignmemory_open(NULL, 0);
+	if (!io->dm || !io->fmem)
+		return errno ? -errno : -ENODEV;
+	if (xendevicemodel_nr_vcpus(io->dm, io->domid, &io->nr_vcpus))
+		return -errno;
+	if (io->nr_vcpus > XEN_GRANT_PAGE_SIZE / sizeof(ioreq_t))
+		return -E2BIG;
+	io->port = vg_calloc(io->nr_vcpus, sizeof(*io->port));
+	return 0;
+}
+
+static int attach(struct xen_ioreq *io)
+{
+	int err = map_ioreq_page(io);
+
+	if (err)
+		return err;
+	if (xendevicemodel_set_ioreq_server_state(io->dm, io->domid, io->id, 1))
+		return -errno;
+	return bind_vcpus(io);
+}
+
 int xen_ioreq_create(xen_domid_t domid, struct xen_evtchn *ec,
 		     struct xen_ioreq **out, uint16_t *server_id)
 {
@@ -78,21 +103,9 @@ int xen_ioreq_create(xen_domid_t domid, struct xen_evtchn *ec,
 
 	io->domid = domid;
 	io->ec = ec;
-	io->dm = xendevicemodel_open(NULL, 0);
-	io->fmem = xenforeignmemory_open(NULL, 0);
-	if (!io->dm || !io->fmem) {
-		err = errno ? -errno : -ENODEV;
+	err = open_libraries(io);
+	if (err)
 		goto fail;
-	}
-	if (xendevicemodel_nr_vcpus(io->dm, domid, &io->nr_vcpus)) {
-		err = -errno;
-		goto fail;
-	}
-	if (io->nr_vcpus > XEN_GRANT_PAGE_SIZE / sizeof(ioreq_t)) {
-		err = -E2BIG;
-		goto fail;
-	}
-	io->port = vg_calloc(io->nr_vcpus, sizeof(*io->port));
 	if (xendevicemodel_create_ioreq_server(io->dm, domid,
 					       HVM_IOREQSRV_BUFIOREQ_OFF,
 					       &id)) {
@@ -101,14 +114,7 @@ int xen_ioreq_create(xen_domid_t domid, struct xen_evtchn *ec,
 	}
 	io->id = id;
 	io->created = true;
-	err = map_ioreq_page(io);
-	if (err)
-		goto fail;
-	if (xendevicemodel_set_ioreq_server_state(io->dm, domid, id, 1)) {
-		err = -errno;
-		goto fail;
-	}
-	err = bind_vcpus(io);
+	err = attach(io);
 	if (err)
 		goto fail;
 	*server_id = id;
@@ -117,6 +123,35 @@ int xen_ioreq_create(xen_domid_t domid, struct xen_evtchn *ec,
 fail:
 	xen_ioreq_destroy(io);
 	return err;
+}
+
+int xen_ioreq_adopt(xen_domid_t domid, uint16_t server_id,
+		    struct xen_evtchn *ec, struct xen_ioreq **out)
+{
+	struct xen_ioreq *io = vg_zalloc(sizeof(*io));
+	unsigned int i;
+	int err;
+
+	io->domid = domid;
+	io->ec = ec;
+	io->id = server_id;
+	err = open_libraries(io);
+	if (!err)
+		err = attach(io);
+	if (err) {
+		xen_ioreq_destroy(io);
+		return err;
+	}
+	io->created = true;
+	/* What the predecessor had begun is fetched from the start again. */
+	for (i = 0; i < io->nr_vcpus; i++) {
+		volatile ioreq_t *req = &io->page->vcpu_ioreq[i];
+
+		if (req->state == STATE_IOREQ_INPROCESS)
+			req->state = STATE_IOREQ_READY;
+	}
+	*out = io;
+	return 0;
 }
 
 void xen_ioreq_destroy(struct xen_ioreq *io)
@@ -137,19 +172,6 @@ void xen_ioreq_destroy(struct xen_ioreq *io)
 		xendevicemodel_close(io->dm);
 	free(io->port);
 	free(io);
-}
-
-int xen_ioreq_destroy_stale(xen_domid_t domid, uint16_t server_id)
-{
-	xendevicemodel_handle *dm = xendevicemodel_open(NULL, 0);
-	int err = 0;
-
-	if (!dm)
-		return errno ? -errno : -ENODEV;
-	if (xendevicemodel_destroy_ioreq_server(dm, domid, server_id))
-		err = -errno;
-	xendevicemodel_close(dm);
-	return err;
 }
 
 unsigned int xen_ioreq_nr_vcpus(const struct xen_ioreq *io)

@@ -171,15 +171,20 @@ struct xen_ioreq_access {
 
 /*
  * An IOREQ server for @domid: created, its page mapped, every vCPU's port
- * bound on @ec, enabled.  *server_id is for a successor that must clean up
- * after us: see xen_ioreq_destroy_stale().
+ * bound on @ec, enabled.  *server_id is for a successor: an IOREQ server outlives its
+ * process, and so do the accesses that vCPUs wait for; see xen_ioreq_adopt().
  */
 int xen_ioreq_create(xen_domid_t domid, struct xen_evtchn *ec,
 		     struct xen_ioreq **out, uint16_t *server_id);
 void xen_ioreq_destroy(struct xen_ioreq *io);
 
-/* Destroys a server that an earlier process of ours left behind. */
-int xen_ioreq_destroy_stale(xen_domid_t domid, uint16_t server_id);
+/*
+ * Takes over the server that an earlier process of ours left behind, with its
+ * ranges (unmap each before it is mapped again).  Accesses that were under
+ * way are fetched again.  -ENOENT: there is no such server.
+ */
+int xen_ioreq_adopt(xen_domid_t domid, uint16_t server_id,
+		    struct xen_evtchn *ec, struct xen_ioreq **out);
 
 unsigned int xen_ioreq_nr_vcpus(const struct xen_ioreq *io);
 int xen_ioreq_vcpu_of_port(const struct xen_ioreq *io, xen_port_t port);
