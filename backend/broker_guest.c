@@ -358,6 +358,8 @@ static void on_evtchn(void *arg)
 		on_port(g, port);
 }
 
+static void dev_free(struct vg_bdev *d);
+
 /* ---- life ------------------------------------------------------------------- */
 
 int vg_bguest_create(xen_domid_t guest, int adopt_id,
@@ -412,19 +414,37 @@ void vg_bguest_kick(struct vg_bguest *g)
 			guest_access(g, i, &acc);
 }
 
+static void bguest_free(struct vg_bguest *g)
+{
+	if (g->ec_fd)
+		vg_loop_del_fd(g->loop, g->ec_fd);
+	vg_timer_destroy(g->timer);
+	xen_evtchn_close(g->ec);
+	free(g->out);
+	free(g);
+}
+
 void vg_bguest_destroy(struct vg_bguest *g)
 {
 	if (!g)
 		return;
 	while (g->devs)
 		vg_bguest_remove(g->devs);
-	if (g->ec_fd)
-		vg_loop_del_fd(g->loop, g->ec_fd);
-	vg_timer_destroy(g->timer);
 	xen_ioreq_destroy(g->io);
-	xen_evtchn_close(g->ec);
-	free(g->out);
-	free(g);
+	bguest_free(g);
+}
+
+void vg_bguest_leave(struct vg_bguest *g)
+{
+	while (g->devs) {
+		struct vg_bdev *d = g->devs;
+
+		g->devs = d->next;
+		d->range_mapped = false;	/* the successor's */
+		dev_free(d);
+	}
+	xen_ioreq_leave(g->io);
+	bguest_free(g);
 }
 
 static void dev_free(struct vg_bdev *d)

@@ -52,13 +52,18 @@ struct vg_bdev_params {
  */
 int vg_bguest_create(xen_domid_t guest, int adopt_id,
 		     uint64_t answer_timeout_ns, struct vg_loop *loop,
-		     struct xen_gntshr *gs,
-		     struct vg_bguest **out, uint16_t *server_id);
+		     struct xen_gntshr *gs, struct vg_bguest **out,
+		     uint16_t *server_id);
 /*
  * Completes what the guest's vCPUs wait for, removes every device and the
  * IOREQ server.
  */
 void vg_bguest_destroy(struct vg_bguest *g);
+/*
+ * The broker ends, the guest goes on: everything is let go but the IOREQ
+ * server, in which accesses wait for a successor.
+ */
+void vg_bguest_leave(struct vg_bguest *g);
 
 /*
  * To be called once after the devices that are known at the start have been

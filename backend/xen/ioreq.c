@@ -125,6 +125,13 @@ fail:
 	return err;
 }
 
+void xen_ioreq_leave(struct xen_ioreq *io)
+{
+	if (io)
+		io->created = false;
+	xen_ioreq_destroy(io);
+}
+
 int xen_ioreq_adopt(xen_domid_t domid, uint16_t server_id,
 		    struct xen_evtchn *ec, struct xen_ioreq **out)
 {

@@ -177,6 +177,12 @@ struct xen_ioreq_access {
 int xen_ioreq_create(xen_domid_t domid, struct xen_evtchn *ec,
 		     struct xen_ioreq **out, uint16_t *server_id);
 void xen_ioreq_destroy(struct xen_ioreq *io);
+/*
+ * Ends our part and leaves the server to a successor: without a server the
+ * guest's next access would be an abort inside the guest; with an idle one
+ * its vCPU waits for the successor.
+ */
+void xen_ioreq_leave(struct xen_ioreq *io);
 
 /*
  * Takes over the server that an earlier process of ours left behind, with its

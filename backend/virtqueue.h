@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * virtqueue.h - one split virtqueue (virtio 1.3, 2.7): the only code that
+ * reads or writes a ring.
+ *
+ * Not trusted: the guest, which owns all three parts and the indirect tables
+ * and may change any word at any moment, also between two of our reads.
+ * Every word is therefore read once into a copy, and the copy is checked.
+ * A violation is latched in vq->broken with the offending value; the queue
+ * then gives and takes nothing more until it is mapped anew.
+ *
+ * Owned by its device; knows guest memory only through struct vg_mem.
+ */
+#ifndef VG_VIRTQUEUE_H
+#define VG_VIRTQUEUE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <linux/virtio_ring.h>
+
+#include "device.h"
+#include "mem/mem.h"
+
+#define VG_VQ_NUM_MAX	32768u	/* virtio 1.3, 2.7 */
+
+/* Where the driver said the queue is, and what was negotiated. */
+struct vg_vq_config {
+	unsigned int num;		/* Queue Size */
+	uint64_t desc_addr, driver_addr, device_addr;
+	bool event_idx;			/* VIRTIO_F_EVENT_IDX */
+	bool indirect;			/* VIRTIO_F_INDIRECT_DESC */
+};
+
+/* One chain of descriptors, checked; segs are the queue's until next pop. */
+struct vg_chain {
+	uint16_t head;
+	unsigned int nr_segs;
+	const struct vg_seg *segs;	/* device-readable ones first */
+	uint32_t out_bytes, in_bytes;	/* their sum fits, too */
+};
+
+struct vg_vq {
+	/* set by vg_vq_init() */
+	struct vg_mem *mem;
+	unsigned int segs_max, table_max;
+	struct vg_seg *segs;		/* scratch: [segs_max] */
+	struct vring_desc *table;	/* scratch: [table_max] */
+
+	/* set by vg_vq_map(); the rings are shared with the guest */
+	bool is_mapped;
+	struct vg_vq_config cfg;
+	const struct vring_desc *desc;
+	const struct vring_avail *avail;
+	struct vring_used *used;
+
+	/* ours alone: free-running indices */
+	uint16_t last_avail;		/* next entry to take */
+	uint16_t avail_seen;		/* copy of avail->idx, checked */
+	uint16_t used_next;		/* next entry to fill */
+	uint16_t used_published;	/* last used->idx the driver was shown */
+	bool is_notify_off;		/* VRING_USED_F_NO_NOTIFY is set */
+
+	enum vg_broken broken;
+	enum vg_mem_fault fault;	/* if broken by an address */
+	uint64_t bad_value;
+};
+
+/* @segs_max: most descriptors of a chain.  No ring is touched. */
+void vg_vq_init(struct vg_vq *vq, struct vg_mem *mem, unsigned int segs_max);
+void vg_vq_exit(struct vg_vq *vq);
+
+/*
+ * Checks @cfg and maps the three parts; the indices start at 0.  0, or a
+ * negative errno with vq->broken, fault and bad_value saying why.
+ */
+int vg_vq_map(struct vg_vq *vq, const struct vg_vq_config *cfg);
+void vg_vq_unmap(struct vg_vq *vq);
+
+/* 1: a chain was taken.  0: none is there.  -EPROTO: see vq->broken. */
+int vg_vq_pop(struct vg_vq *vq, struct vg_chain *chain);
+/* Puts the chain of the last pop back; it will be read afresh. */
+void vg_vq_unpop(struct vg_vq *vq);
+
+/* We are looking at the ring anyway: the driver need not notify. */
+void vg_vq_busy(struct vg_vq *vq);
+/*
+ * Asks for a notification of the next buffer.  True: none is there, we may
+ * sleep.  False: one came meanwhile, or the queue broke; look again.
+ */
+bool vg_vq_sleep(struct vg_vq *vq);
+
+/*
+ * A chain is done, @len_bytes of its device-writable part were written.  The
+ * driver sees it at vg_vq_publish(), which is called once for a batch.
+ */
+void vg_vq_push(struct vg_vq *vq, uint16_t head, uint32_t len_bytes);
+/* Shows the batch to the driver.  True if it wants to be interrupted. */
+bool vg_vq_publish(struct vg_vq *vq);
+bool vg_vq_has_unpublished(const struct vg_vq *vq);
+
+#endif
