@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * broker.h - virtio-grant-broker without its main(): finds the guests' virtio
+ * devices in xenstore and gives each a relay (broker_guest.h).
+ */
+#ifndef VG_BROKER_H
+#define VG_BROKER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "loop.h"
+
+struct vg_broker;
+
+struct vg_broker_config {
+	uint64_t answer_timeout_ns;	/* VG_BROKER_ANSWER_TIMEOUT_NS */
+	/*
+	 * Where the ids of IOREQ servers are kept for a successor; NULL: not
+	 * kept.  Must not survive a reboot of the host.
+	 */
+	const char *run_dir;
+};
+
+/*
+ * Logs what is wrong, in words, and returns negative errno, when xenstore,
+ * /dev/xen/gntalloc or /dev/xen/evtchn can't be had.
+ */
+int vg_broker_create(const struct vg_broker_config *cfg, struct vg_loop *loop,
+		     struct vg_broker **out);
+/*
+ * @leave: the guests go on, their IOREQ servers wait for a successor.
+ * Otherwise every server is destroyed, which only suits tests and guests that
+ * are gone.
+ */
+void vg_broker_destroy(struct vg_broker *b, bool leave);
+
+/* For vg_ctl_server_create(). */
+char *vg_broker_answer(void *broker, const char *request);
+
+#endif

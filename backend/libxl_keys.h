@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * libxl_keys.h - what libxl writes about a device, read strictly.
+ *
+ * Two copies exist: in the backend's node, which the driver domain may write,
+ * and in /libxl/<guest>/device/<kind>/<devid>, which only the toolstack may.
+ * The broker reads the second, the backend the first.  Sources:
+ * tools/libs/light/libxl_device.c (libxl__device_generic_add) and
+ * libxl_disk.c (device_disk_add) of Xen 4.20.
+ */
+#ifndef VG_LIBXL_KEYS_H
+#define VG_LIBXL_KEYS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "xen/xen.h"
+
+/* xen/include/public/io/xenbus.h */
+enum vg_xenbus_state {
+	VG_XENBUS_INITIALISING = 1,
+	VG_XENBUS_INIT_WAIT = 2,
+	VG_XENBUS_CLOSING = 5,
+	VG_XENBUS_CLOSED = 6,
+};
+
+/* A device kind of libxl's that we serve. */
+struct vg_kind {
+	const char *name;	/* directory name in xenstore */
+	int base_radix;		/* of its key "base" */
+};
+extern const struct vg_kind vg_kinds[];
+extern const unsigned int vg_nr_kinds;
+
+/*
+ * Which device: the numbers of its paths.
+ *	/local/domain/<backend>/backend/<kind>/<guest>/<devid>
+ */
+struct vg_devname {
+	const struct vg_kind *kind;
+	xen_domid_t backend, guest;
+	uint32_t devid;
+};
+/* New strings. */
+char *vg_devname_backend_path(const struct vg_devname *n);
+char *vg_devname_label(const struct vg_devname *n);	/* for messages */
+/* -EINVAL: not exactly such a path. */
+int vg_devname_parse(const char *backend_path, struct vg_devname *n);
+
+/* Window and interrupt; what else there is belongs to the device type. */
+struct vg_devkeys {
+	bool grant_usage;
+	uint64_t base;		/* guest physical, of the 0x200-byte window */
+	uint32_t irq;		/* SPI, 32 .. 1019 */
+};
+
+/*
+ * Reads and checks the keys below @dir.  0, or negative errno with *why a new
+ * string that names the key and its value.
+ */
+int vg_devkeys_read(struct xen_store *xs, const char *dir,
+		    const struct vg_kind *kind, struct vg_devkeys *keys,
+		    char **why);
+
+/*
+ * The value of <dir>/<key>, new; NULL with errno.  And as a number: strictly
+ * parsed, 0, or negative errno with *why as above.
+ */
+char *vg_key_read(struct xen_store *xs, const char *dir, const char *key);
+int vg_key_read_u64(struct xen_store *xs, const char *dir, const char *key,
+		    int radix, uint64_t max, uint64_t *value, char **why);
+int vg_key_write(struct xen_store *xs, const char *dir, const char *key,
+		 const char *value);
+
+#endif
