@@ -63,7 +63,11 @@ struct vg_device_params {
 					 * start as broken ("backend restarted") */
 };
 
-/* @mem becomes the device's.  The device's descriptors register in @loop. */
+/*
+ * @mem, and what @params->type_params owns (the image's descriptor), become
+ * the device's, also when this fails.  The device's descriptors register in
+ * @loop.
+ */
 int vg_device_create(const struct vg_device_params *params,
 		     struct vg_mem *mem, struct vg_loop *loop,
 		     const struct vg_host_ops *host_ops, void *host,
@@ -74,6 +78,12 @@ void vg_device_access(struct vg_device *dev, const struct vg_reg_access *acc);
 
 /* QueueNotify; a queue that does not exist or is not ready is counted. */
 void vg_device_notify(struct vg_device *dev, unsigned int queue);
+
+/*
+ * Notifications may have been lost (another broker): looks at every ready
+ * queue, and raises the used-buffer interrupt if any was ever ready.
+ */
+void vg_device_resume(struct vg_device *dev);
 
 /*
  * No new request is taken; host_ops->stopped is called, maybe from within,

@@ -1,0 +1,563 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * worker.c - the devices of one guest and their relays.
+ *
+ * Not trusted: the guest (device.h) and, in the relay page, the broker's
+ * words: a broker has privilege over the guest, not over us.  Each of its
+ * words is read once; vCPU numbers and offsets are bounded before use; one
+ * event costs one pass over the slots whose bit was set.
+ *
+ * Answers and interrupts of one turn of the loop are told to the broker with
+ * one notification per device at its end.
+ */
+#include "worker.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "relay.h"
+#include "util.h"
+
+#define WINDOW_BYTES	0x200u
+
+struct slot {
+	struct vg_worker *w;
+	unsigned int index;
+	bool used;
+	bool removing;
+	char label[VG_WORKER_TEXT_MAX];
+	struct vg_device *dev;
+	struct vg_worker_relay where;
+	struct vg_relay_page *relay;	/* NULL: none attached */
+	xen_port_t port;
+	unsigned int nr_vcpus;
+	bool tell;			/* a notification is due */
+	struct vg_ratelimit rl;
+};
+
+struct vg_worker {
+	xen_domid_t guest;
+	struct vg_loop *loop;
+	int sock;
+	struct vg_fd *sock_fd, *ec_fd;
+	void (*gone)(void *arg);
+	void *gone_arg;
+	struct xen_gnttab *gt;
+	struct xen_evtchn *ec;
+	struct vg_worker_shared *shared;
+	struct vg_deferred *end_of_turn;
+	struct slot slot[VG_WORKER_DEVICES_MAX];
+};
+
+/* ---- messages ----------------------------------------------------------------- */
+
+int vg_worker_send(int sock, const struct vg_worker_msg *msg, int fd)
+{
+	struct iovec iov = { (void *)(uintptr_t)msg, sizeof(*msg) };
+	union {
+		struct cmsghdr hdr;
+		char room[CMSG_SPACE(sizeof(int))];
+	} ctl = { 0 };
+	struct msghdr mh = { .msg_iov = &iov, .msg_iovlen = 1 };
+	ssize_t n;
+
+	if (fd >= 0) {
+		mh.msg_control = &ctl;
+		mh.msg_controllen = sizeof(ctl);
+		ctl.hdr.cmsg_level = SOL_SOCKET;
+		ctl.hdr.cmsg_type = SCM_RIGHTS;
+		ctl.hdr.cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(&ctl.hdr), &fd, sizeof(int));
+	}
+	do {
+		n = sendmsg(sock, &mh, MSG_NOSIGNAL);
+	} while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return -errno;
+	return n == (ssize_t)sizeof(*msg) ? 0 : -EIO;
+}
+
+int vg_worker_recv(int sock, struct vg_worker_msg *msg, int *fd)
+{
+	struct iovec iov = { msg, sizeof(*msg) };
+	union {
+		struct cmsghdr hdr;
+		char room[CMSG_SPACE(sizeof(int))];
+	} ctl;
+	struct msghdr mh = {
+		.msg_iov = &iov, .msg_iovlen = 1,
+		.msg_control = &ctl, .msg_controllen = sizeof(ctl),
+	};
+	struct cmsghdr *c;
+	ssize_t n;
+
+	*fd = -1;
+	do {
+		n = recvmsg(sock, &mh, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	} while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return errno == ECONNRESET ? 0 : -errno;
+	c = CMSG_FIRSTHDR(&mh);
+	if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS &&
+	    c->cmsg_len == CMSG_LEN(sizeof(int)))
+		memcpy(fd, CMSG_DATA(c), sizeof(int));
+	if (n == 0)
+		return 0;
+	if (n != (ssize_t)sizeof(*msg) || (mh.msg_flags & MSG_TRUNC) ||
+	    msg->slot >= VG_WORKER_DEVICES_MAX) {
+		if (*fd >= 0)
+			close(*fd);
+		*fd = -1;
+		return -EPROTO;
+	}
+	msg->text[sizeof(msg->text) - 1] = 0;
+	return 1;
+}
+
+static void report(struct slot *s, enum vg_worker_op op, int error,
+		   const char *text)
+{
+	struct vg_worker_msg msg = { .op = op, .slot = s->index,
+				     .error = error };
+	size_t len = min_u(strlen(text), sizeof(msg.text) - 1);
+
+	memcpy(msg.text, text, len);
+	if (vg_worker_send(s->w->sock, &msg, -1))
+		vg_debug("%s: the supervisor can't be told", s->label);
+}
+
+/* ---- what a device asks of us (struct vg_host_ops) ------------------------------ */
+
+static void tell_broker(struct slot *s)
+{
+	s->tell = true;
+	vg_deferred_schedule(s->w->end_of_turn);
+}
+
+static void relay_reply(void *host, unsigned int vcpu, uint32_t seq,
+			uint32_t data)
+{
+	struct slot *s = host;
+	struct vg_relay_slot *rs;
+
+	if (!s->relay || vcpu >= s->nr_vcpus)
+		return;		/* its broker is gone, and so is who waits */
+	rs = &s->relay->slot[vcpu];
+	WRITE_ONCE(rs->rsp_data, data);
+	/* Data before seq; partner: take_answer() in broker_guest.c. */
+	store_release(&rs->rsp_seq, seq);
+	__atomic_fetch_or(&s->relay->answered[vcpu / 32], 1u << (vcpu % 32),
+			  __ATOMIC_RELEASE);
+	tell_broker(s);
+}
+
+static void relay_raise_irq(void *host, uint32_t bits)
+{
+	struct slot *s = host;
+
+	if (!s->relay)
+		return;
+	/*
+	 * Release: used entries before the bit; partner: the exchange in
+	 * backend_event() of broker_guest.c.
+	 */
+	__atomic_fetch_or(&s->relay->irq, bits, __ATOMIC_RELEASE);
+	tell_broker(s);
+}
+
+static void relay_detach(struct slot *s)
+{
+	struct vg_worker *w = s->w;
+	int err;
+
+	if (!s->relay)
+		return;
+	store_release(&s->relay->backend_state, VG_RELAY_BACKEND_GONE);
+	xen_evtchn_notify(w->ec, s->port);
+	xen_evtchn_unbind(w->ec, s->port);
+	err = xen_gnttab_unmap(w->gt, s->relay, 1);
+	if (err)
+		vg_err("%s: unmapping the relay page: %s", s->label,
+		       strerror(-err));
+	s->relay = NULL;
+}
+
+static void slot_free(struct slot *s)
+{
+	vg_device_destroy(s->dev);
+	s->dev = NULL;
+	relay_detach(s);
+	s->used = false;
+	s->removing = false;
+}
+
+static void device_stopped(void *host)
+{
+	struct slot *s = host;
+
+	/* From within the device's own code: it is destroyed at turn's end. */
+	s->removing = true;
+	vg_deferred_schedule(s->w->end_of_turn);
+}
+
+static const struct vg_host_ops host_ops = {
+	.reply = relay_reply,
+	.raise_irq = relay_raise_irq,
+	.stopped = device_stopped,
+};
+
+static void on_end_of_turn(void *arg)
+{
+	struct vg_worker *w = arg;
+	unsigned int i;
+
+	for (i = 0; i < VG_WORKER_DEVICES_MAX; i++) {
+		struct slot *s = &w->slot[i];
+
+		if (!s->used)
+			continue;
+		if (s->tell && s->relay)
+			xen_evtchn_notify(w->ec, s->port);
+		s->tell = false;
+		w->shared->dev[i] = *vg_device_stats(s->dev);
+		if (s->removing) {
+			slot_free(s);
+			report(s, VG_WORKER_REMOVED, 0, "");
+		}
+	}
+}
+
+/* ---- from the broker ------------------------------------------------------------- */
+
+static void relay_take(struct slot *s, unsigned int vcpu)
+{
+	struct vg_relay_slot *rs = &s->relay->slot[vcpu];
+	struct vg_reg_access acc = { .vcpu = vcpu };
+	uint32_t op;
+
+	/* Partner: the release in forward() of broker_guest.c. */
+	acc.seq = load_acquire(&rs->seq);
+	op = READ_ONCE(rs->op);
+	acc.data = READ_ONCE(rs->data);
+	acc.offset = VG_RELAY_OP_OFFSET(op);
+	acc.len_bytes = VG_RELAY_OP_LEN(op);
+	acc.is_write = VG_RELAY_OP_IS_WRITE(op);
+	if ((acc.len_bytes != 1 && acc.len_bytes != 2 && acc.len_bytes != 4) ||
+	    acc.offset % acc.len_bytes ||
+	    acc.offset + acc.len_bytes > WINDOW_BYTES) {
+		if (vg_ratelimit_ok(&s->rl))
+			vg_err("%s: the broker relays an impossible access (0x%x), answered with all ones",
+			       s->label, op);
+		relay_reply(s, vcpu, acc.seq, UINT32_MAX);
+		return;
+	}
+	vg_device_access(s->dev, &acc);
+}
+
+static void relay_event(struct slot *s)
+{
+	struct vg_relay_page *relay = s->relay;
+	unsigned int i, v, q;
+	uint32_t bits;
+
+	for (i = 0; i < ARRAY_SIZE(relay->pending); i++) {
+		bits = __atomic_exchange_n(&relay->pending[i], 0,
+					   __ATOMIC_ACQUIRE);
+		for (; bits; bits &= bits - 1) {
+			v = i * 32 + (unsigned int)__builtin_ctz(bits);
+			if (v < s->nr_vcpus)
+				relay_take(s, v);
+		}
+	}
+	for (i = 0; i < ARRAY_SIZE(relay->notify); i++) {
+		bits = __atomic_exchange_n(&relay->notify[i], 0,
+					   __ATOMIC_ACQUIRE);
+		for (; bits; bits &= bits - 1) {
+			q = i * 32 + (unsigned int)__builtin_ctz(bits);
+			vg_device_notify(s->dev, q);
+		}
+	}
+	vg_deferred_schedule(s->w->end_of_turn);
+}
+
+static void on_evtchn(void *arg)
+{
+	struct vg_worker *w = arg;
+	unsigned int i, budget = VG_WORKER_DEVICES_MAX;
+	xen_port_t port;
+
+	while (budget-- && !xen_evtchn_pending(w->ec, &port)) {
+		/* Unmask first: what comes from here on makes a new event. */
+		xen_evtchn_unmask(w->ec, port);
+		for (i = 0; i < VG_WORKER_DEVICES_MAX; i++) {
+			struct slot *s = &w->slot[i];
+
+			if (s->used && s->relay && s->port == port) {
+				relay_event(s);
+				break;
+			}
+		}
+	}
+}
+
+static int relay_attach(struct slot *s, const struct vg_worker_relay *where,
+			const char **why)
+{
+	struct vg_worker *w = s->w;
+	struct vg_relay_page *relay;
+	uint32_t magic, version;
+	void *va;
+	int err;
+
+	*why = "mapping the relay page";
+	err = xen_gnttab_map(w->gt, where->domid, &where->ref, 1,
+			     PROT_READ | PROT_WRITE, &va);
+	if (err)
+		return err;
+	relay = va;
+	magic = READ_ONCE(relay->magic);
+	version = READ_ONCE(relay->version);
+	s->nr_vcpus = READ_ONCE(relay->nr_vcpus);
+	*why = "the relay page is none of this version";
+	err = -EPROTO;
+	if (magic != VG_RELAY_MAGIC || version != VG_RELAY_VERSION ||
+	    s->nr_vcpus > VG_RELAY_VCPUS_MAX)
+		goto unmap;
+	*why = "binding the relay's event channel";
+	err = xen_evtchn_bind_interdomain(w->ec, where->domid, where->port,
+					  &s->port);
+	if (err)
+		goto unmap;
+	s->relay = relay;
+	s->where = *where;
+	store_release(&relay->backend_state, VG_RELAY_BACKEND_READY);
+	return 0;
+unmap:
+	xen_gnttab_unmap(w->gt, va, 1);
+	return err;
+}
+
+/* What was asked before we attached, or of a predecessor. */
+static void relay_catch_up(struct slot *s)
+{
+	relay_event(s);
+	/* A notification may have been in a relay page that is gone. */
+	vg_device_resume(s->dev);
+	tell_broker(s);
+}
+
+/* ---- from the supervisor ----------------------------------------------------------- */
+
+static void add_device(struct vg_worker *w, const struct vg_worker_msg *msg,
+		       int fd)
+{
+	struct slot *s = &w->slot[msg->slot];
+	struct vg_blk_params blk = msg->blk;
+	struct vg_device_params p = {
+		.guest = w->guest,
+		.label = s->label,
+		.type = &vg_dev_blk,
+		.type_params = &blk,
+		.queue_size_max = msg->queue_size_max,
+		.needs_reset = msg->needs_reset,
+	};
+	const char *why;
+	char text[VG_WORKER_TEXT_MAX];
+	struct vg_mem *mem;
+	int err;
+
+	if (s->used || fd < 0) {
+		report(s, VG_WORKER_ADDED, -EINVAL, "supervisor's mistake");
+		if (fd >= 0)
+			close(fd);
+		return;
+	}
+	memcpy(s->label, msg->text, sizeof(s->label));
+	s->rl.burst = 3;
+	blk.fd = fd;
+	why = "guest memory";
+	err = vg_mem_map_create(w->gt, w->guest, msg->budget_pages, &mem);
+	if (err) {
+		close(fd);
+		goto fail;
+	}
+	why = "device";
+	err = vg_device_create(&p, mem, w->loop, &host_ops, s, &s->dev);
+	if (err)
+		goto fail;
+	s->used = true;
+	err = relay_attach(s, &msg->relay, &why);
+	if (err) {
+		vg_device_stop(s->dev);	/* it has no request: at once */
+		slot_free(s);
+		goto fail;
+	}
+	report(s, VG_WORKER_ADDED, 0, "");
+	relay_catch_up(s);
+	return;
+fail:
+	snprintf(text, sizeof(text), "%s: %s", why, strerror(-err));
+	report(s, VG_WORKER_ADDED, err, text);
+}
+
+static void change_relay(struct vg_worker *w, const struct vg_worker_msg *msg)
+{
+	struct slot *s = &w->slot[msg->slot];
+	const char *why;
+	int err;
+
+	if (!s->used)
+		return;
+	relay_detach(s);
+	err = relay_attach(s, &msg->relay, &why);
+	if (err) {
+		vg_err("%s: new relay: %s: %s", s->label, why, strerror(-err));
+		return;
+	}
+	vg_info("%s: attached to a new broker", s->label);
+	relay_catch_up(s);
+}
+
+static void on_supervisor(void *arg)
+{
+	struct vg_worker *w = arg;
+	struct vg_worker_msg msg;
+	int fd, n;
+
+	n = vg_worker_recv(w->sock, &msg, &fd);
+	if (n == -EAGAIN)
+		return;
+	if (n <= 0) {
+		vg_loop_del_fd(w->loop, w->sock_fd);
+		w->sock_fd = NULL;
+		w->gone(w->gone_arg);
+		return;
+	}
+	switch (msg.op) {
+	case VG_WORKER_ADD:
+		add_device(w, &msg, fd);
+		return;
+	case VG_WORKER_RELAY:
+		change_relay(w, &msg);
+		break;
+	case VG_WORKER_REMOVE:
+		if (w->slot[msg.slot].used)
+			vg_device_stop(w->slot[msg.slot].dev);
+		break;
+	}
+	if (fd >= 0)
+		close(fd);
+}
+
+/* ---- life ---------------------------------------------------------------------------- */
+
+int vg_worker_create(xen_domid_t guest, struct vg_loop *loop, int sock,
+		     struct vg_worker_shared *shared, void (*gone)(void *arg),
+		     void *arg, struct vg_worker **out)
+{
+	struct vg_worker *w = vg_zalloc(sizeof(*w));
+	unsigned int i;
+	int err;
+
+	w->guest = guest;
+	w->loop = loop;
+	w->sock = sock;
+	w->shared = shared;
+	w->gone = gone;
+	w->gone_arg = arg;
+	for (i = 0; i < VG_WORKER_DEVICES_MAX; i++) {
+		w->slot[i].w = w;
+		w->slot[i].index = i;
+	}
+	w->end_of_turn = vg_deferred_create(loop, on_end_of_turn, w);
+	err = xen_gnttab_open(&w->gt);
+	if (err) {
+		vg_err("/dev/xen/gntdev: %s (is the module xen-gntdev loaded?)",
+		       strerror(-err));
+		goto fail;
+	}
+	err = xen_evtchn_open(&w->ec);
+	if (err) {
+		vg_err("/dev/xen/evtchn: %s (is the module xen-evtchn loaded?)",
+		       strerror(-err));
+		goto fail;
+	}
+	err = vg_loop_add_fd(loop, xen_evtchn_fd(w->ec), on_evtchn, w,
+			     &w->ec_fd);
+	if (!err)
+		err = vg_loop_add_fd(loop, sock, on_supervisor, w, &w->sock_fd);
+	if (err)
+		goto fail;
+	*out = w;
+	return 0;
+fail:
+	vg_worker_destroy(w);
+	return err;
+}
+
+static bool any_used(const struct vg_worker *w)
+{
+	unsigned int i;
+
+	for (i = 0; i < VG_WORKER_DEVICES_MAX; i++)
+		if (w->slot[i].used)
+			return true;
+	return false;
+}
+
+void vg_worker_destroy(struct vg_worker *w)
+{
+	unsigned int i;
+
+	if (w->sock_fd)
+		vg_loop_del_fd(w->loop, w->sock_fd);
+	w->sock_fd = NULL;
+	for (i = 0; i < VG_WORKER_DEVICES_MAX; i++)
+		if (w->slot[i].used)
+			vg_device_stop(w->slot[i].dev);
+	while (any_used(w) && vg_loop_run_once(w->loop, -1) >= 0)
+		;
+	if (w->ec_fd)
+		vg_loop_del_fd(w->loop, w->ec_fd);
+	vg_deferred_destroy(w->end_of_turn);
+	xen_evtchn_close(w->ec);
+	xen_gnttab_close(w->gt);
+	free(w);
+}
+
+static void stop_loop(void *arg)
+{
+	vg_loop_stop(arg);
+}
+
+int vg_worker_main(xen_domid_t guest, int sock, int shared_fd)
+{
+	struct vg_worker_shared *shared;
+	struct vg_worker *w;
+	struct vg_loop *loop;
+	int err;
+
+	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED,
+		      shared_fd, 0);
+	if (shared == MAP_FAILED)
+		return 1;
+	close(shared_fd);
+	err = vg_loop_create(&loop);
+	if (!err)
+		err = vg_worker_create(guest, loop, sock, shared, stop_loop,
+				       loop, &w);
+	if (err)
+		return 1;
+	err = vg_loop_run(loop);
+	if (err)
+		vg_err("dom%u: event loop: %s", guest, strerror(-err));
+	vg_worker_destroy(w);
+	vg_loop_destroy(loop);
+	return err ? 1 : 0;
+}

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * worker.h - the devices of one guest: their relays, and the messages between
+ * the worker and its supervisor.
+ *
+ * The worker has /dev/xen/gntdev, /dev/xen/evtchn and the images' descriptors
+ * and nothing else: no xenstore, no file it could open itself.  The supervisor
+ * tells it over a SOCK_SEQPACKET pair what to serve; it tells back what became
+ * of it.  Statistics stand in memory that both map.
+ *
+ * A worker is what a guest attacks, so the supervisor believes nothing it
+ * says beyond the fixed fields here, each checked for its range.
+ */
+#ifndef VG_WORKER_H
+#define VG_WORKER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "dev/blk.h"
+#include "device.h"
+#include "loop.h"
+#include "xen/xen.h"
+
+#define VG_WORKER_DEVICES_MAX	16u
+#define VG_WORKER_TEXT_MAX	128u
+
+enum vg_worker_op {
+	/* supervisor to worker */
+	VG_WORKER_ADD = 1,	/* with one descriptor: the image */
+	VG_WORKER_RELAY,	/* a new broker: other relay, same device */
+	VG_WORKER_REMOVE,
+	/* worker to supervisor */
+	VG_WORKER_ADDED,	/* error, text; or it is ready */
+	VG_WORKER_REMOVED,	/* nothing is mapped, the image is closed */
+};
+
+struct vg_worker_relay {
+	xen_domid_t domid;
+	xen_ref_t ref;
+	xen_port_t port;
+};
+
+struct vg_worker_msg {
+	uint32_t op;
+	uint32_t slot;				/* < VG_WORKER_DEVICES_MAX */
+	int32_t error;				/* negative errno */
+	char text[VG_WORKER_TEXT_MAX];		/* of an error; of ADD: label */
+	struct vg_worker_relay relay;
+	/* ADD */
+	uint32_t queue_size_max;
+	uint32_t budget_pages;
+	bool needs_reset;
+	struct vg_blk_params blk;		/* fd: the one that came along */
+};
+
+/* What both sides map; the supervisor reads only. */
+struct vg_worker_shared {
+	struct vg_dev_stats dev[VG_WORKER_DEVICES_MAX];
+};
+
+struct vg_worker;
+
+/*
+ * @sock and @shared stay the caller's.  @gone is called when the supervisor
+ * closed its end.
+ */
+int vg_worker_create(xen_domid_t guest, struct vg_loop *loop, int sock,
+		     struct vg_worker_shared *shared, void (*gone)(void *arg),
+		     void *arg, struct vg_worker **out);
+/* Requests under way are waited for in turns of the loop. */
+void vg_worker_destroy(struct vg_worker *w);
+
+/* Messages: whole or not at all.  @fd: -1 for none.  0 or negative errno. */
+int vg_worker_send(int sock, const struct vg_worker_msg *msg, int fd);
+/* 1: a message; 0: the peer closed; -EAGAIN: none now. */
+int vg_worker_recv(int sock, struct vg_worker_msg *msg, int *fd);
+
+/* The process: called by main() of virtio-grantd when it was started as one. */
+int vg_worker_main(xen_domid_t guest, int sock, int shared_fd);
+
+#endif
