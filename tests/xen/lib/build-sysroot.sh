@@ -4,7 +4,10 @@
 # An arm64 sysroot of Debian trixie with the headers and libraries that the
 # backend and the rig's own helpers are built against; prints its path.  Use:
 #
-#	aarch64-linux-gnu-gcc --sysroot="$(tests/xen/lib/build-sysroot.sh)" ...
+#	CC=$(tests/xen/lib/build-sysroot.sh)/arm64-gcc
+#
+# and not the cross compiler with --sysroot alone: Debian's looks into its own
+# libc (of the host's release) before it looks into any sysroot.
 
 set -u
 . "$(dirname "$0")/common.sh"
@@ -30,8 +33,18 @@ make_sysroot() {
 		target=$(readlink "$name")
 		ln -sfr "$dir$target" "$name"
 	done
+	cat >"$dir/arm64-gcc" <<-EOC
+	#!/bin/sh
+	root=\$(dirname "\$(readlink -f "\$0")")
+	exec ${VG_CROSS}gcc --sysroot="\$root" \\
+		-B"\$root/usr/lib/aarch64-linux-gnu" -nostdinc \\
+		-isystem "$("${VG_CROSS}gcc" -print-file-name=include)" \\
+		-isystem "\$root/usr/include/aarch64-linux-gnu" \\
+		-isystem "\$root/usr/include" "\$@"
+	EOC
+	chmod +x "$dir/arm64-gcc"
 	echo 'int main(void) { return 0; }' >"$dir/t.c"
-	"${VG_CROSS}gcc" --sysroot="$dir" "$dir/t.c" -o "$dir/t" \
+	"$dir/arm64-gcc" "$dir/t.c" -o "$dir/t" -Wl,--no-as-needed \
 		-lxengnttab -lxenevtchn -lxenstore -lxendevicemodel \
 		-lxenforeignmemory -lxentoolcore -luring -ljson-c -lseccomp
 	rm "$dir/t.c" "$dir/t"

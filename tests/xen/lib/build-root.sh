@@ -1,0 +1,125 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# The user land of the rig's domains: Debian trixie's arm64 packages, of which
+# two initramfs bases are cut: dom0.cpio with the Xen toolstack, domu.cpio with
+# what a guest or a driver domain needs.  Nothing of it is run on this machine,
+# so neither emulation nor root is needed.  Prints the directory they are in.
+
+set -u
+. "$(dirname "$0")/common.sh"
+. "$VG_LIB/kernel.sh"
+
+packages='xen-utils-4.20 xen-utils-common xenstore-utils libxengnttab1
+libxenevtchn1 libxenstore4 libxendevicemodel1 libxenforeignmemory1
+libxentoolcore1 libxentoollog1 libxencall1 libxenmisc4.20 liburing2 libjson-c5
+libseccomp2 libgcc-s1 libc6 busybox-static e2fsprogs bash strace'
+
+# What a guest gets; libraries that a file needs follow by themselves.
+domu_files='usr/bin/busybox usr/bin/strace
+usr/sbin/mke2fs usr/sbin/mkfs.ext4 usr/sbin/e2fsck usr/sbin/fsck.ext4
+usr/sbin/dumpe2fs etc/mke2fs.conf usr/bin/xenstore
+usr/bin/xenstore-*
+usr/lib/aarch64-linux-gnu/libxengnttab.so.1
+usr/lib/aarch64-linux-gnu/libxenevtchn.so.1
+usr/lib/aarch64-linux-gnu/libxenstore.so.4
+usr/lib/aarch64-linux-gnu/liburing.so.2
+usr/lib/aarch64-linux-gnu/libjson-c.so.5
+usr/lib/aarch64-linux-gnu/libseccomp.so.2
+usr/lib/aarch64-linux-gnu/libgcc_s.so.1'
+
+dom0_files="$domu_files usr/bin/bash usr/sbin/debugfs
+usr/lib/xen-4.20/bin/xl usr/lib/xen-4.20/bin/xenstored
+usr/lib/xen-4.20/bin/xenconsoled usr/lib/xen-4.20/bin/xenconsole
+usr/lib/xen-4.20/bin/xenperf usr/lib/xen-4.20/bin/xen-init-dom0
+usr/lib/xen-4.20/bin/xenstore-control usr/lib/xen-4.20/bin/libxl-save-helper
+usr/lib/xen-4.20/bin/xen-diag usr/lib/xen-4.20/bin/xentrace
+usr/lib/xen-4.20/bin/xenctx usr/lib/xen-4.20/bin/xenlockprof
+usr/lib/aarch64-linux-gnu/libxendevicemodel.so.1
+usr/lib/aarch64-linux-gnu/libxenforeignmemory.so.1
+usr/lib/aarch64-linux-gnu/libxentoolcore.so.1"
+
+# pick FROM TO FILES...: copy files with the shared libraries they need.
+pick() {
+	local from="$1" to="$2" file lib todo path
+
+	shift 2
+	todo=$(cd "$from" && printf '%s\n' "$@")
+	while [ -n "$todo" ]; do
+		path=
+		for file in $todo; do
+			# A link is followed: guests have one name for one file.
+			[ -e "$from/$file" ] || {
+				echo "no $file in the packages"
+				return 1
+			}
+			[ ! -e "$to/$file" ] || continue
+			mkdir -p "$to/${file%/*}"
+			cp -L --preserve=mode "$from/$file" "$to/$file"
+			for lib in $("${VG_CROSS}objdump" -p "$from/$file" \
+					2>/dev/null | awk '$1 == "NEEDED" { print $2 }'); do
+				case "$lib" in
+				ld-linux-aarch64.so.1) path="$path usr/lib/$lib" ;;
+				*) path="$path usr/lib/aarch64-linux-gnu/$lib" ;;
+				esac
+			done
+		done
+		todo="$path"
+	done
+}
+
+# lay OUT DIR: the frame around them.
+lay() {
+	local dir="$1" applet
+
+	mkdir -p "$dir"/{proc,sys,dev,run,tmp,mnt,root,etc,var/lib,var/log} \
+		"$dir"/usr/{bin,sbin,lib} "$dir/lib/modules"
+	ln -sf ../run "$dir/var/run"
+	ln -s usr/bin "$dir/bin"
+	ln -s usr/sbin "$dir/sbin"
+	mkdir -p "$dir/usr/lib/aarch64-linux-gnu"
+	ln -s ../usr/lib/ld-linux-aarch64.so.1 "$dir/lib/ld-linux-aarch64.so.1"
+	ln -s ../usr/lib/aarch64-linux-gnu "$dir/lib/aarch64-linux-gnu"
+	ln -sf busybox "$dir/usr/bin/sh"
+	printf 'root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n' \
+		>"$dir/etc/passwd"
+	printf 'root:x:0:\nnogroup:x:65534:\n' >"$dir/etc/group"
+	ln -sf /proc/mounts "$dir/etc/mtab"
+}
+
+make_root() {
+	local debs="$1" dir="$2" deb kind name
+
+	mkdir -p "$dir"/packages/usr/{lib,bin,sbin}
+	ln -s usr/lib "$dir/packages/lib"
+	ln -s usr/bin "$dir/packages/bin"
+	ln -s usr/sbin "$dir/packages/sbin"
+	for deb in $debs; do
+		dpkg-deb --fsys-tarfile "$deb" | tar -x -C "$dir/packages" \
+			--no-same-owner --keep-directory-symlink \
+			--exclude='./usr/share/*' --exclude='./usr/lib/python3*' \
+			--exclude='./usr/lib/systemd' -f -
+	done
+	for kind in dom0 domu; do
+		lay "$dir/$kind"
+		name="${kind}_files"
+		# The patterns are for the packages' directory.
+		pick "$dir/packages" "$dir/$kind" \
+			$(cd "$dir/packages" && ls -d ${!name})
+	done
+	for name in "$dir"/dom0/usr/lib/xen-4.20/bin/*; do
+		ln -sf "../lib/xen-4.20/bin/${name##*/}" "$dir/dom0/usr/sbin/${name##*/}"
+	done
+	mkdir -p "$dir"/dom0/{etc/xen/scripts,var/lib/xen,var/log/xen/console}
+	for kind in dom0 domu; do
+		vg_cpio "$dir/$kind" "$dir/$kind.cpio"
+		rm -rf "${dir:?}/$kind"
+	done
+	rm -rf "$dir/packages"
+}
+
+# shellcheck disable=SC2086 # lists of words
+debs=$(vg_apt_closure trixie arm64 $packages) || exit 1
+# shellcheck disable=SC2086
+vg_cached root "$(vg_key ${debs//$'\n'/ } "@$0" "@$VG_LIB/kernel.sh")" \
+	make_root "$debs"

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# Kernels of the rig.  Debian's own, unpacked from their packages, or one of
+# our own: a directory with Image, version and lib/modules/<version>, as the
+# script that builds it leaves it.  Sourced after common.sh.
+#
+# A kernel's short name: 6.1, 6.12, newest, or whatever stands before the "="
+# in VG_KERNELS, a list of NAME=DIRECTORY words (the hook for our own kernels).
+
+# vg_kernel_suite NAME: the Debian suite that ships it.
+vg_kernel_suite() {
+	case "$1" in
+	6.1) echo bookworm ;;
+	6.12) echo trixie ;;
+	newest) vg_apt_newest ;;
+	*) return 1 ;;
+	esac
+}
+
+vg_make_kernel() {
+	local deb="$1" dir="$2" version
+
+	mkdir "$dir/deb"
+	dpkg-deb --fsys-tarfile "$deb" | tar -x -C "$dir/deb" --no-same-owner -f -
+	version=$(basename "$dir"/deb/boot/vmlinuz-*)
+	version=${version#vmlinuz-}
+	cp "$dir/deb/boot/vmlinuz-$version" "$dir/Image"
+	# The older arm64 images are raw, some are gzip: Xen's loaders want raw.
+	if [ "$(head -c 2 "$dir/Image" | od -An -tx1 | tr -d ' ')" = 1f8b ]; then
+		mv "$dir/Image" "$dir/Image.gz"
+		gunzip "$dir/Image.gz"
+	fi
+	cp "$dir/deb/boot/config-$version" "$dir/config"
+	mkdir -p "$dir/lib/modules"
+	mv "$dir"/deb/*lib/modules/"$version" "$dir/lib/modules/" ||
+		mv "$dir"/deb/usr/lib/modules/"$version" "$dir/lib/modules/"
+	rm -rf "$dir/deb"
+	PATH="$PATH:/usr/sbin:/sbin" depmod -b "$dir" "$version"
+	printf '%s\n' "$version" >"$dir/version"
+}
+
+# vg_kernel NAME: its directory.
+vg_kernel() {
+	local word suite package deb
+
+	for word in ${VG_KERNELS:-}; do
+		if [ "${word%%=*}" = "$1" ]; then
+			printf '%s\n' "${word#*=}"
+			return 0
+		fi
+	done
+	suite=$(vg_kernel_suite "$1") || {
+		vg_say "no kernel is called '$1'"
+		return 1
+	}
+	package=$(vg_apt_depends "$suite" arm64 linux-image-arm64 |
+		grep -m 1 '^linux-image-')
+	deb=$(vg_apt_deb "$suite" arm64 "$package") || return 1
+	vg_cached "kernel-$1" "$(vg_key "${deb##*/}" "@${BASH_SOURCE[0]}")" \
+		vg_make_kernel "$deb"
+}
+
+# What domains need beyond what is built in; absent names are skipped (they
+# are built in, or that kernel has none).
+VG_MODULES='xenfs xen-privcmd xen-evtchn xen-gntdev xen-gntalloc xen-blkfront
+xen-blkback virtio_mmio virtio_blk 9p 9pnet_virtio loop brd null_blk ext4
+crc32c_generic crc32c libcrc32c crc32c-cryptoapi xxhash_generic
+dm-mod dm-flakey dm-snapshot'
+
+# vg_make_modules KERNELDIR DIR: modules.cpio with those, uncompressed (it is
+# the emulated machine that would have to unpack them), and their depmod files.
+vg_make_modules() {
+	local kernel="$1" dir="$2" version name file dep from to
+
+	version=$(cat "$kernel/version")
+	from="$kernel/lib/modules/$version"
+	to="$dir/root/lib/modules/$version"
+	mkdir -p "$to"
+	if [ -e "$from/modules.dep" ]; then
+		cp "$from"/modules.{order,builtin,builtin.modinfo} "$to/" || true
+		for name in $VG_MODULES; do
+			file=$(awk -F: -v want="${name//-/_}" '{
+				name = $1
+				sub(".*/", "", name)
+				sub("[.]ko.*", "", name)
+				gsub("-", "_", name)
+				if (name == want)
+					print $1, $2
+			}' "$from/modules.dep")
+			for dep in $file; do
+				mkdir -p "$to/${dep%/*}"
+				case "$dep" in
+				*.xz) xz -dc "$from/$dep" >"$to/${dep%.xz}" ;;
+				*.zst) zstd -qdc "$from/$dep" >"$to/${dep%.zst}" ;;
+				*.gz) gzip -dc "$from/$dep" >"$to/${dep%.gz}" ;;
+				*) cp "$from/$dep" "$to/$dep" ;;
+				esac
+			done
+		done
+		PATH="$PATH:/usr/sbin:/sbin" depmod -b "$dir/root" "$version"
+		rm -f "$to"/modules.*.bin "$to/modules.builtin.modinfo"
+	fi
+	vg_cpio "$dir/root" "$dir/modules.cpio"
+	rm -rf "$dir/root"
+}
+
+# vg_modules NAME: the path of that cpio.
+vg_modules() {
+	local kernel dir
+
+	kernel=$(vg_kernel "$1") || return 1
+	dir=$(vg_cached "modules-$1" "$(vg_key "$kernel" "$VG_MODULES" \
+		"@$kernel/version" "@${BASH_SOURCE[0]}")" \
+		vg_make_modules "$kernel") || return 1
+	printf '%s/modules.cpio\n' "$dir"
+}
+
+# vg_cpio DIR FILE: an initramfs piece.  Pieces are concatenated, later ones
+# win, so what changes often sits in a small one of its own.
+vg_cpio() {
+	(cd "$1" && find . -mindepth 1 | LC_ALL=C sort |
+		cpio --quiet -o -H newc -R 0:0) >"$2.new" && mv "$2.new" "$2"
+}
