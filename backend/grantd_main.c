@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * grantd_main.c - virtio-grantd(8): options, signals, the loop; and the same
+ * program as a worker, which the supervisor starts.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "ctl_server.h"
+#include "daemon.h"
+#include "log.h"
+#include "supervisor.h"
+#include "util.h"
+#include "worker.h"
+
+#define PROGRAM "virtio-grantd"
+
+/* Where a worker finds what the supervisor gave it. */
+#define WORKER_SOCK_FD		3
+#define WORKER_SHARED_FD	4
+
+static enum vg_log_level log_level = VG_LOG_INFO;
+
+static void usage(FILE *f)
+{
+	fputs("Usage: " PROGRAM " [options]\n"
+	      "Serves virtio devices to Xen guests through grants; see " PROGRAM "(8).\n\n"
+	      "  -d, --direct-io=libxl|on|off  O_DIRECT: as the disk's direct-io-safe (libxl)\n"
+	      "  -e, --engine=auto|io_uring|sync  how images are read and written (auto)\n"
+	      "  -q, --queue-size=N            descriptors per queue, a power of two (256)\n"
+	      "  -m, --map-budget=MIB          guest memory mapped at once, per device (32)\n"
+	      "  -r, --run-dir=DIR             pid file and socket (/run/virtio-grant)\n"
+	      "  -v, --verbose                 say more\n"
+	      "  -h, --help                    this text\n"
+	      "  -V, --version                 the version\n", f);
+}
+
+/* In the child: only what async-signal-safe functions can do. */
+static void __attribute__((noreturn))
+become_worker(int sock, int shared_fd, char *const *argv)
+{
+	sigset_t none;
+	int s, m;
+
+	/* Out of the way first: either may stand where the other goes. */
+	s = fcntl(sock, F_DUPFD, 10);
+	m = fcntl(shared_fd, F_DUPFD, 10);
+	if (s < 0 || m < 0 || dup2(s, WORKER_SOCK_FD) < 0 ||
+	    dup2(m, WORKER_SHARED_FD) < 0)
+		_exit(126);
+	for (s = WORKER_SHARED_FD + 1; s < 1024; s++)
+		close(s);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	execv("/proc/self/exe", argv);
+	_exit(127);
+}
+
+static int spawn(void *arg, xen_domid_t guest, int sock, int shared_fd,
+		 pid_t *pid)
+{
+	char *opt = vg_strf("--worker=%u", guest);
+	char name[] = PROGRAM, verbose[] = "--verbose";
+	char *argv[] = { name, opt, NULL, NULL };
+	pid_t child;
+	int err = 0;
+
+	(void)arg;
+	if (log_level == VG_LOG_DEBUG)
+		argv[2] = verbose;
+	child = fork();
+	if (child == 0)
+		become_worker(sock, shared_fd, argv);
+	if (child < 0)
+		err = -errno;
+	*pid = child;
+	close(sock);
+	close(shared_fd);
+	free(opt);
+	return err;
+}
+
+static bool parse_direct(const char *s, enum vg_direct_io *v)
+{
+	if (!strcmp(s, "libxl"))
+		*v = VG_DIRECT_IO_LIBXL;
+	else if (!strcmp(s, "on"))
+		*v = VG_DIRECT_IO_ON;
+	else if (!strcmp(s, "off"))
+		*v = VG_DIRECT_IO_OFF;
+	else
+		return false;
+	return true;
+}
+
+static bool parse_engine(const char *s, enum vg_blk_engine *v)
+{
+	if (!strcmp(s, "auto"))
+		*v = VG_BLK_ENGINE_AUTO;
+	else if (!strcmp(s, "io_uring"))
+		*v = VG_BLK_ENGINE_URING;
+	else if (!strcmp(s, "sync"))
+		*v = VG_BLK_ENGINE_SYNC;
+	else
+		return false;
+	return true;
+}
+
+static int run(struct vg_supervisor_config *cfg, const char *run_dir)
+{
+	struct vg_ctl_server *ctl = NULL;
+	struct vg_supervisor *s;
+	struct vg_loop *loop;
+	char *sock;
+	int err;
+
+	if (vg_daemon_run_dir(run_dir) || vg_daemon_only_one(run_dir, PROGRAM))
+		return 1;
+	err = vg_loop_create(&loop);
+	if (!err)
+		err = vg_daemon_signals(loop);
+	if (err) {
+		vg_err("event loop: %s", strerror(-err));
+		return 1;
+	}
+	if (vg_supervisor_create(cfg, loop, &s))
+		return 1;
+	sock = vg_strf("%s/grantd.sock", run_dir);
+	err = vg_ctl_server_create(loop, sock, vg_supervisor_answer, s, &ctl);
+	if (err)
+		vg_warn("%s: %s; virtio-grantctl will not see this daemon",
+			sock, strerror(-err));
+	vg_info("ready");
+	err = vg_loop_run(loop);
+	if (err)
+		vg_err("event loop: %s", strerror(-err));
+	vg_ctl_server_destroy(ctl);
+	vg_supervisor_destroy(s);
+	vg_loop_destroy(loop);
+	free(sock);
+	return err ? 1 : 0;
+}
+
+static int __attribute__((format(printf, 1, 2))) bad_option(const char *fmt, ...)
+{
+	va_list ap;
+
+	fputs(PROGRAM ": ", stderr);
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fputc('\n', stderr);
+	return 2;
+}
+
+int main(int argc, char **argv)
+{
+	enum { OPT_WORKER = 256 };
+	static const struct option options[] = {
+		{ "direct-io", required_argument, NULL, 'd' },
+		{ "engine", required_argument, NULL, 'e' },
+		{ "queue-size", required_argument, NULL, 'q' },
+		{ "map-budget", required_argument, NULL, 'm' },
+		{ "run-dir", required_argument, NULL, 'r' },
+		{ "verbose", no_argument, NULL, 'v' },
+		{ "help", no_argument, NULL, 'h' },
+		{ "version", no_argument, NULL, 'V' },
+		{ "worker", required_argument, NULL, OPT_WORKER },
+		{ NULL, 0, NULL, 0 },
+	};
+	struct vg_supervisor_config cfg = {
+		.direct_io = VG_DIRECT_IO_LIBXL,
+		.engine = VG_BLK_ENGINE_AUTO,
+		.queue_size_max = VG_QUEUE_SIZE_MAX_DEFAULT,
+		.budget_pages = VG_BUDGET_PAGES_DEFAULT,
+		.spawn = spawn,
+	};
+	const char *run_dir = "/run/virtio-grant";
+	int worker_for = -1, c;
+	uint64_t v;
+
+	while ((c = getopt_long(argc, argv, "d:e:q:m:r:vhV", options,
+				NULL)) != -1) {
+		switch (c) {
+		case 'd':
+			if (!parse_direct(optarg, &cfg.direct_io))
+				return bad_option("--direct-io=%s: none of libxl, on, off",
+						  optarg);
+			break;
+		case 'e':
+			if (!parse_engine(optarg, &cfg.engine))
+				return bad_option("--engine=%s: none of auto, io_uring, sync",
+						  optarg);
+			break;
+		case 'q':
+			if (vg_parse_u64(optarg, 10, 1024, &v) || v < 2 ||
+			    (v & (v - 1)))
+				return bad_option("--queue-size=%s: no power of two from 2 to 1024",
+						  optarg);
+			cfg.queue_size_max = (unsigned int)v;
+			break;
+		case 'm':
+			if (vg_parse_u64(optarg, 10, 1024, &v) || v < 2)
+				return bad_option("--map-budget=%s: not 2 to 1024 MiB",
+						  optarg);
+			cfg.budget_pages = (unsigned int)(v << 20 >>
+							  XEN_GRANT_PAGE_SHIFT);
+			break;
+		case 'r':
+			run_dir = optarg;
+			break;
+		case 'v':
+			log_level = VG_LOG_DEBUG;
+			break;
+		case 'h':
+			usage(stdout);
+			return 0;
+		case 'V':
+			puts(PROGRAM " " VG_VERSION);
+			return 0;
+		case OPT_WORKER:	/* not for people: see spawn() */
+			if (vg_parse_u64(optarg, 10, XEN_DOMID_MAX, &v))
+				return 2;
+			worker_for = (int)v;
+			break;
+		default:
+			usage(stderr);
+			return 2;
+		}
+	}
+	if (optind < argc)
+		return bad_option("%s: no argument is expected", argv[optind]);
+	vg_log_init(PROGRAM, log_level);
+	if (worker_for >= 0)
+		return vg_worker_main((xen_domid_t)worker_for, WORKER_SOCK_FD,
+				      WORKER_SHARED_FD);
+	return run(&cfg, run_dir);
+}

@@ -1,0 +1,1029 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * supervisor.c - xenstore, images and workers of virtio-grantd.
+ *
+ * A device's life, as libxl sees it (tools/libs/light/libxl_device.c):
+ *
+ *	state 1  libxl made the node; we wait for the broker's relay keys
+ *		 (relay.h), open the image and hand both to the worker
+ *	state 2  the worker serves it; libxl goes on (it waits 10 s for this)
+ *	state 5  libxl wants it gone; the worker drains and unmaps
+ *	state 6  done; libxl goes on (it waits 10 s for this, too) and then
+ *		 waits for this domain to remove the node
+ *
+ * What can't be served loses its key "state", at which libxl gives up at once
+ * instead of after its 10 s.  The reason is logged, and kept for
+ * virtio-grantctl.
+ *
+ * Not trusted: our own workers (worker.h), and the frontend's node, of which
+ * nothing is read.  xenstore values are parsed strictly all the same.
+ */
+#include "supervisor.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <json-c/json.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "libxl_keys.h"
+#include "log.h"
+#include "util.h"
+
+#define NR_FAILURES		16
+/* For the broker to write its keys; libxl's own limit is 10 s. */
+#define NO_BROKER_WARN_NS	UINT64_C(5000000000)
+/* Between state 6 and the removal of the node: libxl must have seen it. */
+#define NODE_REMOVAL_NS		UINT64_C(1000000000)
+/* Between a worker's death and its successor, doubling up to the maximum. */
+#define RESPAWN_MIN_NS		UINT64_C(100000000)
+#define RESPAWN_MAX_NS		UINT64_C(10000000000)
+/* For a worker whose devices are removed, or whose supervisor ends. */
+#define WORKER_END_NS		UINT64_C(2000000000)
+
+enum dev_state {
+	DEV_NEW,	/* libxl made it, the broker has not yet */
+	DEV_STARTING,	/* given to the worker */
+	DEV_READY,	/* served */
+	DEV_STOPPING,	/* the worker drains it */
+	DEV_CLOSED,	/* state 6 is written, the node goes soon */
+	DEV_FAILED,	/* remembered until libxl removes it */
+	DEV_IGNORED,	/* another backend's, or not understood */
+};
+
+static const char *const dev_state_names[] = {
+	"waiting for broker", "starting", "ready", "stopping", "closed",
+	"failed", "ignored",
+};
+
+struct guest;
+
+struct dev {
+	struct dev *next;
+	struct vg_supervisor *s;
+	struct guest *guest;
+	struct vg_devname name;
+	char *node, *label;
+	enum dev_state state;
+	bool seen;
+	bool needs_reset;	/* somebody served it before this worker */
+	bool remove_wanted;	/* while STARTING */
+	unsigned int slot;	/* of the worker, from STARTING to STOPPING */
+	bool has_slot;
+	struct vg_worker_relay relay;
+	char *image;
+	bool read_only, direct;
+	uint64_t size_bytes;
+	struct vg_timer *timer;	/* NEW: no broker; CLOSED: remove the node */
+};
+
+/* One guest and its worker. */
+struct guest {
+	struct guest *next;
+	struct vg_supervisor *s;
+	xen_domid_t domid;
+	pid_t pid;
+	int sock;			/* -1: no worker */
+	struct vg_fd *sock_fd;
+	struct vg_worker_shared *shared;
+	struct vg_timer *respawn;
+	uint64_t respawn_delay_ns;
+	unsigned int deaths;
+	bool slot_used[VG_WORKER_DEVICES_MAX];
+};
+
+struct vg_supervisor {
+	struct vg_supervisor_config cfg;
+	struct vg_loop *loop;
+	struct xen_store *xs;
+	struct vg_fd *xs_fd;
+	xen_domid_t own_domid;
+	struct vg_deferred *scan;
+	struct dev *devs;
+	struct guest *guests;
+	char *failure[NR_FAILURES];
+	unsigned int nr_failures;
+};
+
+static void __attribute__((format(printf, 2, 3)))
+failed(struct vg_supervisor *s, const char *fmt, ...)
+{
+	char **slot = &s->failure[s->nr_failures++ % NR_FAILURES];
+	char text[512];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	vg_err("%s", text);
+	free(*slot);
+	*slot = vg_strdup(text);
+}
+
+static int write_state(struct dev *d, enum vg_xenbus_state state)
+{
+	char text[2] = { (char)('0' + (int)state), 0 };
+	int err = vg_key_write(d->s->xs, d->node, "state", text);
+
+	if (err)
+		vg_err("%s: writing its state %s: %s", d->label, text,
+		       strerror(-err));
+	return err;
+}
+
+/* This device can't be served.  The caller has said why. */
+static void dev_fail(struct dev *d)
+{
+	char *path = vg_strf("%s/state", d->node);
+
+	xen_store_rm(d->s->xs, path);
+	free(path);
+	vg_timer_cancel(d->timer);
+	d->state = DEV_FAILED;
+}
+
+/* ---- workers -------------------------------------------------------------------- */
+
+static void dev_start(struct dev *d);
+static void dev_closed(struct dev *d);
+
+static void worker_drop(struct guest *g)
+{
+	if (g->sock < 0)
+		return;
+	vg_loop_del_fd(g->s->loop, g->sock_fd);
+	close(g->sock);
+	g->sock = -1;
+	if (g->pid > 0) {
+		/*
+		 * It ends by itself when the socket closes, unless it is
+		 * broken: then it must not outlive its replacement.
+		 */
+		kill(g->pid, SIGKILL);
+		waitpid(g->pid, NULL, 0);
+		g->pid = 0;
+	}
+}
+
+static void worker_died(struct guest *g)
+{
+	struct vg_supervisor *s = g->s;
+	struct dev *d;
+
+	g->deaths++;
+	failed(s, "dom%u: its worker ended unexpectedly (time %u), starting another",
+	       g->domid, g->deaths);
+	worker_drop(g);
+	memset(g->slot_used, 0, sizeof(g->slot_used));
+	for (d = s->devs; d; d = d->next) {
+		if (d->guest != g || !d->has_slot)
+			continue;
+		d->has_slot = false;
+		d->needs_reset = true;
+		if (d->state == DEV_STOPPING || d->remove_wanted)
+			dev_closed(d);
+		else
+			d->state = DEV_NEW;
+	}
+	vg_timer_arm(g->respawn, g->respawn_delay_ns);
+	g->respawn_delay_ns = min_u(g->respawn_delay_ns * 2, RESPAWN_MAX_NS);
+}
+
+static void on_worker(void *arg)
+{
+	struct guest *g = arg;
+	struct vg_worker_msg msg;
+	struct dev *d;
+	int fd, n;
+
+	n = vg_worker_recv(g->sock, &msg, &fd);
+	if (fd >= 0)
+		close(fd);
+	if (n == -EAGAIN)
+		return;
+	if (n <= 0) {
+		worker_died(g);
+		return;
+	}
+	for (d = g->s->devs; d; d = d->next)
+		if (d->guest == g && d->has_slot && d->slot == msg.slot)
+			break;
+	if (!d)
+		return;
+	if (msg.op == VG_WORKER_ADDED && d->state == DEV_STARTING) {
+		if (msg.error) {
+			failed(g->s, "%s: %s", d->label, msg.text);
+			g->slot_used[d->slot] = false;
+			d->has_slot = false;
+			dev_fail(d);
+			return;
+		}
+		d->state = DEV_READY;
+		g->respawn_delay_ns = RESPAWN_MIN_NS;
+		vg_info("%s: ready: %s, %llu bytes%s%s", d->label, d->image,
+			(unsigned long long)d->size_bytes,
+			d->read_only ? ", read-only" : "",
+			d->direct ? ", O_DIRECT" : "");
+		write_state(d, VG_XENBUS_INIT_WAIT);
+		vg_deferred_schedule(g->s->scan);
+	} else if (msg.op == VG_WORKER_REMOVED && d->state == DEV_STOPPING) {
+		g->slot_used[d->slot] = false;
+		d->has_slot = false;
+		dev_closed(d);
+	}
+}
+
+static int worker_start(struct guest *g)
+{
+	struct vg_supervisor *s = g->s;
+	int pair[2], shared_fd, err;
+
+	shared_fd = memfd_create("virtio-grant-stats", MFD_CLOEXEC);
+	if (shared_fd < 0)
+		return -errno;
+	if (ftruncate(shared_fd, sizeof(*g->shared)) < 0 ||
+	    socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
+		err = -errno;
+		close(shared_fd);
+		return err;
+	}
+	if (g->shared)
+		munmap(g->shared, sizeof(*g->shared));
+	g->shared = mmap(NULL, sizeof(*g->shared), PROT_READ, MAP_SHARED,
+			 shared_fd, 0);
+	if (g->shared == MAP_FAILED) {
+		err = -errno;
+		g->shared = NULL;
+		close(shared_fd);
+		close(pair[0]);
+		close(pair[1]);
+		return err;
+	}
+	err = s->cfg.spawn(s->cfg.spawn_arg, g->domid, pair[1], shared_fd,
+			   &g->pid);
+	if (!err)
+		err = vg_loop_add_fd(s->loop, pair[0], on_worker, g,
+				     &g->sock_fd);
+	if (err) {
+		close(pair[0]);
+		return err;
+	}
+	g->sock = pair[0];
+	return 0;
+}
+
+static void on_respawn(void *arg)
+{
+	struct guest *g = arg;
+
+	vg_deferred_schedule(g->s->scan);
+}
+
+static struct guest *guest_get(struct vg_supervisor *s, xen_domid_t domid)
+{
+	struct guest *g;
+
+	for (g = s->guests; g; g = g->next)
+		if (g->domid == domid)
+			return g;
+	g = vg_zalloc(sizeof(*g));
+	g->s = s;
+	g->domid = domid;
+	g->sock = -1;
+	g->respawn = vg_timer_create(s->loop, on_respawn, g);
+	g->respawn_delay_ns = RESPAWN_MIN_NS;
+	g->next = s->guests;
+	s->guests = g;
+	return g;
+}
+
+/*
+ * Its socket is closed: it finishes what is under way, unmaps, and ends.  One
+ * that does not, within reason, is made to.
+ */
+static void worker_reap(const struct guest *g)
+{
+	const struct timespec ms10 = { .tv_nsec = 10000000 };
+	unsigned int i;
+
+	for (i = 0; i < WORKER_END_NS / 10000000; i++) {
+		if (waitpid(g->pid, NULL, WNOHANG))
+			return;
+		nanosleep(&ms10, NULL);
+	}
+	vg_warn("dom%u: its worker does not end, killed", g->domid);
+	kill(g->pid, SIGKILL);
+	waitpid(g->pid, NULL, 0);
+}
+
+static void guest_free(struct guest *g)
+{
+	struct guest **p;
+
+	for (p = &g->s->guests; *p != g; p = &(*p)->next)
+		;
+	*p = g->next;
+	if (g->sock >= 0) {
+		vg_loop_del_fd(g->s->loop, g->sock_fd);
+		close(g->sock);
+		if (g->pid > 0)
+			worker_reap(g);
+	}
+	if (g->shared)
+		munmap(g->shared, sizeof(*g->shared));
+	vg_timer_destroy(g->respawn);
+	free(g);
+}
+
+static bool guest_has_device(const struct guest *g)
+{
+	struct dev *d;
+
+	for (d = g->s->devs; d; d = d->next)
+		if (d->guest == g)
+			return true;
+	return false;
+}
+
+/* ---- images ------------------------------------------------------------------------ */
+
+static bool key_is_1(struct dev *d, const char *key)
+{
+	char *v = vg_key_read(d->s->xs, d->node, key);
+	bool is = v && !strcmp(v, "1");
+
+	free(v);
+	return is;
+}
+
+/*
+ * The descriptor, or negative errno after having said why.  The lock keeps a
+ * second writer of ours away, in this domain; it is the image's, so a block
+ * device is guarded only under one and the same name of it.
+ */
+static int open_image(struct dev *d, struct vg_blk_params *blk)
+{
+	struct vg_supervisor *s = d->s;
+	struct vg_blk_image image;
+	const char *why;
+	char *mode;
+	int fd, flags, err;
+
+	free(d->image);
+	d->image = vg_key_read(s->xs, d->node, "params");
+	if (!d->image || !*d->image) {
+		failed(s, "%s: no image is named (xenstore key %s/params)",
+		       d->label, d->node);
+		return -EINVAL;
+	}
+	if (d->image[0] != '/') {
+		failed(s, "%s: image \"%s\": not an absolute path", d->label,
+		       d->image);
+		return -EINVAL;
+	}
+	mode = vg_key_read(s->xs, d->node, "mode");
+	if (!mode || (strcmp(mode, "r") && strcmp(mode, "w"))) {
+		failed(s, "%s: xenstore key %s/mode: \"%s\" is neither r nor w",
+		       d->label, d->node, mode ? mode : "");
+		free(mode);
+		return -EINVAL;
+	}
+	d->read_only = *mode == 'r';
+	free(mode);
+	d->direct = s->cfg.direct_io == VG_DIRECT_IO_ON ||
+		    (s->cfg.direct_io == VG_DIRECT_IO_LIBXL &&
+		     key_is_1(d, "direct-io-safe"));
+
+	flags = (d->read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NONBLOCK;
+	fd = open(d->image, flags | (d->direct ? O_DIRECT : 0));
+	if (fd < 0 && errno == EINVAL && d->direct) {
+		vg_warn("%s: image %s can't do O_DIRECT, the page cache is used",
+			d->label, d->image);
+		d->direct = false;
+		fd = open(d->image, flags);
+	}
+	if (fd < 0) {
+		err = -errno;
+		failed(s, "%s: image %s: %s", d->label, d->image,
+		       strerror(-err));
+		return err;
+	}
+	err = vg_blk_probe(fd, &image, &why);
+	if (err) {
+		failed(s, "%s: image %s %s", d->label, d->image, why);
+		close(fd);
+		return err;
+	}
+	if (flock(fd, (d->read_only ? LOCK_SH : LOCK_EX) | LOCK_NB) < 0) {
+		failed(s, "%s: image %s is in use by another device", d->label,
+		       d->image);
+		close(fd);
+		return -EBUSY;
+	}
+	d->size_bytes = image.size_bytes;
+	blk->read_only = d->read_only;
+	blk->discard = !d->read_only && key_is_1(d, "discard-enable");
+	blk->engine = s->cfg.engine;
+	return fd;
+}
+
+static void set_serial(struct dev *d, struct vg_blk_params *blk)
+{
+	char *vdev = vg_key_read(d->s->xs, d->node, "dev");
+
+	if (vdev)	/* no NUL behind it when it fills the field */
+		memcpy(blk->serial, vdev,
+		       min_u(strlen(vdev), sizeof(blk->serial)));
+	free(vdev);
+}
+
+/* ---- devices ------------------------------------------------------------------------- */
+
+/* False: the keys are not there (yet). */
+static bool read_relay(struct dev *d, struct vg_worker_relay *r)
+{
+	uint64_t domid, ref, port;
+	char *why = NULL;
+	bool ok;
+
+	/* relay-ref is written last, in one transaction with the others. */
+	ok = !vg_key_read_u64(d->s->xs, d->node, "relay-ref", 10, UINT32_MAX,
+			      &ref, &why) &&
+	     !vg_key_read_u64(d->s->xs, d->node, "relay-port", 10, UINT32_MAX,
+			      &port, &why) &&
+	     !vg_key_read_u64(d->s->xs, d->node, "relay-domid", 10,
+			      XEN_DOMID_MAX, &domid, &why);
+	free(why);
+	if (!ok)
+		return false;
+	r->domid = (xen_domid_t)domid;
+	r->ref = (xen_ref_t)ref;
+	r->port = (xen_port_t)port;
+	return true;
+}
+
+static bool same_relay(const struct vg_worker_relay *a,
+		       const struct vg_worker_relay *b)
+{
+	return a->domid == b->domid && a->ref == b->ref && a->port == b->port;
+}
+
+static int take_slot(struct guest *g, unsigned int *slot)
+{
+	unsigned int i;
+
+	for (i = 0; i < VG_WORKER_DEVICES_MAX; i++) {
+		if (g->slot_used[i])
+			continue;
+		g->slot_used[i] = true;
+		*slot = i;
+		return 0;
+	}
+	return -ENOSPC;
+}
+
+/* The relay is known: opens the image and gives both to the worker. */
+static void dev_start(struct dev *d)
+{
+	struct vg_supervisor *s = d->s;
+	struct guest *g = d->guest;
+	struct vg_worker_msg msg = {
+		.op = VG_WORKER_ADD,
+		.relay = d->relay,
+		.queue_size_max = s->cfg.queue_size_max,
+		.budget_pages = s->cfg.budget_pages,
+		.needs_reset = d->needs_reset,
+	};
+	int fd, err;
+
+	if (g->sock < 0) {
+		if (vg_timer_is_armed(g->respawn))
+			return;		/* scanned again when it fires */
+		err = worker_start(g);
+		if (err) {
+			failed(s, "%s: no worker can be started: %s", d->label,
+			       strerror(-err));
+			dev_fail(d);
+			return;
+		}
+	}
+	if (take_slot(g, &d->slot)) {
+		failed(s, "%s: dom%u has %u devices already", d->label,
+		       g->domid, VG_WORKER_DEVICES_MAX);
+		dev_fail(d);
+		return;
+	}
+	d->has_slot = true;
+	fd = open_image(d, &msg.blk);
+	if (fd < 0)
+		goto fail;
+	set_serial(d, &msg.blk);
+	msg.slot = d->slot;
+	snprintf(msg.text, sizeof(msg.text), "%s", d->label);
+	err = vg_worker_send(g->sock, &msg, fd);
+	close(fd);
+	if (err) {
+		failed(s, "%s: its worker can't be told: %s", d->label,
+		       strerror(-err));
+		goto fail;
+	}
+	vg_timer_cancel(d->timer);
+	d->state = DEV_STARTING;
+	return;
+fail:
+	g->slot_used[d->slot] = false;
+	d->has_slot = false;
+	dev_fail(d);
+}
+
+static void dev_closed(struct dev *d)
+{
+	d->state = DEV_CLOSED;
+	d->remove_wanted = false;
+	write_state(d, VG_XENBUS_CLOSED);
+	vg_timer_arm(d->timer, NODE_REMOVAL_NS);
+	vg_info("%s: closed", d->label);
+}
+
+/* libxl wants it gone. */
+static void dev_stop(struct dev *d)
+{
+	struct vg_worker_msg msg = { .op = VG_WORKER_REMOVE, .slot = d->slot };
+
+	switch (d->state) {
+	case DEV_NEW:
+	case DEV_FAILED:
+		dev_closed(d);
+		break;
+	case DEV_STARTING:
+		d->remove_wanted = true;	/* when the worker has answered */
+		break;
+	case DEV_READY:
+		d->state = DEV_STOPPING;
+		vg_worker_send(d->guest->sock, &msg, -1);
+		break;
+	case DEV_STOPPING:
+	case DEV_CLOSED:
+	case DEV_IGNORED:
+		break;
+	}
+}
+
+/* Removes the node, and the guest's directory with its last one. */
+static void remove_node(struct dev *d)
+{
+	struct xen_store *xs = d->s->xs;
+	char *dir = vg_strf("/local/domain/%u/backend/%s/%u", d->name.backend,
+			    d->name.kind->name, d->name.guest);
+	char **names, *state;
+	int n, err;
+
+	do {
+		err = xen_store_begin(xs);
+		if (err)
+			break;
+		state = vg_key_read(xs, d->node, "state");
+		if (state && strcmp(state, "6")) {
+			/* libxl made a new one of the same name. */
+			free(state);
+			xen_store_abort(xs);
+			break;
+		}
+		free(state);
+		xen_store_rm(xs, d->node);
+		n = xen_store_directory(xs, dir, &names);
+		if (n >= 0)
+			xen_store_free_dir(names);
+		if (n == 0)
+			xen_store_rm(xs, dir);
+		err = xen_store_commit(xs);
+	} while (err == -EAGAIN);
+	free(dir);
+}
+
+static void on_dev_timer(void *arg)
+{
+	struct dev *d = arg;
+
+	if (d->state == DEV_NEW) {
+		failed(d->s, "%s: no relay after %u s: is virtio-grant-broker running in the control domain?",
+		       d->label, (unsigned int)(NO_BROKER_WARN_NS / 1000000000u));
+	} else if (d->state == DEV_CLOSED) {
+		remove_node(d);
+		vg_deferred_schedule(d->s->scan);
+	}
+}
+
+static void dev_free(struct dev *d)
+{
+	struct dev **p;
+
+	for (p = &d->s->devs; *p != d; p = &(*p)->next)
+		;
+	*p = d->next;
+	vg_timer_destroy(d->timer);
+	free(d->image);
+	free(d->label);
+	free(d->node);
+	free(d);
+}
+
+/* ---- the scan --------------------------------------------------------------------------- */
+
+static struct dev *dev_find(struct vg_supervisor *s, const char *node)
+{
+	struct dev *d;
+
+	for (d = s->devs; d; d = d->next)
+		if (!strcmp(d->node, node))
+			return d;
+	return NULL;
+}
+
+/* A node that we see for the first time.  NULL: not ours to serve. */
+static struct dev *dev_new(struct vg_supervisor *s,
+			   const struct vg_devname *name, const char *node,
+			   uint64_t state)
+{
+	struct dev *d = vg_zalloc(sizeof(*d));
+
+	d->s = s;
+	d->name = *name;
+	d->node = vg_strdup(node);
+	d->label = vg_devname_label(name);
+	d->guest = guest_get(s, name->guest);
+	d->timer = vg_timer_create(s->loop, on_dev_timer, d);
+	d->state = DEV_NEW;
+	d->next = s->devs;
+	s->devs = d;
+	if (state == VG_XENBUS_INITIALISING)
+		vg_timer_arm(d->timer, NO_BROKER_WARN_NS);
+	else if (state < VG_XENBUS_CLOSING)
+		d->needs_reset = true;	/* a predecessor of ours served it */
+	return d;
+}
+
+/* Whether this node is a device for us, checked when it is seen first. */
+static bool node_is_ours(struct vg_supervisor *s, const struct vg_devname *name,
+			 const char *node)
+{
+	struct vg_devkeys keys;
+	char *why = NULL, *label;
+	bool ours = false;
+
+	if (vg_devkeys_read(s->xs, node, name->kind, &keys, &why)) {
+		failed(s, "%s", why);
+	} else if (!keys.grant_usage) {
+		label = vg_devname_label(name);
+		vg_warn("%s: grant_usage=0 asks for a backend that maps the guest's memory; this one serves grant_usage=1 only and leaves it alone",
+			label);
+		free(label);
+	} else {
+		ours = true;
+	}
+	free(why);
+	return ours;
+}
+
+/* Nodes that are not ours are remembered, so that it is said once. */
+static void scan_device(struct vg_supervisor *s, const struct vg_kind *kind,
+			xen_domid_t guest, const char *dir, const char *devid)
+{
+	struct vg_devname name = { .kind = kind, .backend = s->own_domid,
+				   .guest = guest };
+	char *node = vg_strf("%s/%s", dir, devid), *why = NULL;
+	struct vg_worker_relay relay;
+	struct vg_worker_msg msg = { .op = VG_WORKER_RELAY };
+	uint64_t id, state;
+	struct dev *d = dev_find(s, node);
+
+	if (vg_parse_u64(devid, 10, UINT32_MAX, &id))
+		goto out;
+	name.devid = (uint32_t)id;
+	if (vg_key_read_u64(s->xs, node, "state", 10, 9, &state, &why)) {
+		/* libxl is removing it, or we took the state away. */
+		if (d && d->state == DEV_FAILED)
+			d->seen = true;
+		goto out;
+	}
+	if (!d) {
+		if (state == VG_XENBUS_CLOSED)
+			goto leftover;
+		d = dev_new(s, &name, node, state);
+		if (!node_is_ours(s, &name, node)) {
+			vg_timer_cancel(d->timer);
+			d->state = DEV_IGNORED;
+		}
+	} else if (state == VG_XENBUS_INITIALISING &&
+		   (d->state == DEV_FAILED || d->state == DEV_CLOSED)) {
+		/* The same name again, a new device. */
+		vg_timer_arm(d->timer, NO_BROKER_WARN_NS);
+		d->needs_reset = false;
+		d->state = DEV_NEW;
+	}
+	d->seen = true;
+	if (state == VG_XENBUS_CLOSING) {
+		dev_stop(d);
+		goto out;
+	}
+	if (!read_relay(d, &relay))
+		goto out;
+	if (d->state == DEV_NEW) {
+		d->relay = relay;
+		dev_start(d);
+	} else if (d->state == DEV_READY && !same_relay(&relay, &d->relay)) {
+		d->relay = relay;
+		msg.slot = d->slot;
+		msg.relay = relay;
+		vg_worker_send(d->guest->sock, &msg, -1);
+	}
+	goto out;
+leftover:
+	/* Closed under a predecessor that did not live to remove it. */
+	d = dev_new(s, &name, node, state);
+	d->seen = true;
+	d->state = DEV_CLOSED;
+	vg_timer_arm(d->timer, NODE_REMOVAL_NS);
+out:
+	free(why);
+	free(node);
+}
+
+static void scan_guest(struct vg_supervisor *s, const struct vg_kind *kind,
+		       const char *dir, const char *guest_text)
+{
+	char *guest_dir = vg_strf("%s/%s", dir, guest_text), **names;
+	uint64_t guest;
+	int i, n;
+
+	if (vg_parse_u64(guest_text, 10, XEN_DOMID_MAX, &guest))
+		goto out;
+	n = xen_store_directory(s->xs, guest_dir, &names);
+	for (i = 0; i < n; i++)
+		scan_device(s, kind, (xen_domid_t)guest, guest_dir, names[i]);
+	if (n >= 0)
+		xen_store_free_dir(names);
+out:
+	free(guest_dir);
+}
+
+/* Devices whose node is gone without the protocol: libxl was forced. */
+static void forget_unseen(struct vg_supervisor *s)
+{
+	struct dev *d, *next;
+
+	for (d = s->devs; d; d = next) {
+		next = d->next;
+		if (d->seen)
+			continue;
+		switch (d->state) {
+		case DEV_STARTING:
+		case DEV_READY:
+			vg_warn("%s: its node was removed while it was served",
+				d->label);
+			dev_stop(d);
+			break;
+		case DEV_STOPPING:
+			break;
+		default:
+			dev_free(d);
+		}
+	}
+}
+
+static void on_scan(void *arg)
+{
+	struct vg_supervisor *s = arg;
+	struct guest *g, *next;
+	unsigned int k;
+	char **names;
+	struct dev *d;
+	int i, n;
+
+	for (d = s->devs; d; d = d->next)
+		d->seen = false;
+	for (k = 0; k < vg_nr_kinds; k++) {
+		char *dir = vg_strf("/local/domain/%u/backend/%s", s->own_domid,
+				    vg_kinds[k].name);
+
+		n = xen_store_directory(s->xs, dir, &names);
+		for (i = 0; i < n; i++)
+			scan_guest(s, &vg_kinds[k], dir, names[i]);
+		if (n >= 0)
+			xen_store_free_dir(names);
+		free(dir);
+	}
+	forget_unseen(s);
+	for (d = s->devs; d; d = d->next)
+		if (d->remove_wanted && d->state == DEV_READY) {
+			d->remove_wanted = false;
+			dev_stop(d);
+		}
+	for (g = s->guests; g; g = next) {
+		next = g->next;
+		if (!guest_has_device(g))
+			guest_free(g);
+	}
+}
+
+static void on_xenstore(void *arg)
+{
+	struct vg_supervisor *s = arg;
+	char *path, *token;
+
+	while (!xen_store_next_watch(s->xs, &path, &token)) {
+		vg_deferred_schedule(s->scan);
+		free(path);
+		free(token);
+	}
+}
+
+/* ---- status ------------------------------------------------------------------------------- */
+
+static void add_u64(struct json_object *o, const char *key, uint64_t v)
+{
+	json_object_object_add(o, key, json_object_new_uint64(v));
+}
+
+static void add_str(struct json_object *o, const char *key, const char *v)
+{
+	json_object_object_add(o, key, json_object_new_string(v));
+}
+
+static struct json_object *mem_json(const struct vg_mem_stats *m)
+{
+	struct json_object *o = json_object_new_object();
+	struct json_object *faults = json_object_new_object();
+	unsigned int f;
+
+	add_u64(o, "maps", m->maps);
+	add_u64(o, "map_pages", m->map_pages);
+	add_u64(o, "unmaps", m->unmaps);
+	add_u64(o, "copies", m->copies);
+	add_u64(o, "copied_bytes", m->copied_bytes);
+	add_u64(o, "mapped_pages_now", m->mapped_pages_now);
+	add_u64(o, "mapped_pages_max", m->mapped_pages_max);
+	for (f = 1; f < VG_MEM_FAULT_MAX; f++)
+		add_u64(faults, vg_mem_fault_name(f), m->faults[f]);
+	json_object_object_add(o, "faults", faults);
+	return o;
+}
+
+static struct json_object *stats_json(const struct vg_dev_stats *st)
+{
+	struct json_object *o = json_object_new_object();
+	const char *const *name = vg_dev_blk.stat_names;
+	struct json_object *type = json_object_new_object();
+	unsigned int i;
+
+	add_u64(o, "status", st->status);
+	/* From the worker, which is not trusted: bounded before it is used. */
+	add_str(o, "broken", st->broken == VG_BROKEN_NOT ? "" :
+		st->broken < VG_BROKEN_MAX ? vg_broken_name(st->broken) :
+		"invalid");
+	add_u64(o, "driver_features", st->driver_features);
+	add_u64(o, "accesses", st->accesses);
+	add_u64(o, "notifies", st->notifies);
+	add_u64(o, "spurious_notifies", st->spurious_notifies);
+	add_u64(o, "irqs_used", st->irqs_used);
+	add_u64(o, "irqs_config", st->irqs_config);
+	add_u64(o, "irqs_suppressed", st->irqs_suppressed);
+	add_u64(o, "requests", st->requests);
+	add_u64(o, "in_flight", st->in_flight);
+	add_u64(o, "batches", st->batches);
+	add_u64(o, "bytes_out", st->bytes_out);
+	add_u64(o, "bytes_in", st->bytes_in);
+	add_u64(o, "resets", st->resets);
+	json_object_object_add(o, "mem", mem_json(&st->mem));
+	for (i = 0; i < VG_DEV_STATS_NR_TYPE && name && name[i]; i++)
+		add_u64(type, name[i], st->type[i]);
+	json_object_object_add(o, vg_dev_blk.name, type);
+	return o;
+}
+
+static struct json_object *dev_json(const struct dev *d)
+{
+	struct json_object *o = json_object_new_object();
+	struct vg_dev_stats st;
+
+	add_str(o, "device", d->label);
+	add_u64(o, "guest", d->name.guest);
+	add_str(o, "state", dev_state_names[d->state]);
+	add_str(o, "image", d->image ? d->image : "");
+	add_u64(o, "size_bytes", d->size_bytes);
+	json_object_object_add(o, "read_only",
+			       json_object_new_boolean(d->read_only));
+	json_object_object_add(o, "direct_io",
+			       json_object_new_boolean(d->direct));
+	add_u64(o, "worker_pid", d->guest->pid > 0 ? (uint64_t)d->guest->pid : 0);
+	add_u64(o, "worker_deaths", d->guest->deaths);
+	if (d->has_slot && d->guest->shared) {
+		st = d->guest->shared->dev[d->slot];
+		json_object_object_add(o, "stats", stats_json(&st));
+	}
+	return o;
+}
+
+char *vg_supervisor_answer(void *supervisor, const char *request)
+{
+	struct vg_supervisor *s = supervisor;
+	struct json_object *root, *devs, *fails;
+	unsigned int i;
+	struct dev *d;
+	char *text;
+
+	if (strcmp(request, "status"))
+		return NULL;
+	root = json_object_new_object();
+	add_str(root, "program", "virtio-grantd");
+	add_u64(root, "domain", s->own_domid);
+	devs = json_object_new_array();
+	for (d = s->devs; d; d = d->next)
+		json_object_array_add(devs, dev_json(d));
+	json_object_object_add(root, "devices", devs);
+	fails = json_object_new_array();
+	for (i = s->nr_failures > NR_FAILURES ? s->nr_failures - NR_FAILURES : 0;
+	     i < s->nr_failures; i++)
+		json_object_array_add(fails, json_object_new_string(
+					      s->failure[i % NR_FAILURES]));
+	json_object_object_add(root, "failures", fails);
+	text = vg_strf("%s\n", json_object_to_json_string_ext(root,
+						JSON_C_TO_STRING_PLAIN));
+	json_object_put(root);
+	return text;
+}
+
+/* ---- life ----------------------------------------------------------------------------------- */
+
+int vg_supervisor_create(const struct vg_supervisor_config *cfg,
+			 struct vg_loop *loop, struct vg_supervisor **out)
+{
+	struct vg_supervisor *s = vg_zalloc(sizeof(*s));
+	unsigned int k;
+	int err;
+
+	s->cfg = *cfg;
+	s->loop = loop;
+	s->scan = vg_deferred_create(loop, on_scan, s);
+	err = xen_store_open(&s->xs);
+	if (err) {
+		vg_err("xenstore can't be reached: %s", strerror(-err));
+		goto fail;
+	}
+	err = xen_store_own_domid(s->xs, &s->own_domid);
+	if (err) {
+		vg_err("xenstore does not tell this domain's id: %s",
+		       strerror(-err));
+		goto fail;
+	}
+	for (k = 0; k < vg_nr_kinds; k++) {
+		char *dir = vg_strf("/local/domain/%u/backend/%s", s->own_domid,
+				    vg_kinds[k].name);
+
+		err = xen_store_watch(s->xs, dir, vg_kinds[k].name);
+		if (err)
+			vg_err("watching %s in xenstore: %s", dir,
+			       strerror(-err));
+		free(dir);
+		if (err)
+			goto fail;
+	}
+	err = vg_loop_add_fd(loop, xen_store_fd(s->xs), on_xenstore, s,
+			     &s->xs_fd);
+	if (err) {
+		vg_err("event loop: %s", strerror(-err));
+		goto fail;
+	}
+	vg_deferred_schedule(s->scan);
+	*out = s;
+	return 0;
+fail:
+	vg_supervisor_destroy(s);
+	return err;
+}
+
+void vg_supervisor_destroy(struct vg_supervisor *s)
+{
+	unsigned int i;
+
+	while (s->devs)
+		dev_free(s->devs);
+	while (s->guests)
+		guest_free(s->guests);
+	if (s->xs_fd)
+		vg_loop_del_fd(s->loop, s->xs_fd);
+	vg_deferred_destroy(s->scan);
+	xen_store_close(s->xs);
+	for (i = 0; i < NR_FAILURES; i++)
+		free(s->failure[i]);
+	free(s);
+}

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * supervisor.h - virtio-grantd without its main(): follows libxl's xenstore
+ * protocol for the devices that this domain shall serve, opens their images,
+ * and has one worker per guest serve them.
+ */
+#ifndef VG_SUPERVISOR_H
+#define VG_SUPERVISOR_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "dev/blk.h"
+#include "loop.h"
+#include "worker.h"
+#include "xen/xen.h"
+
+struct vg_supervisor;
+
+enum vg_direct_io {
+	VG_DIRECT_IO_LIBXL,	/* as the device's key direct-io-safe says */
+	VG_DIRECT_IO_ON,
+	VG_DIRECT_IO_OFF,
+};
+
+struct vg_supervisor_config {
+	enum vg_direct_io direct_io;
+	enum vg_blk_engine engine;
+	unsigned int queue_size_max;	/* a power of two, 2 .. 1024 */
+	unsigned int budget_pages;	/* mapped at once, per device */
+
+	/*
+	 * Starts a worker that has @sock and @shared_fd, both its own to
+	 * close.  *pid > 0: a process of ours, waited for by pidfd.
+	 */
+	int (*spawn)(void *arg, xen_domid_t guest, int sock, int shared_fd,
+		     pid_t *pid);
+	void *spawn_arg;
+};
+
+#define VG_QUEUE_SIZE_MAX_DEFAULT	256u
+#define VG_BUDGET_PAGES_DEFAULT		8192u
+
+/* Logs what is wrong, in words. */
+int vg_supervisor_create(const struct vg_supervisor_config *cfg,
+			 struct vg_loop *loop, struct vg_supervisor **out);
+/*
+ * Ends the workers.  Devices whose guests live keep their nodes: a successor
+ * takes them up, as needing reset.
+ */
+void vg_supervisor_destroy(struct vg_supervisor *s);
+
+/* For vg_ctl_server_create(). */
+char *vg_supervisor_answer(void *supervisor, const char *request);
+
+#endif
