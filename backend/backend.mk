@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# The programs of backend/, for this machine (build/host/) and for arm64
+# (build/arm64/, against the rig's sysroot).  Included by the top Makefile.
+#
+# The link lines are part of the design: virtio-grantd has neither
+# libxenforeignmemory nor libxendevicemodel nor libxenctrl, directly or by
+# way of another; check-links in tests/unit/ looks at the result.
+
+VG_CFLAGS := -std=gnu11 -D_GNU_SOURCE -O2 -g -Wall -Wextra -Wshadow \
+	     -Wmissing-prototypes -Wstrict-prototypes -Wvla \
+	     -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fPIE
+VG_LDFLAGS := -pie -Wl,-z,relro,-z,now -Wl,--as-needed
+
+include backend/sources-device.mk	# VG_DEVICE_SRCS
+
+VG_COMMON_SRCS := backend/util.c backend/log.c backend/loop.c \
+		  backend/daemon.c backend/ctl_server.c backend/libxl_keys.c
+VG_GRANTD_SRCS := $(VG_COMMON_SRCS) backend/grantd_main.c \
+		  backend/supervisor.c backend/worker.c $(VG_DEVICE_SRCS) \
+		  backend/xen/gnttab.c backend/xen/evtchn.c backend/xen/store.c
+VG_BROKER_SRCS := $(VG_COMMON_SRCS) backend/broker_main.c backend/broker.c \
+		  backend/broker_guest.c backend/xen/gntshr.c \
+		  backend/xen/evtchn.c backend/xen/store.c backend/xen/ioreq.c
+VG_CTL_SRCS    := backend/ctl.c
+
+VG_GRANTD_LIBS := -lxengnttab -lxenevtchn -lxenstore -luring -ljson-c
+VG_BROKER_LIBS := -lxengnttab -lxenevtchn -lxenstore -lxendevicemodel \
+		  -lxenforeignmemory -ljson-c
+VG_CTL_LIBS    := -ljson-c
+
+VG_PROGRAMS := virtio-grantd virtio-grant-broker virtio-grantctl
+
+# $(1): directory below build/, $(2): compiler
+define vg_programs
+build/$(1)/obj/%.o: backend/%.c
+	@mkdir -p $$(@D)
+	@echo "  CC      $(1)/$$*.o"
+	@$(2) $$(VG_CFLAGS) $$(CFLAGS) -MMD -MP -c $$< -o $$@
+
+build/$(1)/virtio-grantd: $$(VG_GRANTD_SRCS:backend/%.c=build/$(1)/obj/%.o)
+	@echo "  LD      $(1)/virtio-grantd"
+	@$(2) $$(VG_LDFLAGS) $$(LDFLAGS) $$^ -o $$@ $$(VG_GRANTD_LIBS)
+build/$(1)/virtio-grant-broker: $$(VG_BROKER_SRCS:backend/%.c=build/$(1)/obj/%.o)
+	@echo "  LD      $(1)/virtio-grant-broker"
+	@$(2) $$(VG_LDFLAGS) $$(LDFLAGS) $$^ -o $$@ $$(VG_BROKER_LIBS)
+build/$(1)/virtio-grantctl: $$(VG_CTL_SRCS:backend/%.c=build/$(1)/obj/%.o)
+	@echo "  LD      $(1)/virtio-grantctl"
+	@$(2) $$(VG_LDFLAGS) $$(LDFLAGS) $$^ -o $$@ $$(VG_CTL_LIBS)
+
+-include $$(wildcard build/$(1)/obj/*.d build/$(1)/obj/*/*.d)
+endef
+
+$(eval $(call vg_programs,host,$(CC)))
+# The wrapper compiler of tests/xen/lib/build-sysroot.sh, looked up once.
+$(eval $(call vg_programs,arm64,$$(VG_ARM64_CC)))
