@@ -304,6 +304,34 @@ vg_apt_depends() {
 		sed -e 's/|.*//' -e 's/(.*//' -e 's/:any//' -e 's/ //g' -e '/^$/d'
 }
 
+# vg_apt_remembered FUNCTION SUITE ARGS...: what vg_apt_find_FUNCTION found since
+# the suite's lists were fetched; asking apt takes seconds.
+vg_apt_remembered() {
+	local function="$1" suite="$2" root memo file found=1
+
+	shift
+	vg_apt_init "$suite" || return 1
+	root=$(vg_apt_root "$suite")
+	memo="$root/memo/$(printf '%s\n' "$function" "$@" | sha256sum | cut -c 1-24)"
+	mkdir -p "$root/memo"
+	if [ "$memo" -nt "$root/ready" ]; then
+		while read -r file; do
+			[ -s "$file" ] || found=
+		done <"$memo"
+		if [ -n "$found" ]; then
+			cat "$memo"
+			return 0
+		fi
+	fi
+	if "vg_apt_find_$function" "$@" >"$memo.$$"; then
+		mv "$memo.$$" "$memo"
+		cat "$memo"
+	else
+		rm -f "$memo.$$"
+		return 1
+	fi
+}
+
 # vg_apt_fetch SUITE URI NAME HASH: path of a file in the cache.
 vg_apt_fetch() {
 	local root file
@@ -332,6 +360,10 @@ vg_apt_fetch() {
 
 # vg_apt_deb SUITE ARCH PACKAGE: path of the .deb in the cache.
 vg_apt_deb() {
+	vg_apt_remembered "deb" "$@"
+}
+
+vg_apt_find_deb() {
 	local suite="$1" arch="$2" package="$3" version uri name size hash found=
 
 	vg_apt_init "$suite" || return 1
@@ -360,6 +392,10 @@ vg_apt_unpack() {
 # vg_apt_closure SUITE ARCH PACKAGES...: paths of the .debs of the packages and
 # of all they depend on, as if installed on an empty system.
 vg_apt_closure() {
+	vg_apt_remembered "closure" "$@"
+}
+
+vg_apt_find_closure() {
 	local suite="$1" arch="$2" uri name size hash list
 
 	shift 2
@@ -385,6 +421,10 @@ vg_apt_closure() {
 # that matches.  Files are fetched singly, since a mirror may lack the .dsc and
 # have the rest; the hash is the signed index's.
 vg_apt_source() {
+	vg_apt_remembered "source" "$@"
+}
+
+vg_apt_find_source() {
 	local suite="$1" source="$2" glob="$3" version uri name size hash found=
 
 	vg_apt_init "$suite" || return 1

@@ -41,7 +41,7 @@ vg_make_kernel() {
 
 # vg_kernel NAME: its directory.
 vg_kernel() {
-	local word suite package deb
+	local word suite package deb memo
 
 	for word in ${VG_KERNELS:-}; do
 		if [ "${word%%=*}" = "$1" ]; then
@@ -53,8 +53,18 @@ vg_kernel() {
 		vg_say "no kernel is called '$1'"
 		return 1
 	}
-	package=$(vg_apt_depends "$suite" arm64 linux-image-arm64 |
-		grep -m 1 '^linux-image-')
+	vg_apt_init "$suite" || return 1
+	memo="$(vg_apt_root "$suite")/memo/kernel"
+	if [ ! "$memo" -nt "$(vg_apt_root "$suite")/ready" ]; then
+		mkdir -p "${memo%/*}"
+		vg_apt_depends "$suite" arm64 linux-image-arm64 |
+			grep -m 1 '^linux-image-' >"$memo.$$" || {
+			rm -f "$memo.$$"
+			return 1
+		}
+		mv "$memo.$$" "$memo"
+	fi
+	package=$(cat "$memo")
 	deb=$(vg_apt_deb "$suite" arm64 "$package") || return 1
 	vg_cached "kernel-$1" "$(vg_key "${deb##*/}" "@${BASH_SOURCE[0]}")" \
 		vg_make_kernel "$deb"
@@ -101,7 +111,7 @@ vg_make_modules() {
 		rm -f "$to"/modules.*.bin "$to/modules.builtin.modinfo"
 	fi
 	vg_cpio "$dir/root" "$dir/modules.cpio"
-	rm -rf "$dir/root"
+
 }
 
 # vg_modules NAME: the path of that cpio.

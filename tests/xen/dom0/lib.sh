@@ -1,0 +1,318 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# The verbs that scenarios are written in (tests/xen/README.md lists them).
+# Runs in dom0, in bash.  What a verb returns non-zero for, ends the scenario,
+# unless the scenario catches it (`if`, `||`).
+
+VG_TIMEOUT_S="${VG_TIMEOUT_S:-180}"	# of one in_domain
+VG_BOOT_S="${VG_BOOT_S:-180}"		# until a domain's agent answers
+VG_STEP=start
+VG_RUN=/run/vg
+
+mkdir -p "$VG_RUN"
+
+# ---- telling the host ----------------------------------------------------
+
+_tell() {
+	printf '%s\n' "$*" | tr '\n' ' ' >>/vg/progress
+	echo >>/vg/progress
+}
+
+# step TEXT: a line of progress, and the name of the place where it failed.
+step() {
+	VG_STEP="$*"
+	printf '%s\n' "$VG_STEP" >"$VG_RUN/step"
+	printf '\n== %s\n' "$VG_STEP"
+	_tell STEP "$VG_STEP"
+}
+
+# say TEXT: a line on the host's terminal.
+say() {
+	printf '%s\n' "$*"
+	_tell SAY "$*"
+}
+
+# result KEY VALUE: kept in the run's result.json.  A number stays a number.
+result() {
+	printf '%s = %s\n' "$1" "$2"
+	_tell RESULT "$1" "$2"
+}
+
+# The first verdict counts.
+_verdict() {
+	if (set -o noclobber; echo "$1" >"$VG_RUN/verdict") 2>/dev/null; then
+		_tell "$@"
+	fi
+}
+
+pass() {
+	_verdict PASS
+	exit 0
+}
+
+# fail WHY: ends the scenario.
+fail() {
+	echo "FAIL: $*" >&2
+	_verdict FAIL "$(cat "$VG_RUN/step" 2>/dev/null || echo start): $*"
+	exit 1
+}
+
+# skip WHY: ends it without a verdict on what it tests.
+skip() {
+	echo "SKIP: $*" >&2
+	_verdict SKIP "$*"
+	exit 0
+}
+
+_failed() {
+	local status="$1" command="$2" place="$3"
+
+	# Of a subshell's failure, its parent will speak.
+	[ "$BASH_SUBSHELL" -eq 0 ] || exit "$status"
+	trap - ERR
+	fail "$place: \`$command' gave status $status"
+}
+
+_finish() {
+	local name
+
+	trap - ERR
+	set +e
+	[ "$BASHPID" = "$$" ] || return 0
+	_verdict FAIL "$(cat "$VG_RUN/step"): it ended without a verdict"
+	{
+		xl list
+		dmesg
+	} >/vg/log/dom0.log 2>&1
+	xl dmesg >/vg/log/xen.log 2>&1
+	xenstore-ls -fp >/vg/log/xenstore.log 2>&1
+	for name in $(xl list 2>/dev/null | awk 'NR > 2 { print $1 }'); do
+		xl destroy "$name"
+	done
+	sync
+}
+
+# expect WANT GOT WHAT
+expect() {
+	[ "$1" = "$2" ] || fail "$3: expected '$1', got '$2'"
+}
+
+# retry SECONDS COMMAND...: until it succeeds; status 1 if it never did.
+retry() {
+	local end=$((SECONDS + $1))
+
+	shift
+	until "$@"; do
+		[ "$SECONDS" -lt "$end" ] || return 1
+		sleep 0.3
+	done
+}
+
+# together COMMAND...: each a string, all at once; fails if one of them does.
+together() {
+	local command pid pids='' bad=0
+
+	for command; do
+		( eval "$command" ) &
+		pids="$pids $!"
+	done
+	for pid in $pids; do
+		wait "$pid" || bad=1
+	done
+	return "$bad"
+}
+
+# ---- domains -------------------------------------------------------------
+
+# domid NAME
+domid() {
+	xl domid "$1" 2>/dev/null
+}
+
+# console NAME: the path of its console's log (the host has it as
+# build/xen/SCENARIO/console/guest-NAME.log).
+console() {
+	printf '/vg/console/guest-%s.log\n' "$1"
+}
+
+_write_config() {
+	local name="$1" kind="$2" word kernel=6.12 mem=256 vcpus=1 cmdline='' \
+		modprobe=xen-blkfront extra=''
+
+	shift 2
+	[ "$kind" = guest ] || {
+		mem=512
+		modprobe=xen-blkfront,xen-evtchn,xen-gntdev,xen-gntalloc
+		extra='driver_domain=1
+'
+	}
+	for word; do
+		case "$word" in
+		kernel=*) kernel="${word#*=}" ;;
+		mem=*) mem="${word#*=}" ;;
+		vcpus=*) vcpus="${word#*=}" ;;
+		cmdline=*) cmdline="${word#*=}" ;;
+		modprobe=*) modprobe="$modprobe,${word#*=}" ;;
+		*) extra="$extra$word
+" ;;
+		esac
+	done
+	[ -r "/vg/in/kernel/$kernel/Image" ] ||
+		fail "the scenario does not say '# rig: kernels ... $kernel'"
+	cat >"/vg/log/$name.cfg" <<-EOC
+	name="$name"
+	kernel="/vg/in/kernel/$kernel/Image"
+	ramdisk="/vg/in/kernel/$kernel/initrd"
+	memory=$mem
+	vcpus=$vcpus
+	cmdline="console=hvc0 rdinit=/init loglevel=5 panic=-1 vg.name=$name vg.modprobe=$modprobe $cmdline"
+	on_crash="preserve"
+	on_reboot="restart"
+	$extra
+	EOC
+}
+
+# create_guest NAME [WORDS]: only `xl create`, whose status it returns and
+# whose output is in /vg/log/NAME.xl.  Words as for start_guest.
+create_guest() {
+	local name="$1" status=0
+
+	_write_config "$name" "${VG_KIND:-guest}" "${@:2}"
+	echo "-- xl create $name"
+	xl create "/vg/log/$name.cfg" >"/vg/log/$name.xl" 2>&1 || status=$?
+	cat "/vg/log/$name.xl"
+	return "$status"
+}
+
+# wait_guest NAME: until its agent answers.
+wait_guest() {
+	local id
+
+	id=$(domid "$1") || fail "domain $1 is not there"
+	vg-call "$id" "$1" ping "$VG_BOOT_S" ||
+		fail "$1 did not come up (its console: $(console "$1"))"
+}
+
+# start_guest NAME [kernel=6.12] [mem=256] [vcpus=1] [cmdline=...]
+# [modprobe=a,b] [lines of xl configuration...]
+start_guest() {
+	create_guest "$@" || fail "xl create $1: $(tail -n 3 "/vg/log/$1.xl")"
+	wait_guest "$1"
+}
+
+# start_driver_domain NAME [words as above]: unprivileged, no target, with the
+# drivers a backend needs and without privcmd.
+start_driver_domain() {
+	VG_KIND=driver start_guest "$@"
+	in_domain "$1" 'setsid vbd-hotplug </dev/null >/run/vbd-hotplug.log 2>&1 &'
+}
+
+# in_domain [-t SECONDS] NAME COMMAND: run by its shell; the output and the
+# exit status are the command's (124: took too long, 125: no answer).
+in_domain() {
+	local seconds="$VG_TIMEOUT_S" id
+
+	if [ "$1" = -t ]; then
+		seconds="$2"
+		shift 2
+	fi
+	id=$(domid "$1") || {
+		echo "domain $1 is not there" >&2
+		return 125
+	}
+	vg-call "$id" "$1" run "$seconds" "$2"
+}
+
+# pull NAME PATH DEST and push NAME SRC PATH: small files, over the console.
+pull() {
+	vg-call "$(domid "$1")" "$1" get "$2" >"$3"
+}
+
+push() {
+	vg-call "$(domid "$1")" "$1" put "$3" <"$2"
+}
+
+_is_gone() {
+	! domid "$1" >/dev/null
+}
+
+# stop_guest NAME: an orderly shutdown, as xl asks for it.
+stop_guest() {
+	xl shutdown "$1" >/dev/null || fail "xl shutdown $1"
+	retry "$VG_TIMEOUT_S" _is_gone "$1" || fail "$1 did not shut down"
+}
+
+# destroy_guest NAME
+destroy_guest() {
+	xl destroy "$1" || fail "xl destroy $1"
+	retry 30 _is_gone "$1" || fail "$1 is still there"
+}
+
+_is_other_domain() {
+	local id
+
+	id=$(domid "$1") && [ "$id" != "$2" ]
+}
+
+# reboot_guest NAME: an orderly reboot, and wait until it is up again.
+reboot_guest() {
+	local old
+
+	old=$(domid "$1") || fail "domain $1 is not there"
+	xl reboot "$1" >/dev/null || fail "xl reboot $1"
+	retry "$VG_TIMEOUT_S" _is_other_domain "$1" "$old" ||
+		fail "$1 did not reboot"
+	wait_guest "$1"
+}
+
+# ---- disks ---------------------------------------------------------------
+
+# host_disk NAME: dom0's device for the image that "# rig: disk NAME ..." made.
+host_disk() {
+	local dev
+
+	for dev in /sys/block/vd*; do
+		if [ "$(cat "$dev/serial" 2>/dev/null)" = "$1" ]; then
+			printf '/dev/%s\n' "${dev##*/}"
+			return 0
+		fi
+	done
+	fail "the scenario has no '# rig: disk $1 ...'"
+}
+
+# virtio_disk TARGET VDEV BACKEND [access=rw] [format=raw]: one element of
+# xl's disk list, for our backend in that domain.
+virtio_disk() {
+	# The target comes last: it takes all that follows it.
+	printf "'vdev=%s,access=%s,specification=virtio,backendtype=standalone,backend=%s,grant_usage=1,format=%s,target=%s'" \
+		"$2" "${4:-rw}" "$3" "${5:-raw}" "$1"
+}
+
+# pv_disk TARGET VDEV [BACKEND]: the same for Xen's PV block.
+pv_disk() {
+	printf "'vdev=%s,access=rw,backendtype=phy,format=raw%s,target=%s'" \
+		"$2" "${3:+,backend=$3}" "$1"
+}
+
+# ---- counting ------------------------------------------------------------
+
+perf_reset() {
+	xenperf -r >/dev/null
+}
+
+# perf_read NAME: one of Xen's performance counters, summed over CPUs, e.g.
+# "trap: guest data abort" (these are the MMIO traps).
+perf_read() {
+	xenperf -f 2>/dev/null | awk -v name="$1" '
+		index($0, name) == 1 {
+			for (i = 1; i <= NF; i++)
+				if ($i ~ /^T=/) {
+					v = substr($i, 3)
+					if (v == "") v = $(i + 1)
+					print v + 0
+					found = 1
+					exit
+				}
+		}
+		END { exit !found }'
+}

@@ -1,0 +1,35 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# fio for the rig: static, arm64, from Debian's source package (Debian's own
+# binary drags a cluster file system's client libraries along).  Prints the
+# path of the program.
+
+set -u
+. "$(dirname "$0")/common.sh"
+
+make_fio() {
+	local tar="$1" sysroot="$2" dir="$3"
+
+	mkdir "$dir/src"
+	tar -xf "$tar" -C "$dir/src" --strip-components=1
+	cd "$dir/src"
+	./configure --cc="$sysroot/arm64-gcc" --cpu=aarch64 --build-static \
+		--disable-native --disable-http --disable-rados --disable-rbd \
+		--disable-gfapi --disable-numa --disable-rdma --disable-pmem \
+		--disable-lex --disable-shm --disable-tcmalloc --disable-libnfs
+	grep -q 'CONFIG_LIBAIO' config-host.h
+	make -j "$VG_JOBS" fio
+	"${VG_CROSS}strip" -o "$dir/fio" fio
+	cd "$dir"
+	rm -rf "$dir/src"
+}
+
+for suite in trixie bookworm forky sid; do
+	tar=$(vg_apt_source "$suite" fio '*.orig.tar.?z' 2>/dev/null) && break
+done
+[ -n "$tar" ] || vg_die "the mirror has no source of fio"
+sysroot=$("$VG_LIB/build-sysroot.sh") || exit 1
+dir=$(vg_cached fio "$(vg_key "${tar##*/}" "${sysroot##*/}" "@$0")" \
+	make_fio "$tar" "$sysroot") || exit 1
+printf '%s\n' "$dir/fio"

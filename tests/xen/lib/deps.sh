@@ -1,0 +1,94 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# What the host must have, per set: says what is missing, then installs it with
+# apt-get (as root, or through sudo).
+#
+#	deps.sh SET...		rig: booting Xen; kernel-build: modules and kernels;
+#				unit: unit tests on this machine
+#
+# VG_NO_INSTALL=1: only say what is missing, and fail.
+
+# Package:file-that-proves-it.  A command is looked up in PATH and the sbins.
+vg_host_tools() {
+	case "$1" in
+	rig)
+		echo qemu-system-arm:qemu-system-aarch64 \
+			gcc-aarch64-linux-gnu:aarch64-linux-gnu-gcc \
+			gcc:gcc make:make bison:bison flex:flex cpio:cpio \
+			xz-utils:xz zstd:zstd kmod:depmod e2fsprogs:mke2fs \
+			python3:python3 util-linux:flock
+		;;
+	kernel-build)
+		echo gcc-aarch64-linux-gnu:aarch64-linux-gnu-gcc \
+			gcc:gcc make:make bison:bison flex:flex bc:bc \
+			cpio:cpio xz-utils:xz zstd:zstd kmod:depmod \
+			rsync:rsync python3:python3 perl:perl \
+			libssl-dev:/usr/include/openssl/ssl.h \
+			libelf-dev:/usr/include/libelf.h
+		;;
+	unit)
+		echo gcc:gcc make:make pkg-config:pkg-config \
+			libcmocka-dev:/usr/include/cmocka.h \
+			liburing-dev:/usr/include/liburing.h \
+			libjson-c-dev:/usr/include/json-c/json.h \
+			libseccomp-dev:/usr/include/seccomp.h
+		;;
+	*)
+		echo "deps: no set is called '$1'" >&2
+		return 1
+		;;
+	esac
+}
+
+# vg_need_host_tools SET...
+vg_need_host_tools() {
+	local set tools tool proof missing='' sudo=''
+
+	for set; do
+		tools=$(vg_host_tools "$set") || return 1
+		for tool in $tools; do
+			proof=${tool#*:}
+			tool=${tool%%:*}
+			case "$proof" in
+			/*) [ -e "$proof" ] && continue ;;
+			*) PATH="$PATH:/usr/sbin:/sbin" command -v "$proof" \
+				>/dev/null && continue ;;
+			esac
+			case " $missing " in
+			*" $tool "*) ;;
+			*) missing="$missing $tool" ;;
+			esac
+		done
+	done
+	[ -n "$missing" ] || return 0
+	echo "deps: this machine lacks:$missing" >&2
+	if [ -n "${VG_NO_INSTALL:-}" ]; then
+		echo "deps: not installing (VG_NO_INSTALL is set)" >&2
+		return 1
+	fi
+	if ! command -v apt-get >/dev/null; then
+		echo "deps: this is no Debian; install them yourself" >&2
+		return 1
+	fi
+	if [ "$(id -u)" -ne 0 ]; then
+		sudo=$(command -v sudo) || {
+			echo "deps: neither root nor sudo: apt-get install$missing" >&2
+			return 1
+		}
+	fi
+	echo "deps: installing them with apt-get (log: ${TMPDIR:-/tmp}/virtio-grant-deps.log)" >&2
+	# shellcheck disable=SC2086 # a list of words
+	if ! { $sudo apt-get -q update &&
+	       $sudo env DEBIAN_FRONTEND=noninteractive apt-get -q -y \
+			--no-install-recommends install $missing
+	     } >"${TMPDIR:-/tmp}/virtio-grant-deps.log" 2>&1; then
+		tail -n 5 "${TMPDIR:-/tmp}/virtio-grant-deps.log" >&2
+		echo "deps: apt-get failed" >&2
+		return 1
+	fi
+}
+
+if [ "${BASH_SOURCE[0]}" = "$0" ]; then
+	vg_need_host_tools "$@"
+fi

@@ -1,0 +1,279 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# Boots real Xen in QEMU and runs one scenario in it.
+#
+#	run.sh NAME [VAR=VALUE...]	a scenario of tests/xen/scenarios, or the
+#					path of a script; the variables are the
+#					scenario's
+#	run.sh --shell [VAR=VALUE...]	an interactive dom0
+#	run.sh --prepare		build and fetch everything beforehand
+#	run.sh --list			the scenarios there are
+#
+# All of a run is kept in build/xen/NAME/ (README.md).  Exit status: 0 passed,
+# 1 failed, 77 skipped; the last line says which, and why.
+
+set -u
+. "$(dirname "$0")/lib/common.sh"
+. "$VG_LIB/deps.sh"
+. "$VG_LIB/kernel.sh"
+. "$VG_LIB/compose.sh"
+
+# rig_words KEY: the rest of each "# rig: KEY ..." line of the scenario.
+rig_words() {
+	sed -n "s/^# rig: $1 *//p" "$script"
+}
+
+verdict() {
+	printf '%s\n' "$1" >"$dir/status"
+	printf '%s\n' "${2:-}" >"$dir/reason"
+	write_result "$1" "${2:-}"
+	case "$1" in
+	PASS) echo "$name: PASS ($((SECONDS - began)) s)"; exit 0 ;;
+	SKIP) echo "$name: SKIP ($2)"; exit 77 ;;
+	*) echo "$name: FAIL ($2; logs: ${dir#"$PWD/"})"; exit 1 ;;
+	esac
+}
+
+write_result() {
+	python3 - "$name" "$1" "$2" "$((SECONDS - began))" "$dir" <<-'EOP'
+	import json, os, sys
+	name, verdict, reason, seconds, dir = sys.argv[1:6]
+	doc = {"scenario": name, "verdict": verdict, "reason": reason,
+	       "seconds": int(seconds), "results": {}}
+	try:
+	    with open(os.path.join(dir, "progress"), errors="replace") as f:
+	        for line in f:
+	            words = line.rstrip().split(" ", 2)
+	            if words[0] != "RESULT" or len(words) < 2:
+	                continue
+	            value = words[2] if len(words) > 2 else ""
+	            for kind in (int, float):
+	                try:
+	                    value = kind(value)
+	                    break
+	                except ValueError:
+	                    pass
+	            doc["results"][words[1]] = value
+	except FileNotFoundError:
+	    pass
+	with open(os.path.join(dir, "result.json"), "w") as f:
+	    json.dump(doc, f, indent=1)
+	    f.write("\n")
+	EOP
+}
+
+# What the scenario needs and may not have been built.
+check_needs() {
+	local need kernel version
+
+	for need in $(rig_words needs); do
+		case "$need" in
+		backend)
+			[ -x "$VG_BUILD/arm64/virtio-grantd" ] ||
+				verdict SKIP "build/arm64/virtio-grantd is not built" ;;
+		program:*)
+			[ -x "$VG_BUILD/arm64/${need#*:}" ] ||
+				verdict SKIP "build/arm64/${need#*:} is not built" ;;
+		modules)
+			for kernel in $kernels; do
+				version=$(cat "$(vg_kernel "$kernel")/version")
+				ls "$VG_BUILD/modules/$version"/*.ko >/dev/null 2>&1 ||
+					verdict SKIP "build/modules/$version is not built"
+			done ;;
+		kernel:*)
+			vg_kernel "${need#*:}" >/dev/null 2>&1 ||
+				verdict SKIP "there is no kernel called ${need#*:}"
+			kernels="$kernels ${need#*:}" ;;
+		*)
+			verdict FAIL "the scenario needs '$need', which means nothing" ;;
+		esac
+	done
+}
+
+# The host's images become dom0's virtio disks.  "# rig: disk NAME SIZE" makes
+# an empty one of that size; a host_before() may have made it already.
+make_disks() {
+	local disk size
+
+	while read -r disk size; do
+		[ -n "$disk" ] || continue
+		[ -e "$dir/disk/$disk" ] || truncate -s "$size" "$dir/disk/$disk"
+		qemu+=(-drive "if=none,id=$disk,file=$dir/disk/$disk,format=raw,cache=writeback"
+			-device "virtio-blk-device,drive=$disk,serial=$disk")
+	done < <(rig_words disk)
+}
+
+# Print what is new in the progress file.
+follow() {
+	local line
+
+	while IFS= read -r line <&5; do
+		case "$line" in
+		STEP\ *)
+			last_step="${line#STEP }"
+			printf '  %3d s  %s\n' $((SECONDS - began)) "$last_step" ;;
+		SAY\ *) printf '         %s\n' "${line#SAY }" ;;
+		RESULT\ *) printf '         %s\n' "${line#RESULT }" ;;
+		PASS*|FAIL*|SKIP*) outcome="$line" ;;
+		esac
+	done
+}
+
+# Something that nothing recovers from?  Prints it.
+look_for_disaster() {
+	grep -a -m 1 -E 'VG-RIG-FAILED|Kernel panic - not syncing|Xen BUG at|Panic on CPU|Data Abort Trap|Unable to mount root' \
+		"$dir/serial.log" 2>/dev/null
+}
+
+boot() {
+	local limit="$1" xen kernel dom0_mem
+
+	xen=$("$VG_LIB/build-xen.sh") && kernel=$(vg_kernel 6.12) || return 1
+	dom0_mem=$(rig_words dom0_mem)
+	qemu=(qemu-system-aarch64
+		-M virt,virtualization=on,gic-version=3
+		-cpu "max,pauth-impdef=on" -smp 2 -m "${VG_QEMU_MIB:-4096}"
+		-nic none -accel "tcg,thread=multi" -display none
+		-kernel "$xen"
+		-append "dom0_mem=${dom0_mem:-768M} dom0_max_vcpus=1 console=dtuart dtuart=/pl011@9000000 noreboot"
+		-device "guest-loader,addr=0x49000000,kernel=$kernel/Image,bootargs=console=hvc0 rdinit=/init loglevel=4 panic=-1"
+		-device "guest-loader,addr=0x50000000,initrd=$dir/dom0.cpio"
+		-fsdev "local,id=vg,path=$dir,security_model=none,multidevs=remap"
+		-device "virtio-9p-device,fsdev=vg,mount_tag=vg")
+	make_disks
+	if [ -n "$shell" ]; then
+		touch "$dir/in/shell"
+		"${qemu[@]}" -monitor none -serial mon:stdio
+		return
+	fi
+	: >"$dir/progress"
+	exec 5<"$dir/progress"
+	setsid "${qemu[@]}" -monitor none -serial "file:$dir/serial.log" \
+		</dev/null >"$dir/qemu.log" 2>&1 &
+	qemu_pid=$!
+	trap 'kill "$qemu_pid" 2>/dev/null' EXIT
+	trap 'exit 1' INT TERM
+	outcome=
+	disaster=
+	last_step='booting Xen and dom0'
+	printf '  %3d s  %s\n' $((SECONDS - began)) "$last_step"
+	while kill -0 "$qemu_pid" 2>/dev/null; do
+		follow
+		if [ $((SECONDS - began)) -ge "$limit" ]; then
+			disaster="time limit of $limit s"
+			break
+		fi
+		# dom0 says that it is there; without that, do not wait long.
+		if [ $((SECONDS - began)) -ge "${VG_DOM0_S:-120}" ] &&
+		   [ ! -d "$dir/console" ]; then
+			disaster="dom0 did not come up in ${VG_DOM0_S:-120} s"
+			break
+		fi
+		if disaster=$(look_for_disaster); then
+			sleep 1
+			break
+		fi
+		sleep 0.3
+	done
+	follow
+	kill "$qemu_pid" 2>/dev/null
+	wait "$qemu_pid" 2>/dev/null
+	trap - EXIT
+	case "$outcome" in
+	'')
+		: "${disaster:=$(look_for_disaster)}"
+		echo "---- the end of serial.log:"
+		tail -n 15 "$dir/serial.log"
+		[ ! -s "$dir/qemu.log" ] || tail -n 5 "$dir/qemu.log"
+		if [ -s "$dir/log/scenario.log" ]; then
+			echo "---- the end of log/scenario.log:"
+			tail -n 15 "$dir/log/scenario.log"
+		fi
+		outcome="FAIL $last_step: ${disaster:-the machine stopped}"
+		;;
+	FAIL*)
+		echo "---- the end of log/scenario.log:"
+		tail -n 15 "$dir/log/scenario.log"
+		;;
+	esac
+}
+
+list() {
+	(cd "$VG_XEN/scenarios" && ls ./*.sh | sed 's,^\./,,; s,\.sh$,,')
+}
+
+shell=
+case "${1:-}" in
+--list)
+	list
+	exit 0 ;;
+--prepare)
+	vg_need_host_tools rig && vg_prepare 6.12 6.1
+	exit ;;
+--shell)
+	shell=1
+	name=shell
+	script="$VG_XEN/shell.sh" ;;
+''|-*)
+	sed -n '3,/^$/s/^# \{0,1\}//p' "$0" >&2
+	exit 2 ;;
+*/*)
+	script="$1"
+	name=$(basename "$1" .sh) ;;
+*)
+	name="${1%.sh}"
+	script="$VG_XEN/scenarios/$name.sh" ;;
+esac
+shift
+[ -r "$script" ] || vg_die "no scenario $script"
+
+vg_need_host_tools rig || exit 1
+dir="$VG_BUILD/xen/$name"
+kernels=$(rig_words kernels)
+kernels="${kernels:-6.12}"
+limit=$(rig_words timeout)
+began=$SECONDS
+
+mkdir -p "$VG_BUILD/xen"
+exec 6>"$VG_BUILD/xen/.$name.lock"
+flock -n 6 || vg_die "scenario $name is running already"
+rm -rf "$dir"
+mkdir -p "$dir"/{in,out,disk,log}
+check_needs
+# shellcheck disable=SC2086 # a list of words
+vg_prepare $kernels || verdict FAIL "preparing the rig"
+began=$SECONDS
+# shellcheck disable=SC2086
+vg_compose "$dir" $kernels || verdict FAIL "putting the images together"
+cp "$script" "$dir/in/scenario.sh"
+for word; do
+	printf '%s=%q\n' "${word%%=*}" "${word#*=}"
+done >"$dir/in/env"
+host="${script%.sh}.host"
+if [ -r "$host" ]; then
+	# host_before DIR and host_after DIR run on this machine.
+	. "$host"
+	if ! (set -e; host_before "$dir") >"$dir/log/host-before.log" 2>&1; then
+		tail -n 5 "$dir/log/host-before.log"
+		verdict FAIL "host_before"
+	fi
+fi
+if [ -n "$shell" ]; then
+	boot 0
+	exit 0
+fi
+boot "${VG_LIMIT_S:-${limit:-300}}"
+if [ "${outcome%% *}" = PASS ] && [ -r "$host" ]; then
+	printf '  %3d s  %s\n' $((SECONDS - began)) "checking on the host"
+	(set -e; host_after "$dir") >"$dir/log/host-after.log" 2>&1
+	if [ $? -ne 0 ]; then
+		tail -n 5 "$dir/log/host-after.log"
+		outcome="FAIL checking on the host: see log/host-after.log"
+	fi
+	grep '^RESULT ' "$dir/log/host-after.log" | tee -a "$dir/progress" |
+		sed 's/^RESULT /         /'
+fi
+reason="${outcome#* }"
+[ "$reason" != "$outcome" ] || reason=
+verdict "${outcome%% *}" "$reason"

@@ -1,0 +1,9 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# An interactive dom0 on this terminal (make shell).
+#
+# rig: kernels 6.12 6.1
+# rig: disk scratch 256M
+
+exec "$(dirname "$0")/run.sh" --shell "$@"
