@@ -42,6 +42,7 @@ struct node {
 	size_t len;
 	struct perms perms;
 	uint64_t gen;
+	bool is_new;		/* made in a transaction */
 	struct node *parent, *child, *next;
 };
 
@@ -219,6 +220,7 @@ static unsigned int perm_bits(xen_domid_t domid, const struct perms *p)
 	return p->p[0].bits;
 }
 
+/* Remembers what a commit will compare; 0: it was missing. */
 static void touch(struct xen_store *xs, const char *path)
 {
 	struct touched *t;
@@ -232,7 +234,7 @@ static void touch(struct xen_store *xs, const char *path)
 	n = find(xs->tx_root, path);
 	t = fake_zalloc(sizeof(*t));
 	t->path = fake_strf("%s", path);
-	t->gen = n ? n->gen : 0;
+	t->gen = n && !n->is_new ? n->gen : 0;
 	t->next = xs->touched;
 	xs->touched = t;
 }
@@ -348,11 +350,11 @@ static struct node *node_new(struct xen_store *xs, struct node *parent,
 	if (xs->domid)
 		n->perms.p[0].id = xs->domid;
 	n->gen = ++generation;
+	n->is_new = xs->tx_root;
 	n->parent = parent;
 	for (end = &parent->child; *end; end = &(*end)->next)
 		;
 	*end = n;
-	touch_node(xs, parent);
 	parent->gen = ++generation;
 	return n;
 }

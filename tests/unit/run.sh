@@ -1,0 +1,61 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# run.sh BUILDDIR PROGRAM... - runs cmocka programs, two at a time, and counts
+# tests from their output.  A program that dies without a failed test of its
+# own counts as one failed test.  BUILDDIR/summary gets the count; the exit
+# status is 0 only if nothing failed and something passed.
+set -u
+
+build=$1
+shift
+limit_s=${UNIT_TIMEOUT_S:-60}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+run_one() {
+	name=$(basename "$1")
+	timeout "$limit_s" "$1" >"$build/$name.log" 2>&1
+	echo $? >"$work/$name.rc"
+}
+
+n=0
+for prog; do
+	run_one "$prog" &
+	n=$((n + 1))
+	[ $((n % 2)) -ne 0 ] || wait
+done
+wait
+
+passed=0 failed=0 skipped=0
+for prog; do
+	name=$(basename "$prog")
+	log=$build/$name.log
+	rc=$(cat "$work/$name.rc")
+	p=$(grep -c '^\[       OK \]' "$log")
+	f=$(grep '^\[  FAILED  \]' "$log" | grep -v 'test(s)' |
+		sort -u | wc -l)
+	if [ "$rc" -ne 0 ] && [ "$f" -eq 0 ]; then
+		f=1
+		why="died"
+		[ "$rc" -ne 124 ] || why="took longer than $limit_s s"
+		echo "FAIL $name: $why (status $rc) after $(
+			grep '^\[ RUN' "$log" | tail -n 1), see $log"
+	elif [ "$f" -ne 0 ]; then
+		grep '^\[  FAILED  \]' "$log" | grep -v 'test(s)' | sort -u |
+			sed "s/^\[  FAILED  \]/FAIL $name:/"
+		echo "     see $log"
+	fi
+	# cmocka lists a skipped test twice: when it happens and at the end.
+	s=$(grep '^\[  SKIPPED \]' "$log" | grep -v 'test(s)' | sort -u |
+		wc -l)
+	[ "$s" -eq 0 ] || grep '^\[  SKIPPED \]' "$log" |
+		grep -v 'test(s)' | sort -u |
+		sed "s/^\[  SKIPPED \]/SKIP $name:/"
+	passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
+done
+
+line="$passed passed, $failed failed"
+[ "$skipped" -eq 0 ] || line="$line, $skipped skipped"
+echo "$line" | tee "$build/summary"
+[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * unit.c - see unit.h.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "unit.h"
+
+#define LINES_MAX 1024
+
+static char *lines[LINES_MAX];
+static unsigned int nr_lines;
+
+static void hook(enum vg_log_level level, const char *line)
+{
+	(void)level;
+	if (nr_lines < LINES_MAX)
+		lines[nr_lines++] = strdup(line);
+}
+
+void unit_log_start(void)
+{
+	unit_log_stop();
+	vg_log_hook(hook);
+}
+
+void unit_log_stop(void)
+{
+	while (nr_lines)
+		free(lines[--nr_lines]);
+	vg_log_hook(NULL);
+}
+
+bool unit_logged(const char *text)
+{
+	unsigned int i;
+
+	for (i = 0; i < nr_lines; i++)
+		if (strstr(lines[i], text))
+			return true;
+	return false;
+}
+
+unsigned int unit_log_lines(void)
+{
+	return nr_lines;
+}
+
+void unit_log_dump(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < nr_lines; i++)
+		fprintf(stderr, "log: %s\n", lines[i]);
+}
+
+/* Differs between sectors, pages and neighbours. */
+uint8_t unit_pattern(uint64_t offset)
+{
+	return (uint8_t)(offset * 7 + (offset >> 9) * 13 + (offset >> 12) * 31);
+}
+
+char *unit_tmpdir(void)
+{
+	const char *top = getenv("TMPDIR");
+	char *dir;
+
+	if (asprintf(&dir, "%s/vg-unit-XXXXXX", top ? top : "/tmp") < 0 ||
+	    !mkdtemp(dir)) {
+		perror("mkdtemp");
+		abort();
+	}
+	return dir;
+}
+
+static int rm_one(const char *path, const struct stat *st, int flag,
+		  struct FTW *ftw)
+{
+	(void)st;
+	(void)flag;
+	(void)ftw;
+	return remove(path);
+}
+
+void unit_rm_r(char *dir)
+{
+	if (!dir)
+		return;
+	nftw(dir, rm_one, 8, FTW_DEPTH | FTW_PHYS);
+	free(dir);
+}
+
+char *unit_image(const char *path, uint64_t bytes)
+{
+	uint8_t buf[4096];
+	uint64_t at, i, n;
+	int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+	if (fd < 0)
+		abort();
+	for (at = 0; at < bytes; at += n) {
+		n = bytes - at < sizeof(buf) ? bytes - at : sizeof(buf);
+		for (i = 0; i < n; i++)
+			buf[i] = unit_pattern(at + i);
+		if (write(fd, buf, n) != (ssize_t)n)
+			abort();
+	}
+	close(fd);
+	return strdup(path);
+}
