@@ -9,7 +9,9 @@
  *
  * A bad ring stops the device, not the worker: `broken` is latched, Status
  * reads with DEVICE_NEEDS_RESET, the configuration-change interrupt is
- * raised, and the reason is named, counted and logged once.
+ * raised, and the reason is named, counted and logged once.  Until the driver
+ * resets it, the configuration space of a broken device reads as zeroes: no
+ * driver hangs on a disk without sectors.
  *
  * Single-threaded: all calls for one device come from its worker's loop.
  */
@@ -108,19 +110,27 @@ enum vg_broken {
 	VG_BROKEN_ZERO_LEN,		/* zero-length buffer or chain */
 	VG_BROKEN_ADDRESS,		/* see mem.faults for why */
 	VG_BROKEN_RING_ADDRESS,		/* ring parts misaligned or not mappable */
+	VG_BROKEN_QUEUE_SIZE,		/* 0, no power of two, or too large */
 	VG_BROKEN_REQUEST,		/* the device type refused its shape */
 	VG_BROKEN_RESTARTED,		/* the worker was restarted */
 	VG_BROKEN_MAX,
 };
-const char *vg_broken_name(enum vg_broken why);
+const char *vg_broken_name(enum vg_broken why);	/* "avail-index" */
+const char *vg_broken_text(enum vg_broken why);	/* for an operator */
 
+#define VG_NO_QUEUE		UINT32_MAX
 #define VG_DEV_STATS_NR_TYPE	16	/* counters of the device type */
 
 struct vg_dev_stats {
 	uint32_t status;		/* virtio Status register */
 	uint32_t broken;		/* enum vg_broken */
+	uint32_t broken_queue;		/* where; VG_NO_QUEUE: nowhere */
+	uint32_t broken_fault;		/* enum vg_mem_fault, if an address */
+	uint64_t broken_value;		/* the offending address, index, ... */
+	uint64_t broken_count;		/* times the device broke */
 	uint64_t driver_features;
-	uint64_t accesses, notifies, spurious_notifies;
+	uint64_t accesses, bad_accesses;	/* bad: width, offset, state */
+	uint64_t notifies, spurious_notifies;
 	uint64_t irqs_used, irqs_config, irqs_suppressed;
 	uint64_t requests, in_flight, batches;
 	uint64_t bytes_out, bytes_in;	/* read, written by the device */
@@ -128,7 +138,8 @@ struct vg_dev_stats {
 	struct vg_mem_stats mem;
 	uint64_t type[VG_DEV_STATS_NR_TYPE];	/* names: vg_dev_type */
 };
-const struct vg_dev_stats *vg_device_stats(const struct vg_device *dev);
+/* The device's own, brought up to date by the call. */
+const struct vg_dev_stats *vg_device_stats(struct vg_device *dev);
 
 /* ---- towards the device types (dev/) -------------------------------------- */
 
@@ -168,7 +179,9 @@ struct vg_dev_type {
 	/*
 	 * Starts a request; ends, now or later, in vg_req_complete().  A
 	 * negative return says that its shape is no request of this type:
-	 * the device breaks (VG_BROKEN_REQUEST).
+	 * the device breaks (VG_BROKEN_REQUEST), and @req is gone.  iov[] is
+	 * private and the type's to change; what it points to is shared with
+	 * the guest.
 	 */
 	int (*start)(void *priv, struct vg_req *req);
 	/* End of a batch of start()s: submit what was gathered. */
@@ -184,6 +197,7 @@ struct vg_dev_type {
 void vg_req_complete(struct vg_req *req, uint32_t used_bytes);
 
 struct vg_loop *vg_device_loop(struct vg_device *dev);
+unsigned int vg_device_queue_size_max(const struct vg_device *dev);
 const char *vg_device_label(const struct vg_device *dev);
 uint64_t *vg_device_type_stats(struct vg_device *dev);
 /* The configuration space changed: generation + 1, interrupt. */

@@ -226,6 +226,7 @@ static int walk_indirect(struct vg_vq *vq, struct vg_chain *c,
 	unsigned int n = ind->len / sizeof(struct vring_desc);
 	enum vg_mem_fault fault = VG_MEM_OK;
 	unsigned int seen, i = 0;
+	int err;
 
 	if (!vq->cfg.indirect || ind->flags & VRING_DESC_F_NEXT)
 		return vq_break(vq, VG_BROKEN_INDIRECT, ind->flags);
@@ -233,14 +234,16 @@ static int walk_indirect(struct vg_vq *vq, struct vg_chain *c,
 		return vq_break(vq, VG_BROKEN_INDIRECT, ind->len);
 	if (n > vq->table_max)
 		return vq_break(vq, VG_BROKEN_TOO_LONG, n);
-	if (vq->mem->ops->read(vq->mem, ind->addr, vq->table, ind->len,
-			       &fault))
+	err = vq->mem->ops->read(vq->mem, ind->addr, vq->table, ind->len,
+				 &fault);
+	if (err == -EAGAIN)
+		return err;
+	if (err)
 		return vq_break_address(vq, VG_BROKEN_ADDRESS, fault,
 					ind->addr);
 
 	for (seen = 0; seen < n; seen++) {
 		struct desc_copy d = desc_fetch(&vq->table[i]);
-		int err;
 
 		if (d.flags & VRING_DESC_F_INDIRECT)
 			return vq_break(vq, VG_BROKEN_INDIRECT, d.flags);

@@ -77,7 +77,10 @@ void vg_vq_exit(struct vg_vq *vq);
 int vg_vq_map(struct vg_vq *vq, const struct vg_vq_config *cfg);
 void vg_vq_unmap(struct vg_vq *vq);
 
-/* 1: a chain was taken.  0: none is there.  -EPROTO: see vq->broken. */
+/*
+ * 1: a chain was taken.  0: none is there.  -EPROTO: see vq->broken.
+ * -EAGAIN: one is there, but memory to look at it is short for now.
+ */
 int vg_vq_pop(struct vg_vq *vq, struct vg_chain *chain);
 /* Puts the chain of the last pop back; it will be read afresh. */
 void vg_vq_unpop(struct vg_vq *vq);

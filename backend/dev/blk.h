@@ -16,13 +16,27 @@ enum vg_blk_engine {
 };
 
 struct vg_blk_params {
-	int fd;			/* image or block device, becomes the device's;
-				 * O_DIRECT or not as it was opened */
+	int fd;			/* image or block device, becomes the device's
+				 * when vg_device_create() succeeds; O_DIRECT
+				 * or not as it was opened */
 	bool read_only;
 	bool discard;		/* offer DISCARD and WRITE_ZEROES */
 	enum vg_blk_engine engine;
 	char serial[20];	/* VIRTIO_BLK_T_GET_ID, not NUL-terminated if full */
+	unsigned int nr_queues;	/* 0 is 1; at most VG_BLK_QUEUES_MAX */
 };
+
+#define VG_BLK_QUEUES_MAX	16u
+
+/*
+ * What one request can be: seg_max (or queue_size_max - 2 if that is less)
+ * pieces of size_max bytes, a header and a status byte.  Guest memory wants a
+ * budget of VG_BLK_REQ_PAGES_MAX plus the rings, or a driver that keeps the
+ * rules can still ask for too much.
+ */
+#define VG_BLK_SEG_MAX		254u
+#define VG_BLK_SIZE_MAX_BYTES	65536u
+#define VG_BLK_REQ_PAGES_MAX	(VG_BLK_SEG_MAX * 17u + 4u)
 
 /*
  * What vg_blk_probe() finds about an open image; the supervisor calls it
@@ -37,6 +51,8 @@ struct vg_blk_image {
 	uint32_t alignment_offset_bytes;
 	uint64_t discard_max_bytes;	/* 0: can't */
 	uint32_t discard_granularity_bytes;
+	/* With O_DIRECT; 1 without. */
+	uint32_t dio_mem_align_bytes, dio_offset_align_bytes;
 };
 
 /*

@@ -38,14 +38,19 @@ enum vg_mem_fault {
 				 * grant layer passed a guest-physical address */
 	VG_MEM_BAD_RANGE,	/* wraps, or beyond what an address can say */
 	VG_MEM_NOT_GRANTED,	/* Xen refused to map or copy the reference */
-	VG_MEM_BUDGET,		/* more pages at once than the guest may have */
+	VG_MEM_BUDGET,		/* one request of more pages than the device
+				 * may ever have mapped at once */
 	VG_MEM_FAULT_MAX,
 };
-const char *vg_mem_fault_name(enum vg_mem_fault f);
+const char *vg_mem_fault_name(enum vg_mem_fault f);	/* "not-granted" */
+const char *vg_mem_fault_text(enum vg_mem_fault f);	/* for an operator */
 
 struct vg_mem_stats {
+	/* hypercalls, and what they moved */
 	uint64_t maps, map_pages, unmaps, copies, copied_bytes;
+	/* rings, requests, and bounce memory beyond a request's own */
 	uint64_t mapped_pages_now, mapped_pages_max;
+	uint64_t waits;		/* requests that had to wait for pages */
 	uint64_t faults[VG_MEM_FAULT_MAX];
 };
 
@@ -63,7 +68,10 @@ struct vg_mem_ops {
 			int prot, void **va, enum vg_mem_fault *fault);
 	void (*unmap_ring)(struct vg_mem *m, void *va, size_t len_bytes);
 
-	/* One copy of guest memory into private memory (an indirect table). */
+	/*
+	 * One copy of guest memory into private memory (an indirect table).
+	 * -EAGAIN: our own memory is short, nothing is wrong with @addr.
+	 */
 	int (*read)(struct vg_mem *m, uint64_t addr, void *buf,
 		    size_t len_bytes, enum vg_mem_fault *fault);
 
@@ -71,9 +79,18 @@ struct vg_mem_ops {
 	 * Makes the @nr_segs buffers of a request addressable: iov[] gets at
 	 * most @iov_max entries in the order of the segments, *nr_iov says
 	 * how many, and a segment never shares an entry with one of the other
-	 * direction; *nr_iov_out counts those the device reads.  One map
-	 * hypercall at the most.  On success *req must go to unmap_req
-	 * exactly once.
+	 * direction; *nr_iov_out counts those the device reads.  Neighbours
+	 * that follow each other in our memory share one entry, so iov_max =
+	 * nr_segs always suffices.  One map hypercall at the most.  On
+	 * success *req must go to unmap_req exactly once.
+	 *
+	 * -EAGAIN (with VG_MEM_OK): the pages do not fit while others are
+	 * mapped, or memory is short for the moment.  Nothing is held; try
+	 * again when a request has been unmapped, or some time later.  Every
+	 * other error has its fault and is the guest's doing.
+	 *
+	 * Device-writable bytes that the device leaves alone may reach the
+	 * guest as zeroes.
 	 */
 	int (*map_req)(struct vg_mem *m, const struct vg_seg *segs,
 		       unsigned int nr_segs, struct iovec *iov,
@@ -95,7 +112,9 @@ struct vg_mem_ops {
 struct vg_mem {
 	const struct vg_mem_ops *ops;
 	xen_domid_t domid;
-	unsigned int budget_pages;	/* most pages mapped at once */
+	unsigned int budget_pages;	/* most pages mapped at once; a
+					 * virtio-blk request needs at most
+					 * VG_BLK_REQ_PAGES_MAX of them */
 	struct vg_mem_stats stats;
 };
 

@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * blk_engine_uring.c - block I/O through io_uring: one ring per device, one
+ * submission per batch, the image as a registered file.
+ *
+ * The ring's own descriptor stands in the loop and is readable while
+ * completions wait.  Completions are also looked for right after a
+ * submission: what the page cache or a RAM disk answers at once then needs no
+ * turn of the loop.
+ */
+#include "blk_engine.h"
+
+#include <errno.h>
+#include <liburing.h>
+#include <stdbool.h>
+#include <stdlib.h>
+
+#include "../loop.h"
+#include "../util.h"
+
+/* Linux' own limit on entries is 32768; more depth queues in software. */
+#define DEPTH_MAX	1024u
+/* When the kernel has no memory for a submission just now. */
+#define RETRY_NS	(2u * 1000u * 1000u)
+
+struct uring_engine {
+	struct blk_engine e;
+	struct io_uring ring;
+	struct vg_loop *loop;
+	struct vg_fd *vfd;
+	struct vg_timer *retry;
+	struct blk_op_list queue;	/* not in the ring yet */
+	bool is_unsubmitted;		/* entries in the ring the kernel has
+					 * not been told of */
+	bool is_in_kick;
+};
+
+static struct uring_engine *to_uring(struct blk_engine *e)
+{
+	return container_of(e, struct uring_engine, e);
+}
+
+static void uring_submit(struct blk_engine *e, struct blk_op *op)
+{
+	blk_op_list_add(&to_uring(e)->queue, op);
+}
+
+static void fill(struct io_uring_sqe *sqe, struct blk_op *op)
+{
+	/* 0: the first registered file. */
+	switch (op->kind) {
+	case BLK_OP_READ:
+		io_uring_prep_readv2(sqe, 0, op->iov, op->nr_iov,
+				     op->offset_bytes, op->rw_flags);
+		break;
+	case BLK_OP_WRITE:
+		io_uring_prep_writev2(sqe, 0, op->iov, op->nr_iov,
+				      op->offset_bytes, op->rw_flags);
+		break;
+	case BLK_OP_SYNC:
+		io_uring_prep_fsync(sqe, 0, IORING_FSYNC_DATASYNC);
+		break;
+	case BLK_OP_FALLOCATE:
+		io_uring_prep_fallocate(sqe, 0, op->falloc_mode,
+					(off_t)op->offset_bytes,
+					(off_t)op->len_bytes);
+		break;
+	}
+	io_uring_sqe_set_flags(sqe, IOSQE_FIXED_FILE);
+	io_uring_sqe_set_data(sqe, op);
+}
+
+static void ring_fill(struct uring_engine *ue)
+{
+	while (ue->queue.first) {
+		struct io_uring_sqe *sqe = io_uring_get_sqe(&ue->ring);
+
+		if (!sqe)
+			return;		/* full: the rest after a submission */
+		fill(sqe, blk_op_list_take(&ue->queue));
+		ue->is_unsubmitted = true;
+	}
+}
+
+static bool reap(struct uring_engine *ue)
+{
+	struct io_uring_cqe *cqe;
+	bool did = false;
+
+	/*
+	 * One by one: done() may submit, and the entry is the kernel's again
+	 * as soon as it is marked seen.
+	 */
+	while (!io_uring_peek_cqe(&ue->ring, &cqe)) {
+		struct blk_op *op = io_uring_cqe_get_data(cqe);
+		int res = cqe->res;
+
+		io_uring_cqe_seen(&ue->ring, cqe);
+		ue->e.done(ue->e.arg, op, res);
+		did = true;
+	}
+	return did;
+}
+
+static void uring_kick(struct blk_engine *e)
+{
+	struct uring_engine *ue = to_uring(e);
+
+	if (ue->is_in_kick)
+		return;
+	ue->is_in_kick = true;
+	do {
+		ring_fill(ue);
+		if (ue->is_unsubmitted) {
+			int n = io_uring_submit(&ue->ring);
+
+			if (n <= 0) {
+				/* -EAGAIN, -EBUSY, -ENOMEM: not for long. */
+				vg_timer_arm(ue->retry, RETRY_NS);
+				reap(ue);
+				break;
+			}
+			ue->is_unsubmitted =
+				io_uring_sq_ready(&ue->ring) != 0;
+		}
+		reap(ue);
+	} while (ue->queue.first || ue->is_unsubmitted);
+	ue->is_in_kick = false;
+}
+
+static void uring_event(void *arg)
+{
+	struct uring_engine *ue = arg;
+
+	if (reap(ue))
+		uring_kick(&ue->e);
+}
+
+static void uring_retry(void *arg)
+{
+	uring_kick(arg);
+}
+
+static void uring_destroy(struct blk_engine *e)
+{
+	struct uring_engine *ue = to_uring(e);
+
+	vg_loop_del_fd(ue->loop, ue->vfd);
+	vg_timer_destroy(ue->retry);
+	io_uring_queue_exit(&ue->ring);
+	free(ue);
+}
+
+static const struct blk_engine_ops uring_ops = {
+	.name = "io_uring",
+	.submit = uring_submit,
+	.kick = uring_kick,
+	.destroy = uring_destroy,
+};
+
+/* The best that this kernel has: completions only when we ask for them. */
+static int ring_init(struct io_uring *ring, unsigned int depth)
+{
+	static const unsigned int flags[] = {
+		IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
+			IORING_SETUP_TASKRUN_FLAG,
+		IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
+		0,
+	};
+	unsigned int i;
+	int err = -EINVAL;
+
+	for (i = 0; i < ARRAY_SIZE(flags); i++) {
+		err = io_uring_queue_init(depth, ring,
+					  flags[i] | IORING_SETUP_CLAMP);
+		if (err != -EINVAL)
+			break;
+	}
+	return err;
+}
+
+int blk_engine_uring_create(int fd, struct vg_loop *loop, unsigned int depth,
+			    void (*done)(void *arg, struct blk_op *op,
+					 int64_t res),
+			    void *arg, struct blk_engine **out)
+{
+	struct uring_engine *ue = vg_zalloc(sizeof(*ue));
+	int err;
+
+	ue->e = (struct blk_engine){
+		.ops = &uring_ops, .fd = fd, .done = done, .arg = arg,
+	};
+	blk_op_list_init(&ue->queue);
+	err = ring_init(&ue->ring, min_u(depth, DEPTH_MAX));
+	if (err)
+		goto free_engine;
+	err = io_uring_register_files(&ue->ring, &fd, 1);
+	if (err)
+		goto exit_ring;
+	err = vg_loop_add_fd(loop, ue->ring.ring_fd, uring_event, ue,
+			     &ue->vfd);
+	if (err)
+		goto exit_ring;
+	ue->loop = loop;
+	ue->retry = vg_timer_create(loop, uring_retry, &ue->e);
+	*out = &ue->e;
+	return 0;
+
+exit_ring:
+	io_uring_queue_exit(&ue->ring);
+free_engine:
+	free(ue);
+	return err;
+}

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * device_priv.h - what device.c (requests, queues, life cycle) and mmio.c
+ * (registers) share.  Nothing else includes it.
+ */
+#ifndef VG_DEVICE_PRIV_H
+#define VG_DEVICE_PRIV_H
+
+#include "device.h"
+#include "virtqueue.h"
+
+struct vg_queue;
+
+/* A request with what the core needs to finish it. */
+struct vg_slot {
+	struct vg_req req;
+	struct vg_slot *next;		/* on the queue's free list */
+	struct vg_queue *queue;
+	struct vg_mem_req *mreq;
+	uint16_t head;
+};
+
+struct vg_queue {
+	struct vg_device *dev;
+	unsigned int index;
+	struct vg_vq vq;
+
+	/* registers; only change while !is_ready */
+	struct vg_vq_config cfg;
+	bool is_ready;			/* QueueReady */
+	bool is_draining;		/* QueueReady = 0 or QueueReset = 1 was
+					 * written and requests are under way */
+
+	bool is_kicked;			/* the ring wants to be looked at */
+	bool is_stalled;		/* ... once there is memory again */
+	unsigned int in_flight;
+	struct vg_slot *free_slots;
+	void *slot_memory;		/* for queue_size_max requests */
+};
+
+/* An access whose answer waits until the device, or a queue, is idle. */
+struct vg_waiter {
+	bool is_used;
+	unsigned int vcpu;
+	uint32_t seq;
+	struct vg_queue *queue;		/* NULL: the whole device */
+};
+
+#define VG_WAITERS_MAX	128u		/* one for each vCPU of a relay page */
+
+struct vg_device {
+	char *label;
+	const struct vg_dev_type *type;
+	void *priv;			/* of the type */
+	struct vg_mem *mem;
+	struct vg_loop *loop;
+	const struct vg_host_ops *host_ops;
+	void *host;
+	struct vg_dev_stats stats;
+
+	unsigned int queue_size_max;
+	unsigned int nr_queues;
+	struct vg_queue *queues;
+
+	/* registers */
+	uint64_t offered, driver_features;
+	uint32_t offered_sel, driver_sel, queue_sel;
+	uint32_t status;		/* as driver and device set it */
+	uint32_t config_generation;
+
+	enum vg_broken broken;
+	bool is_resetting;		/* Status = 0 written, not yet idle */
+	bool is_stopping, is_stopped;
+	struct vg_waiter waiters[VG_WAITERS_MAX];
+
+	struct vg_deferred *work;	/* queues, completions, interrupts */
+	bool is_working;		/* inside of it */
+	bool is_completed;		/* a request was, since it last began */
+	bool config_irq_due;
+	struct vg_timer *retry;		/* memory was short, nobody returns any */
+	unsigned int retries;
+	struct vg_ratelimit complaints;	/* about what the driver can repeat */
+};
+
+/* ---- mmio.c ---------------------------------------------------------------- */
+
+/* The offered features that do not depend on the type. */
+uint64_t vg_mmio_core_features(void);
+
+/* Registers back to what they are after a reset. */
+void vg_mmio_reset(struct vg_device *dev);
+
+/* ---- device.c, for mmio.c -------------------------------------------------- */
+
+void vg_device_reply(struct vg_device *dev, const struct vg_reg_access *acc,
+		     uint32_t data);
+
+/* May the queues be used: DRIVER_OK, not broken, not being reset or stopped? */
+bool vg_device_is_live(const struct vg_device *dev);
+
+void vg_device_break(struct vg_device *dev, const struct vg_queue *q,
+		     enum vg_broken why, enum vg_mem_fault fault,
+		     uint64_t value);
+
+/* QueueReady = 1, as q->cfg says.  On failure the device is broken. */
+void vg_queue_enable(struct vg_queue *q);
+/* QueueReady = 0; answers @acc when the queue is idle and unmapped. */
+void vg_queue_disable(struct vg_queue *q, const struct vg_reg_access *acc);
+
+/* Status = 0; answers @acc when everything is idle and unmapped. */
+void vg_device_reset(struct vg_device *dev, const struct vg_reg_access *acc);
+/* DRIVER_OK was set: look at every queue. */
+void vg_device_kick_all(struct vg_device *dev);
+
+#endif
