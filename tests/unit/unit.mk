@@ -20,7 +20,7 @@ UNIT_CPPFLAGS := -Ibackend -Itests/fake -Itests/unit
 UNIT_LIBS := -lcmocka -luring -ljson-c
 
 # Everything of the backend but its programs' main() and Xen itself.
-UNIT_BACKEND_SRC := $(filter-out backend/xen/%,$(shell grep -L '^int main(' \
+UNIT_BACKEND_SRC := $(filter-out backend/xen/%,$(shell grep -Lw '^int main' \
 	backend/*.c backend/*/*.c 2>/dev/null))
 UNIT_LIB_SRC := $(UNIT_BACKEND_SRC) $(wildcard tests/fake/*.c) \
 	$(filter-out tests/unit/test_%,$(wildcard tests/unit/*.c))
