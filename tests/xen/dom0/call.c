@@ -66,12 +66,12 @@ static void connect_domain(void)
 	if (!xs)
 		fail("no xenstore");
 	snprintf(path, sizeof(path), "/local/domain/%u/console/tty", domid);
-	/* xenconsoled takes a moment to notice a new domain. */
+	/* Toolstack and xenconsoled take a moment over a new domain. */
 	for (int tries = 0; tries < 100; tries++) {
 		value = xs_read(xs, XBT_NULL, path, &len);
 		if (value && *value)
 			break;
-		if (!xs_is_domain_introduced(xs, domid))
+		if (tries > 50 && !xs_is_domain_introduced(xs, domid))
 			fail("there is no such domain");
 		usleep(100 * 1000);
 	}

@@ -142,7 +142,7 @@ _write_config() {
 	shift 2
 	[ "$kind" = guest ] || {
 		mem=512
-		modprobe=xen-blkfront,xen-evtchn,xen-gntdev,xen-gntalloc
+		modprobe=xen-blkfront,xen-blkback,xen-evtchn,xen-gntdev
 		extra='driver_domain=1
 '
 	}
@@ -196,7 +196,8 @@ wait_guest() {
 # start_guest NAME [kernel=6.12] [mem=256] [vcpus=1] [cmdline=...]
 # [modprobe=a,b] [lines of xl configuration...]
 start_guest() {
-	create_guest "$@" || fail "xl create $1: $(tail -n 3 "/vg/log/$1.xl")"
+	create_guest "$@" ||
+		fail "xl create $1: $(grep -m 1 error "/vg/log/$1.xl")"
 	wait_guest "$1"
 }
 
