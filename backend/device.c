@@ -451,6 +451,7 @@ static void reset_finish(struct vg_device *dev)
 	dev->broken = VG_BROKEN_NOT;
 	dev->stats.broken = VG_BROKEN_NOT;
 	dev->config_irq_due = false;
+	dev->used_irq_due = false;
 	if (dev->type->reset)
 		dev->type->reset(dev->priv);
 	dev->stats.resets++;
@@ -543,7 +544,8 @@ static void work(void *arg)
 	is_more = queues_run(dev);
 	if (dev->type->flush_batch)
 		dev->type->flush_batch(dev->priv);
-	if (queues_publish(dev)) {
+	if (queues_publish(dev) || dev->used_irq_due) {
+		dev->used_irq_due = false;
 		dev->stats.irqs_used++;
 		irq |= VG_IRQ_USED;
 	}
@@ -587,6 +589,14 @@ void vg_device_kick_all(struct vg_device *dev)
 	if (dev->broken)
 		dev->config_irq_due = true;
 	work_later(dev);
+}
+
+void vg_device_resume(struct vg_device *dev)
+{
+	if (!(dev->status & VIRTIO_CONFIG_S_DRIVER_OK))
+		return;
+	dev->used_irq_due = true;
+	vg_device_kick_all(dev);
 }
 
 void vg_device_config_changed(struct vg_device *dev)
@@ -642,12 +652,9 @@ int vg_device_create(const struct vg_device_params *params,
 		     struct vg_device **out)
 {
 	unsigned int size = params->queue_size_max;
-	struct vg_device *dev;
+	struct vg_device *dev = vg_zalloc(sizeof(*dev));
 	int err;
 
-	if (!size || size > VG_VQ_NUM_MAX || size & (size - 1))
-		return -EINVAL;
-	dev = vg_zalloc(sizeof(*dev));
 	dev->label = vg_strdup(params->label);
 	dev->type = params->type;
 	dev->mem = mem;
@@ -658,11 +665,11 @@ int vg_device_create(const struct vg_device_params *params,
 	dev->complaints.burst = 4;
 	dev->stats.broken_queue = VG_NO_QUEUE;
 	err = dev->type->create(dev, params->type_params, &dev->priv);
-	if (err) {
-		free(dev->label);
-		free(dev);
-		return err;
-	}
+	if (err)
+		goto free_dev;
+	err = -EINVAL;
+	if (!size || size > VG_VQ_NUM_MAX || size & (size - 1))
+		goto destroy_type;
 	dev->offered = vg_mmio_core_features() |
 		       dev->type->features(dev->priv);
 	dev->nr_queues = dev->type->nr_queues(dev->priv);
@@ -673,6 +680,14 @@ int vg_device_create(const struct vg_device_params *params,
 		start_as_broken(dev);
 	*out = dev;
 	return 0;
+
+destroy_type:
+	dev->type->destroy(dev->priv);
+free_dev:
+	mem->ops->destroy(mem);
+	free(dev->label);
+	free(dev);
+	return err;
 }
 
 void vg_device_destroy(struct vg_device *dev)

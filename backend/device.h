@@ -164,6 +164,7 @@ struct vg_dev_type {
 	unsigned int segs_max;		/* most descriptors of a chain */
 	const char *const *stat_names;	/* NULL-terminated, for stats.type[] */
 
+	/* What @params hands over is the type's, also on failure. */
 	int (*create)(struct vg_device *dev, const void *params, void **priv);
 	void (*destroy)(void *priv);
 	uint64_t (*features)(void *priv);	/* device-specific bits */

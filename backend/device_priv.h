@@ -76,7 +76,7 @@ struct vg_device {
 	struct vg_deferred *work;	/* queues, completions, interrupts */
 	bool is_working;		/* inside of it */
 	bool is_completed;		/* a request was, since it last began */
-	bool config_irq_due;
+	bool config_irq_due, used_irq_due;
 	struct vg_timer *retry;		/* memory was short, nobody returns any */
 	unsigned int retries;
 	struct vg_ratelimit complaints;	/* about what the driver can repeat */

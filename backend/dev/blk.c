@@ -20,7 +20,6 @@
  * memory goes through a buffer of ours; what is misaligned on the device is
  * done through the page cache.
  */
-#define _GNU_SOURCE
 #include "blk.h"
 
 #include <endian.h>
@@ -893,7 +892,7 @@ static int blk_create(struct vg_device *dev, const void *params, void **priv)
 	const struct vg_blk_params *p = params;
 	struct blk *b = vg_zalloc(sizeof(*b));
 	const char *why;
-	int err;
+	int err, fl;
 
 	b->dev = dev;
 	b->fd = p->fd;
@@ -906,10 +905,16 @@ static int blk_create(struct vg_device *dev, const void *params, void **priv)
 		vg_err("%s: the image %s", vg_device_label(dev), why);
 		goto free_blk;
 	}
+	/* io_uring takes O_NONBLOCK at its word: -EAGAIN rather than wait. */
+	fl = fcntl(p->fd, F_GETFL);
+	b->is_direct = fl & O_DIRECT;
+	if (fl & O_NONBLOCK && fcntl(p->fd, F_SETFL, fl & ~O_NONBLOCK) < 0) {
+		err = -errno;
+		goto free_blk;
+	}
 	err = engine_create(b, p->engine);
 	if (err)
 		goto free_blk;
-	b->is_direct = fcntl(p->fd, F_GETFL) & O_DIRECT;
 	b->is_read_only = p->read_only;
 	b->has_zeroes = p->discard && !p->read_only;
 	b->sectors = b->image.size_bytes >> SECTOR_SHIFT;
@@ -920,6 +925,7 @@ static int blk_create(struct vg_device *dev, const void *params, void **priv)
 	return 0;
 
 free_blk:
+	close(b->fd);
 	free(b);
 	return err;
 }

@@ -16,9 +16,8 @@ enum vg_blk_engine {
 };
 
 struct vg_blk_params {
-	int fd;			/* image or block device, becomes the device's
-				 * when vg_device_create() succeeds; O_DIRECT
-				 * or not as it was opened */
+	int fd;			/* image or block device, becomes the device's;
+				 * O_DIRECT or not as it was opened */
 	bool read_only;
 	bool discard;		/* offer DISCARD and WRITE_ZEROES */
 	enum vg_blk_engine engine;

@@ -3,7 +3,6 @@
  * blk_engine_sync.c - block I/O by plain system calls: for a kernel without
  * io_uring, and to compare with.  Blocks the worker's loop for each one.
  */
-#define _GNU_SOURCE
 #include "blk_engine.h"
 
 #include <errno.h>

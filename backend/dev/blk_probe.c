@@ -2,7 +2,6 @@
 /*
  * blk_probe.c - what an image or a block device is like: see blk.h.
  */
-#define _GNU_SOURCE
 #include "blk.h"
 
 #include <errno.h>
