@@ -1,0 +1,85 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# Builds the modules for the rig's kernels into build/modules/RELEASE/*.ko.
+#
+#	build.sh [KERNEL...]
+#
+# KERNEL is 6.1, 6.12 or newest (Debian's, arm64), one of them with /amd64
+# appended, or debug or plain (ours, see build-kernel.sh; built if need be).
+# Without arguments: 6.1 6.12.  Nothing is rebuilt that is up to date.
+
+set -eu -o pipefail
+
+here=$(cd "$(dirname "$0")" && pwd)
+top=$(dirname "$here")
+# shellcheck source=SCRIPTDIR/../tests/xen/lib/apt.sh
+. "$top/tests/xen/lib/apt.sh"
+# shellcheck source=SCRIPTDIR/headers.sh
+. "$here/headers.sh"
+
+say() {
+	printf 'build: %s\n' "$*" >&2
+}
+
+for tool in $vg_headers_tools; do
+	command -v "$tool" >/dev/null || {
+		say "needs $tool (packages gcc-aarch64-linux-gnu make flex bison)"
+		exit 1
+	}
+done
+
+# What a build depends on: sources, headers, compiler.
+inputs() {
+	cat "$here"/*.[ch] "$here"/uapi/*.h "$here/Kbuild" "$here/Makefile"
+	cksum "$1/Module.symvers" "$1/.config"
+	aarch64-linux-gnu-gcc --version | head -n 1
+}
+
+build_one() {
+	local name="${1%/*}" arch=arm64 suite kdir release work hash out
+
+	case "$1" in
+	*/amd64) arch=amd64 ;;
+	esac
+	case "$name" in
+	6.1) suite=bookworm ;;
+	6.12) suite=trixie ;;
+	newest) suite=$(vg_apt_newest) ;;
+	debug|plain)
+		"$here/build-kernel.sh" "$name"
+		kdir=$(readlink -f "$top/build/kernels/$name/kdir")
+		release=$(cat "$top/build/kernels/$name/version")
+		;;
+	*)
+		sed -n '3,/^$/s/^# \{0,1\}//p' "$0" >&2
+		exit 2
+		;;
+	esac
+	if [ -n "${suite:-}" ]; then
+		kdir=$(vg_headers "$suite" "$arch")
+		release=$(vg_headers_version "$suite" "$arch")
+	fi
+
+	work="$top/build/kernel-work/$release"
+	out="$top/build/modules/$release"
+	hash=$(inputs "$kdir" | sha256sum | cut -c 1-16)
+	mkdir -p "$work" "$out"
+	if [ "$(cat "$work/built" 2>/dev/null)" != "$hash" ] ||
+	   [ ! -e "$out/virtio_grant_mmio.ko" ]; then
+		say "modules for $release"
+		vg_headers_make "$kdir" "$arch" "$work" >"$work/log" 2>&1 || {
+			say "failed, the end of $work/log:"
+			tail -n 20 "$work/log" >&2
+			return 1
+		}
+		cp "$work"/*.ko "$out/"
+		printf '%s\n' "$hash" >"$work/built"
+	fi
+	say "build/modules/$release: $(cd "$out" && echo virtio_grant*.ko)"
+}
+
+[ $# -gt 0 ] || set -- 6.1 6.12
+for kernel; do
+	build_one "$kernel"
+done

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# Headers of Debian's kernels for building modules on this machine, whatever
+# its own Debian and architecture.  Sourced; vg_apt_* must be there
+# (tests/xen/lib/apt.sh).
+
+vg_headers_tools="aarch64-linux-gnu-gcc make flex bison"
+
+# vg_headers_version SUITE ARCH: the version of the suite's newest kernel.
+vg_headers_version() {
+	vg_apt_depends "$1" "$2" "linux-headers-$2" |
+		sed -n 's/^linux-headers-//p' | head -n 1
+}
+
+# A program of a newer Debian than ours runs with that Debian's C library.
+vg_headers_wrap() {
+	local suite="$1" root="$2" file loader lib="$2/hostlib"
+
+	loader="$lib/usr/lib64/ld-linux-x86-64.so.2"
+	while read -r file; do
+		"$file" --help >/dev/null 2>&1 </dev/null || true
+		ldd "$file" 2>&1 | grep -q 'not found' || continue
+		if [ ! -e "$loader" ]; then
+			mkdir -p "$lib"
+			for package in libc6 libelf1t64 zlib1g libzstd1 libcrypt1 \
+					libssl3t64 liblzma5 libbz2-1.0; do
+				vg_apt_unpack "$suite" amd64 "$package" "$lib" \
+					2>/dev/null || true
+			done
+			[ -e "$loader" ] || return 1
+		fi
+		mv "$file" "$file.bin"
+		printf '#!/bin/sh\nexec %s --argv0 "$0" --library-path %s %s "$@"\n' \
+			"$loader" \
+			"$lib/usr/lib/x86_64-linux-gnu" "$file.bin" >"$file"
+		chmod +x "$file"
+	done < <(find "$root"/usr/lib/linux-kbuild-*/ -type f -perm -u+x \
+			-exec sh -c 'head -c 4 "$1" | grep -q ELF' sh {} \; -print)
+}
+
+# vg_headers SUITE ARCH: a directory to build modules against (KDIR).
+vg_headers() {
+	local suite="$1" arch="$2" version name common kbuild root kdir
+
+	version=$(vg_headers_version "$suite" "$arch")
+	[ -n "$version" ] || {
+		printf 'headers: no kernel for %s in %s\n' "$arch" "$suite" >&2
+		return 1
+	}
+	name="linux-headers-$version"
+	root="$(vg_cache_dir)/headers/$version"
+	kdir="$root/usr/src/$name"
+	(
+		flock 9
+		[ ! -e "$root/done" ] || exit 0
+		rm -rf "$root" && mkdir -p "$root"
+		common=$(vg_apt_depends "$suite" "$arch" "$name" |
+			grep -- '^linux-headers-.*-common$')
+		kbuild=$(vg_apt_depends "$suite" "$arch" "$name" |
+			grep '^linux-kbuild-')
+		vg_apt_unpack "$suite" "$arch" "$name" "$root" &&
+		vg_apt_unpack "$suite" amd64 "$common" "$root" &&
+		vg_apt_unpack "$suite" amd64 "$kbuild" "$root" || exit 1
+		# The packages name their own places absolutely.
+		sed -i "s|/usr/src/|$root/usr/src/|g" "$kdir/Makefile"
+		vg_headers_wrap "$suite" "$root" || exit 1
+		touch "$root/done"
+	) 9>"$(vg_cache_dir)/headers.lock" || return 1
+	printf '%s\n' "$kdir"
+}
+
+# Assignments that take back what the kernel's configuration found out about
+# its own compiler and this one cannot do.  None changes the ABI.
+vg_headers_lacking() {
+	local cc="$1" option config
+
+	while read -r option config; do
+		"$cc" "$option" -xc -c -o /dev/null /dev/null 2>/dev/null ||
+			printf '%s=\n' "$config"
+	done <<-EOL
+	-fmin-function-alignment=8 CONFIG_CC_HAS_MIN_FUNCTION_ALIGNMENT
+	EOL
+	# An attribute in the headers that compilers before GCC 15 ignore, with
+	# a warning at each place.
+	printf 'struct s { int n; char a[] __attribute__((counted_by(n))); };\n' |
+		"$cc" -Werror -xc -c -o /dev/null - 2>/dev/null ||
+		printf 'KCFLAGS=-Wno-attributes\n'
+	# Type information for BPF would take pahole and the kernel's vmlinux.
+	printf 'CONFIG_DEBUG_INFO_BTF_MODULES=\n'
+}
+
+# vg_headers_make KDIR ARCH OUT [ARGUMENTS]: builds the modules in OUT.  The
+# compiler is this machine's, not the one that Debian built the kernel with.
+vg_headers_make() {
+	local kdir="$1" arch="$2" out="$3" prefix=
+
+	shift 3
+	case "$arch" in
+	arm64) prefix=aarch64-linux-gnu- ;;
+	amd64) arch=x86_64 ;;
+	esac
+	# shellcheck disable=SC2046 # words without blanks
+	make -s -C "$(dirname "${BASH_SOURCE[0]}")" KDIR="$kdir" BUILD="$out" \
+		ARCH="$arch" CROSS_COMPILE="$prefix" CC="${prefix}gcc" \
+		$(vg_headers_lacking "${prefix}gcc") "$@"
+}

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * virtio_grant_dma.h - a device's pool of granted pages, and DMA operations
+ * that serve every buffer of the device out of it.
+ *
+ * The caller owns the pool: it is made before the device is registered and
+ * destroyed after the device is gone.  None of these functions may be called
+ * concurrently for one pool; the DMA operations themselves may, from any
+ * context.
+ */
+#ifndef VIRTIO_GRANT_DMA_H
+#define VIRTIO_GRANT_DMA_H
+
+#include <linux/types.h>
+#include <xen/interface/xen.h>
+#include <xen/interface/grant_table.h>
+
+struct device;
+struct vgrant_pool;
+
+/**
+ * struct vgrant_pool_need - what a pool has to be able to hold
+ * @segs_max: the most buffers that one request can consist of
+ * @coherent_bytes: sum of the coherent allocations (the rings)
+ */
+struct vgrant_pool_need {
+	unsigned int segs_max;
+	size_t coherent_bytes;
+};
+
+/**
+ * struct vgrant_pool_stats - a pool at one moment
+ * @backend: the domain that the pages are granted to
+ * @first_ref: grant reference of the first page; the others follow
+ * @pages_total: pages of the pool
+ * @pages_in_use: of those, pages that a mapping or a ring occupies, and pages
+ *	set apart for small slots
+ * @pages_high_water: most pages ever taken, those cached per CPU included
+ * @small_total: slots of VGRANT_SMALL_BYTES
+ * @small_in_use: of those, occupied
+ * @mapping_max_bytes: largest buffer that can be mapped
+ * @mappings: buffers mapped so far
+ * @exhaustions: mappings refused because nothing was free
+ * @bytes_in: bytes copied into the pool
+ * @bytes_out: bytes copied out of it
+ */
+struct vgrant_pool_stats {
+	domid_t backend;
+	grant_ref_t first_ref;
+	unsigned int pages_total;
+	unsigned int pages_in_use;
+	unsigned int pages_high_water;
+	unsigned int small_total;
+	unsigned int small_in_use;
+	size_t mapping_max_bytes;
+	u64 mappings;
+	u64 exhaustions;
+	u64 bytes_in;
+	u64 bytes_out;
+};
+
+/* Buffers up to this size share pages with other small ones of the device. */
+#define VGRANT_SMALL_BYTES	256
+
+struct vgrant_pool *vgrant_pool_create(struct device *dev, domid_t backend,
+				       const struct vgrant_pool_need *need);
+unsigned int vgrant_pool_destroy(struct vgrant_pool *pool);
+
+void vgrant_pool_attach(struct vgrant_pool *pool);
+void vgrant_pool_detach(struct vgrant_pool *pool);
+
+int vgrant_pool_suspend(struct vgrant_pool *pool);
+void vgrant_pool_resume(struct vgrant_pool *pool);
+
+void vgrant_pool_read_stats(struct vgrant_pool *pool,
+			    struct vgrant_pool_stats *stats);
+
+#endif /* VIRTIO_GRANT_DMA_H */

@@ -1,0 +1,1034 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * virtio_grant_mmio.c - virtio over memory-mapped registers and Xen grants.
+ *
+ * A transport driver as virtio 1.2, section 4.2 describes it (version 2 of the
+ * register layout), for those "virtio,mmio" nodes of the device tree whose
+ * IOMMU is "xen,grant-dma".  The rings and buffers of such a device go through
+ * a pool of granted pages (virtio_grant_dma.c).  Every access to a register is
+ * trapped by Xen and answered by the broker or, through it, the backend.
+ *
+ * Who is not trusted: whoever answers.  Values read are checked before use,
+ * waits are bounded, and a backend that is gone (reads give all ones) leaves
+ * a broken device, not a stuck guest.
+ *
+ * Who owns what: a probed device owns its pool, its interrupt and its virtio
+ * device.  A claim (see below) owns a reference to its node, and the right to
+ * put back what it took from the node.
+ *
+ * Nothing here is per request: notifications are one register write, and an
+ * interrupt is one read and one write.  The registers 0x0d0 - 0x0fb stay
+ * untouched (uapi/virtio_grant.h says what they are reserved for).
+ */
+#include <linux/completion.h>
+#include <linux/delay.h>
+#include <linux/dma-mapping.h>
+#include <linux/interrupt.h>
+#include <linux/io.h>
+#include <linux/jiffies.h>
+#include <linux/list.h>
+#include <linux/log2.h>
+#include <linux/module.h>
+#include <linux/mutex.h>
+#include <linux/of.h>
+#include <linux/of_platform.h>
+#include <linux/platform_device.h>
+#include <linux/pm.h>
+#include <linux/slab.h>
+#include <linux/virtio.h>
+#include <linux/virtio_config.h>
+#include <linux/virtio_ring.h>
+#include <linux/workqueue.h>
+#include <uapi/linux/virtio_ids.h>
+#include <uapi/linux/virtio_mmio.h>
+#include <xen/xen.h>
+
+#include "uapi/virtio_grant.h"
+#include "virtio_grant_dma.h"
+#include "virtio_grant_mmio.h"
+
+/* Linux's header does not have it: its own driver does not use it. */
+#ifndef VIRTIO_MMIO_QUEUE_RESET
+#define VIRTIO_MMIO_QUEUE_RESET	0x0c0
+#endif
+
+#define VGM_DRIVER_NAME		"virtio-grant-mmio"
+#define VGM_MAGIC		('v' | 'i' << 8 | 'r' << 16 | 't' << 24)
+/* What a read gives when nobody answers. */
+#define VGM_NOBODY		U32_MAX
+/* Rings are at most this large, whatever the device would accept. */
+#define VGM_QUEUE_SIZE_MAX	1024
+/* Queues that the pool is measured for; more may fit. */
+#define VGM_QUEUES_MEASURED	64
+/* The device may be relayed to another domain, and that may be busy. */
+#define VGM_RESET_MS		2000
+
+struct vgm_device {
+	struct virtio_device vdev;
+	struct platform_device *pdev;
+	void __iomem *base;
+	struct vgrant_pool *pool;
+	int irq;
+	/*
+	 * By queue index; entries are NULL while a queue does not exist or is
+	 * being reset.  The array and its length change only while no
+	 * interrupt is requested.
+	 */
+	struct virtqueue **queue;
+	unsigned int nr_queues;
+	struct work_struct fault_work;
+	bool has_failed;
+	struct completion released;
+};
+
+static struct vgm_device *vgm_of(struct virtio_device *vdev)
+{
+	return container_of(vdev, struct vgm_device, vdev);
+}
+
+static u32 vgm_read(struct vgm_device *vgm, unsigned int offset)
+{
+	return readl(vgm->base + offset);
+}
+
+static void vgm_write(struct vgm_device *vgm, unsigned int offset, u32 value)
+{
+	writel(value, vgm->base + offset);
+}
+
+static void vgm_write_addr(struct vgm_device *vgm, unsigned int low,
+			   unsigned int high, u64 addr)
+{
+	vgm_write(vgm, low, lower_32_bits(addr));
+	vgm_write(vgm, high, upper_32_bits(addr));
+}
+
+static bool vgm_is_gone(struct vgm_device *vgm)
+{
+	return vgm_read(vgm, VIRTIO_MMIO_MAGIC_VALUE) != VGM_MAGIC;
+}
+
+/* Failure */
+
+/* No more buffers enter the device's queues: whoever tries gets -EIO. */
+static void vgm_fail(struct vgm_device *vgm, const char *why)
+{
+	if (!vgm->has_failed)
+		dev_err(&vgm->pdev->dev, "device failed: %s\n", why);
+	vgm->has_failed = true;
+	virtio_break_device(&vgm->vdev);
+}
+
+static void vgm_fault_work(struct work_struct *work)
+{
+	struct vgm_device *vgm = container_of(work, struct vgm_device,
+					      fault_work);
+	u32 status = vgm_read(vgm, VIRTIO_MMIO_STATUS);
+
+	if (status == VGM_NOBODY)
+		vgm_fail(vgm, "the backend does not answer");
+	else if (status & VIRTIO_CONFIG_S_NEEDS_RESET)
+		vgm_fail(vgm, "the backend asks for a reset (DEVICE_NEEDS_RESET)");
+}
+
+/* Configuration (section 4.2.2) */
+
+static u64 vgm_get_features(struct virtio_device *vdev)
+{
+	struct vgm_device *vgm = vgm_of(vdev);
+	u64 features;
+
+	vgm_write(vgm, VIRTIO_MMIO_DEVICE_FEATURES_SEL, 1);
+	features = vgm_read(vgm, VIRTIO_MMIO_DEVICE_FEATURES);
+	features <<= 32;
+	vgm_write(vgm, VIRTIO_MMIO_DEVICE_FEATURES_SEL, 0);
+	features |= vgm_read(vgm, VIRTIO_MMIO_DEVICE_FEATURES);
+
+	/*
+	 * Linux's packed ring turns a mapping that failed into -EIO, and a
+	 * pool that is full for a moment into an I/O error; the split ring
+	 * says -ENOMEM, and the drivers wait.
+	 */
+	return features & ~(BIT_ULL(VIRTIO_F_RING_PACKED) |
+			    BIT_ULL(VIRTIO_F_NOTIFICATION_DATA));
+}
+
+static int vgm_finalize_features(struct virtio_device *vdev)
+{
+	struct vgm_device *vgm = vgm_of(vdev);
+	u64 features;
+
+	vring_transport_features(vdev);
+	if (!__virtio_test_bit(vdev, VIRTIO_F_VERSION_1) ||
+	    !__virtio_test_bit(vdev, VIRTIO_F_ACCESS_PLATFORM)) {
+		dev_err(&vdev->dev, "refused: no grants without VIRTIO_F_VERSION_1 and VIRTIO_F_ACCESS_PLATFORM\n");
+		return -EINVAL;
+	}
+	features = vdev->features;
+	vgm_write(vgm, VIRTIO_MMIO_DRIVER_FEATURES_SEL, 1);
+	vgm_write(vgm, VIRTIO_MMIO_DRIVER_FEATURES, upper_32_bits(features));
+	vgm_write(vgm, VIRTIO_MMIO_DRIVER_FEATURES_SEL, 0);
+	vgm_write(vgm, VIRTIO_MMIO_DRIVER_FEATURES, lower_32_bits(features));
+	return 0;
+}
+
+/*
+ * Fields of 1, 2 and 4 bytes are one access; longer ones are accesses of 4
+ * bytes (section 4.2.2.2), made consistent by the caller's reading of the
+ * generation.  Whatever else a driver asks for is bytes.
+ */
+static void vgm_get(struct virtio_device *vdev, unsigned int offset,
+		    void *buf, unsigned int len)
+{
+	void __iomem *reg = vgm_of(vdev)->base + VIRTIO_MMIO_CONFIG + offset;
+	unsigned int i;
+	__le16 half;
+	__le32 word;
+
+	switch (len) {
+	case 2:
+		half = cpu_to_le16(readw(reg));
+		memcpy(buf, &half, sizeof(half));
+		break;
+	case 4:
+	case 8:
+		for (i = 0; i < len; i += sizeof(word)) {
+			word = cpu_to_le32(readl(reg + i));
+			memcpy(buf + i, &word, sizeof(word));
+		}
+		break;
+	default:
+		for (i = 0; i < len; i++)
+			((u8 *)buf)[i] = readb(reg + i);
+	}
+}
+
+static void vgm_set(struct virtio_device *vdev, unsigned int offset,
+		    const void *buf, unsigned int len)
+{
+	void __iomem *reg = vgm_of(vdev)->base + VIRTIO_MMIO_CONFIG + offset;
+	unsigned int i;
+	__le16 half;
+	__le32 word;
+
+	switch (len) {
+	case 2:
+		memcpy(&half, buf, sizeof(half));
+		writew(le16_to_cpu(half), reg);
+		break;
+	case 4:
+	case 8:
+		for (i = 0; i < len; i += sizeof(word)) {
+			memcpy(&word, buf + i, sizeof(word));
+			writel(le32_to_cpu(word), reg + i);
+		}
+		break;
+	default:
+		for (i = 0; i < len; i++)
+			writeb(((const u8 *)buf)[i], reg + i);
+	}
+}
+
+static u32 vgm_generation(struct virtio_device *vdev)
+{
+	return vgm_read(vgm_of(vdev), VIRTIO_MMIO_CONFIG_GENERATION);
+}
+
+static u8 vgm_get_status(struct virtio_device *vdev)
+{
+	u32 status = vgm_read(vgm_of(vdev), VIRTIO_MMIO_STATUS);
+
+	/* All ones would claim FEATURES_OK as well. */
+	return status == VGM_NOBODY ? VIRTIO_CONFIG_S_FAILED : status;
+}
+
+static void vgm_set_status(struct virtio_device *vdev, u8 status)
+{
+	/* Zero is a reset, which is vgm_reset()'s to do. */
+	if (WARN_ON_ONCE(!status))
+		return;
+	vgm_write(vgm_of(vdev), VIRTIO_MMIO_STATUS, status);
+}
+
+/*
+ * The driver waits until Status reads 0 (section 4.2.3.1): only then has the
+ * device let go of the rings.
+ */
+static void vgm_reset(struct virtio_device *vdev)
+{
+	struct vgm_device *vgm = vgm_of(vdev);
+	unsigned long end = jiffies + msecs_to_jiffies(VGM_RESET_MS);
+	u32 status;
+
+	vgm_write(vgm, VIRTIO_MMIO_STATUS, 0);
+	for (;;) {
+		status = vgm_read(vgm, VIRTIO_MMIO_STATUS);
+		if (!status)
+			return;
+		if (status == VGM_NOBODY)
+			return vgm_fail(vgm, "no answer to a reset");
+		if (time_after(jiffies, end))
+			return vgm_fail(vgm, "the backend does not reset it");
+		usleep_range(500, 1000);
+	}
+}
+
+static bool vgm_get_shm_region(struct virtio_device *vdev,
+			       struct virtio_shm_region *region, u8 id)
+{
+	struct vgm_device *vgm = vgm_of(vdev);
+
+	vgm_write(vgm, VIRTIO_MMIO_SHM_SEL, id);
+	region->len = vgm_read(vgm, VIRTIO_MMIO_SHM_LEN_LOW) |
+		(u64)vgm_read(vgm, VIRTIO_MMIO_SHM_LEN_HIGH) << 32;
+	if (region->len == U64_MAX)
+		return false;
+	region->addr = vgm_read(vgm, VIRTIO_MMIO_SHM_BASE_LOW) |
+		(u64)vgm_read(vgm, VIRTIO_MMIO_SHM_BASE_HIGH) << 32;
+	return true;
+}
+
+static const char *vgm_bus_name(struct virtio_device *vdev)
+{
+	return vgm_of(vdev)->pdev->name;
+}
+
+/* Notifications, both ways (sections 4.2.3.3 and 4.2.3.4) */
+
+static bool vgm_notify(struct virtqueue *vq)
+{
+	/*
+	 * writel() orders the write after what the ring wrote before; its
+	 * partner is the backend's barrier after taking the notification.
+	 */
+	vgm_write(vgm_of(vq->vdev), VIRTIO_MMIO_QUEUE_NOTIFY, vq->index);
+	return true;
+}
+
+static irqreturn_t vgm_interrupt(int irq, void *opaque)
+{
+	struct vgm_device *vgm = opaque;
+	u32 status = vgm_read(vgm, VIRTIO_MMIO_INTERRUPT_STATUS);
+	unsigned int i;
+
+	if (!status)
+		return IRQ_NONE;
+	if (status == VGM_NOBODY) {
+		schedule_work(&vgm->fault_work);
+		return IRQ_HANDLED;
+	}
+	/* Before looking at the rings: what comes later interrupts again. */
+	vgm_write(vgm, VIRTIO_MMIO_INTERRUPT_ACK, status);
+
+	if (status & VIRTIO_MMIO_INT_CONFIG) {
+		virtio_config_changed(&vgm->vdev);
+		schedule_work(&vgm->fault_work);
+	}
+	if (status & VIRTIO_MMIO_INT_VRING) {
+		for (i = 0; i < vgm->nr_queues; i++) {
+			struct virtqueue *vq = READ_ONCE(vgm->queue[i]);
+
+			if (vq)
+				vring_interrupt(irq, vq);
+		}
+	}
+	return IRQ_HANDLED;
+}
+
+static void vgm_synchronize_cbs(struct virtio_device *vdev)
+{
+	synchronize_irq(vgm_of(vdev)->irq);
+}
+
+/* Queues (section 4.2.3.2) */
+
+/* How large we make a ring whose device offers @num_max entries. */
+static unsigned int vgm_queue_size(u32 num_max)
+{
+	return rounddown_pow_of_two(min_t(u32, num_max, VGM_QUEUE_SIZE_MAX));
+}
+
+/* Tells the device where the ring is.  QueueSel is set. */
+static void vgm_queue_enable(struct vgm_device *vgm, struct virtqueue *vq)
+{
+	vgm_write(vgm, VIRTIO_MMIO_QUEUE_NUM, virtqueue_get_vring_size(vq));
+	vgm_write_addr(vgm, VIRTIO_MMIO_QUEUE_DESC_LOW,
+		       VIRTIO_MMIO_QUEUE_DESC_HIGH,
+		       virtqueue_get_desc_addr(vq));
+	vgm_write_addr(vgm, VIRTIO_MMIO_QUEUE_AVAIL_LOW,
+		       VIRTIO_MMIO_QUEUE_AVAIL_HIGH,
+		       virtqueue_get_avail_addr(vq));
+	vgm_write_addr(vgm, VIRTIO_MMIO_QUEUE_USED_LOW,
+		       VIRTIO_MMIO_QUEUE_USED_HIGH,
+		       virtqueue_get_used_addr(vq));
+	vgm_write(vgm, VIRTIO_MMIO_QUEUE_READY, 1);
+}
+
+static struct virtqueue *vgm_queue_create(struct vgm_device *vgm,
+					  unsigned int index,
+					  struct virtqueue_info *info)
+{
+	struct virtqueue *vq;
+	u32 num_max;
+
+	vgm_write(vgm, VIRTIO_MMIO_QUEUE_SEL, index);
+	if (vgm_read(vgm, VIRTIO_MMIO_QUEUE_READY))
+		return ERR_PTR(-EBUSY);
+	num_max = vgm_read(vgm, VIRTIO_MMIO_QUEUE_NUM_MAX);
+	if (!num_max || num_max == VGM_NOBODY)
+		return ERR_PTR(-ENOENT);
+
+	vq = vring_create_virtqueue(index, vgm_queue_size(num_max),
+				    SMP_CACHE_BYTES, &vgm->vdev, true, true,
+				    info->ctx, vgm_notify, info->callback,
+				    info->name);
+	if (!vq)
+		return ERR_PTR(-ENOMEM);
+	vq->num_max = vgm_queue_size(num_max);
+	vgm_queue_enable(vgm, vq);
+	return vq;
+}
+
+/*
+ * The device was reset, or the queue alone was not even started: it must not
+ * touch the ring any more.  If it does, it writes to granted pages that the
+ * pool may reuse, within this device.
+ */
+static void vgm_queue_destroy(struct vgm_device *vgm, unsigned int index)
+{
+	struct virtqueue *vq = vgm->queue[index];
+
+	if (!vq)
+		return;
+	vgm->queue[index] = NULL;
+	vgm_write(vgm, VIRTIO_MMIO_QUEUE_SEL, index);
+	vgm_write(vgm, VIRTIO_MMIO_QUEUE_READY, 0);
+	vring_del_virtqueue(vq);
+}
+
+static void vgm_destroy_queues(struct vgm_device *vgm)
+{
+	unsigned int i;
+
+	for (i = 0; i < vgm->nr_queues; i++)
+		vgm_queue_destroy(vgm, i);
+	kfree(vgm->queue);
+	vgm->queue = NULL;
+	vgm->nr_queues = 0;
+}
+
+static void vgm_del_vqs(struct virtio_device *vdev)
+{
+	struct vgm_device *vgm = vgm_of(vdev);
+
+	/* find_vqs() failed, or was never called. */
+	if (!vgm->queue)
+		return;
+	free_irq(vgm->irq, vgm);
+	vgm_destroy_queues(vgm);
+}
+
+static int vgm_find_vqs(struct virtio_device *vdev, unsigned int nvqs,
+			struct virtqueue *vqs[],
+			struct virtqueue_info vqs_info[],
+			struct irq_affinity *desc)
+{
+	struct vgm_device *vgm = vgm_of(vdev);
+	unsigned int i, index = 0;
+	int ret;
+
+	vgm->queue = kcalloc(nvqs, sizeof(*vgm->queue), GFP_KERNEL);
+	if (!vgm->queue)
+		return -ENOMEM;
+	vgm->nr_queues = nvqs;
+
+	for (i = 0; i < nvqs; i++) {
+		vqs[i] = NULL;
+		if (!vqs_info[i].name)
+			continue;
+		vqs[i] = vgm_queue_create(vgm, index, &vqs_info[i]);
+		if (IS_ERR(vqs[i])) {
+			ret = PTR_ERR(vqs[i]);
+			goto destroy_queues;
+		}
+		vgm->queue[index++] = vqs[i];
+	}
+
+	/* Last, so that the handler never meets half a set of queues. */
+	ret = request_irq(vgm->irq, vgm_interrupt, IRQF_SHARED,
+			  dev_name(&vdev->dev), vgm);
+	if (ret)
+		goto destroy_queues;
+	return 0;
+
+destroy_queues:
+	vgm_destroy_queues(vgm);
+	return ret;
+}
+
+VGRANT_FIND_VQS_ADAPTER(vgm_find_vqs)
+
+/* Resetting one queue (section 4.2.3.2, VIRTIO_F_RING_RESET) */
+
+static int vgm_disable_vq_and_reset(struct virtqueue *vq)
+{
+	struct vgm_device *vgm = vgm_of(vq->vdev);
+	unsigned long end = jiffies + msecs_to_jiffies(VGM_RESET_MS);
+
+	if (!virtio_has_feature(vq->vdev, VIRTIO_F_RING_RESET))
+		return -ENOENT;
+	vgm_write(vgm, VIRTIO_MMIO_QUEUE_SEL, vq->index);
+	vgm_write(vgm, VIRTIO_MMIO_QUEUE_RESET, 1);
+	/* QueueReset reads 1 until it is done. */
+	while (vgm_read(vgm, VIRTIO_MMIO_QUEUE_RESET)) {
+		if (time_after(jiffies, end) || vgm_is_gone(vgm)) {
+			vgm_fail(vgm, "a queue does not reset");
+			return -EIO;
+		}
+		usleep_range(500, 1000);
+	}
+	if (vgm_read(vgm, VIRTIO_MMIO_QUEUE_READY)) {
+		vgm_fail(vgm, "a queue is ready after its reset");
+		return -EIO;
+	}
+	WRITE_ONCE(vgm->queue[vq->index], NULL);
+	synchronize_irq(vgm->irq);
+	vq->reset = true;
+	return 0;
+}
+
+static int vgm_enable_vq_after_reset(struct virtqueue *vq)
+{
+	struct vgm_device *vgm = vgm_of(vq->vdev);
+
+	if (!vq->reset)
+		return -EBUSY;
+	vgm_write(vgm, VIRTIO_MMIO_QUEUE_SEL, vq->index);
+	if (vgm_read(vgm, VIRTIO_MMIO_QUEUE_READY))
+		return -EBUSY;
+	WRITE_ONCE(vgm->queue[vq->index], vq);
+	vgm_queue_enable(vgm, vq);
+	vq->reset = false;
+	return 0;
+}
+
+static const struct virtio_config_ops vgm_config_ops = {
+	VGRANT_FIND_VQS_OP(vgm_find_vqs),
+	.get = vgm_get,
+	.set = vgm_set,
+	.generation = vgm_generation,
+	.get_status = vgm_get_status,
+	.set_status = vgm_set_status,
+	.reset = vgm_reset,
+	.del_vqs = vgm_del_vqs,
+	.synchronize_cbs = vgm_synchronize_cbs,
+	.get_features = vgm_get_features,
+	.finalize_features = vgm_finalize_features,
+	.bus_name = vgm_bus_name,
+	.get_shm_region = vgm_get_shm_region,
+	.disable_vq_and_reset = vgm_disable_vq_and_reset,
+	.enable_vq_after_reset = vgm_enable_vq_after_reset,
+};
+
+/* Devices */
+
+static void vgm_measure_queues(void __iomem *base, struct vgrant_pool_need *need)
+{
+	unsigned int i;
+	u32 num_max;
+
+	for (i = 0; i < VGM_QUEUES_MEASURED; i++) {
+		unsigned int size;
+
+		writel(i, base + VIRTIO_MMIO_QUEUE_SEL);
+		num_max = readl(base + VIRTIO_MMIO_QUEUE_NUM_MAX);
+		if (!num_max || num_max == VGM_NOBODY)
+			break;
+		size = vgm_queue_size(num_max);
+		/* No request has more segments than its ring has entries. */
+		need->segs_max = max(need->segs_max, size);
+		need->coherent_bytes += PAGE_ALIGN(vring_size(size,
+							      SMP_CACHE_BYTES));
+	}
+}
+
+/*
+ * Is there a device behind the window, and one that we can drive?  Says why if
+ * not.
+ *
+ * Returns: 0; -ENODEV if there is none; -EINVAL if it is not for us.
+ */
+VISIBLE_IF_KUNIT int vgm_identify(struct device *dev, void __iomem *base,
+				  struct vgm_identity *id)
+{
+	u32 magic, version, features;
+
+	memset(id, 0, sizeof(*id));
+	magic = readl(base + VIRTIO_MMIO_MAGIC_VALUE);
+	if (magic == VGM_NOBODY) {
+		dev_err(dev, "no backend answers: are the broker and the backend running?\n");
+		return -ENODEV;
+	}
+	if (magic != VGM_MAGIC) {
+		dev_err(dev, "refused: magic value %#x is not that of virtio-mmio\n",
+			magic);
+		return -EINVAL;
+	}
+	version = readl(base + VIRTIO_MMIO_VERSION);
+	if (version != 2) {
+		dev_err(dev, "refused: version %u of the registers, grants need 2\n",
+			version);
+		return -EINVAL;
+	}
+	id->device = readl(base + VIRTIO_MMIO_DEVICE_ID);
+	id->vendor = readl(base + VIRTIO_MMIO_VENDOR_ID);
+	if (!id->device || id->device == VGM_NOBODY) {
+		dev_info(dev, "a place without a device\n");
+		return -ENODEV;
+	}
+	writel(1, base + VIRTIO_MMIO_DEVICE_FEATURES_SEL);
+	features = readl(base + VIRTIO_MMIO_DEVICE_FEATURES);
+	if (!(features & BIT(VIRTIO_F_VERSION_1 - 32))) {
+		dev_err(dev, "refused: the backend does not offer VIRTIO_F_VERSION_1\n");
+		return -EINVAL;
+	}
+	if (!(features & BIT(VIRTIO_F_ACCESS_PLATFORM - 32))) {
+		dev_err(dev, "refused: the backend does not offer VIRTIO_F_ACCESS_PLATFORM, it expects guest-physical addresses instead of grants\n");
+		return -EINVAL;
+	}
+	vgm_measure_queues(base, &id->need);
+	if (!id->need.segs_max) {
+		dev_err(dev, "refused: the device has no queue\n");
+		return -EINVAL;
+	}
+	return 0;
+}
+EXPORT_SYMBOL_IF_KUNIT(vgm_identify);
+
+static void vgm_release(struct device *dev)
+{
+	complete(&vgm_of(dev_to_virtio(dev))->released);
+}
+
+static int vgm_claimed_backend(struct device_node *np, domid_t *backend);
+
+static int vgm_probe(struct platform_device *pdev)
+{
+	struct device *dev = &pdev->dev;
+	struct vgrant_pool_stats stats;
+	struct vgm_identity id;
+	struct vgm_device *vgm;
+	domid_t backend;
+	int ret;
+
+	ret = vgm_claimed_backend(dev->of_node, &backend);
+	if (ret)
+		return ret;
+	vgm = kzalloc(sizeof(*vgm), GFP_KERNEL);
+	if (!vgm)
+		return -ENOMEM;
+	vgm->pdev = pdev;
+	init_completion(&vgm->released);
+	INIT_WORK(&vgm->fault_work, vgm_fault_work);
+
+	vgm->base = devm_platform_ioremap_resource(pdev, 0);
+	if (IS_ERR(vgm->base)) {
+		ret = PTR_ERR(vgm->base);
+		goto free_vgm;
+	}
+	vgm->irq = platform_get_irq(pdev, 0);
+	if (vgm->irq < 0) {
+		ret = vgm->irq;
+		goto free_vgm;
+	}
+	ret = vgm_identify(dev, vgm->base, &id);
+	if (ret)
+		goto free_vgm;
+
+	vgm->pool = vgrant_pool_create(dev, backend, &id.need);
+	if (IS_ERR(vgm->pool)) {
+		ret = PTR_ERR(vgm->pool);
+		dev_err(dev, "no pool of granted pages: error %d\n", ret);
+		goto free_vgm;
+	}
+	vgrant_pool_attach(vgm->pool);
+	ret = dma_set_mask_and_coherent(dev, DMA_BIT_MASK(64));
+	if (ret)
+		goto destroy_pool;
+
+	vgm->vdev.dev.parent = dev;
+	vgm->vdev.dev.release = vgm_release;
+	vgm->vdev.config = &vgm_config_ops;
+	vgm->vdev.id.device = id.device;
+	vgm->vdev.id.vendor = id.vendor;
+	platform_set_drvdata(pdev, vgm);
+
+	vgrant_pool_read_stats(vgm->pool, &stats);
+	dev_info(dev, "virtio device type %u, backend in domain %u sees %u granted pages\n",
+		 id.device, backend, stats.pages_total);
+	ret = register_virtio_device(&vgm->vdev);
+	if (ret)
+		goto put_vdev;
+	return 0;
+
+put_vdev:
+	put_device(&vgm->vdev.dev);
+	wait_for_completion(&vgm->released);
+destroy_pool:
+	vgrant_pool_detach(vgm->pool);
+	vgrant_pool_destroy(vgm->pool);
+free_vgm:
+	kfree(vgm);
+	return ret;
+}
+
+static void vgm_remove(struct platform_device *pdev)
+{
+	struct vgm_device *vgm = platform_get_drvdata(pdev);
+
+	/* Nobody will complete anything: tell the drivers above first. */
+	if (vgm_is_gone(vgm))
+		vgm_fail(vgm, "removed after its backend");
+	unregister_virtio_device(&vgm->vdev);
+	cancel_work_sync(&vgm->fault_work);
+	/* vgm_release() is code of this module, which may be leaving. */
+	wait_for_completion(&vgm->released);
+	vgrant_pool_detach(vgm->pool);
+	vgrant_pool_destroy(vgm->pool);
+	kfree(vgm);
+}
+
+#ifdef CONFIG_PM_SLEEP
+/*
+ * Asleep, the device holds nothing of ours: its driver deletes the queues, and
+ * the grants end here.  After waking up (perhaps in another grant table) they
+ * are made anew and the driver starts from the beginning.
+ */
+static int vgm_freeze(struct device *dev)
+{
+	struct vgm_device *vgm = dev_get_drvdata(dev);
+	int ret;
+
+	ret = virtio_device_freeze(&vgm->vdev);
+	if (ret)
+		return ret;
+	ret = vgrant_pool_suspend(vgm->pool);
+	if (ret) {
+		dev_err(dev, "cannot sleep: the backend still maps the pool\n");
+		if (virtio_device_restore(&vgm->vdev))
+			vgm_fail(vgm, "not restored after a refused suspend");
+	}
+	return ret;
+}
+
+static int vgm_restore(struct device *dev)
+{
+	struct vgm_device *vgm = dev_get_drvdata(dev);
+	struct vgm_identity id;
+	int ret;
+
+	vgrant_pool_resume(vgm->pool);
+	ret = vgm_identify(dev, vgm->base, &id);
+	if (!ret && (id.device != vgm->vdev.id.device ||
+		     id.vendor != vgm->vdev.id.vendor))
+		ret = -ENODEV;
+	if (!ret)
+		ret = virtio_device_restore(&vgm->vdev);
+	if (ret)
+		vgm_fail(vgm, "not the same device after waking up");
+	return ret;
+}
+
+static const struct dev_pm_ops vgm_pm_ops = {
+	SET_SYSTEM_SLEEP_PM_OPS(vgm_freeze, vgm_restore)
+};
+#define VGM_PM_OPS	(&vgm_pm_ops)
+#else
+#define VGM_PM_OPS	NULL
+#endif
+
+/* No table of matches: only devices that we claimed are ours. */
+static struct platform_driver vgm_driver = {
+	.probe = vgm_probe,
+	VGRANT_REMOVE_OP(vgm_remove),
+	.driver = {
+		.name = VGM_DRIVER_NAME,
+		.pm = VGM_PM_OPS,
+	},
+};
+
+/*
+ * Claims
+ *
+ * The stock driver virtio_mmio matches the same nodes.  A node whose IOMMU is
+ * "xen,grant-dma" is claimed: its device gets a driver override, and the
+ * property "iommus" is taken out of the node for as long as we are there.
+ *
+ * The latter because a kernel without CONFIG_XEN_VIRTIO has no driver that
+ * such an IOMMU could be configured with, and waits for one, 10 seconds for
+ * each device.  Registering as that IOMMU would do as well, but Linux 6.1
+ * keeps pointing to an IOMMU driver that was unregistered (bus->iommu_ops).
+ * It also keeps the layer of kernels with CONFIG_XEN_VIRTIO from replacing
+ * our DMA operations: it looks for the same property.
+ *
+ * The other wait is for the node of the IOMMU, of which the device is said to
+ * be a consumer: vgm_iommu_driver binds to it and does nothing.
+ */
+struct vgm_claim {
+	struct list_head list;
+	struct device_node *np;
+	struct property *iommus;
+	domid_t backend;
+};
+
+static LIST_HEAD(vgm_claims);
+static DEFINE_MUTEX(vgm_claims_lock);
+
+static struct vgm_claim *vgm_claim_find(struct device_node *np)
+{
+	struct vgm_claim *claim;
+
+	lockdep_assert_held(&vgm_claims_lock);
+	list_for_each_entry(claim, &vgm_claims, list)
+		if (claim->np == np)
+			return claim;
+	return NULL;
+}
+
+static int vgm_claimed_backend(struct device_node *np, domid_t *backend)
+{
+	struct vgm_claim *claim;
+
+	mutex_lock(&vgm_claims_lock);
+	claim = vgm_claim_find(np);
+	if (claim)
+		*backend = claim->backend;
+	mutex_unlock(&vgm_claims_lock);
+	return claim ? 0 : -ENODEV;
+}
+
+/* Is this a virtio-mmio device behind a grant IOMMU, and of which domain? */
+static bool vgm_is_wanted(struct device_node *np, domid_t *backend)
+{
+	struct of_phandle_args spec;
+	bool is_grant;
+
+	if (!of_device_is_compatible(np, "virtio,mmio") ||
+	    of_parse_phandle_with_args(np, "iommus", "#iommu-cells", 0, &spec))
+		return false;
+	is_grant = of_device_is_compatible(spec.np, "xen,grant-dma");
+	of_node_put(spec.np);
+	if (!is_grant)
+		return false;
+	if (spec.args_count != 1 || spec.args[0] >= DOMID_FIRST_RESERVED) {
+		pr_err("%pOF: cannot tell the backend's domain from \"iommus\"\n",
+		       np);
+		return false;
+	}
+	*backend = spec.args[0];
+	return true;
+}
+
+/*
+ * A kernel with CONFIG_XEN_VIRTIO can serve the device by itself.  If it
+ * already does, something may be mounted from it.
+ */
+static bool vgm_is_served(struct device *dev)
+{
+	return IS_ENABLED(CONFIG_XEN_VIRTIO) && READ_ONCE(dev->driver);
+}
+
+static void vgm_claim_free(struct vgm_claim *claim)
+{
+	of_node_put(claim->np);
+	kfree(claim);
+}
+
+static int vgm_claim_node(struct platform_device *pdev, domid_t backend)
+{
+	struct device_node *np = pdev->dev.of_node;
+	struct vgm_claim *claim;
+	int ret;
+
+	claim = kzalloc(sizeof(*claim), GFP_KERNEL);
+	if (!claim)
+		return -ENOMEM;
+	claim->np = of_node_get(np);
+	claim->backend = backend;
+	claim->iommus = of_find_property(np, "iommus", NULL);
+	ret = vgrant_set_override(pdev, VGM_DRIVER_NAME);
+	if (ret)
+		goto free_claim;
+	ret = of_remove_property(np, claim->iommus);
+	if (ret)
+		goto clear_override;
+	list_add_tail(&claim->list, &vgm_claims);
+	return 0;
+
+clear_override:
+	vgrant_set_override(pdev, NULL);
+free_claim:
+	vgm_claim_free(claim);
+	return ret;
+}
+
+/* Claims a device if it is for us.  Errors concern that device alone. */
+static void vgm_claim(struct platform_device *pdev)
+{
+	domid_t backend;
+	int ret;
+
+	mutex_lock(&vgm_claims_lock);
+	if (!pdev->dev.of_node || !vgm_is_wanted(pdev->dev.of_node, &backend))
+		goto unlock;
+	if (vgm_is_served(&pdev->dev)) {
+		dev_info(&pdev->dev, "left to its driver and the grant layer of this kernel\n");
+		goto unlock;
+	}
+	ret = vgm_claim_node(pdev, backend);
+	if (ret)
+		dev_err(&pdev->dev, "cannot be claimed: error %d\n", ret);
+unlock:
+	mutex_unlock(&vgm_claims_lock);
+}
+
+/* Undoes vgm_claim(), for a device that is bound to no driver. */
+static void vgm_unclaim(struct vgm_claim *claim)
+{
+	struct platform_device *pdev = of_find_device_by_node(claim->np);
+
+	if (vgrant_of_put_back(claim->np, claim->iommus))
+		pr_err("%pOF: \"iommus\" is lost\n", claim->np);
+	if (pdev) {
+		vgrant_set_override(pdev, NULL);
+		put_device(&pdev->dev);
+	}
+	vgm_claim_free(claim);
+}
+
+static int vgm_claim_one(struct device *dev, void *unused)
+{
+	vgm_claim(to_platform_device(dev));
+	return 0;
+}
+
+/* Devices that another driver was faster to bind. */
+static void vgm_take_over(void)
+{
+	struct platform_device *pdev;
+	struct vgm_claim *claim;
+
+	mutex_lock(&vgm_claims_lock);
+	list_for_each_entry(claim, &vgm_claims, list) {
+		pdev = of_find_device_by_node(claim->np);
+		if (!pdev)
+			continue;
+		if (pdev->dev.driver) {
+			dev_info(&pdev->dev, "taken over from %s\n",
+				 pdev->dev.driver->name);
+			device_release_driver(&pdev->dev);
+		}
+		put_device(&pdev->dev);
+	}
+	mutex_unlock(&vgm_claims_lock);
+}
+
+static int vgm_bus_event(struct notifier_block *nb, unsigned long event,
+			 void *data)
+{
+	struct device *dev = data;
+	struct vgm_claim *claim;
+
+	switch (event) {
+	case BUS_NOTIFY_ADD_DEVICE:
+		vgm_claim(to_platform_device(dev));
+		break;
+	case BUS_NOTIFY_REMOVED_DEVICE:
+		mutex_lock(&vgm_claims_lock);
+		claim = dev->of_node ? vgm_claim_find(dev->of_node) : NULL;
+		if (claim)
+			list_del(&claim->list);
+		mutex_unlock(&vgm_claims_lock);
+		if (claim) {
+			vgrant_of_put_back(claim->np, claim->iommus);
+			vgm_claim_free(claim);
+		}
+		break;
+	}
+	return NOTIFY_DONE;
+}
+
+static struct notifier_block vgm_bus_notifier = {
+	.notifier_call = vgm_bus_event,
+};
+
+/* Nothing is bound to our drivers any more. */
+static void vgm_unclaim_all(void)
+{
+	struct vgm_claim *claim, *next;
+
+	bus_unregister_notifier(&platform_bus_type, &vgm_bus_notifier);
+	list_for_each_entry_safe(claim, next, &vgm_claims, list)
+		vgm_unclaim(claim);
+	INIT_LIST_HEAD(&vgm_claims);
+}
+
+static int vgm_iommu_probe(struct platform_device *pdev)
+{
+	return 0;
+}
+
+static const struct of_device_id vgm_iommu_match[] = {
+	{ .compatible = "xen,grant-dma" },
+	{ }
+};
+MODULE_DEVICE_TABLE(of, vgm_iommu_match);
+
+static struct platform_driver vgm_iommu_driver = {
+	.probe = vgm_iommu_probe,
+	.driver = {
+		.name = "virtio-grant-iommu",
+		.of_match_table = vgm_iommu_match,
+		.suppress_bind_attrs = true,
+	},
+};
+
+static int __init vgm_init(void)
+{
+	int ret;
+
+	if (!xen_domain())
+		return -ENODEV;
+
+	ret = bus_register_notifier(&platform_bus_type, &vgm_bus_notifier);
+	if (ret)
+		return ret;
+	bus_for_each_dev(&platform_bus_type, NULL, NULL, vgm_claim_one);
+	ret = platform_driver_register(&vgm_iommu_driver);
+	if (ret)
+		goto unclaim;
+	vgm_take_over();
+	ret = platform_driver_register(&vgm_driver);
+	if (ret)
+		goto unregister_iommu;
+	return 0;
+
+unregister_iommu:
+	platform_driver_unregister(&vgm_iommu_driver);
+unclaim:
+	vgm_unclaim_all();
+	return ret;
+}
+module_init(vgm_init);
+
+static void __exit vgm_exit(void)
+{
+	platform_driver_unregister(&vgm_driver);
+	platform_driver_unregister(&vgm_iommu_driver);
+	vgm_unclaim_all();
+}
+module_exit(vgm_exit);
+
+MODULE_DESCRIPTION("virtio over memory-mapped registers and Xen grants");
+MODULE_AUTHOR("The virtio-grant authors");
+MODULE_LICENSE("GPL");
