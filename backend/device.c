@@ -24,7 +24,9 @@
 #include <linux/virtio_config.h>
 #include <linux/virtio_ring.h>
 
+#include "../kernel/uapi/virtio_grant.h"
 #include "device_priv.h"
+#include "ext.h"
 #include "util.h"
 
 /* Requests that one queue may start in one turn. */
@@ -359,7 +361,7 @@ static void waiter_add(struct vg_device *dev, const struct vg_reg_access *acc,
 
 		if (w->is_used)
 			continue;
-		*w = (struct vg_waiter){ true, acc->vcpu, acc->seq, q };
+		*w = (struct vg_waiter){ true, acc->vcpu, acc->seq, q, false };
 		return;
 	}
 	/* More than there are vCPUs: no honest broker asks. */
@@ -374,6 +376,31 @@ static void waiters_answer(struct vg_device *dev, const struct vg_queue *q)
 		struct vg_waiter *w = &dev->waiters[i];
 
 		if (!w->is_used || (q && w->queue != q))
+			continue;
+		w->is_used = false;
+		dev->host_ops->reply(dev->host, w->vcpu, w->seq, 0);
+	}
+}
+
+void vg_device_wait_range(struct vg_device *dev,
+			  const struct vg_reg_access *acc)
+{
+	unsigned int i;
+
+	waiter_add(dev, acc, NULL);
+	for (i = 0; i < VG_WAITERS_MAX; i++)
+		if (dev->waiters[i].is_used && dev->waiters[i].seq == acc->seq)
+			dev->waiters[i].is_range = true;
+}
+
+void vg_device_answer_ranges(struct vg_device *dev)
+{
+	unsigned int i;
+
+	for (i = 0; i < VG_WAITERS_MAX; i++) {
+		struct vg_waiter *w = &dev->waiters[i];
+
+		if (!w->is_used || !w->is_range)
 			continue;
 		w->is_used = false;
 		dev->host_ops->reply(dev->host, w->vcpu, w->seq, 0);
@@ -444,6 +471,7 @@ static void all_unmap(struct vg_device *dev)
 static void reset_finish(struct vg_device *dev)
 {
 	all_unmap(dev);
+	vg_ext_reset(dev);
 	if (dev->broken)
 		dev->config_generation++;	/* it reads differently again */
 	vg_mmio_reset(dev);
@@ -467,12 +495,14 @@ static void drained_check(struct vg_device *dev)
 	for (i = 0; i < dev->nr_queues; i++)
 		if (dev->queues[i].is_draining && !dev->queues[i].in_flight)
 			queue_drained(&dev->queues[i]);
+	vg_ext_drained(dev);
 	if (!idle)
 		return;
 	if (dev->is_resetting)
 		reset_finish(dev);
 	if (dev->is_stopping && !dev->is_stopped) {
 		all_unmap(dev);
+		vg_ext_reset(dev);
 		waiters_answer(dev, NULL);
 		dev->is_stopped = true;
 		dev->host_ops->stopped(dev->host);
@@ -509,7 +539,10 @@ static bool queues_run(struct vg_device *dev)
 	return is_more;
 }
 
-/* True if the driver of any queue wants to be interrupted. */
+/*
+ * True if the driver of any queue wants to be interrupted; one with an event
+ * channel is told here.
+ */
 static bool queues_publish(struct vg_device *dev)
 {
 	bool wants_irq = false;
@@ -518,15 +551,19 @@ static bool queues_publish(struct vg_device *dev)
 	if (dev->broken)
 		return false;
 	for (i = 0; i < dev->nr_queues; i++) {
-		struct vg_vq *vq = &dev->queues[i].vq;
+		struct vg_queue *q = &dev->queues[i];
 
-		if (!vg_vq_has_unpublished(vq))
+		if (!vg_vq_has_unpublished(&q->vq))
 			continue;
 		dev->stats.batches++;
-		if (vg_vq_publish(vq))
-			wants_irq = true;
-		else
+		if (!vg_vq_publish(&q->vq)) {
 			dev->stats.irqs_suppressed++;
+		} else if (q->port_state == VIRTIO_GRANT_QUEUE_BOUND) {
+			dev->stats.events_sent++;
+			dev->host_ops->notify_queue(dev->host, i);
+		} else {
+			wants_irq = true;
+		}
 	}
 	return wants_irq;
 }
@@ -577,6 +614,13 @@ void vg_device_notify(struct vg_device *dev, unsigned int queue)
 	}
 	q->is_kicked = true;
 	work_later(dev);
+}
+
+void vg_device_event(struct vg_device *dev, unsigned int queue)
+{
+	dev->stats.events_received++;
+	dev->queues[queue].events++;
+	vg_device_notify(dev, queue);
 }
 
 void vg_device_kick_all(struct vg_device *dev)

@@ -47,6 +47,15 @@ struct vg_host_ops {
 		      uint32_t data);
 	/* Raises bits of InterruptStatus (virtio 1.3, 4.2.2). */
 	void (*raise_irq)(void *host, uint32_t bits);
+	/*
+	 * An event channel for one queue, in place of notifications and
+	 * interrupts; all three NULL where there is no such thing.  After
+	 * bind_queue, the guest's events come as vg_device_notify().
+	 * notify_queue: used buffers are published, tell the driver.
+	 */
+	int (*bind_queue)(void *host, unsigned int queue, xen_port_t remote);
+	void (*unbind_queue)(void *host, unsigned int queue);
+	void (*notify_queue)(void *host, unsigned int queue);
 	/* All requests are done and nothing is mapped: vg_device_stop(). */
 	void (*stopped)(void *host);
 };
@@ -80,6 +89,9 @@ void vg_device_access(struct vg_device *dev, const struct vg_reg_access *acc);
 
 /* QueueNotify; a queue that does not exist or is not ready is counted. */
 void vg_device_notify(struct vg_device *dev, unsigned int queue);
+
+/* The same, over the event channel that bind_queue() made for @queue. */
+void vg_device_event(struct vg_device *dev, unsigned int queue);
 
 /*
  * Notifications may have been lost (another broker): looks at every ready
@@ -132,6 +144,7 @@ struct vg_dev_stats {
 	uint64_t accesses, bad_accesses;	/* bad: width, offset, state */
 	uint64_t notifies, spurious_notifies;
 	uint64_t irqs_used, irqs_config, irqs_suppressed;
+	uint64_t events_sent, events_received;	/* over queues' channels */
 	uint64_t requests, in_flight, batches;
 	uint64_t bytes_out, bytes_in;	/* read, written by the device */
 	uint64_t resets;

@@ -31,6 +31,9 @@ struct vg_queue {
 	bool is_draining;		/* QueueReady = 0 or QueueReset = 1 was
 					 * written and requests are under way */
 
+	uint32_t port_state;		/* VIRTIO_GRANT_QUEUE_* */
+	uint32_t events;		/* that came over its channel */
+
 	bool is_kicked;			/* the ring wants to be looked at */
 	bool is_stalled;		/* ... once there is memory again */
 	unsigned int in_flight;
@@ -44,6 +47,14 @@ struct vg_waiter {
 	unsigned int vcpu;
 	uint32_t seq;
 	struct vg_queue *queue;		/* NULL: the whole device */
+	bool is_range;			/* ... or the ranges withdrawn */
+};
+
+/* Registers of the extension: ext.c. */
+struct vg_ext {
+	uint32_t range_sel, range_first, range_pages;
+	uint32_t range_state[VG_MEM_RANGES_MAX];	/* VIRTIO_GRANT_RANGE_* */
+	uint32_t closing;		/* bit per range: requests use it */
 };
 
 #define VG_WAITERS_MAX	128u		/* one for each vCPU of a relay page */
@@ -67,6 +78,7 @@ struct vg_device {
 	uint32_t offered_sel, driver_sel, queue_sel;
 	uint32_t status;		/* as driver and device set it */
 	uint32_t config_generation;
+	struct vg_ext ext;
 
 	enum vg_broken broken;
 	bool is_resetting;		/* Status = 0 written, not yet idle */
@@ -111,5 +123,10 @@ void vg_queue_disable(struct vg_queue *q, const struct vg_reg_access *acc);
 void vg_device_reset(struct vg_device *dev, const struct vg_reg_access *acc);
 /* DRIVER_OK was set: look at every queue. */
 void vg_device_kick_all(struct vg_device *dev);
+
+/* For ext.c: @acc is answered by vg_device_answer_ranges(). */
+void vg_device_wait_range(struct vg_device *dev,
+			  const struct vg_reg_access *acc);
+void vg_device_answer_ranges(struct vg_device *dev);
 
 #endif

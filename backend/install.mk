@@ -6,7 +6,8 @@
 #	make install-grantd	what a driver domain needs
 #	make install-broker	what the control domain needs
 #	make install		both: dom0 of a system without driver domain
-#	make uninstall		whichever of them
+#	make install-modules	a guest: its kernel modules, by DKMS
+#	make uninstall		whichever of the first three
 #
 # The usual variables: DESTDIR, prefix, exec_prefix, sbindir, datarootdir,
 # mandir, INSTALL, INSTALL_PROGRAM, INSTALL_DATA; and systemdunitdir,
@@ -24,7 +25,8 @@ INSTALL		?= install
 INSTALL_PROGRAM	?= $(INSTALL) -m 0755
 INSTALL_DATA	?= $(INSTALL) -m 0644
 
-.PHONY: install install-grantd install-broker install-common uninstall
+.PHONY: install install-grantd install-broker install-common install-modules \
+	uninstall
 
 # $(1): program, $(2): unit.  The units name /usr/sbin, so that they can be
 # checked as they are.
@@ -58,6 +60,9 @@ install-common: build/host/virtio-grantctl
 		$(DESTDIR)$(completiondir)/virtio-grantctl
 	$(INSTALL_DATA) backend/units/virtio-grant.conf \
 		$(DESTDIR)$(modulesloaddir)/virtio-grant.conf
+
+install-modules:
+	$(MAKE) -C kernel dkms-install DESTDIR='$(DESTDIR)'
 
 uninstall:
 	rm -f $(foreach p,virtio-grantd virtio-grant-broker virtio-grantctl,\

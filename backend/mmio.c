@@ -23,6 +23,7 @@
 #include <linux/virtio_ring.h>
 
 #include "device_priv.h"
+#include "ext.h"
 #include "util.h"
 
 #define BIT64(n)	(UINT64_C(1) << (n))
@@ -263,6 +264,7 @@ static void features_write(struct vg_device *dev, uint32_t data)
 static uint32_t reg_read(struct vg_device *dev, uint32_t offset)
 {
 	const struct vg_queue *q = selected(dev);
+	uint32_t data;
 
 	switch (offset) {
 	case VIRTIO_MMIO_MAGIC_VALUE:
@@ -293,6 +295,8 @@ static uint32_t reg_read(struct vg_device *dev, uint32_t offset)
 	case VIRTIO_MMIO_INTERRUPT_STATUS:
 		return 0;		/* the broker's to answer */
 	}
+	if (vg_ext_read(dev, offset, &data))
+		return data;
 	if (offset >= VG_MMIO_EXT_FIRST && offset <= VG_MMIO_EXT_LAST)
 		return 0;		/* "no extension", a fair question */
 	bad_access(dev);
@@ -302,6 +306,8 @@ static uint32_t reg_read(struct vg_device *dev, uint32_t offset)
 /* Returns whether the answer will come later. */
 static bool reg_write(struct vg_device *dev, const struct vg_reg_access *acc)
 {
+	bool later;
+
 	switch (acc->offset) {
 	case VIRTIO_MMIO_DEVICE_FEATURES_SEL:
 		dev->offered_sel = acc->data;
@@ -349,6 +355,8 @@ static bool reg_write(struct vg_device *dev, const struct vg_reg_access *acc)
 	case VIRTIO_MMIO_SHM_SEL:
 		return false;
 	}
+	if (vg_ext_write(dev, acc, &later))
+		return later;
 	bad_access(dev);
 	return false;
 }

@@ -3,12 +3,14 @@
 # Paths from the top of the tree; needs -luring.
 VG_DEVICE_SRCS := \
 	backend/device.c \
+	backend/ext.c \
 	backend/dev/blk.c \
 	backend/dev/blk_engine_sync.c \
 	backend/dev/blk_engine_uring.c \
 	backend/dev/blk_probe.c \
 	backend/mem/map.c \
 	backend/mem/mem.c \
+	backend/mem/pool.c \
 	backend/mmio.c \
 	backend/virtqueue.c
 VG_DEVICE_LIBS := -luring

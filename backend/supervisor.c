@@ -872,6 +872,10 @@ static struct json_object *mem_json(const struct vg_mem_stats *m)
 	add_u64(o, "copied_bytes", m->copied_bytes);
 	add_u64(o, "mapped_pages_now", m->mapped_pages_now);
 	add_u64(o, "mapped_pages_max", m->mapped_pages_max);
+	add_u64(o, "waits", m->waits);
+	add_u64(o, "range_maps", m->range_maps);
+	add_u64(o, "range_pages", m->range_pages);
+	add_u64(o, "range_hits", m->range_hits);
 	for (f = 1; f < VG_MEM_FAULT_MAX; f++)
 		add_u64(faults, vg_mem_fault_name(f), m->faults[f]);
 	json_object_object_add(o, "faults", faults);
@@ -897,6 +901,8 @@ static struct json_object *stats_json(const struct vg_dev_stats *st)
 	add_u64(o, "irqs_used", st->irqs_used);
 	add_u64(o, "irqs_config", st->irqs_config);
 	add_u64(o, "irqs_suppressed", st->irqs_suppressed);
+	add_u64(o, "events_sent", st->events_sent);
+	add_u64(o, "events_received", st->events_received);
 	add_u64(o, "requests", st->requests);
 	add_u64(o, "in_flight", st->in_flight);
 	add_u64(o, "batches", st->batches);

@@ -24,7 +24,8 @@
 #include "relay.h"
 #include "util.h"
 
-#define WINDOW_BYTES	0x200u
+#define WINDOW_BYTES		0x200u
+#define PORTS_PER_TURN_MAX	64u
 
 struct slot {
 	struct vg_worker *w;
@@ -39,6 +40,14 @@ struct slot {
 	unsigned int nr_vcpus;
 	bool tell;			/* a notification is due */
 	struct vg_ratelimit rl;
+	/* Event channels to the guest, by queue; 0: none. */
+	xen_port_t queue_port[VG_RELAY_QUEUES_MAX];
+};
+
+/* Whose event a port brings. */
+struct port_owner {
+	struct slot *s;			/* NULL: nobody's */
+	int queue;			/* -1: the relay's */
 };
 
 struct vg_worker {
@@ -52,6 +61,8 @@ struct vg_worker {
 	struct xen_evtchn *ec;
 	struct vg_worker_shared *shared;
 	struct vg_deferred *end_of_turn;
+	struct port_owner *owners;	/* by local port */
+	unsigned int nr_owners;
 	struct slot slot[VG_WORKER_DEVICES_MAX];
 };
 
@@ -171,6 +182,64 @@ static void relay_raise_irq(void *host, uint32_t bits)
 	tell_broker(s);
 }
 
+/* ---- ports ----------------------------------------------------------------------- */
+
+static void own_port(struct vg_worker *w, xen_port_t port, struct slot *s,
+		     int queue)
+{
+	if (port >= w->nr_owners) {
+		unsigned int n = max_u(port + 1, w->nr_owners * 2);
+		struct port_owner *o = vg_calloc(n, sizeof(*o));
+
+		if (w->nr_owners)
+			memcpy(o, w->owners, w->nr_owners * sizeof(*o));
+		free(w->owners);
+		w->owners = o;
+		w->nr_owners = n;
+	}
+	w->owners[port] = (struct port_owner){ s, queue };
+}
+
+static void release_port(struct vg_worker *w, xen_port_t port)
+{
+	w->owners[port] = (struct port_owner){ 0 };
+	xen_evtchn_unbind(w->ec, port);
+}
+
+static int queue_bind(void *host, unsigned int queue, xen_port_t remote)
+{
+	struct slot *s = host;
+	xen_port_t port;
+	int err;
+
+	if (queue >= VG_RELAY_QUEUES_MAX)
+		return -EINVAL;
+	err = xen_evtchn_bind_interdomain(s->w->ec, s->w->guest, remote, &port);
+	if (err)
+		return err;
+	own_port(s->w, port, s, (int)queue);
+	s->queue_port[queue] = port;
+	/* As the contract has it: so that the driver finds the channel alive. */
+	xen_evtchn_notify(s->w->ec, port);
+	return 0;
+}
+
+static void queue_unbind(void *host, unsigned int queue)
+{
+	struct slot *s = host;
+
+	release_port(s->w, s->queue_port[queue]);
+	s->queue_port[queue] = 0;
+}
+
+static void queue_notify(void *host, unsigned int queue)
+{
+	struct slot *s = host;
+
+	/* Fails when the guest closed its end: then nobody listens. */
+	xen_evtchn_notify(s->w->ec, s->queue_port[queue]);
+}
+
 static void relay_detach(struct slot *s)
 {
 	struct vg_worker *w = s->w;
@@ -180,7 +249,7 @@ static void relay_detach(struct slot *s)
 		return;
 	store_release(&s->relay->backend_state, VG_RELAY_BACKEND_GONE);
 	xen_evtchn_notify(w->ec, s->port);
-	xen_evtchn_unbind(w->ec, s->port);
+	release_port(w, s->port);
 	err = xen_gnttab_unmap(w->gt, s->relay, 1);
 	if (err)
 		vg_err("%s: unmapping the relay page: %s", s->label,
@@ -209,6 +278,9 @@ static void device_stopped(void *host)
 static const struct vg_host_ops host_ops = {
 	.reply = relay_reply,
 	.raise_irq = relay_raise_irq,
+	.bind_queue = queue_bind,
+	.unbind_queue = queue_unbind,
+	.notify_queue = queue_notify,
 	.stopped = device_stopped,
 };
 
@@ -286,23 +358,28 @@ static void relay_event(struct slot *s)
 	vg_deferred_schedule(s->w->end_of_turn);
 }
 
+static void queue_event(struct slot *s, unsigned int queue)
+{
+	vg_device_event(s->dev, queue);
+	vg_deferred_schedule(s->w->end_of_turn);
+}
+
 static void on_evtchn(void *arg)
 {
 	struct vg_worker *w = arg;
-	unsigned int i, budget = VG_WORKER_DEVICES_MAX;
+	unsigned int budget = PORTS_PER_TURN_MAX;
 	xen_port_t port;
 
 	while (budget-- && !xen_evtchn_pending(w->ec, &port)) {
 		/* Unmask first: what comes from here on makes a new event. */
 		xen_evtchn_unmask(w->ec, port);
-		for (i = 0; i < VG_WORKER_DEVICES_MAX; i++) {
-			struct slot *s = &w->slot[i];
-
-			if (s->used && s->relay && s->port == port) {
-				relay_event(s);
-				break;
-			}
-		}
+		if (port >= w->nr_owners || !w->owners[port].s)
+			continue;
+		if (w->owners[port].queue < 0)
+			relay_event(w->owners[port].s);
+		else
+			queue_event(w->owners[port].s,
+				    (unsigned int)w->owners[port].queue);
 	}
 }
 
@@ -334,6 +411,7 @@ static int relay_attach(struct slot *s, const struct vg_worker_relay *where,
 					  &s->port);
 	if (err)
 		goto unmap;
+	own_port(w, s->port, s, -1);
 	s->relay = relay;
 	s->where = *where;
 	store_release(&relay->backend_state, VG_RELAY_BACKEND_READY);
@@ -382,7 +460,7 @@ static void add_device(struct vg_worker *w, const struct vg_worker_msg *msg,
 	s->rl.burst = 3;
 	blk.fd = fd;
 	why = "guest memory";
-	err = vg_mem_map_create(w->gt, w->guest, msg->budget_pages, &mem);
+	err = vg_mem_pool_create(w->gt, w->guest, msg->budget_pages, &mem);
 	if (err) {
 		close(fd);
 		goto fail;
@@ -528,6 +606,7 @@ void vg_worker_destroy(struct vg_worker *w)
 	vg_deferred_destroy(w->end_of_turn);
 	xen_evtchn_close(w->ec);
 	xen_gnttab_close(w->gt);
+	free(w->owners);
 	free(w);
 }
 

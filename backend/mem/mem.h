@@ -51,8 +51,12 @@ struct vg_mem_stats {
 	/* rings, requests, and bounce memory beyond a request's own */
 	uint64_t mapped_pages_now, mapped_pages_max;
 	uint64_t waits;		/* requests that had to wait for pages */
+	/* ranges mapped so far, their pages now, requests all inside of them */
+	uint64_t range_maps, range_pages, range_hits;
 	uint64_t faults[VG_MEM_FAULT_MAX];
 };
+
+#define VG_MEM_RANGES_MAX	8u
 
 struct vg_mem;
 struct vg_mem_req;	/* what one request holds; private to the implementation */
@@ -106,6 +110,20 @@ struct vg_mem_ops {
 	int (*unmap_req)(struct vg_mem *m, struct vg_mem_req *req,
 			 enum vg_mem_fault *fault);
 
+	/*
+	 * Ranges that the guest announced as staying granted; both NULL where
+	 * there is no such thing.  @index < VG_MEM_RANGES_MAX.
+	 *
+	 * range_add: -EBUSY (it holds one), -EINVAL (no pages, or beyond the
+	 * last reference), -E2BIG (budget), or why Xen did not map it.
+	 * range_remove: no new use from here on.  -EAGAIN: requests use it
+	 * still, call again when one is unmapped; -EBUSY: a ring is in it,
+	 * nothing is changed.
+	 */
+	int (*range_add)(struct vg_mem *m, unsigned int index, xen_ref_t first,
+			 uint32_t pages);
+	int (*range_remove)(struct vg_mem *m, unsigned int index);
+
 	void (*destroy)(struct vg_mem *m);
 };
 
@@ -121,5 +139,12 @@ struct vg_mem {
 /* One map and one unmap per request, for any guest: mem/map.c. */
 int vg_mem_map_create(struct xen_gnttab *gt, xen_domid_t domid,
 		      unsigned int budget_pages, struct vg_mem **out);
+
+/*
+ * The same, and ranges that the guest announces, each mapped once: what lies
+ * in one costs no hypercall.  The budget covers both.
+ */
+int vg_mem_pool_create(struct xen_gnttab *gt, xen_domid_t domid,
+		       unsigned int budget_pages, struct vg_mem **out);
 
 #endif

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# virtio-grant: the front door.  `make help` lists what there is.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := all
+MAKEFLAGS += --no-builtin-rules
+CC ?= gcc
+
+# The compiler for the rig's domains: looked up when first needed, since that
+# may build the sysroot.
+VG_ARM64_CC = $(eval VG_ARM64_CC := $(shell tests/xen/lib/build-sysroot.sh)/arm64-gcc)$(VG_ARM64_CC)
+
+include backend/backend.mk
+include tests/unit/unit.mk
+include tests/xen/rig.mk
+include backend/install.mk
+
+.PHONY: all arm64 modules demo check check-unit check-kernel check-xen shell \
+	clean help deps-host
+
+all: $(VG_PROGRAMS:%=build/host/%)
+
+help:
+	@echo 'make            the programs, for this machine (needs libxen-dev liburing-dev libjson-c-dev)'
+	@echo 'make demo       the main job on real Xen, in QEMU'
+	@echo 'make check      all tests; ends with "N passed, N failed"'
+	@echo 'make check-unit the fast part'
+	@echo 'make check-kernel  the modules for every promised kernel, W=1 and sparse'
+	@echo 'make check-xen  the scenarios on real Xen; SCENARIOS="a b" for some'
+	@echo 'make shell      a shell in the control domain of the rig'
+	@echo 'make install    see README.md; also install-grantd, install-broker, install-modules'
+	@echo 'make clean      removes build/'
+
+arm64: $(VG_PROGRAMS:%=build/arm64/%)
+
+# For the kernels that the rig's domains run.
+modules:
+	kernel/build.sh
+
+demo:
+	@tests/xen/demo.sh
+
+check:
+	@tests/check.sh
+
+check-kernel:
+	@kernel/check-build.sh
+
+clean:
+	rm -rf build

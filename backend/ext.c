@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * ext.c - persistent ranges and event channels per queue: the registers of
+ * kernel/uapi/virtio_grant.h, which says what each does.
+ *
+ * Not trusted: the guest.  A range is bounded by the device's budget of pages,
+ * and mapping it is one batch; a port is bound by Xen only if the guest
+ * allocated it for this domain.  Repeating either costs the guest a trap each
+ * time, and us no more than its turn.
+ */
+#include "ext.h"
+
+#include <errno.h>
+
+#include <linux/virtio_config.h>
+
+#include "../kernel/uapi/virtio_grant.h"
+#include "device_priv.h"
+#include "util.h"
+
+static bool may_configure(const struct vg_device *dev)
+{
+	return dev->status & VIRTIO_CONFIG_S_DRIVER && !dev->is_resetting &&
+	       !dev->is_stopping && !dev->broken;
+}
+
+static uint32_t caps(const struct vg_device *dev)
+{
+	uint32_t c = 0;
+
+	if (dev->mem->ops->range_add)
+		c |= VIRTIO_GRANT_CAP_RANGES;
+	if (dev->host_ops->bind_queue)
+		c |= VIRTIO_GRANT_CAP_EVTCHN;
+	return c;
+}
+
+static struct vg_queue *queue_sel(struct vg_device *dev)
+{
+	return dev->queue_sel < dev->nr_queues ?
+	       &dev->queues[dev->queue_sel] : NULL;
+}
+
+/* ---- ranges -------------------------------------------------------------------- */
+
+static uint32_t range_error(int err)
+{
+	switch (err) {
+	case 0:
+		return VIRTIO_GRANT_RANGE_HELD;
+	case -EBUSY:
+	case -EINVAL:
+		return VIRTIO_GRANT_RANGE_INVALID;
+	case -E2BIG:
+		return VIRTIO_GRANT_RANGE_TOO_MANY;
+	default:
+		return VIRTIO_GRANT_RANGE_REFUSED;
+	}
+}
+
+static void announce(struct vg_device *dev)
+{
+	struct vg_ext *x = &dev->ext;
+	int err;
+
+	/* A second announcement of a held range must not lose the first. */
+	if (x->range_state[x->range_sel] == VIRTIO_GRANT_RANGE_HELD)
+		err = -EBUSY;
+	else
+		err = dev->mem->ops->range_add(dev->mem, x->range_sel,
+					       x->range_first, x->range_pages);
+	if (err)
+		vg_debug("%s: range %u, references %u + %u: refused (%d)",
+			 dev->label, x->range_sel, x->range_first,
+			 x->range_pages, err);
+	if (err == -EBUSY)
+		return;
+	/* xen_gnttab_map() gives -EINVAL as well: then it is Xen's word. */
+	if (err == -EINVAL && x->range_pages &&
+	    x->range_pages - 1 <= UINT32_MAX - x->range_first)
+		err = -EFAULT;
+	x->range_state[x->range_sel] = range_error(err);
+}
+
+/* Returns whether the answer comes later. */
+static bool withdraw(struct vg_device *dev, const struct vg_reg_access *acc)
+{
+	struct vg_ext *x = &dev->ext;
+	int err = dev->mem->ops->range_remove(dev->mem, x->range_sel);
+
+	if (err == -EBUSY) {
+		x->range_state[x->range_sel] = VIRTIO_GRANT_RANGE_IN_USE;
+		return false;
+	}
+	if (!err) {
+		x->range_state[x->range_sel] = VIRTIO_GRANT_RANGE_NONE;
+		return false;
+	}
+	x->closing |= 1u << x->range_sel;
+	vg_device_wait_range(dev, acc);
+	return true;
+}
+
+static bool range_write(struct vg_device *dev, const struct vg_reg_access *acc)
+{
+	if (!dev->mem->ops->range_add || !may_configure(dev) ||
+	    dev->ext.range_sel >= VG_MEM_RANGES_MAX || acc->data > 1) {
+		dev->stats.bad_accesses++;
+		return false;
+	}
+	if (!acc->data)
+		return withdraw(dev, acc);
+	announce(dev);
+	return false;
+}
+
+void vg_ext_drained(struct vg_device *dev)
+{
+	struct vg_ext *x = &dev->ext;
+	uint32_t left;
+
+	if (!x->closing)
+		return;
+	for (left = x->closing; left; left &= left - 1) {
+		unsigned int i = (unsigned int)__builtin_ctz(left);
+
+		if (dev->mem->ops->range_remove(dev->mem, i))
+			continue;
+		x->range_state[i] = VIRTIO_GRANT_RANGE_NONE;
+		x->closing &= ~(1u << i);
+	}
+	if (!x->closing)
+		vg_device_answer_ranges(dev);
+}
+
+/* ---- event channels --------------------------------------------------------------- */
+
+static void unbind(struct vg_device *dev, struct vg_queue *q)
+{
+	if (q->port_state == VIRTIO_GRANT_QUEUE_BOUND)
+		dev->host_ops->unbind_queue(dev->host, q->index);
+	q->port_state = VIRTIO_GRANT_QUEUE_NONE;
+}
+
+static void port_write(struct vg_device *dev, uint32_t port)
+{
+	struct vg_queue *q = queue_sel(dev);
+	int err;
+
+	if (!q || !dev->host_ops->bind_queue || !may_configure(dev)) {
+		dev->stats.bad_accesses++;
+		return;
+	}
+	unbind(dev, q);
+	if (!port)
+		return;
+	err = dev->host_ops->bind_queue(dev->host, q->index, port);
+	if (err)
+		vg_debug("%s: queue %u: port %u: refused (%d)", dev->label,
+			 q->index, port, err);
+	q->port_state = err ? VIRTIO_GRANT_QUEUE_REFUSED :
+			      VIRTIO_GRANT_QUEUE_BOUND;
+}
+
+/* ---- registers ---------------------------------------------------------------------- */
+
+bool vg_ext_read(struct vg_device *dev, uint32_t offset, uint32_t *data)
+{
+	const struct vg_queue *q = queue_sel(dev);
+	const struct vg_ext *x = &dev->ext;
+
+	if (!caps(dev))
+		return false;
+	switch (offset) {
+	case VIRTIO_GRANT_MMIO_MAGIC:
+		*data = VIRTIO_GRANT_MAGIC;
+		return true;
+	case VIRTIO_GRANT_MMIO_CAPS:
+		*data = caps(dev);
+		return true;
+	case VIRTIO_GRANT_MMIO_RANGE_MAX:
+		*data = dev->mem->ops->range_add ? VG_MEM_RANGES_MAX : 0;
+		return true;
+	case VIRTIO_GRANT_MMIO_RANGE_STATE:
+		*data = x->range_sel < VG_MEM_RANGES_MAX ?
+			x->range_state[x->range_sel] :
+			VIRTIO_GRANT_RANGE_INVALID;
+		return true;
+	case VIRTIO_GRANT_MMIO_QUEUE_STATE:
+		*data = q ? q->port_state : VIRTIO_GRANT_QUEUE_REFUSED;
+		return true;
+	case VIRTIO_GRANT_MMIO_EVENTS:
+		*data = q ? q->events : 0;
+		return true;
+	}
+	return false;
+}
+
+bool vg_ext_write(struct vg_device *dev, const struct vg_reg_access *acc,
+		  bool *later)
+{
+	struct vg_ext *x = &dev->ext;
+
+	*later = false;
+	if (!caps(dev))
+		return false;
+	switch (acc->offset) {
+	case VIRTIO_GRANT_MMIO_RANGE_SEL:
+		x->range_sel = acc->data;
+		return true;
+	case VIRTIO_GRANT_MMIO_RANGE_FIRST:
+		x->range_first = acc->data;
+		return true;
+	case VIRTIO_GRANT_MMIO_RANGE_PAGES:
+		x->range_pages = acc->data;
+		return true;
+	case VIRTIO_GRANT_MMIO_RANGE_STATE:
+		*later = range_write(dev, acc);
+		return true;
+	case VIRTIO_GRANT_MMIO_QUEUE_PORT:
+		port_write(dev, acc->data);
+		return true;
+	}
+	return false;
+}
+
+void vg_ext_reset(struct vg_device *dev)
+{
+	unsigned int i;
+
+	for (i = 0; i < VG_MEM_RANGES_MAX && dev->mem->ops->range_add; i++)
+		dev->mem->ops->range_remove(dev->mem, i);
+	for (i = 0; i < dev->nr_queues; i++)
+		unbind(dev, &dev->queues[i]);
+	dev->ext = (struct vg_ext){ 0 };
+}

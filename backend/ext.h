@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * ext.h - the extension's registers (kernel/uapi/virtio_grant.h), between
+ * mmio.c and device.c.  Nothing else includes it.
+ */
+#ifndef VG_EXT_H
+#define VG_EXT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct vg_device;
+struct vg_queue;
+struct vg_reg_access;
+
+/* False: no register of the extension's, or none of that direction. */
+bool vg_ext_read(struct vg_device *dev, uint32_t offset, uint32_t *data);
+/* *later: the access is answered when the device says so. */
+bool vg_ext_write(struct vg_device *dev, const struct vg_reg_access *acc,
+		  bool *later);
+
+/* Requests ended: a range that was withdrawn may be free now. */
+void vg_ext_drained(struct vg_device *dev);
+
+/* Everything is unmapped but the ranges: withdraws and unbinds all. */
+void vg_ext_reset(struct vg_device *dev);
+
+#endif

@@ -1,0 +1,384 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * pool.c - guest memory in ranges of references that the guest announced and
+ * promised to keep granted (kernel/uapi/virtio_grant.h, "Persistent ranges").
+ *
+ * A range is mapped once, in one batch; from then on an address in it costs a
+ * comparison and an addition, and a request neither a hypercall nor memory.
+ * What lies outside of every range goes the way of map.c.
+ *
+ * Not trusted: the guest.  It can keep its promise or not: a page that is
+ * mapped here stays mapped and ours to read and write until we unmap it, so a
+ * guest that breaks the promise harms only itself.  Bounds are checked for
+ * every address, whatever was announced.
+ *
+ * Requests and rings that use a range are counted; it is unmapped when the
+ * last of them is gone.
+ */
+#include "mem.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#include "../util.h"
+
+struct range {
+	uint8_t *va;			/* NULL: none */
+	xen_ref_t first;
+	unsigned int pages;
+	unsigned int requests, rings;	/* that use it */
+	bool is_closing;		/* withdrawn: no new user */
+};
+
+struct vg_mem_req {
+	struct vg_mem_req *next;	/* on the free list */
+	struct vg_mem_req *mapped;	/* map.c's, or NULL: it is in ranges */
+	uint32_t ranges;		/* bit per range it uses */
+};
+
+struct mem_pool {
+	struct vg_mem mem;
+	struct xen_gnttab *gt;
+	struct vg_mem *map;		/* for all other addresses */
+	struct vg_mem_req *free_reqs;
+	struct range range[VG_MEM_RANGES_MAX];
+	uint64_t pages_max;		/* ever mapped at once, by both */
+};
+
+static struct mem_pool *to_pool(struct vg_mem *m)
+{
+	return container_of(m, struct mem_pool, mem);
+}
+
+/* Ours and map.c's together, for who shows them. */
+static void stats_gather(struct mem_pool *mp)
+{
+	struct vg_mem_stats *st = &mp->mem.stats, *sub = &mp->map->stats;
+	uint64_t range_pages = st->range_pages, ranges = st->range_maps;
+	uint64_t hits = st->range_hits;
+
+	*st = *sub;
+	st->range_pages = range_pages;
+	st->range_maps = ranges;
+	st->range_hits = hits;
+	st->mapped_pages_now += range_pages;
+	if (st->mapped_pages_now > mp->pages_max)
+		mp->pages_max = st->mapped_pages_now;
+	st->mapped_pages_max = mp->pages_max;
+}
+
+/*
+ * Where [addr, addr + len) is mapped, if one range has all of it; *index is
+ * that range.
+ */
+static uint8_t *resolve(struct mem_pool *mp, uint64_t addr, uint64_t len_bytes,
+			unsigned int *index)
+{
+	uint64_t at, bytes;
+	unsigned int i;
+
+	if (!(addr & VG_ADDR_GRANT))
+		return NULL;
+	addr &= ~VG_ADDR_GRANT;
+	for (i = 0; i < VG_MEM_RANGES_MAX; i++) {
+		const struct range *r = &mp->range[i];
+
+		if (!r->va || r->is_closing)
+			continue;
+		/* Wraps below the range, to more than its length. */
+		at = addr - ((uint64_t)r->first << XEN_GRANT_PAGE_SHIFT);
+		bytes = (uint64_t)r->pages << XEN_GRANT_PAGE_SHIFT;
+		if (at < bytes && len_bytes <= bytes - at) {
+			*index = i;
+			return r->va + at;
+		}
+	}
+	return NULL;
+}
+
+static struct range *range_of_va(struct mem_pool *mp, const void *va)
+{
+	unsigned int i;
+
+	for (i = 0; i < VG_MEM_RANGES_MAX; i++) {
+		struct range *r = &mp->range[i];
+		size_t bytes = (size_t)r->pages << XEN_GRANT_PAGE_SHIFT;
+
+		if (r->va && (const uint8_t *)va >= r->va &&
+		    (size_t)((const uint8_t *)va - r->va) < bytes)
+			return r;
+	}
+	return NULL;
+}
+
+/* ---- ranges ---------------------------------------------------------------- */
+
+static void range_unmap(struct mem_pool *mp, struct range *r)
+{
+	/* Counted with map.c's: one place for all maps and unmaps. */
+	mp->map->stats.unmaps++;
+	xen_gnttab_unmap(mp->gt, r->va, r->pages);
+	mp->mem.stats.range_pages -= r->pages;
+	*r = (struct range){ 0 };
+	stats_gather(mp);
+}
+
+static int pool_range_add(struct vg_mem *m, unsigned int index,
+			  xen_ref_t first, uint32_t pages)
+{
+	struct mem_pool *mp = to_pool(m);
+	struct range *r = &mp->range[index];
+	xen_ref_t *refs;
+	uint32_t i;
+	void *va;
+	int err;
+
+	if (r->va)
+		return -EBUSY;
+	if (!pages || pages - 1 > UINT32_MAX - first)
+		return -EINVAL;
+	if (pages > m->budget_pages ||
+	    m->stats.range_pages > m->budget_pages - pages)
+		return -E2BIG;
+	refs = malloc(pages * sizeof(*refs));
+	if (!refs)
+		return -ENOMEM;
+	for (i = 0; i < pages; i++)
+		refs[i] = first + i;
+	err = xen_gnttab_map(mp->gt, m->domid, refs, pages,
+			     PROT_READ | PROT_WRITE, &va);
+	free(refs);
+	if (err)
+		return err;
+	mp->map->stats.maps++;
+	mp->map->stats.map_pages += pages;
+	m->stats.range_maps++;
+	m->stats.range_pages += pages;
+	*r = (struct range){ .va = va, .first = first, .pages = pages };
+	stats_gather(mp);
+	return 0;
+}
+
+static int pool_range_remove(struct vg_mem *m, unsigned int index)
+{
+	struct mem_pool *mp = to_pool(m);
+	struct range *r = &mp->range[index];
+
+	if (!r->va)
+		return 0;
+	if (r->rings)
+		return -EBUSY;
+	r->is_closing = true;
+	if (r->requests)
+		return -EAGAIN;
+	range_unmap(mp, r);
+	return 0;
+}
+
+/* ---- rings ------------------------------------------------------------------- */
+
+static int pool_map_ring(struct vg_mem *m, uint64_t addr, size_t len_bytes,
+			 int prot, void **va, enum vg_mem_fault *fault)
+{
+	struct mem_pool *mp = to_pool(m);
+	unsigned int i;
+	int err;
+
+	*va = resolve(mp, addr, len_bytes, &i);
+	if (*va) {
+		mp->range[i].rings++;
+		return 0;
+	}
+	err = mp->map->ops->map_ring(mp->map, addr, len_bytes, prot, va, fault);
+	stats_gather(mp);
+	return err;
+}
+
+static void pool_unmap_ring(struct vg_mem *m, void *va, size_t len_bytes)
+{
+	struct mem_pool *mp = to_pool(m);
+	struct range *r = range_of_va(mp, va);
+
+	if (r)
+		r->rings--;
+	else
+		mp->map->ops->unmap_ring(mp->map, va, len_bytes);
+	stats_gather(mp);
+}
+
+/* ---- requests ------------------------------------------------------------------ */
+
+static int pool_read(struct vg_mem *m, uint64_t addr, void *buf,
+		     size_t len_bytes, enum vg_mem_fault *fault)
+{
+	struct mem_pool *mp = to_pool(m);
+	unsigned int i;
+	uint8_t *va = resolve(mp, addr, len_bytes, &i);
+	int err;
+
+	if (va) {
+		/* volatile would forbid wide loads, and one copy it is. */
+		__builtin_memcpy(buf, va, len_bytes);
+		return 0;
+	}
+	err = mp->map->ops->read(mp->map, addr, buf, len_bytes, fault);
+	stats_gather(mp);
+	return err;
+}
+
+static struct vg_mem_req *req_get(struct mem_pool *mp)
+{
+	struct vg_mem_req *r = mp->free_reqs;
+
+	if (r)
+		mp->free_reqs = r->next;
+	else
+		r = malloc(sizeof(*r));
+	if (r)
+		*r = (struct vg_mem_req){ 0 };
+	return r;
+}
+
+static void req_put(struct mem_pool *mp, struct vg_mem_req *r)
+{
+	r->next = mp->free_reqs;
+	mp->free_reqs = r;
+}
+
+/* True: every segment is in a range, iov[] is filled, *used says which. */
+static bool resolve_all(struct mem_pool *mp, const struct vg_seg *segs,
+			unsigned int nr_segs, struct iovec *iov,
+			unsigned int iov_max, unsigned int *nr_out,
+			unsigned int *nr_iov, uint32_t *used)
+{
+	unsigned int i, n = 0, out = 0, index;
+	bool last_dir = false;
+
+	*used = 0;
+	for (i = 0; i < nr_segs; i++) {
+		uint8_t *va = resolve(mp, segs[i].addr, segs[i].len_bytes,
+				      &index);
+
+		if (!va)
+			return false;
+		*used |= 1u << index;
+		if (n && last_dir == segs[i].dev_writes &&
+		    (uint8_t *)iov[n - 1].iov_base + iov[n - 1].iov_len == va) {
+			iov[n - 1].iov_len += segs[i].len_bytes;
+			continue;
+		}
+		if (n == iov_max)
+			return false;
+		last_dir = segs[i].dev_writes;
+		iov[n++] = (struct iovec){ va, segs[i].len_bytes };
+		if (!last_dir)
+			out = n;
+	}
+	*nr_out = out;
+	*nr_iov = n;
+	return true;
+}
+
+static void use_ranges(struct mem_pool *mp, uint32_t used, int by)
+{
+	for (; used; used &= used - 1)
+		mp->range[__builtin_ctz(used)].requests += (unsigned int)by;
+}
+
+static int pool_map_req(struct vg_mem *m, const struct vg_seg *segs,
+			unsigned int nr_segs, struct iovec *iov,
+			unsigned int iov_max, unsigned int *nr_iov_out,
+			unsigned int *nr_iov, struct vg_mem_req **req,
+			enum vg_mem_fault *fault)
+{
+	struct mem_pool *mp = to_pool(m);
+	struct vg_mem_req *r = req_get(mp);
+	int err;
+
+	*fault = VG_MEM_OK;
+	if (!r)
+		return -EAGAIN;
+	*req = r;
+	if (resolve_all(mp, segs, nr_segs, iov, iov_max, nr_iov_out, nr_iov,
+			&r->ranges)) {
+		use_ranges(mp, r->ranges, 1);
+		m->stats.range_hits++;
+		return 0;
+	}
+	r->ranges = 0;
+	err = mp->map->ops->map_req(mp->map, segs, nr_segs, iov, iov_max,
+				    nr_iov_out, nr_iov, &r->mapped, fault);
+	stats_gather(mp);
+	if (err)
+		req_put(mp, r);
+	return err;
+}
+
+static int pool_unmap_req(struct vg_mem *m, struct vg_mem_req *r,
+			  enum vg_mem_fault *fault)
+{
+	struct mem_pool *mp = to_pool(m);
+	int err = 0;
+
+	*fault = VG_MEM_OK;
+	if (r->mapped) {
+		err = mp->map->ops->unmap_req(mp->map, r->mapped, fault);
+		stats_gather(mp);
+	} else {
+		use_ranges(mp, r->ranges, -1);
+	}
+	req_put(mp, r);
+	return err;
+}
+
+static void pool_destroy(struct vg_mem *m)
+{
+	struct mem_pool *mp = to_pool(m);
+	unsigned int i;
+
+	for (i = 0; i < VG_MEM_RANGES_MAX; i++)
+		if (mp->range[i].va)
+			range_unmap(mp, &mp->range[i]);
+	while (mp->free_reqs) {
+		struct vg_mem_req *r = mp->free_reqs;
+
+		mp->free_reqs = r->next;
+		free(r);
+	}
+	mp->map->ops->destroy(mp->map);
+	free(mp);
+}
+
+static const struct vg_mem_ops pool_ops = {
+	.name = "pool",
+	.map_ring = pool_map_ring,
+	.unmap_ring = pool_unmap_ring,
+	.read = pool_read,
+	.map_req = pool_map_req,
+	.unmap_req = pool_unmap_req,
+	.range_add = pool_range_add,
+	.range_remove = pool_range_remove,
+	.destroy = pool_destroy,
+};
+
+int vg_mem_pool_create(struct xen_gnttab *gt, xen_domid_t domid,
+		       unsigned int budget_pages, struct vg_mem **out)
+{
+	struct mem_pool *mp = vg_zalloc(sizeof(*mp));
+	int err;
+
+	mp->mem = (struct vg_mem){
+		.ops = &pool_ops,
+		.domid = domid,
+		.budget_pages = budget_pages,
+	};
+	mp->gt = gt;
+	err = vg_mem_map_create(gt, domid, budget_pages, &mp->map);
+	if (err) {
+		free(mp);
+		return err;
+	}
+	*out = &mp->mem;
+	return 0;
+}
