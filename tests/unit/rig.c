@@ -1,0 +1,378 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * rig.c - see rig.h.
+ */
+#include "rig.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+struct rig rig;
+
+/*
+ * Killed processes: their objects are never touched again, but stay reachable
+ * from here so that the leak checker knows them.
+ */
+static void *abandoned[256];
+static unsigned int nr_abandoned;
+
+static void abandon(void *p)
+{
+	if (nr_abandoned < sizeof(abandoned) / sizeof(abandoned[0]))
+		abandoned[nr_abandoned++] = p;
+}
+
+uint64_t rig_now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+/* ---- workers ----------------------------------------------------------------------- */
+
+static void worker_gone(void *arg)
+{
+	((struct rig_worker *)arg)->is_gone = true;
+}
+
+static int spawn(void *arg, xen_domid_t guest, int sock, int shared_fd,
+		 pid_t *pid)
+{
+	struct fake_proc *caller = fake_current_proc();
+	struct rig_worker *rw = rig.worker;
+	int err;
+
+	(void)arg;
+	*pid = 0;
+	if (rig.spawn_fails) {
+		rig.spawn_fails--;
+		close(sock);
+		close(shared_fd);
+		return -EAGAIN;
+	}
+	while (rw->is_used)
+		if (++rw == rig.worker + RIG_WORKERS_MAX)
+			abort();
+	memset(rw, 0, sizeof(*rw));
+	rw->is_used = true;
+	rw->guest = guest;
+	rw->sock = sock;
+	rw->proc = fake_proc_create(RIG_BACKEND);
+	rw->shared = mmap(NULL, sizeof(*rw->shared), PROT_READ | PROT_WRITE,
+			  MAP_SHARED, shared_fd, 0);
+	close(shared_fd);
+	fake_enter_proc(rw->proc);
+	err = vg_loop_create(&rw->loop);
+	if (!err)
+		err = vg_worker_create(guest, rw->loop, sock, rw->shared,
+				       worker_gone, rw, &rw->w);
+	fake_enter_proc(caller);
+	if (err) {
+		/* As a process that exits at once: its socket closes. */
+		vg_loop_destroy(rw->loop);
+		munmap(rw->shared, sizeof(*rw->shared));
+		close(sock);
+		rw->is_used = false;
+	}
+	return 0;
+}
+
+static void worker_end(struct rig_worker *rw)
+{
+	fake_enter_proc(rw->proc);
+	vg_worker_destroy(rw->w);
+	vg_loop_destroy(rw->loop);
+	munmap(rw->shared, sizeof(*rw->shared));
+	close(rw->sock);
+	rw->is_used = false;
+}
+
+struct rig_worker *rig_worker_of(xen_domid_t guest)
+{
+	unsigned int i;
+
+	for (i = 0; i < RIG_WORKERS_MAX; i++)
+		if (rig.worker[i].is_used && rig.worker[i].guest == guest)
+			return &rig.worker[i];
+	return NULL;
+}
+
+/* What exit(2) would close: the images, by name, since locks go with them. */
+static void close_images_of(xen_domid_t guest)
+{
+	char path[64], target[512], want[64];
+	DIR *dir = opendir("/proc/self/fd");
+	struct dirent *e;
+	ssize_t n;
+
+	snprintf(want, sizeof(want), "/disk-%u-", guest);
+	while ((e = readdir(dir))) {
+		snprintf(path, sizeof(path), "/proc/self/fd/%.20s", e->d_name);
+		n = readlink(path, target, sizeof(target) - 1);
+		if (n < 0)
+			continue;
+		target[n] = 0;
+		if (strstr(target, want))
+			close(atoi(e->d_name));
+	}
+	closedir(dir);
+}
+
+void rig_worker_kill(struct rig_worker *rw)
+{
+	fake_proc_crash(rw->proc);
+	close_images_of(rw->guest);
+	close(rw->sock);
+	abandon(rw->w);
+	abandon(rw->loop);
+	rw->is_used = false;
+}
+
+/* ---- the daemons ------------------------------------------------------------------------ */
+
+int rig_broker_start(void)
+{
+	struct vg_broker_config cfg = {
+		.answer_timeout_ns = rig.answer_timeout_ns,
+		.run_dir = rig.dir,
+	};
+	int err;
+
+	rig.broker_proc = fake_proc_create(0);
+	fake_enter_proc(rig.broker_proc);
+	err = vg_loop_create(&rig.broker_loop);
+	if (!err)
+		err = vg_broker_create(&cfg, rig.broker_loop, &rig.broker);
+	if (err) {
+		vg_loop_destroy(rig.broker_loop);
+		rig.broker = NULL;
+	}
+	return err;
+}
+
+void rig_broker_stop(bool leave)
+{
+	if (!rig.broker)
+		return;
+	fake_enter_proc(rig.broker_proc);
+	vg_broker_destroy(rig.broker, leave);
+	vg_loop_destroy(rig.broker_loop);
+	rig.broker = NULL;
+}
+
+void rig_broker_kill(void)
+{
+	fake_proc_crash(rig.broker_proc);
+	abandon(rig.broker);
+	abandon(rig.broker_loop);
+	rig.broker = NULL;
+}
+
+int rig_sup_start(void)
+{
+	int err;
+
+	rig.sup_proc = fake_proc_create(RIG_BACKEND);
+	fake_enter_proc(rig.sup_proc);
+	err = vg_loop_create(&rig.sup_loop);
+	if (!err)
+		err = vg_supervisor_create(&rig.cfg, rig.sup_loop, &rig.sup);
+	if (err) {
+		vg_loop_destroy(rig.sup_loop);
+		rig.sup = NULL;
+	}
+	return err;
+}
+
+void rig_sup_stop(void)
+{
+	if (!rig.sup)
+		return;
+	fake_enter_proc(rig.sup_proc);
+	vg_supervisor_destroy(rig.sup);
+	vg_loop_destroy(rig.sup_loop);
+	rig.sup = NULL;
+}
+
+/* ---- turns --------------------------------------------------------------------------------- */
+
+void rig_step(void)
+{
+	unsigned int i;
+
+	if (rig.broker && !rig.broker_hung) {
+		fake_enter_proc(rig.broker_proc);
+		vg_loop_run_once(rig.broker_loop, 0);
+	}
+	if (rig.sup && !rig.sup_hung) {
+		fake_enter_proc(rig.sup_proc);
+		vg_loop_run_once(rig.sup_loop, 0);
+	}
+	for (i = 0; i < RIG_WORKERS_MAX; i++) {
+		struct rig_worker *rw = &rig.worker[i];
+
+		if (!rw->is_used || rw->is_hung)
+			continue;
+		fake_enter_proc(rw->proc);
+		vg_loop_run_once(rw->loop, 0);
+		if (rw->is_gone)
+			worker_end(rw);
+	}
+}
+
+void rig_steps(unsigned int n)
+{
+	while (n--)
+		rig_step();
+}
+
+static void pump(void *arg)
+{
+	(void)arg;
+	rig_step();
+}
+
+/* ---- up and down ------------------------------------------------------------------------------ */
+
+void rig_up(void)
+{
+	memset(&rig, 0, sizeof(rig));
+	rig.dir = unit_tmpdir();
+	rig.answer_timeout_ns = UINT64_C(5000000000);
+	rig.cfg = (struct vg_supervisor_config){
+		.direct_io = VG_DIRECT_IO_OFF,
+		.engine = VG_BLK_ENGINE_SYNC,
+		.queue_size_max = VG_QUEUE_SIZE_MAX_DEFAULT,
+		.budget_pages = VG_BUDGET_PAGES_DEFAULT,
+		.spawn = spawn,
+	};
+	unit_log_start();
+	fake_init();
+	fake_domain_create(RIG_BACKEND, 1, 64);
+	fake_set_pump(pump, NULL);
+}
+
+unsigned int rig_down(void)
+{
+	uint64_t until = rig_now_ms() + 5000;
+	unsigned int i, n;
+
+	rig.sup_hung = rig.broker_hung = false;
+	rig_sup_stop();
+	for (i = 0; i < RIG_WORKERS_MAX; i++)
+		rig.worker[i].is_hung = false;
+	/* The workers see their sockets close; requests drain. */
+	for (i = 0; i < RIG_WORKERS_MAX; i++) {
+		while (rig.worker[i].is_used) {
+			rig_step();
+			if (rig_now_ms() < until)
+				continue;
+			/* It would wait for ever: better a name than that. */
+			fprintf(stderr, "rig: the worker of dom%u does not end\n",
+				rig.worker[i].guest);
+			abort();
+		}
+	}
+	rig_broker_stop(false);
+	n = fake_leaks();
+	fake_exit();
+	unit_log_stop();
+	unit_rm_r(rig.dir);
+	return n;
+}
+
+int rig_setup(void **state)
+{
+	(void)state;
+	rig_up();
+	return rig_broker_start() || rig_sup_start();
+}
+
+int rig_teardown(void **state)
+{
+	(void)state;
+	return rig_down() ? -1 : 0;
+}
+
+/* ---- guests and disks ----------------------------------------------------------------------------- */
+
+void rig_guest(xen_domid_t guest, unsigned int nr_vcpus)
+{
+	fake_domain_create(guest, nr_vcpus, 65536);
+}
+
+struct fake_disk rig_disk(xen_domid_t guest, unsigned int n)
+{
+	static char image[8][256];
+	static unsigned int turn;
+	char *path = image[turn++ % 8];
+
+	snprintf(path, sizeof(image[0]), "%s/disk-%u-%u", rig.dir, guest, n);
+	return (struct fake_disk){
+		.guest = guest, .backend = RIG_BACKEND,
+		.devid = 51712 + 16 * n, .params = path,
+		.base = 0x2000000 + 0x200 * n, .irq = 33 + n,
+	};
+}
+
+bool rig_disk_add(const struct fake_disk *disk)
+{
+	if (access(disk->params, F_OK))
+		free(unit_image(disk->params, RIG_IMAGE_BYTES));
+	fake_libxl_disk_add(disk);
+	return rig_until(fake_libxl_disk_key(disk, "state") != 1) &&
+	       fake_libxl_disk_key(disk, "state") == 2;
+}
+
+bool rig_disk_remove(const struct fake_disk *disk)
+{
+	bool ok;
+
+	fake_libxl_disk_close(disk);
+	ok = rig_until(fake_libxl_disk_key(disk, "state") == 6);
+	fake_libxl_disk_remove(disk);
+	return ok;
+}
+
+struct drv rig_drv(const struct fake_disk *disk)
+{
+	return (struct drv){
+		.guest = disk->guest, .backend = disk->backend,
+		.base = disk->base, .irq = disk->irq,
+	};
+}
+
+const struct vg_dev_stats *rig_stats(const struct fake_disk *disk)
+{
+	struct rig_worker *rw = rig_worker_of(disk->guest);
+
+	/* Slots are given out in the order of disks, as tests add them. */
+	rig_steps(2);
+	return rw ? &rw->shared->dev[(disk->devid - 51712) / 16] : NULL;
+}
+
+int rig_image_byte(const struct fake_disk *disk, uint64_t offset)
+{
+	int fd = open(disk->params, O_RDONLY | O_CLOEXEC);
+	uint8_t b;
+	ssize_t n = pread(fd, &b, 1, (off_t)offset);
+
+	close(fd);
+	return n == 1 ? b : -1;
+}
+
+uint64_t rig_image_bytes(const struct fake_disk *disk)
+{
+	struct stat st;
+
+	return stat(disk->params, &st) ? 0 : (uint64_t)st.st_size;
+}
