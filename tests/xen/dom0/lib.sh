@@ -14,8 +14,10 @@ mkdir -p "$VG_RUN"
 # ---- telling the host ----------------------------------------------------
 
 _tell() {
-	printf '%s\n' "$*" | tr '\n' ' ' >>/vg/progress
-	echo >>/vg/progress
+	local line="$*"
+
+	# In one write: the host reads while this is written.
+	printf '%s\n' "${line//$'\n'/ }" >>/vg/progress
 }
 
 # step TEXT: a line of progress, and the name of the place where it failed.
@@ -65,8 +67,21 @@ skip() {
 }
 
 _failed() {
-	local status="$1" command="$2" place="$3"
+	local status="$1" command="$2" place="$3" i
 
+	case $- in
+	*e*) ;;
+	*) return 0 ;;	# the scenario has said "set +e"
+	esac
+	# The scenario's own line says more than the library's.
+	for i in "${!BASH_SOURCE[@]}"; do
+		if [ "${BASH_SOURCE[$i]##*/}" = scenario.sh ]; then
+			place="line ${BASH_LINENO[$((i - 1))]}"
+			command=$(sed -n "${place#line }s/^[ \t]*//p" \
+				/vg/in/scenario.sh)
+			break
+		fi
+	done
 	# Of a subshell's failure, its parent will speak.
 	[ "$BASH_SUBSHELL" -eq 0 ] || exit "$status"
 	trap - ERR
@@ -85,6 +100,9 @@ _finish() {
 		dmesg
 	} >/vg/log/dom0.log 2>&1
 	xl dmesg >/vg/log/xen.log 2>&1
+	if [ -S /run/virtio-grant/broker.sock ]; then
+		timeout 10 virtio-grantctl status >/vg/log/grantctl.log 2>&1
+	fi
 	xenstore-ls -fp >/vg/log/xenstore.log 2>&1
 	for name in $(xl list 2>/dev/null | awk 'NR > 2 { print $1 }'); do
 		xl destroy "$name"
@@ -264,6 +282,68 @@ reboot_guest() {
 	retry "$VG_TIMEOUT_S" _is_other_domain "$1" "$old" ||
 		fail "$1 did not reboot"
 	wait_guest "$1"
+}
+
+# ---- the project's daemons -----------------------------------------------
+
+_answers() {
+	in_domain "$1" "test -S /run/virtio-grant/$2.sock"
+}
+
+# start_broker [OPTIONS]: in dom0; its log is /vg/log/broker.log.
+start_broker() {
+	mkdir -p /run/virtio-grant
+	setsid virtio-grant-broker "$@" >>/vg/log/broker.log 2>&1 </dev/null &
+	retry 20 test -S /run/virtio-grant/broker.sock ||
+		fail "the broker did not start: $(tail -n 1 /vg/log/broker.log)"
+}
+
+# stop_broker [SIGNAL]
+stop_broker() {
+	kill "-${1:-TERM}" "$(cat /run/virtio-grant/broker.pid)"
+}
+
+# start_backend DOMAIN [OPTIONS]: virtio-grantd there; "dom0" for dom0 itself.
+# Its log is on that domain's console, and in its /run/virtio-grantd.log
+# (dom0's: /vg/log/grantd.log).
+start_backend() {
+	local domain="$1" command
+
+	shift
+	if [ "$domain" = dom0 ]; then
+		mkdir -p /run/virtio-grant
+		setsid virtio-grantd "$@" >>/vg/log/grantd.log 2>&1 </dev/null &
+		retry 20 test -S /run/virtio-grant/grantd.sock ||
+			fail "grantd did not start: $(tail -n 1 /vg/log/grantd.log)"
+		return
+	fi
+	printf -v command ' %q' virtio-grantd "$@"
+	in_domain "$domain" "mkdir -p /run/virtio-grant
+		( setsid $command 2>&1 </dev/null |
+			tee -a /run/virtio-grantd.log >/dev/hvc0 ) &"
+	retry 30 _answers "$domain" grantd ||
+		fail "grantd did not start in $domain:" \
+			"$(in_domain "$domain" 'tail -n 1 /run/virtio-grantd.log')"
+}
+
+# stop_backend DOMAIN [SIGNAL]
+stop_backend() {
+	local command="kill -${2:-TERM} \$(cat /run/virtio-grant/grantd.pid)"
+
+	if [ "$1" = dom0 ]; then
+		eval "$command"
+	else
+		in_domain "$1" "$command"
+	fi
+}
+
+# backend_log DOMAIN: its log so far.
+backend_log() {
+	if [ "$1" = dom0 ]; then
+		cat /vg/log/grantd.log
+	else
+		in_domain "$1" 'cat /run/virtio-grantd.log'
+	fi
 }
 
 # ---- disks ---------------------------------------------------------------

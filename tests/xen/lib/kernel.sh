@@ -108,7 +108,7 @@ vg_make_modules() {
 			done
 		done
 		PATH="$PATH:/usr/sbin:/sbin" depmod -b "$dir/root" "$version"
-		rm -f "$to"/modules.*.bin "$to/modules.builtin.modinfo"
+		rm -f "$to"/modules.*.bin
 	fi
 	vg_cpio "$dir/root" "$dir/modules.cpio"
 

@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# The rig's part of the top-level Makefile: real Xen in QEMU (tests/xen/README.md).
+#
+#	rig		fetch and build all that the rig boots from
+#	shell		an interactive dom0
+#	check-xen	every scenario, one after the other; the counts go to
+#			build/xen/summary as "PASSED FAILED SKIPPED"
+#	check-xen-NAME	one scenario
+#	rig-clean	what the runs left (the caches stay)
+#
+# XEN_SCENARIOS: which, instead of all.
+
+XEN_DIR := tests/xen
+XEN_SCENARIOS ?= $(patsubst $(XEN_DIR)/scenarios/%.sh,%,$(sort $(wildcard $(XEN_DIR)/scenarios/*.sh)))
+
+.PHONY: rig shell check-xen rig-clean
+
+rig:
+	@$(XEN_DIR)/run.sh --prepare
+
+shell:
+	@$(XEN_DIR)/shell.sh
+
+check-xen-%:
+	@$(XEN_DIR)/run.sh $*
+
+check-xen:
+	@$(XEN_DIR)/run-all.sh $(XEN_SCENARIOS)
+
+rig-clean:
+	rm -rf build/xen
