@@ -69,12 +69,13 @@ void rig_worker_kill(struct rig_worker *rw);
 /* One turn of every loop. */
 void rig_step(void);
 void rig_steps(unsigned int n);
-/* Steps until @cond or 5 s have passed; the value of @cond. */
+/* Steps until @cond or 5 s have passed; its last value. */
 #define rig_until(cond) ({ \
 	uint64_t until_ = rig_now_ms() + 5000; \
-	while (!(cond) && rig_now_ms() < until_) \
+	bool is_; \
+	while (!(is_ = (cond)) && rig_now_ms() < until_) \
 		rig_step(); \
-	(bool)(cond); \
+	is_; \
 })
 uint64_t rig_now_ms(void);
 
