@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * test_util.c - strict numbers, strict paths, the log and its limit.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "libxl_keys.h"
+#include "log.h"
+#include "unit.h"
+#include "util.h"
+
+static void numbers(void **state)
+{
+	static const struct {
+		const char *s;
+		int base;
+		uint64_t max;
+		int err;
+		uint64_t want;
+	} cases[] = {
+		{ "0", 10, 9, 0, 0 },
+		{ "33554432", 10, UINT64_MAX, 0, 33554432 },
+		{ "007", 10, 9, 0, 7 },
+		{ "10", 10, 9, -ERANGE, 0 },
+		{ "18446744073709551615", 10, UINT64_MAX, 0, UINT64_MAX },
+		{ "18446744073709551616", 10, UINT64_MAX, -ERANGE, 0 },
+		{ "99999999999999999999999", 10, UINT64_MAX, -ERANGE, 0 },
+		{ "", 10, 9, -EINVAL, 0 },
+		{ " 1", 10, 9, -EINVAL, 0 },
+		{ "1 ", 10, 9, -EINVAL, 0 },
+		{ "1\n", 10, 9, -EINVAL, 0 },
+		{ "+1", 10, 9, -EINVAL, 0 },
+		{ "-1", 10, UINT64_MAX, -EINVAL, 0 },
+		{ "0x1", 10, 9, -EINVAL, 0 },
+		{ "1a", 10, 99, -EINVAL, 0 },
+		{ "1.5", 10, 99, -EINVAL, 0 },
+		{ "a", 16, 99, 0, 10 },
+		{ "0x2000000", 16, UINT64_MAX, 0, 0x2000000 },
+		{ "0X2aF", 16, UINT64_MAX, 0, 0x2af },
+		{ "0x", 16, 99, -EINVAL, 0 },
+		{ "0xg", 16, 99, -EINVAL, 0 },
+		{ "x1", 16, 99, -EINVAL, 0 },
+		{ "0x0x1", 16, 99, -EINVAL, 0 },
+		{ "ffffffffffffffff", 16, UINT64_MAX, 0, UINT64_MAX },
+		{ "10000000000000000", 16, UINT64_MAX, -ERANGE, 0 },
+	};
+	unsigned int i;
+
+	(void)state;
+	for (i = 0; i < ARRAY_SIZE(cases); i++) {
+		uint64_t v = 4711;
+		int err = vg_parse_u64(cases[i].s, cases[i].base, cases[i].max,
+				       &v);
+
+		if (err != cases[i].err ||
+		    v != (err ? 4711 : cases[i].want))
+			fail_msg("\"%s\": %d, %llu", cases[i].s, err,
+				 (unsigned long long)v);
+	}
+}
+
+static void backend_paths(void **state)
+{
+	static const char *const bad[] = {
+		"", "/", "/local/domain/1/backend/virtio_disk/3",
+		"/local/domain/1/backend/virtio_disk/3/",
+		"/local/domain/1/backend/virtio_disk/3/51712/",
+		"/local/domain/1/backend/virtio_disk/3/51712/x",
+		"/local/domain/1/backend/virtio_disk//51712",
+		"/local/domain//backend/virtio_disk/3/51712",
+		"local/domain/1/backend/virtio_disk/3/51712",
+		"/local/domain/1/backend/vbd/3/51712",
+		"/local/domain/1/backend/virtio_disk3/51712",
+		"/local/domain/1/backend/virtio_diskx/3/51712",
+		"/local/domain/-1/backend/virtio_disk/3/51712",
+		"/local/domain/32752/backend/virtio_disk/3/51712",
+		"/local/domain/1/backend/virtio_disk/40000/51712",
+		"/local/domain/1/backend/virtio_disk/3/4294967296",
+		"/local/domain/1/backend/virtio_disk/3/0x5",
+		"/local/domain/1/backend/virtio_disk/ 3/5",
+		"/local/domain/00000000000000000000001/backend/virtio_disk/3/5",
+		"/local/domain/1/../0/backend/virtio_disk/3/5",
+	};
+	struct vg_devname n;
+	unsigned int i;
+	char *path;
+
+	(void)state;
+	assert_int_equal(vg_devname_parse(
+		"/local/domain/1/backend/virtio_disk/32751/4294967295", &n), 0);
+	assert_int_equal(n.backend, 1);
+	assert_int_equal(n.guest, 32751);
+	assert_int_equal(n.devid, 4294967295u);
+	assert_string_equal(n.kind->name, "virtio_disk");
+	path = vg_devname_backend_path(&n);
+	assert_string_equal(path,
+		"/local/domain/1/backend/virtio_disk/32751/4294967295");
+	free(path);
+	for (i = 0; i < ARRAY_SIZE(bad); i++)
+		if (!vg_devname_parse(bad[i], &n))
+			fail_msg("\"%s\" was accepted", bad[i]);
+}
+
+static char *last_line;
+
+static void keep(enum vg_log_level level, const char *line)
+{
+	(void)level;
+	free(last_line);
+	last_line = strdup(line);
+}
+
+/* What a guest or xenstore wrote can't forge a line or move the cursor. */
+static void log_is_one_printable_line(void **state)
+{
+	char big[5000];
+
+	(void)state;
+	vg_log_hook(keep);
+	vg_err("a%sb", "\n<0>forged\x1b[2J\r\t\x7f");
+	assert_string_equal(last_line, "a?<0>forged?[2J???b");
+	memset(big, 'x', sizeof(big));
+	big[sizeof(big) - 1] = 0;
+	vg_err("%s", big);
+	assert_true(strlen(last_line) < 2000);
+	vg_log_hook(NULL);
+	free(last_line);
+	last_line = NULL;
+}
+
+static void ratelimit(void **state)
+{
+	struct vg_ratelimit rl = { .burst = 3 };
+	unsigned int i, ok = 0;
+	uint64_t second = vg_now_ns() / 1000000000u;
+
+	(void)state;
+	for (i = 0; i < 1000; i++)
+		ok += vg_ratelimit_ok(&rl);
+	/* Three, or six if a second began meanwhile. */
+	assert_true(ok == 3 || (ok <= 6 &&
+				vg_now_ns() / 1000000000u != second));
+	rl.second = 1;		/* long ago */
+	assert_true(vg_ratelimit_ok(&rl));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(numbers),
+		cmocka_unit_test(backend_paths),
+		cmocka_unit_test(log_is_one_printable_line),
+		cmocka_unit_test(ratelimit),
+	};
+
+	return cmocka_run_group_tests_name("util", tests, NULL, NULL);
+}
