@@ -74,8 +74,9 @@
  */
 #define VGRANT_UNMAP_GRACE_MS	500
 
-static unsigned int pool_kib;
-module_param(pool_kib, uint, 0644);
+VISIBLE_IF_KUNIT unsigned int vgrant_pool_kib;
+EXPORT_SYMBOL_IF_KUNIT(vgrant_pool_kib);
+module_param_named(pool_kib, vgrant_pool_kib, uint, 0644);
 MODULE_PARM_DESC(pool_kib,
 		 "KiB of granted pages per device (0, the default: 8192, or a 32nd of the memory if that is less; never less than a device needs)");
 
@@ -796,8 +797,8 @@ static unsigned int vgrant_pages_wanted(void)
 {
 	unsigned long pages = VGRANT_POOL_KIB >> (PAGE_SHIFT - 10);
 
-	if (pool_kib)
-		return pool_kib >> (PAGE_SHIFT - 10);
+	if (vgrant_pool_kib)
+		return vgrant_pool_kib >> (PAGE_SHIFT - 10);
 	return min(pages, totalram_pages() / VGRANT_POOL_RAM_SHARE);
 }
 

@@ -75,4 +75,8 @@ void vgrant_pool_resume(struct vgrant_pool *pool);
 void vgrant_pool_read_stats(struct vgrant_pool *pool,
 			    struct vgrant_pool_stats *stats);
 
+#if IS_ENABLED(CONFIG_KUNIT)
+extern unsigned int vgrant_pool_kib;	/* the module's parameter pool_kib */
+#endif
+
 #endif /* VIRTIO_GRANT_DMA_H */

@@ -16,9 +16,10 @@
  * device.  A claim (see below) owns a reference to its node, and the right to
  * put back what it took from the node.
  *
- * Nothing here is per request: notifications are one register write, and an
- * interrupt is one read and one write.  The registers 0x0d0 - 0x0fb stay
- * untouched (uapi/virtio_grant.h says what they are reserved for).
+ * Without the extension (uapi/virtio_grant.h) a notification is one register
+ * write, and an interrupt is one read and one write; with it, each is an event.
+ * Which of the two, and whether the pool is announced as a persistent range, is
+ * found out whenever the queues are made; what is refused costs speed only.
  */
 #include <linux/completion.h>
 #include <linux/delay.h>
@@ -41,7 +42,10 @@
 #include <linux/workqueue.h>
 #include <uapi/linux/virtio_ids.h>
 #include <uapi/linux/virtio_mmio.h>
+#include <xen/events.h>
+#include <xen/interface/event_channel.h>
 #include <xen/xen.h>
+#include <asm/xen/hypercall.h>
 
 #include "uapi/virtio_grant.h"
 #include "virtio_grant_dma.h"
@@ -63,12 +67,35 @@
 /* The device may be relayed to another domain, and that may be busy. */
 #define VGM_RESET_MS		2000
 
+static bool use_ranges = true;
+module_param(use_ranges, bool, 0644);
+MODULE_PARM_DESC(use_ranges,
+		 "announce the pool to backends that can keep it mapped (default: yes)");
+
+static bool use_events = true;
+module_param(use_events, bool, 0644);
+MODULE_PARM_DESC(use_events,
+		 "an event channel per queue with backends that can have one (default: yes)");
+
+/*
+ * A virtqueue's event channel; the virtqueue's priv.  irq is 0 without one:
+ * then registers and the device's interrupt serve.
+ */
+struct vgm_channel {
+	struct vgm_device *vgm;
+	unsigned int index;
+	evtchn_port_t port;
+	unsigned int irq;
+};
+
 struct vgm_device {
 	struct virtio_device vdev;
 	struct platform_device *pdev;
 	void __iomem *base;
 	struct vgrant_pool *pool;
+	domid_t backend;
 	int irq;
+	u32 caps;		/* VIRTIO_GRANT_CAP_*, as probed */
 	/*
 	 * By queue index; entries are NULL while a queue does not exist or is
 	 * being reset.  The array and its length change only while no
@@ -297,6 +324,16 @@ static const char *vgm_bus_name(struct virtio_device *vdev)
 
 static bool vgm_notify(struct virtqueue *vq)
 {
+	struct vgm_channel *ch = vq->priv;
+
+	if (ch->irq) {
+		/*
+		 * A hypercall is a full barrier to what the ring wrote before;
+		 * its partner is the backend's unmasking before it looks.
+		 */
+		notify_remote_via_evtchn(ch->port);
+		return true;
+	}
 	/*
 	 * writel() orders the write after what the ring wrote before; its
 	 * partner is the backend's barrier after taking the notification.
@@ -335,9 +372,108 @@ static irqreturn_t vgm_interrupt(int irq, void *opaque)
 	return IRQ_HANDLED;
 }
 
+/*
+ * An event of the backend's.  One that brings nothing is held against it: the
+ * kernel delays the next ones (late EOI), so that a storm starves nobody.
+ */
+static irqreturn_t vgm_event(int irq, void *opaque)
+{
+	struct vgm_channel *ch = opaque;
+	struct virtqueue *vq = READ_ONCE(ch->vgm->queue[ch->index]);
+	irqreturn_t ret = IRQ_NONE;
+
+	if (vq)
+		ret = vring_interrupt(irq, vq);
+	xen_irq_lateeoi(irq, ret == IRQ_NONE ? XEN_EOI_FLAG_SPURIOUS : 0);
+	return IRQ_HANDLED;
+}
+
 static void vgm_synchronize_cbs(struct virtio_device *vdev)
 {
-	synchronize_irq(vgm_of(vdev)->irq);
+	struct vgm_device *vgm = vgm_of(vdev);
+	unsigned int i;
+
+	synchronize_irq(vgm->irq);
+	for (i = 0; i < vgm->nr_queues; i++) {
+		struct vgm_channel *ch;
+
+		if (!vgm->queue[i])
+			continue;
+		ch = vgm->queue[i]->priv;
+		if (ch->irq)
+			synchronize_irq(ch->irq);
+	}
+}
+
+/* The extension: uapi/virtio_grant.h */
+
+static u32 vgm_ext_caps(void __iomem *base)
+{
+	if (readl(base + VIRTIO_GRANT_MMIO_MAGIC) != VIRTIO_GRANT_MAGIC)
+		return 0;
+	return readl(base + VIRTIO_GRANT_MMIO_CAPS) &
+		(VIRTIO_GRANT_CAP_RANGES | VIRTIO_GRANT_CAP_EVTCHN);
+}
+
+/* Reset of the device takes the announcement back. */
+static void vgm_announce_pool(struct vgm_device *vgm)
+{
+	struct vgrant_pool_stats stats;
+	u32 state;
+
+	if (!(vgm->caps & VIRTIO_GRANT_CAP_RANGES) || !use_ranges)
+		return;
+	vgrant_pool_read_stats(vgm->pool, &stats);
+	vgm_write(vgm, VIRTIO_GRANT_MMIO_RANGE_SEL, 0);
+	vgm_write(vgm, VIRTIO_GRANT_MMIO_RANGE_FIRST, stats.first_ref);
+	vgm_write(vgm, VIRTIO_GRANT_MMIO_RANGE_PAGES, stats.pages_total);
+	vgm_write(vgm, VIRTIO_GRANT_MMIO_RANGE_STATE, 1);
+	state = vgm_read(vgm, VIRTIO_GRANT_MMIO_RANGE_STATE);
+	if (state != VIRTIO_GRANT_RANGE_HELD)
+		dev_warn(&vgm->pdev->dev,
+			 "the backend does not keep the pool mapped (%u): slower\n",
+			 state);
+}
+
+static void vgm_channel_close(struct vgm_channel *ch)
+{
+	if (ch->irq)
+		unbind_from_irqhandler(ch->irq, ch);
+	ch->irq = 0;
+}
+
+/* QueueSel is set.  Without a channel, registers do as well. */
+static void vgm_channel_open(struct vgm_channel *ch, const char *name)
+{
+	struct vgm_device *vgm = ch->vgm;
+	struct evtchn_alloc_unbound alloc = {
+		.dom = DOMID_SELF,
+		.remote_dom = vgm->backend,
+	};
+	struct evtchn_close close;
+	int ret;
+
+	if (!(vgm->caps & VIRTIO_GRANT_CAP_EVTCHN) || !use_events)
+		return;
+	if (HYPERVISOR_event_channel_op(EVTCHNOP_alloc_unbound, &alloc))
+		goto refused;
+	ret = bind_evtchn_to_irqhandler_lateeoi(alloc.port, vgm_event, 0, name,
+						ch);
+	if (ret < 0) {
+		close.port = alloc.port;
+		HYPERVISOR_event_channel_op(EVTCHNOP_close, &close);
+		goto refused;
+	}
+	ch->port = alloc.port;
+	ch->irq = ret;
+	vgm_write(vgm, VIRTIO_GRANT_MMIO_QUEUE_PORT, ch->port);
+	if (vgm_read(vgm, VIRTIO_GRANT_MMIO_QUEUE_STATE) ==
+	    VIRTIO_GRANT_QUEUE_BOUND)
+		return;
+	vgm_channel_close(ch);
+refused:
+	dev_warn(&vgm->pdev->dev, "no event channel for queue %u: slower\n",
+		 ch->index);
 }
 
 /* Queues (section 4.2.3.2) */
@@ -368,6 +504,7 @@ static struct virtqueue *vgm_queue_create(struct vgm_device *vgm,
 					  unsigned int index,
 					  struct virtqueue_info *info)
 {
+	struct vgm_channel *ch;
 	struct virtqueue *vq;
 	u32 num_max;
 
@@ -378,13 +515,22 @@ static struct virtqueue *vgm_queue_create(struct vgm_device *vgm,
 	if (!num_max || num_max == VGM_NOBODY)
 		return ERR_PTR(-ENOENT);
 
+	ch = kzalloc(sizeof(*ch), GFP_KERNEL);
+	if (!ch)
+		return ERR_PTR(-ENOMEM);
+	ch->vgm = vgm;
+	ch->index = index;
 	vq = vring_create_virtqueue(index, vgm_queue_size(num_max),
 				    SMP_CACHE_BYTES, &vgm->vdev, true, true,
 				    info->ctx, vgm_notify, info->callback,
 				    info->name);
-	if (!vq)
+	if (!vq) {
+		kfree(ch);
 		return ERR_PTR(-ENOMEM);
+	}
 	vq->num_max = vgm_queue_size(num_max);
+	vq->priv = ch;
+	vgm_channel_open(ch, dev_name(&vgm->vdev.dev));
 	vgm_queue_enable(vgm, vq);
 	return vq;
 }
@@ -397,13 +543,17 @@ static struct virtqueue *vgm_queue_create(struct vgm_device *vgm,
 static void vgm_queue_destroy(struct vgm_device *vgm, unsigned int index)
 {
 	struct virtqueue *vq = vgm->queue[index];
+	struct vgm_channel *ch;
 
 	if (!vq)
 		return;
-	vgm->queue[index] = NULL;
+	ch = vq->priv;
+	vgm_channel_close(ch);
+	WRITE_ONCE(vgm->queue[index], NULL);
 	vgm_write(vgm, VIRTIO_MMIO_QUEUE_SEL, index);
 	vgm_write(vgm, VIRTIO_MMIO_QUEUE_READY, 0);
 	vring_del_virtqueue(vq);
+	kfree(ch);
 }
 
 static void vgm_destroy_queues(struct vgm_device *vgm)
@@ -441,6 +591,7 @@ static int vgm_find_vqs(struct virtio_device *vdev, unsigned int nvqs,
 	if (!vgm->queue)
 		return -ENOMEM;
 	vgm->nr_queues = nvqs;
+	vgm_announce_pool(vgm);
 
 	for (i = 0; i < nvqs; i++) {
 		vqs[i] = NULL;
@@ -474,6 +625,7 @@ static int vgm_disable_vq_and_reset(struct virtqueue *vq)
 {
 	struct vgm_device *vgm = vgm_of(vq->vdev);
 	unsigned long end = jiffies + msecs_to_jiffies(VGM_RESET_MS);
+	struct vgm_channel *ch;
 
 	if (!virtio_has_feature(vq->vdev, VIRTIO_F_RING_RESET))
 		return -ENOENT;
@@ -493,6 +645,9 @@ static int vgm_disable_vq_and_reset(struct virtqueue *vq)
 	}
 	WRITE_ONCE(vgm->queue[vq->index], NULL);
 	synchronize_irq(vgm->irq);
+	ch = vq->priv;
+	if (ch->irq)
+		synchronize_irq(ch->irq);
 	vq->reset = true;
 	return 0;
 }
@@ -656,6 +811,8 @@ static int vgm_probe(struct platform_device *pdev)
 	if (ret)
 		goto destroy_pool;
 
+	vgm->backend = backend;
+	vgm->caps = vgm_ext_caps(vgm->base);
 	vgm->vdev.dev.parent = dev;
 	vgm->vdev.dev.release = vgm_release;
 	vgm->vdev.config = &vgm_config_ops;
@@ -664,8 +821,12 @@ static int vgm_probe(struct platform_device *pdev)
 	platform_set_drvdata(pdev, vgm);
 
 	vgrant_pool_read_stats(vgm->pool, &stats);
-	dev_info(dev, "virtio device type %u, backend in domain %u sees %u granted pages\n",
-		 id.device, backend, stats.pages_total);
+	dev_info(dev, "virtio device type %u, backend in domain %u sees %u granted pages%s%s\n",
+		 id.device, backend, stats.pages_total,
+		 vgm->caps & VIRTIO_GRANT_CAP_RANGES && use_ranges ?
+		 ", persistent" : "",
+		 vgm->caps & VIRTIO_GRANT_CAP_EVTCHN && use_events ?
+		 ", event channels" : "");
 	ret = register_virtio_device(&vgm->vdev);
 	if (ret)
 		goto put_vdev;

@@ -1,0 +1,1009 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * virtio_grant_dma_kunit.c - the pool and its DMA operations, on a real grant
+ * table.
+ *
+ * The suite runs in a Xen guest and plays the backend itself: pools are
+ * granted to the guest's own domain, and the pages are mapped back through
+ * their grants.  What the tests call a view is thus exactly what a backend
+ * would see, and a view that stays mapped is a backend that never unmaps.
+ */
+#include <kunit/test.h>
+#include <linux/cpumask.h>
+#include <linux/delay.h>
+#include <linux/dma-mapping.h>
+#include <linux/jiffies.h>
+#include <linux/kthread.h>
+#include <linux/mm.h>
+#include <linux/module.h>
+#include <linux/platform_device.h>
+#include <linux/prandom.h>
+#include <linux/scatterlist.h>
+#include <linux/sched.h>
+#include <linux/sizes.h>
+#include <linux/slab.h>
+#include <linux/vmalloc.h>
+#include <xen/grant_table.h>
+#include <xen/interface/event_channel.h>
+#include <xen/xen.h>
+#include <asm/xen/hypercall.h>
+
+#include "uapi/virtio_grant.h"
+#include "virtio_grant_dma.h"
+
+#define POOL_KIB	512
+#define SEGS_MAX	8
+#define RING_BYTES	(2 * PAGE_SIZE)
+
+/* Of the buffers' surroundings, of the data, and of what a backend writes. */
+#define CANARY		0xc5
+#define BACKEND_SEED	7
+
+struct vgrant_view {
+	unsigned int nr;
+	struct page **page;
+	grant_handle_t *handle;
+};
+
+struct vgrant_test {
+	struct platform_device *pdev;
+	struct device *dev;
+	domid_t self;
+	struct vgrant_pool *pool;
+	struct vgrant_pool_stats stats;
+	struct vgrant_view view;
+	u8 *buf;		/* room for buffers, canaries around them */
+	unsigned int pool_kib_before;
+};
+
+#define BUF_BYTES	(80 * PAGE_SIZE)
+
+/* Test data: different at each place, and never the canary. */
+static u8 pattern(size_t i, u8 seed)
+{
+	u8 c = i * 31 + (i >> 8) + seed;
+
+	return c == CANARY ? 0 : c;
+}
+
+static void fill(u8 *p, size_t len, u8 seed)
+{
+	size_t i;
+
+	for (i = 0; i < len; i++)
+		p[i] = pattern(i, seed);
+}
+
+static bool is_filled(const u8 *p, size_t len, u8 seed)
+{
+	size_t i;
+
+	for (i = 0; i < len; i++)
+		if (p[i] != pattern(i, seed))
+			return false;
+	return true;
+}
+
+static bool is_all(const u8 *p, size_t len, u8 c)
+{
+	return !memchr_inv(p, c, len);
+}
+
+/* The backend */
+
+/* Xen does not tell a domain its number; a port bound to oneself does. */
+static domid_t own_domid(void)
+{
+	struct evtchn_alloc_unbound alloc = {
+		.dom = DOMID_SELF,
+		.remote_dom = DOMID_SELF,
+	};
+	struct evtchn_status status = { .dom = DOMID_SELF };
+	struct evtchn_close close;
+	domid_t domid = DOMID_INVALID;
+
+	if (HYPERVISOR_event_channel_op(EVTCHNOP_alloc_unbound, &alloc))
+		return DOMID_INVALID;
+	status.port = alloc.port;
+	if (!HYPERVISOR_event_channel_op(EVTCHNOP_status, &status) &&
+	    status.status == EVTCHNSTAT_unbound)
+		domid = status.u.unbound.dom;
+	close.port = alloc.port;
+	HYPERVISOR_event_channel_op(EVTCHNOP_close, &close);
+	return domid;
+}
+
+static int view_map_page(struct vgrant_test *ctx, struct vgrant_view *view,
+			 unsigned int i, grant_ref_t ref)
+{
+	struct gnttab_map_grant_ref op;
+	int ret;
+
+	gnttab_set_map_op(&op, (unsigned long)page_address(view->page[i]),
+			  GNTMAP_host_map, ref, ctx->self);
+	ret = gnttab_map_refs(&op, NULL, &view->page[i], 1);
+	if (ret || op.status != GNTST_okay)
+		return -EIO;
+	view->handle[i] = op.handle;
+	return 0;
+}
+
+static void view_unmap(struct vgrant_view *view)
+{
+	struct gnttab_unmap_grant_ref op;
+	unsigned int i;
+
+	for (i = 0; i < view->nr; i++) {
+		gnttab_set_unmap_op(&op,
+				    (unsigned long)page_address(view->page[i]),
+				    GNTMAP_host_map, view->handle[i]);
+		gnttab_unmap_refs(&op, NULL, &view->page[i], 1);
+	}
+	if (view->page)
+		gnttab_free_pages(view->nr, view->page);
+	kfree(view->page);
+	kfree(view->handle);
+	memset(view, 0, sizeof(*view));
+}
+
+/* Maps @nr pages of the pool as its backend would. */
+static int view_map(struct vgrant_test *ctx, struct vgrant_view *view,
+		    grant_ref_t first, unsigned int nr)
+{
+	unsigned int i;
+
+	view->page = kcalloc(nr, sizeof(*view->page), GFP_KERNEL);
+	view->handle = kcalloc(nr, sizeof(*view->handle), GFP_KERNEL);
+	if (!view->page || !view->handle || gnttab_alloc_pages(nr, view->page)) {
+		kfree(view->page);
+		kfree(view->handle);
+		memset(view, 0, sizeof(*view));
+		return -ENOMEM;
+	}
+	for (i = 0; i < nr; i++) {
+		if (view_map_page(ctx, view, i, first + i)) {
+			unsigned int rest = i;
+
+			for (; rest < nr; rest++)
+				gnttab_free_pages(1, &view->page[rest]);
+			view->nr = i;
+			view_unmap(view);
+			return -EIO;
+		}
+	}
+	view->nr = nr;
+	return 0;
+}
+
+/* Copies between a DMA address and the test, through the views. */
+static void backend_copy(struct vgrant_test *ctx, dma_addr_t addr, u8 *data,
+			 size_t len, bool is_write)
+{
+	size_t done = 0;
+
+	while (done < len) {
+		u32 ref = virtio_grant_addr_ref(addr + done);
+		u32 offset = virtio_grant_addr_offset(addr + done);
+		size_t part = min_t(size_t, len - done, PAGE_SIZE - offset);
+		u8 *at = page_address(ctx->view.page[ref - ctx->stats.first_ref]);
+
+		if (is_write)
+			memcpy(at + offset, data + done, part);
+		else
+			memcpy(data + done, at + offset, part);
+		done += part;
+	}
+}
+
+static bool backend_sees_filled(struct vgrant_test *ctx, dma_addr_t addr,
+				size_t len, u8 seed)
+{
+	u8 *copy = vmalloc(len);
+	bool ok;
+
+	if (!copy)
+		return false;
+	backend_copy(ctx, addr, copy, len, false);
+	ok = is_filled(copy, len, seed);
+	vfree(copy);
+	return ok;
+}
+
+static bool backend_sees_zeroes(struct vgrant_test *ctx, dma_addr_t addr,
+				size_t len)
+{
+	u8 *copy = vmalloc(len);
+	bool ok;
+
+	if (!copy)
+		return false;
+	backend_copy(ctx, addr, copy, len, false);
+	ok = is_all(copy, len, 0);
+	vfree(copy);
+	return ok;
+}
+
+static int backend_fill(struct vgrant_test *ctx, dma_addr_t addr, size_t len,
+			u8 seed)
+{
+	u8 *copy = vmalloc(len);
+
+	if (!copy)
+		return -ENOMEM;
+	fill(copy, len, seed);
+	backend_copy(ctx, addr, copy, len, true);
+	vfree(copy);
+	return 0;
+}
+
+/* The pool */
+
+static void pool_make(struct kunit *test, unsigned int pool_kib,
+		      unsigned int segs_max, bool with_view)
+{
+	struct vgrant_test *ctx = test->priv;
+	struct vgrant_pool_need need = {
+		.segs_max = segs_max,
+		.coherent_bytes = RING_BYTES,
+	};
+
+	vgrant_pool_kib = pool_kib;
+	ctx->pool = vgrant_pool_create(ctx->dev, ctx->self, &need);
+	if (IS_ERR(ctx->pool)) {
+		int err = PTR_ERR(ctx->pool);
+
+		ctx->pool = NULL;
+		KUNIT_ASSERT_EQ_MSG(test, err, 0, "no pool");
+	}
+	vgrant_pool_attach(ctx->pool);
+	KUNIT_ASSERT_EQ(test, dma_set_mask_and_coherent(ctx->dev,
+							DMA_BIT_MASK(64)), 0);
+	vgrant_pool_read_stats(ctx->pool, &ctx->stats);
+	if (with_view)
+		KUNIT_ASSERT_EQ(test, view_map(ctx, &ctx->view,
+					       ctx->stats.first_ref,
+					       ctx->stats.pages_total), 0);
+}
+
+static unsigned int pool_unmake(struct vgrant_test *ctx)
+{
+	struct vgrant_pool *pool = ctx->pool;
+
+	view_unmap(&ctx->view);
+	if (!pool)
+		return 0;
+	ctx->pool = NULL;
+	vgrant_pool_detach(pool);
+	return vgrant_pool_destroy(pool);
+}
+
+/* Nothing is mapped any more: every slot came back. */
+static void expect_idle(struct kunit *test)
+{
+	struct vgrant_test *ctx = test->priv;
+	struct vgrant_pool_stats now;
+
+	vgrant_pool_read_stats(ctx->pool, &now);
+	KUNIT_EXPECT_EQ(test, now.pages_in_use, ctx->stats.pages_in_use);
+	KUNIT_EXPECT_EQ(test, now.small_in_use, 0U);
+}
+
+static int vgrant_test_init(struct kunit *test)
+{
+	struct vgrant_test *ctx;
+
+	if (!xen_domain())
+		kunit_skip(test, "needs a Xen guest");
+	ctx = kunit_kzalloc(test, sizeof(*ctx), GFP_KERNEL);
+	if (!ctx)
+		return -ENOMEM;
+	test->priv = ctx;
+	ctx->pool_kib_before = vgrant_pool_kib;
+	ctx->self = own_domid();
+	if (ctx->self == DOMID_INVALID)
+		return -ENODEV;
+	ctx->buf = (u8 *)__get_free_pages(GFP_KERNEL, get_order(BUF_BYTES));
+	if (!ctx->buf)
+		return -ENOMEM;
+	ctx->pdev = platform_device_register_simple("vgrant-kunit",
+						    PLATFORM_DEVID_AUTO,
+						    NULL, 0);
+	if (IS_ERR(ctx->pdev)) {
+		free_pages((unsigned long)ctx->buf, get_order(BUF_BYTES));
+		ctx->buf = NULL;
+		return PTR_ERR(ctx->pdev);
+	}
+	ctx->dev = &ctx->pdev->dev;
+	return 0;
+}
+
+static void vgrant_test_exit(struct kunit *test)
+{
+	struct vgrant_test *ctx = test->priv;
+
+	if (!ctx || !ctx->buf)
+		return;
+	pool_unmake(ctx);
+	platform_device_unregister(ctx->pdev);
+	free_pages((unsigned long)ctx->buf, get_order(BUF_BYTES));
+	vgrant_pool_kib = ctx->pool_kib_before;
+}
+
+/* Addresses */
+
+static void vgrant_test_address(struct kunit *test)
+{
+	static const size_t sizes[] = { 1, 256, 257, SZ_4K, SZ_4K + 1, SZ_16K };
+	struct vgrant_test *ctx = test->priv;
+	unsigned int i;
+
+	pool_make(test, POOL_KIB, SEGS_MAX, false);
+	KUNIT_EXPECT_EQ(test, ctx->stats.backend, ctx->self);
+	KUNIT_EXPECT_EQ(test, ctx->stats.pages_total, POOL_KIB / 4U);
+	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+		dma_addr_t addr = dma_map_single(ctx->dev, ctx->buf, sizes[i],
+						 DMA_TO_DEVICE);
+		u32 ref, last;
+
+		KUNIT_ASSERT_FALSE(test, dma_mapping_error(ctx->dev, addr));
+		ref = virtio_grant_addr_ref(addr);
+		last = virtio_grant_addr_ref(addr + sizes[i] - 1);
+		KUNIT_EXPECT_TRUE(test, virtio_grant_addr_valid(addr));
+		KUNIT_EXPECT_TRUE(test, addr >> 63 == 1);
+		KUNIT_EXPECT_GE(test, ref, ctx->stats.first_ref);
+		KUNIT_EXPECT_LT(test, last, ctx->stats.first_ref +
+				ctx->stats.pages_total);
+		/* Buffers above the size of small slots are alone in a page. */
+		if (sizes[i] > VGRANT_SMALL_BYTES)
+			KUNIT_EXPECT_EQ(test, virtio_grant_addr_offset(addr), 0U);
+		dma_unmap_single(ctx->dev, addr, sizes[i], DMA_TO_DEVICE);
+	}
+	expect_idle(test);
+}
+
+/* Copies */
+
+static void check_to_device(struct kunit *test, size_t offset, size_t size)
+{
+	struct vgrant_test *ctx = test->priv;
+	u8 *data = ctx->buf + offset;
+	dma_addr_t addr;
+
+	memset(ctx->buf, CANARY, BUF_BYTES);
+	fill(data, size, 1);
+	addr = dma_map_single(ctx->dev, data, size, DMA_TO_DEVICE);
+	KUNIT_ASSERT_FALSE(test, dma_mapping_error(ctx->dev, addr));
+	KUNIT_EXPECT_TRUE_MSG(test, backend_sees_filled(ctx, addr, size, 1),
+			      "%zu bytes at %zu: not what was sent", size, offset);
+	/* Its buffer, but not ours to read: nothing comes back. */
+	KUNIT_ASSERT_EQ(test, backend_fill(ctx, addr, size, BACKEND_SEED), 0);
+	dma_unmap_single(ctx->dev, addr, size, DMA_TO_DEVICE);
+	KUNIT_EXPECT_TRUE_MSG(test, is_filled(data, size, 1),
+			      "%zu bytes at %zu: written by the backend", size,
+			      offset);
+}
+
+static void check_from_device(struct kunit *test, size_t offset, size_t size)
+{
+	struct vgrant_test *ctx = test->priv;
+	u8 *data = ctx->buf + offset;
+	dma_addr_t addr;
+
+	memset(ctx->buf, CANARY, BUF_BYTES);
+	addr = dma_map_single(ctx->dev, data, size, DMA_FROM_DEVICE);
+	KUNIT_ASSERT_FALSE(test, dma_mapping_error(ctx->dev, addr));
+	KUNIT_EXPECT_TRUE_MSG(test, backend_sees_zeroes(ctx, addr, size),
+			      "%zu bytes at %zu: not zeroed", size, offset);
+	KUNIT_ASSERT_EQ(test, backend_fill(ctx, addr, size, BACKEND_SEED), 0);
+	KUNIT_EXPECT_TRUE(test, is_all(data, size, CANARY));
+	dma_unmap_single(ctx->dev, addr, size, DMA_FROM_DEVICE);
+	KUNIT_EXPECT_TRUE_MSG(test, is_filled(data, size, BACKEND_SEED),
+			      "%zu bytes at %zu: not what came", size, offset);
+	KUNIT_EXPECT_TRUE_MSG(test, is_all(ctx->buf, offset, CANARY),
+			      "%zu bytes at %zu: written before", size, offset);
+	KUNIT_EXPECT_TRUE_MSG(test, is_all(data + size,
+					   BUF_BYTES - offset - size, CANARY),
+			      "%zu bytes at %zu: written after", size, offset);
+}
+
+static void check_both_ways(struct kunit *test, size_t offset, size_t size)
+{
+	struct vgrant_test *ctx = test->priv;
+	u8 *data = ctx->buf + offset;
+	dma_addr_t addr;
+
+	memset(ctx->buf, CANARY, BUF_BYTES);
+	fill(data, size, 2);
+	addr = dma_map_single(ctx->dev, data, size, DMA_BIDIRECTIONAL);
+	KUNIT_ASSERT_FALSE(test, dma_mapping_error(ctx->dev, addr));
+	KUNIT_EXPECT_TRUE(test, backend_sees_filled(ctx, addr, size, 2));
+	KUNIT_ASSERT_EQ(test, backend_fill(ctx, addr, size, BACKEND_SEED), 0);
+	dma_unmap_single(ctx->dev, addr, size, DMA_BIDIRECTIONAL);
+	KUNIT_EXPECT_TRUE(test, is_filled(data, size, BACKEND_SEED));
+	KUNIT_EXPECT_TRUE(test, is_all(ctx->buf, offset, CANARY));
+	KUNIT_EXPECT_TRUE(test, is_all(data + size, BUF_BYTES - offset - size,
+				       CANARY));
+}
+
+static void vgrant_test_copies(struct kunit *test)
+{
+	static const size_t sizes[] = {
+		1, 2, 15, 16, 17, 255, 256, 257, 511, 512, 513, 4095, 4096,
+		4097, 8191, 8192, 12289,
+	};
+	static const size_t offsets[] = { 0, 1, 7, 512, 4095, 4096 };
+	struct vgrant_test *ctx = test->priv;
+	unsigned int i, j;
+
+	pool_make(test, POOL_KIB, SEGS_MAX, true);
+	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+		for (j = 0; j < ARRAY_SIZE(offsets); j++) {
+			check_to_device(test, offsets[j], sizes[i]);
+			check_from_device(test, offsets[j], sizes[i]);
+			check_both_ways(test, offsets[j], sizes[i]);
+		}
+	}
+	check_to_device(test, 1, ctx->stats.mapping_max_bytes);
+	check_from_device(test, 1, ctx->stats.mapping_max_bytes);
+	expect_idle(test);
+}
+
+/* Neighbours of the buffer in its page never reach the pool. */
+static void vgrant_test_neighbours(struct kunit *test)
+{
+	static const size_t sizes[] = { 1, 16, 256, 300, 4096, 6000 };
+	struct vgrant_test *ctx = test->priv;
+	unsigned int i, page;
+
+	pool_make(test, POOL_KIB, SEGS_MAX, true);
+	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+		u8 *data = ctx->buf + 123;
+		dma_addr_t addr;
+
+		memset(ctx->buf, CANARY, BUF_BYTES);
+		fill(data, sizes[i], 1);
+		addr = dma_map_single(ctx->dev, data, sizes[i],
+				      DMA_BIDIRECTIONAL);
+		KUNIT_ASSERT_FALSE(test, dma_mapping_error(ctx->dev, addr));
+		for (page = 0; page < ctx->view.nr; page++)
+			KUNIT_EXPECT_PTR_EQ_MSG(test, NULL,
+						memchr(page_address(ctx->view.page[page]),
+						       CANARY, PAGE_SIZE),
+						"a neighbour of %zu bytes is in page %u",
+						sizes[i], page);
+		dma_unmap_single(ctx->dev, addr, sizes[i], DMA_BIDIRECTIONAL);
+	}
+}
+
+static void vgrant_test_skip_sync(struct kunit *test)
+{
+	struct vgrant_test *ctx = test->priv;
+	size_t size = 5000;
+	dma_addr_t addr;
+
+	pool_make(test, POOL_KIB, SEGS_MAX, true);
+	fill(ctx->buf, size, 1);
+	addr = dma_map_single_attrs(ctx->dev, ctx->buf, size, DMA_BIDIRECTIONAL,
+				    DMA_ATTR_SKIP_CPU_SYNC);
+	KUNIT_ASSERT_FALSE(test, dma_mapping_error(ctx->dev, addr));
+	KUNIT_EXPECT_TRUE(test, backend_sees_zeroes(ctx, addr, size));
+	dma_sync_single_for_device(ctx->dev, addr, size, DMA_BIDIRECTIONAL);
+	KUNIT_EXPECT_TRUE(test, backend_sees_filled(ctx, addr, size, 1));
+
+	KUNIT_ASSERT_EQ(test, backend_fill(ctx, addr, size, BACKEND_SEED), 0);
+	dma_sync_single_range_for_cpu(ctx->dev, addr, 0, 100, DMA_BIDIRECTIONAL);
+	KUNIT_EXPECT_TRUE(test, is_filled(ctx->buf, 100, BACKEND_SEED));
+	KUNIT_EXPECT_EQ(test, ctx->buf[100], pattern(100, 1));
+	dma_sync_single_range_for_cpu(ctx->dev, addr, 4200, 10,
+				      DMA_BIDIRECTIONAL);
+	KUNIT_EXPECT_EQ(test, ctx->buf[4199], pattern(4199, 1));
+	KUNIT_EXPECT_EQ(test, ctx->buf[4200], pattern(4200, BACKEND_SEED));
+	KUNIT_EXPECT_EQ(test, ctx->buf[4210], pattern(4210, 1));
+
+	dma_unmap_single_attrs(ctx->dev, addr, size, DMA_BIDIRECTIONAL,
+			       DMA_ATTR_SKIP_CPU_SYNC);
+	KUNIT_EXPECT_EQ(test, ctx->buf[4999], pattern(4999, 1));
+	expect_idle(test);
+}
+
+static void vgrant_test_coherent(struct kunit *test)
+{
+	struct vgrant_test *ctx = test->priv;
+	dma_addr_t addr, other;
+	u8 *va, *other_va;
+
+	pool_make(test, POOL_KIB, SEGS_MAX, true);
+	va = dma_alloc_coherent(ctx->dev, 6000, &addr, GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, va);
+	other_va = dma_alloc_coherent(ctx->dev, 100, &other, GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, other_va);
+	KUNIT_EXPECT_TRUE(test, virtio_grant_addr_valid(addr));
+	KUNIT_EXPECT_EQ(test, virtio_grant_addr_offset(addr), 0U);
+	KUNIT_EXPECT_NE(test, virtio_grant_addr_ref(addr),
+			virtio_grant_addr_ref(other));
+	KUNIT_EXPECT_TRUE(test, is_all(va, 6000, 0));
+	fill(va, 6000, 3);
+	KUNIT_EXPECT_TRUE(test, backend_sees_filled(ctx, addr, 6000, 3));
+	KUNIT_ASSERT_EQ(test, backend_fill(ctx, addr, 6000, BACKEND_SEED), 0);
+	KUNIT_EXPECT_TRUE(test, is_filled(va, 6000, BACKEND_SEED));
+	dma_free_coherent(ctx->dev, 100, other_va, other);
+	dma_free_coherent(ctx->dev, 6000, va, addr);
+	expect_idle(test);
+}
+
+/* Scatter-gather */
+
+static void vgrant_test_sg(struct kunit *test)
+{
+	static const unsigned int lens[] = { 512, 16, 4096, 4097, 1, 9000 };
+	struct vgrant_test *ctx = test->priv;
+	struct scatterlist sg[ARRAY_SIZE(lens)], *s;
+	size_t at = 5;
+	int i, nents;
+
+	pool_make(test, POOL_KIB, SEGS_MAX, true);
+	memset(ctx->buf, CANARY, BUF_BYTES);
+	sg_init_table(sg, ARRAY_SIZE(lens));
+	for (i = 0; i < ARRAY_SIZE(lens); i++) {
+		fill(ctx->buf + at, lens[i], i);
+		sg_set_buf(&sg[i], ctx->buf + at, lens[i]);
+		at += lens[i] + 99;
+	}
+	nents = dma_map_sg(ctx->dev, sg, ARRAY_SIZE(lens), DMA_BIDIRECTIONAL);
+	KUNIT_ASSERT_EQ(test, nents, (int)ARRAY_SIZE(lens));
+	for_each_sg(sg, s, nents, i) {
+		KUNIT_EXPECT_EQ(test, sg_dma_len(s), lens[i]);
+		KUNIT_EXPECT_TRUE(test, backend_sees_filled(ctx, sg_dma_address(s),
+							    lens[i], i));
+		KUNIT_ASSERT_EQ(test, backend_fill(ctx, sg_dma_address(s),
+						   lens[i], 50 + i), 0);
+	}
+	dma_sync_sg_for_cpu(ctx->dev, sg, ARRAY_SIZE(lens), DMA_BIDIRECTIONAL);
+	for (i = 0; i < ARRAY_SIZE(lens); i++)
+		KUNIT_EXPECT_TRUE(test, is_filled(sg_virt(&sg[i]), lens[i],
+						  50 + i));
+	dma_unmap_sg(ctx->dev, sg, ARRAY_SIZE(lens), DMA_BIDIRECTIONAL);
+	expect_idle(test);
+}
+
+/* A list whose end does not fit leaves nothing behind. */
+static void vgrant_test_sg_partial(struct kunit *test)
+{
+	struct vgrant_test *ctx = test->priv;
+	unsigned int nents, i;
+	struct scatterlist *sg;
+	struct sg_table table;
+
+	pool_make(test, POOL_KIB, SEGS_MAX, false);
+	nents = ctx->stats.pages_total + 1;
+	sg = kunit_kcalloc(test, nents, sizeof(*sg), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, sg);
+	sg_init_table(sg, nents);
+	for (i = 0; i < nents; i++)
+		sg_set_buf(&sg[i], ctx->buf, PAGE_SIZE);
+	table = (struct sg_table){ .sgl = sg, .nents = nents, .orig_nents = nents };
+	fill(ctx->buf, PAGE_SIZE, 1);
+	KUNIT_EXPECT_EQ(test, dma_map_sgtable(ctx->dev, &table, DMA_FROM_DEVICE, 0),
+			-ENOMEM);
+	KUNIT_EXPECT_TRUE(test, is_filled(ctx->buf, PAGE_SIZE, 1));
+	expect_idle(test);
+}
+
+/* Limits */
+
+static void vgrant_test_limits(struct kunit *test)
+{
+	struct vgrant_test *ctx = test->priv;
+	size_t max_bytes;
+	dma_addr_t addr;
+
+	pool_make(test, POOL_KIB, SEGS_MAX, false);
+	max_bytes = dma_max_mapping_size(ctx->dev);
+	KUNIT_EXPECT_EQ(test, max_bytes, ctx->stats.mapping_max_bytes);
+	KUNIT_EXPECT_GE(test, max_bytes, PAGE_SIZE);
+	KUNIT_ASSERT_LT(test, max_bytes, (size_t)BUF_BYTES);
+
+	addr = dma_map_single(ctx->dev, ctx->buf, max_bytes, DMA_TO_DEVICE);
+	KUNIT_ASSERT_FALSE(test, dma_mapping_error(ctx->dev, addr));
+	dma_unmap_single(ctx->dev, addr, max_bytes, DMA_TO_DEVICE);
+	addr = dma_map_single(ctx->dev, ctx->buf, max_bytes + 1, DMA_TO_DEVICE);
+	KUNIT_EXPECT_TRUE(test, dma_mapping_error(ctx->dev, addr));
+
+	/* An address has bit 63: nothing narrower will do. */
+	KUNIT_EXPECT_NE(test, dma_set_mask(ctx->dev, DMA_BIT_MASK(32)), 0);
+	KUNIT_EXPECT_NE(test, dma_set_mask(ctx->dev, DMA_BIT_MASK(48)), 0);
+}
+
+/* Maps buffers of @size until there is no room, returns how many. */
+static unsigned int map_all(struct vgrant_test *ctx, dma_addr_t *addr,
+			    unsigned int max, size_t size)
+{
+	unsigned int nr = 0;
+
+	while (nr < max) {
+		addr[nr] = dma_map_single(ctx->dev, ctx->buf, size,
+					  DMA_TO_DEVICE);
+		if (dma_mapping_error(ctx->dev, addr[nr]))
+			break;
+		nr++;
+	}
+	return nr;
+}
+
+static void unmap_all(struct vgrant_test *ctx, const dma_addr_t *addr,
+		      unsigned int nr, size_t size)
+{
+	while (nr--)
+		dma_unmap_single(ctx->dev, addr[nr], size, DMA_TO_DEVICE);
+}
+
+static void vgrant_test_exhaustion(struct kunit *test)
+{
+	struct vgrant_test *ctx = test->priv;
+	unsigned int nr, pages, max, i, j;
+	struct vgrant_pool_stats stats;
+	dma_addr_t *addr;
+
+	pool_make(test, POOL_KIB, SEGS_MAX, false);
+	pages = ctx->stats.pages_total - ctx->stats.pages_in_use;
+	max = ctx->stats.small_total + pages + 1;
+	addr = kunit_kcalloc(test, max, sizeof(*addr), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, addr);
+
+	/* Every page, and not one twice. */
+	nr = map_all(ctx, addr, max, PAGE_SIZE);
+	KUNIT_EXPECT_EQ(test, nr, pages);
+	for (i = 0; i < nr; i++)
+		for (j = 0; j < i; j++)
+			KUNIT_ASSERT_NE(test, addr[i], addr[j]);
+	vgrant_pool_read_stats(ctx->pool, &stats);
+	KUNIT_EXPECT_EQ(test, stats.exhaustions, 1ULL);
+	KUNIT_EXPECT_EQ(test, stats.pages_in_use, stats.pages_total);
+	KUNIT_EXPECT_EQ(test, stats.pages_high_water, stats.pages_total);
+
+	/* One comes back, and goes out again. */
+	dma_unmap_single(ctx->dev, addr[nr / 2], PAGE_SIZE, DMA_TO_DEVICE);
+	addr[nr / 2] = dma_map_single(ctx->dev, ctx->buf, PAGE_SIZE,
+				      DMA_TO_DEVICE);
+	KUNIT_EXPECT_FALSE(test, dma_mapping_error(ctx->dev, addr[nr / 2]));
+	unmap_all(ctx, addr, nr, PAGE_SIZE);
+	expect_idle(test);
+
+	/* Small buffers go on in whole pages when their slots are used up. */
+	nr = map_all(ctx, addr, max, 16);
+	KUNIT_EXPECT_EQ(test, nr, ctx->stats.small_total + pages);
+	unmap_all(ctx, addr, nr, 16);
+	expect_idle(test);
+}
+
+/* Slots that another CPU keeps at hand are not lost. */
+static void vgrant_test_steal(struct kunit *test)
+{
+	struct vgrant_test *ctx = test->priv;
+	int here = cpumask_first(cpu_online_mask);
+	int there = cpumask_next(here, cpu_online_mask);
+	unsigned int pages, nr;
+	dma_addr_t *addr;
+
+	if (there >= nr_cpu_ids)
+		kunit_skip(test, "needs two CPUs");
+	pool_make(test, POOL_KIB, SEGS_MAX, false);
+	pages = ctx->stats.pages_total - ctx->stats.pages_in_use;
+	addr = kunit_kcalloc(test, pages + 1, sizeof(*addr), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, addr);
+
+	KUNIT_ASSERT_EQ(test, set_cpus_allowed_ptr(current, cpumask_of(there)), 0);
+	nr = map_all(ctx, addr, pages + 1, PAGE_SIZE);
+	unmap_all(ctx, addr, nr, PAGE_SIZE);
+	KUNIT_EXPECT_EQ(test, nr, pages);
+	KUNIT_ASSERT_EQ(test, set_cpus_allowed_ptr(current, cpumask_of(here)), 0);
+	nr = map_all(ctx, addr, pages + 1, PAGE_SIZE);
+	unmap_all(ctx, addr, nr, PAGE_SIZE);
+	KUNIT_EXPECT_EQ(test, nr, pages);
+	set_cpus_allowed_ptr(current, cpu_online_mask);
+	expect_idle(test);
+}
+
+/*
+ * The largest possible request fits into a pool that holds nothing else, after
+ * any history: or its driver would wait for ever.
+ */
+static void check_request_fits(struct kunit *test, unsigned int pool_kib,
+			       unsigned int segs_max)
+{
+	size_t table_bytes = 16 * (segs_max + 2);
+	struct vgrant_test *ctx = test->priv;
+	dma_addr_t ring, table, *addr;
+	unsigned int i, nr, max;
+	size_t seg_bytes;
+	void *ring_va;
+
+	pool_make(test, pool_kib, segs_max, false);
+	seg_bytes = ctx->stats.mapping_max_bytes;
+	max = max(ctx->stats.pages_total, segs_max) + 1;
+	addr = kvcalloc(max, sizeof(*addr), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, addr);
+	ring_va = dma_alloc_coherent(ctx->dev, RING_BYTES, &ring, GFP_KERNEL);
+	KUNIT_EXPECT_NOT_NULL(test, ring_va);
+
+	/* Scatter free pages over all magazines. */
+	nr = map_all(ctx, addr, max, PAGE_SIZE);
+	for (i = 0; i < nr; i += 2)
+		dma_unmap_single(ctx->dev, addr[i], PAGE_SIZE, DMA_TO_DEVICE);
+	for (i = 1; i < nr; i += 2)
+		dma_unmap_single(ctx->dev, addr[i], PAGE_SIZE, DMA_TO_DEVICE);
+
+	nr = map_all(ctx, addr, segs_max, seg_bytes);
+	KUNIT_EXPECT_EQ_MSG(test, nr, segs_max, "%u KiB, %u segments of %zu",
+			    pool_kib, segs_max, seg_bytes);
+	table = dma_map_single(ctx->dev, ctx->buf, table_bytes, DMA_TO_DEVICE);
+	KUNIT_EXPECT_FALSE(test, dma_mapping_error(ctx->dev, table));
+	if (!dma_mapping_error(ctx->dev, table))
+		dma_unmap_single(ctx->dev, table, table_bytes, DMA_TO_DEVICE);
+	unmap_all(ctx, addr, nr, seg_bytes);
+	if (ring_va)
+		dma_free_coherent(ctx->dev, RING_BYTES, ring_va, ring);
+	kvfree(addr);
+	expect_idle(test);
+	KUNIT_EXPECT_EQ(test, pool_unmake(ctx), 0U);
+}
+
+static void vgrant_test_request_fits(struct kunit *test)
+{
+	check_request_fits(test, 64, 1);
+	check_request_fits(test, 256, 8);
+	check_request_fits(test, 1024, 128);
+	check_request_fits(test, 8192, 128);
+	check_request_fits(test, 8192, 256);
+	/* Asked for less than the device needs: the need wins. */
+	check_request_fits(test, 4, 64);
+	check_request_fits(test, 0, 256);
+}
+
+/* Interrupts off, as in a driver's submission path. */
+static void vgrant_test_atomic(struct kunit *test)
+{
+	struct vgrant_test *ctx = test->priv;
+	unsigned long flags;
+	dma_addr_t addr[3];
+	bool ok = true;
+	int i, round;
+
+	pool_make(test, POOL_KIB, SEGS_MAX, false);
+	local_irq_save(flags);
+	for (round = 0; round < 100; round++) {
+		addr[0] = dma_map_single(ctx->dev, ctx->buf, 16, DMA_TO_DEVICE);
+		addr[1] = dma_map_single(ctx->dev, ctx->buf, 4096,
+					 DMA_TO_DEVICE);
+		addr[2] = dma_map_single(ctx->dev, ctx->buf, 9000,
+					 DMA_TO_DEVICE);
+		for (i = 0; i < 3; i++)
+			ok &= !dma_mapping_error(ctx->dev, addr[i]);
+		dma_unmap_single(ctx->dev, addr[2], 9000, DMA_TO_DEVICE);
+		dma_unmap_single(ctx->dev, addr[1], 4096, DMA_TO_DEVICE);
+		dma_unmap_single(ctx->dev, addr[0], 16, DMA_TO_DEVICE);
+	}
+	local_irq_restore(flags);
+	KUNIT_EXPECT_TRUE(test, ok);
+	expect_idle(test);
+}
+
+/* Several threads at once: nobody gets another's bytes */
+
+#define STRESS_THREADS	4
+#define STRESS_ROUNDS	150
+#define STRESS_HELD	16
+
+struct stress {
+	struct vgrant_test *ctx;
+	struct task_struct *task;
+	unsigned int nr;
+	unsigned int exhausted;
+	unsigned int wrong;
+};
+
+static int stress_thread(void *opaque)
+{
+	struct stress *me = opaque;
+	struct device *dev = me->ctx->dev;
+	size_t size[STRESS_HELD], max_bytes = min(dma_max_mapping_size(dev),
+						  (size_t)SZ_16K);
+	dma_addr_t addr[STRESS_HELD];
+	struct rnd_state rnd;
+	u8 *buf[STRESS_HELD] = {};
+	unsigned int round, i;
+
+	prandom_seed_state(&rnd, me->nr + 1);
+	for (i = 0; i < STRESS_HELD; i++) {
+		buf[i] = kmalloc(max_bytes, GFP_KERNEL);
+		if (!buf[i])
+			me->wrong++;
+		addr[i] = DMA_MAPPING_ERROR;
+	}
+	for (round = 0; round < STRESS_ROUNDS && !me->wrong; round++) {
+		for (i = 0; i < STRESS_HELD; i++) {
+			u32 r = prandom_u32_state(&rnd);
+
+			size[i] = r % 3 == 0 ? 1 + (r >> 8) % 256 :
+				  r % 3 == 1 ? 1 + (r >> 8) % PAGE_SIZE :
+					       1 + (r >> 8) % max_bytes;
+			fill(buf[i], size[i], me->nr * 8 + i);
+			addr[i] = dma_map_single(dev, buf[i], size[i],
+						 DMA_BIDIRECTIONAL);
+			if (dma_mapping_error(dev, addr[i]))
+				me->exhausted++;
+			/* The copy must outlive this. */
+			memset(buf[i], 0, size[i]);
+		}
+		cond_resched();
+		for (i = 0; i < STRESS_HELD; i++) {
+			if (dma_mapping_error(dev, addr[i]))
+				continue;
+			dma_unmap_single(dev, addr[i], size[i],
+					 DMA_BIDIRECTIONAL);
+			if (!is_filled(buf[i], size[i], me->nr * 8 + i))
+				me->wrong++;
+		}
+	}
+	for (i = 0; i < STRESS_HELD; i++)
+		kfree(buf[i]);
+	return 0;
+}
+
+static void vgrant_test_stress(struct kunit *test)
+{
+	struct vgrant_test *ctx = test->priv;
+	struct stress stress[STRESS_THREADS] = {};
+	unsigned int i, exhausted = 0;
+
+	/* Small enough that they run into each other. */
+	pool_make(test, 256, SEGS_MAX, false);
+	for (i = 0; i < STRESS_THREADS; i++) {
+		stress[i].ctx = ctx;
+		stress[i].nr = i;
+		stress[i].task = kthread_create(stress_thread, &stress[i],
+						"vgrant-stress%u", i);
+		KUNIT_ASSERT_FALSE(test, IS_ERR(stress[i].task));
+		get_task_struct(stress[i].task);
+	}
+	for (i = 0; i < STRESS_THREADS; i++)
+		wake_up_process(stress[i].task);
+	for (i = 0; i < STRESS_THREADS; i++) {
+		/* A thread that was never run would be stopped before it ran. */
+		while (!(READ_ONCE(stress[i].task->exit_state)))
+			msleep(20);
+		kthread_stop(stress[i].task);
+		put_task_struct(stress[i].task);
+		KUNIT_EXPECT_EQ(test, stress[i].wrong, 0U);
+		exhausted += stress[i].exhausted;
+	}
+	kunit_info(test, "%u mappings refused for lack of room", exhausted);
+	expect_idle(test);
+}
+
+/* Grants */
+
+static void vgrant_test_grants_end(struct kunit *test)
+{
+	struct vgrant_test *ctx = test->priv;
+	struct vgrant_view view = {};
+	grant_ref_t first;
+
+	pool_make(test, POOL_KIB, SEGS_MAX, false);
+	first = ctx->stats.first_ref;
+	KUNIT_ASSERT_EQ(test, view_map(ctx, &view, first,
+				       ctx->stats.pages_total), 0);
+	view_unmap(&view);
+	KUNIT_EXPECT_EQ(test, pool_unmake(ctx), 0U);
+	/* And nothing can be mapped afterwards. */
+	KUNIT_EXPECT_EQ(test, view_map(ctx, &view, first, 1), -EIO);
+	view_unmap(&view);
+}
+
+static void vgrant_test_quarantine(struct kunit *test)
+{
+	struct vgrant_test *ctx = test->priv;
+	struct vgrant_view view = {};
+	unsigned long before;
+	struct page **fresh;
+	unsigned int i, j;
+	u8 *held[3];
+
+	pool_make(test, POOL_KIB, SEGS_MAX, false);
+	/* A backend that keeps three pages from the middle of the pool. */
+	KUNIT_ASSERT_EQ(test, view_map(ctx, &view, ctx->stats.first_ref + 20,
+				       3), 0);
+	for (i = 0; i < 3; i++) {
+		held[i] = page_address(view.page[i]);
+		memset(held[i], 0x11 * (i + 1), PAGE_SIZE);
+	}
+	before = jiffies;
+	KUNIT_EXPECT_EQ(test, pool_unmake(ctx), 3U);
+	KUNIT_EXPECT_LT(test, jiffies_to_msecs(jiffies - before), 3000U);
+
+	/* Whoever gets memory now, it is not those pages. */
+	fresh = kunit_kcalloc(test, 4096, sizeof(*fresh), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, fresh);
+	for (i = 0; i < 4096; i++) {
+		fresh[i] = alloc_page(GFP_KERNEL | __GFP_NOWARN |
+				      __GFP_NORETRY);
+		if (!fresh[i])
+			break;
+		memset(page_address(fresh[i]), CANARY, PAGE_SIZE);
+	}
+	for (j = 0; j < 3; j++)
+		KUNIT_EXPECT_TRUE_MSG(test, is_all(held[j], PAGE_SIZE,
+						   0x11 * (j + 1)),
+				      "page %u is in use again", j);
+	while (i--)
+		__free_page(fresh[i]);
+
+	/* The guest goes on, with another pool. */
+	pool_make(test, POOL_KIB, SEGS_MAX, false);
+	KUNIT_EXPECT_EQ(test, pool_unmake(ctx), 0U);
+
+	/* The backend lets go: the kernel's timer takes the pages back. */
+	view_unmap(&view);
+}
+
+static void vgrant_test_suspend(struct kunit *test)
+{
+	struct vgrant_test *ctx = test->priv;
+	struct vgrant_view view = {};
+	dma_addr_t addr;
+	grant_ref_t ref;
+
+	pool_make(test, POOL_KIB, SEGS_MAX, false);
+	ref = ctx->stats.first_ref;
+
+	/* Not while the backend maps something; then nothing changed. */
+	KUNIT_ASSERT_EQ(test, view_map(ctx, &view, ref + 5, 1), 0);
+	KUNIT_EXPECT_EQ(test, vgrant_pool_suspend(ctx->pool), -EBUSY);
+	view_unmap(&view);
+	KUNIT_ASSERT_EQ(test, view_map(ctx, &view, ref, ctx->stats.pages_total), 0);
+	view_unmap(&view);
+
+	KUNIT_ASSERT_EQ(test, vgrant_pool_suspend(ctx->pool), 0);
+	KUNIT_EXPECT_EQ(test, view_map(ctx, &view, ref, 1), -EIO);
+	vgrant_pool_resume(ctx->pool);
+	KUNIT_ASSERT_EQ(test, view_map(ctx, &ctx->view, ref,
+				       ctx->stats.pages_total), 0);
+	fill(ctx->buf, 5000, 1);
+	addr = dma_map_single(ctx->dev, ctx->buf, 5000, DMA_TO_DEVICE);
+	KUNIT_ASSERT_FALSE(test, dma_mapping_error(ctx->dev, addr));
+	KUNIT_EXPECT_TRUE(test, backend_sees_filled(ctx, addr, 5000, 1));
+	dma_unmap_single(ctx->dev, addr, 5000, DMA_TO_DEVICE);
+}
+
+static struct kunit_case vgrant_test_cases[] = {
+	KUNIT_CASE(vgrant_test_address),
+	KUNIT_CASE_SLOW(vgrant_test_copies),
+	KUNIT_CASE(vgrant_test_neighbours),
+	KUNIT_CASE(vgrant_test_skip_sync),
+	KUNIT_CASE(vgrant_test_coherent),
+	KUNIT_CASE(vgrant_test_sg),
+	KUNIT_CASE(vgrant_test_sg_partial),
+	KUNIT_CASE(vgrant_test_limits),
+	KUNIT_CASE(vgrant_test_exhaustion),
+	KUNIT_CASE(vgrant_test_steal),
+	KUNIT_CASE_SLOW(vgrant_test_request_fits),
+	KUNIT_CASE(vgrant_test_atomic),
+	KUNIT_CASE_SLOW(vgrant_test_stress),
+	KUNIT_CASE(vgrant_test_grants_end),
+	KUNIT_CASE_SLOW(vgrant_test_quarantine),
+	KUNIT_CASE_SLOW(vgrant_test_suspend),
+	{ }
+};
+
+static struct kunit_suite vgrant_test_suite = {
+	.name = "virtio_grant_dma",
+	.init = vgrant_test_init,
+	.exit = vgrant_test_exit,
+	.test_cases = vgrant_test_cases,
+};
+kunit_test_suite(vgrant_test_suite);
+
+VGRANT_KUNIT_IMPORTS;
+MODULE_DESCRIPTION("KUnit suite of virtio_grant_dma");
+MODULE_AUTHOR("The virtio-grant authors");
+MODULE_LICENSE("GPL");

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * virtio_grant_mmio_kunit.c - what the transport driver accepts and refuses.
+ *
+ * The register window is plain memory: enough for a driver that looks before
+ * it does anything.  Selectors have no effect there, so a queue's and a
+ * feature word's value holds for all.  What depends on a device that answers
+ * (queues, interrupts, claims) is tested with a real one, on Xen.
+ */
+#include <kunit/device.h>
+#include <kunit/test.h>
+#include <linux/bits.h>
+#include <linux/io.h>
+#include <linux/module.h>
+#include <linux/sizes.h>
+#include <uapi/linux/virtio_config.h>
+#include <uapi/linux/virtio_mmio.h>
+#include <uapi/linux/virtio_ring.h>
+
+#include "virtio_grant_mmio.h"
+
+#define WINDOW_BYTES	0x200
+#define MAGIC		0x74726976
+#define BOTH_FEATURES	(BIT(VIRTIO_F_VERSION_1 - 32) | \
+			 BIT(VIRTIO_F_ACCESS_PLATFORM - 32))
+
+struct vgm_test {
+	struct device *dev;
+	void __iomem *base;
+	struct vgm_identity id;
+};
+
+static void set_reg(struct vgm_test *ctx, unsigned int offset, u32 value)
+{
+	writel(value, ctx->base + offset);
+}
+
+static int identify(struct vgm_test *ctx)
+{
+	return vgm_identify(ctx->dev, ctx->base, &ctx->id);
+}
+
+/* A window as our backend's disk would show it. */
+static int vgm_test_init(struct kunit *test)
+{
+	struct vgm_test *ctx = kunit_kzalloc(test, sizeof(*ctx), GFP_KERNEL);
+	void *window = kunit_kzalloc(test, WINDOW_BYTES, GFP_KERNEL);
+
+	if (!ctx || !window)
+		return -ENOMEM;
+	test->priv = ctx;
+	ctx->base = (void __iomem __force *)window;
+	ctx->dev = kunit_device_register(test, "vgm-kunit");
+	if (IS_ERR(ctx->dev))
+		return PTR_ERR(ctx->dev);
+	set_reg(ctx, VIRTIO_MMIO_MAGIC_VALUE, MAGIC);
+	set_reg(ctx, VIRTIO_MMIO_VERSION, 2);
+	set_reg(ctx, VIRTIO_MMIO_DEVICE_ID, 2);
+	set_reg(ctx, VIRTIO_MMIO_VENDOR_ID, 0x4e455358);
+	set_reg(ctx, VIRTIO_MMIO_DEVICE_FEATURES, BOTH_FEATURES);
+	set_reg(ctx, VIRTIO_MMIO_QUEUE_NUM_MAX, 128);
+	return 0;
+}
+
+static void vgm_test_accepts(struct kunit *test)
+{
+	struct vgm_test *ctx = test->priv;
+
+	KUNIT_ASSERT_EQ(test, identify(ctx), 0);
+	KUNIT_EXPECT_EQ(test, ctx->id.device, 2U);
+	KUNIT_EXPECT_EQ(test, ctx->id.vendor, 0x4e455358U);
+	KUNIT_EXPECT_EQ(test, ctx->id.need.segs_max, 128U);
+	/* Looking must not have touched the device's status. */
+	KUNIT_EXPECT_EQ(test, readl(ctx->base + VIRTIO_MMIO_STATUS), 0U);
+}
+
+static void vgm_test_nobody(struct kunit *test)
+{
+	struct vgm_test *ctx = test->priv;
+	unsigned int i;
+
+	for (i = 0; i < WINDOW_BYTES; i += 4)
+		set_reg(ctx, i, U32_MAX);
+	KUNIT_EXPECT_EQ(test, identify(ctx), -ENODEV);
+}
+
+static void vgm_test_magic(struct kunit *test)
+{
+	struct vgm_test *ctx = test->priv;
+
+	set_reg(ctx, VIRTIO_MMIO_MAGIC_VALUE, MAGIC ^ 1);
+	KUNIT_EXPECT_EQ(test, identify(ctx), -EINVAL);
+	set_reg(ctx, VIRTIO_MMIO_MAGIC_VALUE, 0);
+	KUNIT_EXPECT_EQ(test, identify(ctx), -EINVAL);
+}
+
+static void vgm_test_version(struct kunit *test)
+{
+	static const u32 bad[] = { 0, 1, 3, U32_MAX };
+	struct vgm_test *ctx = test->priv;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(bad); i++) {
+		set_reg(ctx, VIRTIO_MMIO_VERSION, bad[i]);
+		KUNIT_EXPECT_EQ(test, identify(ctx), -EINVAL);
+	}
+}
+
+static void vgm_test_no_device(struct kunit *test)
+{
+	struct vgm_test *ctx = test->priv;
+
+	set_reg(ctx, VIRTIO_MMIO_DEVICE_ID, 0);
+	KUNIT_EXPECT_EQ(test, identify(ctx), -ENODEV);
+}
+
+static void vgm_test_features(struct kunit *test)
+{
+	struct vgm_test *ctx = test->priv;
+
+	set_reg(ctx, VIRTIO_MMIO_DEVICE_FEATURES, 0);
+	KUNIT_EXPECT_EQ(test, identify(ctx), -EINVAL);
+	set_reg(ctx, VIRTIO_MMIO_DEVICE_FEATURES,
+		BIT(VIRTIO_F_ACCESS_PLATFORM - 32));
+	KUNIT_EXPECT_EQ(test, identify(ctx), -EINVAL);
+	set_reg(ctx, VIRTIO_MMIO_DEVICE_FEATURES, BIT(VIRTIO_F_VERSION_1 - 32));
+	KUNIT_EXPECT_EQ(test, identify(ctx), -EINVAL);
+	set_reg(ctx, VIRTIO_MMIO_DEVICE_FEATURES, BOTH_FEATURES);
+	KUNIT_EXPECT_EQ(test, identify(ctx), 0);
+}
+
+/* However large a queue the device would take, ours are bounded. */
+static void vgm_test_queues(struct kunit *test)
+{
+	static const struct {
+		u32 num_max;
+		unsigned int size;
+	} cases[] = {
+		{ 1, 1 }, { 2, 2 }, { 3, 2 }, { 100, 64 }, { 256, 256 },
+		{ 1023, 512 }, { 1024, 1024 }, { 32768, 1024 },
+		{ 0x80000000, 1024 }, { 0xfffffffe, 1024 },
+	};
+	struct vgm_test *ctx = test->priv;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(cases); i++) {
+		set_reg(ctx, VIRTIO_MMIO_QUEUE_NUM_MAX, cases[i].num_max);
+		KUNIT_ASSERT_EQ(test, identify(ctx), 0);
+		KUNIT_EXPECT_EQ(test, ctx->id.need.segs_max, cases[i].size);
+		KUNIT_EXPECT_GE(test, ctx->id.need.coherent_bytes,
+				(size_t)vring_size(cases[i].size, 64));
+		KUNIT_EXPECT_LE(test, ctx->id.need.coherent_bytes,
+				(size_t)SZ_2M);
+	}
+	set_reg(ctx, VIRTIO_MMIO_QUEUE_NUM_MAX, 0);
+	KUNIT_EXPECT_EQ(test, identify(ctx), -EINVAL);
+}
+
+static struct kunit_case vgm_test_cases[] = {
+	KUNIT_CASE(vgm_test_accepts),
+	KUNIT_CASE(vgm_test_nobody),
+	KUNIT_CASE(vgm_test_magic),
+	KUNIT_CASE(vgm_test_version),
+	KUNIT_CASE(vgm_test_no_device),
+	KUNIT_CASE(vgm_test_features),
+	KUNIT_CASE(vgm_test_queues),
+	{ }
+};
+
+static struct kunit_suite vgm_test_suite = {
+	.name = "virtio_grant_mmio",
+	.init = vgm_test_init,
+	.test_cases = vgm_test_cases,
+};
+kunit_test_suite(vgm_test_suite);
+
+VGRANT_KUNIT_IMPORTS;
+MODULE_DESCRIPTION("KUnit suite of virtio_grant_mmio");
+MODULE_AUTHOR("The virtio-grant authors");
+MODULE_LICENSE("GPL");
