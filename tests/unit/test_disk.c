@@ -505,6 +505,66 @@ static void one_map_per_request(void **state)
 	finish(&disk, &d);
 }
 
+/* Reset in the middle: the answer comes when nothing is mapped any more. */
+static void taken_away_under_load(void **state)
+{
+	struct fake_disk disk;
+	struct drv_buf b;
+	struct drv d;
+	unsigned int i, round;
+	uint8_t *status;
+
+	(void)state;
+	start(&disk, &d);
+	b = drv_buf(&d, 64 * 8192, false);
+	for (round = 0; round < 20; round++) {
+		for (i = 0; i < 60; i++) {
+			struct drv_seg s = { b.addr + i * 8192, 8192, i % 2 };
+
+			assert_true(drv_blk_add(&d, &d.q[0], i % 2 ?
+					VIRTIO_BLK_T_IN : VIRTIO_BLK_T_OUT,
+					i * 16, &s, 1, true, &status) >= 0);
+		}
+		drv_kick(&d, &d.q[0], true);
+		rig_steps(round % 4);
+		assert_int_equal(drv_reset(&d), 0);
+		for (i = 0; i < b.pages; i++)
+			if (fake_grant_maps(GUEST, b.ref + i))
+				fail_msg("round %u: page %u is mapped after a reset",
+					 round, i);
+		assert_int_equal(drv_exit(&d), 0);
+		d.hdrs.pages = 0;
+		assert_int_equal(drv_start(&d, 1), 0);
+	}
+	drv_buf_end(&d, &b);
+	finish(&disk, &d);
+}
+
+/* xl destroy with requests in flight: state 6 comes, and all is unmapped. */
+static void destroyed_under_load(void **state)
+{
+	struct fake_disk disk;
+	struct drv_buf b;
+	struct drv d;
+	unsigned int i;
+	uint8_t *status;
+
+	(void)state;
+	start(&disk, &d);
+	b = drv_buf(&d, 64 * 8192, false);
+	for (i = 0; i < 60; i++) {
+		struct drv_seg s = { b.addr + i * 8192, 8192, false };
+
+		assert_true(drv_blk_add(&d, &d.q[0], VIRTIO_BLK_T_OUT, i * 16,
+					&s, 1, true, &status) >= 0);
+	}
+	drv_kick(&d, &d.q[0], true);
+	rig_step();
+	assert_true(rig_disk_remove(&disk));
+	assert_true(rig_until(!fake_maps_held(RIG_BACKEND)));
+	rig_steps(10);
+}
+
 /* ---- several --------------------------------------------------------------------------- */
 
 static void three_guests_three_disks(void **state)
@@ -649,6 +709,17 @@ static void queue_reset(void **state)
 
 #define T(f) cmocka_unit_test_setup_teardown(f, rig_setup, rig_teardown)
 
+/* The same through io_uring, whose completions come later. */
+static int setup_uring(void **state)
+{
+	(void)state;
+	rig_up();
+	rig.cfg.engine = VG_BLK_ENGINE_AUTO;
+	return rig_broker_start() || rig_sup_start();
+}
+
+#define U(f) { #f " (io_uring)", f, setup_uring, rig_teardown, NULL }
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -672,6 +743,14 @@ int main(void)
 		T(features_are_required),
 		T(ring_features),
 		T(queue_reset),
+		U(reads_are_the_image),
+		U(writes_reach_the_image),
+		U(scattered),
+		U(bad_requests_are_answered),
+		U(many_at_once),
+		U(three_guests_three_disks),
+		U(taken_away_under_load),
+		U(destroyed_under_load),
 	};
 
 	return cmocka_run_group_tests_name("disk", tests, NULL, NULL);
