@@ -94,7 +94,9 @@ _finish() {
 	trap - ERR
 	set +e
 	[ "$BASHPID" = "$$" ] || return 0
-	_verdict FAIL "$(cat "$VG_RUN/step"): it ended without a verdict"
+	[ -e "$VG_RUN/verdict" ] ||
+		_verdict FAIL "$(cat "$VG_RUN/step"): it ended early:" \
+			"$(tail -n 1 /vg/log/scenario.log)"
 	{
 		xl list
 		dmesg
@@ -385,15 +387,16 @@ perf_reset() {
 # "trap: guest data abort" (these are the MMIO traps).
 perf_read() {
 	xenperf -f 2>/dev/null | awk -v name="$1" '
-		index($0, name) == 1 {
-			for (i = 1; i <= NF; i++)
-				if ($i ~ /^T=/) {
-					v = substr($i, 3)
-					if (v == "") v = $(i + 1)
-					print v + 0
-					found = 1
-					exit
-				}
+		{
+			at = index($0, "T=")
+			label = substr($0, 1, at - 1)
+			sub(/ +$/, "", label)
+			if (at && label == name) {
+				$0 = substr($0, at + 2)
+				print $1
+				found = 1
+				exit
+			}
 		}
 		END { exit !found }'
 }

@@ -16,7 +16,7 @@ libxentoolcore1 libxentoollog1 libxencall1 libxenmisc4.20 liburing2 libjson-c5
 libseccomp2 libgcc-s1 libc6 busybox-static e2fsprogs bash strace'
 
 # What a guest gets; libraries that a file needs follow by themselves.
-domu_files='usr/bin/busybox usr/bin/strace
+VG_DOMU_FILES='usr/bin/busybox usr/bin/strace
 usr/sbin/mke2fs usr/sbin/mkfs.ext4 usr/sbin/e2fsck usr/sbin/fsck.ext4
 usr/sbin/dumpe2fs etc/mke2fs.conf usr/bin/xenstore
 usr/bin/xenstore-*
@@ -28,7 +28,7 @@ usr/lib/aarch64-linux-gnu/libjson-c.so.5
 usr/lib/aarch64-linux-gnu/libseccomp.so.2
 usr/lib/aarch64-linux-gnu/libgcc_s.so.1'
 
-dom0_files="$domu_files usr/bin/bash usr/sbin/debugfs
+VG_DOM0_FILES="$VG_DOMU_FILES usr/bin/bash usr/sbin/debugfs
 usr/lib/xen-4.20/bin/xl usr/lib/xen-4.20/bin/xenstored
 usr/lib/xen-4.20/bin/xenconsoled usr/lib/xen-4.20/bin/xenconsole
 usr/lib/xen-4.20/bin/xenperf usr/lib/xen-4.20/bin/xen-init-dom0
@@ -102,7 +102,7 @@ make_root() {
 	done
 	for kind in dom0 domu; do
 		lay "$dir/$kind"
-		name="${kind}_files"
+		name="VG_${kind^^}_FILES"
 		# The patterns are for the packages' directory.
 		pick "$dir/packages" "$dir/$kind" \
 			$(cd "$dir/packages" && ls -d ${!name})
@@ -121,5 +121,5 @@ make_root() {
 # shellcheck disable=SC2086 # lists of words
 debs=$(vg_apt_closure trixie arm64 $packages) || exit 1
 # shellcheck disable=SC2086
-vg_cached root "$(vg_key ${debs//$'\n'/ } "@$0" "@$VG_LIB/kernel.sh")" \
+vg_cached root "$(vg_key ${debs//$'\n'/ } "@$0" "$(declare -f vg_cpio)")" \
 	make_root "$debs"

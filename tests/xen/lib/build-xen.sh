@@ -9,7 +9,7 @@
 set -u
 . "$(dirname "$0")/common.sh"
 
-config='CONFIG_EXPERT=y
+VG_XEN_CONFIG='CONFIG_EXPERT=y
 CONFIG_UNSUPPORTED=y
 CONFIG_IOREQ_SERVER=y
 CONFIG_PERF_COUNTERS=y
@@ -21,7 +21,7 @@ make_xen() {
 	src="$dir/src"
 	mkdir "$src"
 	tar -xf "$tar" -C "$src" --strip-components=1
-	printf '%s\n' "$config" >"$dir/config.fragment"
+	printf '%s\n' "$VG_XEN_CONFIG" >"$dir/config.fragment"
 	cp "$src/xen/arch/arm/configs/arm64_defconfig" "$dir/defconfig"
 	cat "$dir/config.fragment" >>"$src/xen/arch/arm/configs/arm64_defconfig"
 	make -C "$src/xen" XEN_TARGET_ARCH=arm64 CROSS_COMPILE="$VG_CROSS" \

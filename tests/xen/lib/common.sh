@@ -36,7 +36,8 @@ vg_key() {
 }
 
 # vg_cached NAME KEY FUNCTION [ARGS...]: print the cache directory NAME-KEY; if
-# it is not there yet, FUNCTION ARGS... DIR fills a directory that becomes it.
+# it is not there yet, FUNCTION ARGS... DIR fills a directory that becomes it (it
+# sees functions and VG_ variables; with -e).
 # Several callers may ask at once; one builds, the others wait.
 vg_cached() {
 	local name="$1" key="$2" function="$3" dir log
@@ -52,8 +53,13 @@ vg_cached() {
 			mkdir -p "$dir.new"
 			start=$(date +%s)
 			vg_say "making $name (log: $log)"
-			# Not in an "if": that would switch -e off inside.
-			( set -e; "$function" "$@" "$dir.new" ) >"$log" 2>&1
+			# In a shell of its own: when the caller says "||" to
+			# any of this, bash takes no notice of -e in here.
+			VG_FUNCTIONS="$(declare -f)" \
+			VG_GLOBALS="$(declare -p "${!VG_@}")" \
+			bash -e -c 'eval "$VG_GLOBALS"; eval "$VG_FUNCTIONS"
+				unset VG_FUNCTIONS VG_GLOBALS; "$@"' \
+				_ "$function" "$@" "$dir.new" >"$log" 2>&1
 			if [ $? -ne 0 ]; then
 				vg_say "$name failed; the end of $log:"
 				tail -n 15 "$log" >&2

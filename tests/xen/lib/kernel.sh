@@ -4,8 +4,9 @@
 # our own: a directory with Image, version and lib/modules/<version>, as the
 # script that builds it leaves it.  Sourced after common.sh.
 #
-# A kernel's short name: 6.1, 6.12, newest, or whatever stands before the "="
-# in VG_KERNELS, a list of NAME=DIRECTORY words (the hook for our own kernels).
+# A kernel's short name: 6.1, 6.12, newest (Debian's); or that of a directory in
+# build/kernels/; or whatever stands before the "=" in VG_KERNELS, a list of
+# NAME=DIRECTORY words.
 
 # vg_kernel_suite NAME: the Debian suite that ships it.
 vg_kernel_suite() {
@@ -18,22 +19,30 @@ vg_kernel_suite() {
 }
 
 vg_make_kernel() {
-	local deb="$1" dir="$2" version
+	local debs="$1" dir="$2" deb version
 
 	mkdir "$dir/deb"
-	dpkg-deb --fsys-tarfile "$deb" | tar -x -C "$dir/deb" --no-same-owner -f -
-	version=$(basename "$dir"/deb/boot/vmlinuz-*)
-	version=${version#vmlinuz-}
-	cp "$dir/deb/boot/vmlinuz-$version" "$dir/Image"
+	for deb in $debs; do
+		dpkg-deb --fsys-tarfile "$deb" |
+			tar -x -C "$dir/deb" --no-same-owner -f -
+	done
+	# Usrmerge, and vmlinuz and config among the modules, came with time.
+	[ -d "$dir/deb/lib" ] || ln -s usr/lib "$dir/deb/lib"
+	version=$(ls "$dir/deb/lib/modules")
+	mkdir -p "$dir/lib/modules"
+	mv "$dir/deb/lib/modules/$version" "$dir/lib/modules/"
+	if [ -d "$dir/deb/boot" ]; then
+		cp "$dir/deb/boot/vmlinuz-$version" "$dir/Image"
+		cp "$dir/deb/boot/config-$version" "$dir/config"
+	else
+		mv "$dir/lib/modules/$version/vmlinuz" "$dir/Image"
+		mv "$dir/lib/modules/$version/config" "$dir/config"
+	fi
 	# The older arm64 images are raw, some are gzip: Xen's loaders want raw.
 	if [ "$(head -c 2 "$dir/Image" | od -An -tx1 | tr -d ' ')" = 1f8b ]; then
 		mv "$dir/Image" "$dir/Image.gz"
 		gunzip "$dir/Image.gz"
 	fi
-	cp "$dir/deb/boot/config-$version" "$dir/config"
-	mkdir -p "$dir/lib/modules"
-	mv "$dir"/deb/*lib/modules/"$version" "$dir/lib/modules/" ||
-		mv "$dir"/deb/usr/lib/modules/"$version" "$dir/lib/modules/"
 	rm -rf "$dir/deb"
 	PATH="$PATH:/usr/sbin:/sbin" depmod -b "$dir" "$version"
 	printf '%s\n' "$version" >"$dir/version"
@@ -41,7 +50,7 @@ vg_make_kernel() {
 
 # vg_kernel NAME: its directory.
 vg_kernel() {
-	local word suite package deb memo
+	local word suite package deb debs memo
 
 	for word in ${VG_KERNELS:-}; do
 		if [ "${word%%=*}" = "$1" ]; then
@@ -49,6 +58,10 @@ vg_kernel() {
 			return 0
 		fi
 	done
+	if [ -r "$VG_BUILD/kernels/$1/Image" ]; then
+		printf '%s\n' "$VG_BUILD/kernels/$1"
+		return 0
+	fi
 	suite=$(vg_kernel_suite "$1") || {
 		vg_say "no kernel is called '$1'"
 		return 1
@@ -57,17 +70,23 @@ vg_kernel() {
 	memo="$(vg_apt_root "$suite")/memo/kernel"
 	if [ ! "$memo" -nt "$(vg_apt_root "$suite")/ready" ]; then
 		mkdir -p "${memo%/*}"
-		vg_apt_depends "$suite" arm64 linux-image-arm64 |
-			grep -m 1 '^linux-image-' >"$memo.$$" || {
-			rm -f "$memo.$$"
-			return 1
-		}
+		package=$(vg_apt_depends "$suite" arm64 linux-image-arm64 |
+			grep -m 1 '^linux-image-') || return 1
+		# Newer releases have image and modules in packages of their own.
+		{
+			echo "$package"
+			vg_apt_depends "$suite" arm64 "$package" |
+				grep -E '^linux-(base|binary|modules)-[0-9]'
+		} >"$memo.$$"
 		mv "$memo.$$" "$memo"
 	fi
-	package=$(cat "$memo")
-	deb=$(vg_apt_deb "$suite" arm64 "$package") || return 1
-	vg_cached "kernel-$1" "$(vg_key "${deb##*/}" "@${BASH_SOURCE[0]}")" \
-		vg_make_kernel "$deb"
+	debs=
+	while read -r package; do
+		deb=$(vg_apt_deb "$suite" arm64 "$package") || return 1
+		debs="$debs $deb"
+	done <"$memo"
+	vg_cached "kernel-$1" "$(vg_key "$debs" "$(declare -f vg_make_kernel)")" \
+		vg_make_kernel "$debs"
 }
 
 # What domains need beyond what is built in; absent names are skipped (they
@@ -120,7 +139,8 @@ vg_modules() {
 
 	kernel=$(vg_kernel "$1") || return 1
 	dir=$(vg_cached "modules-$1" "$(vg_key "$kernel" "$VG_MODULES" \
-		"@$kernel/version" "@${BASH_SOURCE[0]}")" \
+		"@$kernel/version" "$(stat -L -c %Y "$kernel/Image")" \
+		"$(declare -f vg_make_modules vg_cpio)")" \
 		vg_make_modules "$kernel") || return 1
 	printf '%s/modules.cpio\n' "$dir"
 }
