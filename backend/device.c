@@ -352,7 +352,7 @@ static bool queue_run(struct vg_queue *q)
 /* ---- stopping: queue, reset, device ---------------------------------------- */
 
 static void waiter_add(struct vg_device *dev, const struct vg_reg_access *acc,
-		       struct vg_queue *q)
+		       struct vg_queue *q, bool is_range)
 {
 	unsigned int i;
 
@@ -361,7 +361,8 @@ static void waiter_add(struct vg_device *dev, const struct vg_reg_access *acc,
 
 		if (w->is_used)
 			continue;
-		*w = (struct vg_waiter){ true, acc->vcpu, acc->seq, q, false };
+		*w = (struct vg_waiter){ true, acc->vcpu, acc->seq, q,
+					 is_range };
 		return;
 	}
 	/* More than there are vCPUs: no honest broker asks. */
@@ -385,12 +386,7 @@ static void waiters_answer(struct vg_device *dev, const struct vg_queue *q)
 void vg_device_wait_range(struct vg_device *dev,
 			  const struct vg_reg_access *acc)
 {
-	unsigned int i;
-
-	waiter_add(dev, acc, NULL);
-	for (i = 0; i < VG_WAITERS_MAX; i++)
-		if (dev->waiters[i].is_used && dev->waiters[i].seq == acc->seq)
-			dev->waiters[i].is_range = true;
+	waiter_add(dev, acc, NULL, true);
 }
 
 void vg_device_answer_ranges(struct vg_device *dev)
@@ -426,7 +422,7 @@ void vg_queue_disable(struct vg_queue *q, const struct vg_reg_access *acc)
 {
 	q->is_kicked = false;
 	q->is_stalled = false;
-	waiter_add(q->dev, acc, q);
+	waiter_add(q->dev, acc, q, false);
 	if (q->is_ready && q->in_flight)
 		q->is_draining = true;
 	else
@@ -511,7 +507,7 @@ static void drained_check(struct vg_device *dev)
 
 void vg_device_reset(struct vg_device *dev, const struct vg_reg_access *acc)
 {
-	waiter_add(dev, acc, NULL);
+	waiter_add(dev, acc, NULL, false);
 	dev->is_resetting = true;
 	drained_check(dev);
 }

@@ -1,0 +1,535 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * test_map.c - guest memory by map and copy (mem/map.c) over the Xen of
+ * tests/fake/: what a request costs in hypercalls, what is refused and why,
+ * and that everything is given back.
+ */
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "mem/mem.h"
+#include "unit.h"
+#include "util.h"
+
+#define US	1u
+#define GUEST	3u
+#define PAGE	4096u
+#define BUDGET	64u
+#define IOVS	40u
+
+struct env {
+	struct xen_gnttab *gt;
+	struct vg_mem *m;
+	struct iovec iov[IOVS];
+	unsigned int nr_out, nr_iov;
+	struct vg_mem_req *req;
+	enum vg_mem_fault fault;
+};
+
+static int setup(void **state)
+{
+	struct env *e = calloc(1, sizeof(*e));
+
+	fake_init();
+	fake_domain_create(US, 1, 16);
+	fake_domain_create(GUEST, 1, 4096);
+	fake_enter(US);
+	assert_int_equal(xen_gnttab_open(&e->gt), 0);
+	assert_int_equal(vg_mem_map_create(e->gt, GUEST, BUDGET, &e->m), 0);
+	*state = e;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct env *e = *state;
+
+	assert_int_equal(e->m->stats.mapped_pages_now, 0);
+	assert_int_equal(fake_maps_held(US), 0);
+	e->m->ops->destroy(e->m);
+	xen_gnttab_close(e->gt);
+	assert_int_equal(fake_leaks(), 0);
+	fake_exit();
+	free(e);
+	return 0;
+}
+
+/* Fresh pages of the guest, granted; their address, and the guest's view. */
+static uint64_t pages(unsigned int n, bool read_only, uint8_t **view)
+{
+	unsigned int pfn = fake_alloc_pages(GUEST, n);
+
+	if (view)
+		*view = fake_page(GUEST, pfn);
+	return VG_ADDR_GRANT | (uint64_t)fake_grant(GUEST, US, pfn, n,
+						    read_only) << 12;
+}
+
+static int map(struct env *e, const struct vg_seg *segs, unsigned int n)
+{
+	return e->m->ops->map_req(e->m, segs, n, e->iov, IOVS, &e->nr_out,
+				  &e->nr_iov, &e->req, &e->fault);
+}
+
+static int unmap(struct env *e)
+{
+	enum vg_mem_fault fault;
+
+	return e->m->ops->unmap_req(e->m, e->req, &fault);
+}
+
+static void expect_calls(unsigned int maps, unsigned int unmaps,
+			 unsigned int copies)
+{
+	assert_int_equal(fake_calls(US, FAKE_GNTTAB_MAP), maps);
+	assert_int_equal(fake_calls(US, FAKE_GNTTAB_UNMAP), unmaps);
+	assert_int_equal(fake_calls(US, FAKE_GNTTAB_COPY), copies);
+	fake_count_reset();
+}
+
+/* A read of a mainline guest: header granted read-only, data and status rw. */
+static void test_read(void **state)
+{
+	struct env *e = *state;
+	uint8_t *hdr, *data, *st;
+	struct vg_seg s[] = {
+		{ pages(1, true, &hdr) + 100, 16, false },
+		{ pages(2, false, &data), 8192, true },
+		{ pages(1, false, &st) + 7, 1, true },
+	};
+	unsigned int round;
+
+	for (round = 0; round < 3; round++) {
+		memset(hdr, (int)round + 1, PAGE);
+		fake_count_reset();
+		assert_int_equal(map(e, s, 3), 0);
+		expect_calls(1, 0, 1);
+		assert_int_equal(e->nr_out, 1);
+		assert_int_equal(e->nr_iov, 3);
+		assert_int_equal(e->iov[0].iov_len, 16);
+		assert_int_equal(*(uint8_t *)e->iov[0].iov_base, round + 1);
+		/* A copy: what the guest does now is too late. */
+		memset(hdr, 0xee, PAGE);
+		assert_int_equal(*(uint8_t *)e->iov[0].iov_base, round + 1);
+		memset(e->iov[1].iov_base, 0x40 + (int)round, 8192);
+		*(uint8_t *)e->iov[2].iov_base = 0;
+		st[6] = st[7] = st[8] = 0xff;
+		*(uint8_t *)e->iov[2].iov_base = 0;
+		assert_int_equal(unmap(e), 0);
+		expect_calls(0, 1, 0);
+		assert_int_equal(data[0], 0x40 + round);
+		assert_int_equal(data[8191], 0x40 + round);
+		assert_int_equal(st[6], 0xff);
+		assert_int_equal(st[7], 0);
+		assert_int_equal(st[8], 0xff);
+	}
+}
+
+/* A write: header and data mapped read-only in one call, status copied. */
+static void test_write(void **state)
+{
+	struct env *e = *state;
+	uint8_t *hdr, *data, *st;
+	struct vg_seg s[] = {
+		{ pages(1, true, &hdr) + 4090, 6, false },
+		{ pages(2, true, &data) + 512, 4096, false },
+		{ pages(1, false, &st) + 4095, 1, true },
+	};
+
+	memset(data, 0x33, 8192);
+	st[4094] = 0x11;
+	fake_count_reset();
+	assert_int_equal(map(e, s, 3), 0);
+	expect_calls(1, 0, 0);
+	assert_int_equal(fake_pages_mapped(US), 0);	/* just reset */
+	assert_int_equal(e->m->stats.mapped_pages_now, 3);
+	assert_int_equal(e->nr_out, 2);
+	assert_int_equal(e->nr_iov, 3);
+	assert_int_equal(*(uint8_t *)e->iov[1].iov_base, 0x33);
+	*(uint8_t *)e->iov[2].iov_base = 5;
+	assert_int_equal(unmap(e), 0);
+	expect_calls(0, 1, 1);
+	assert_int_equal(st[4095], 5);
+	assert_int_equal(st[4094], 0x11);
+}
+
+/* Small altogether: no map at all. */
+static void test_small(void **state)
+{
+	struct env *e = *state;
+	uint8_t *p, *st;
+	struct vg_seg s[] = {
+		{ pages(2, true, &p) + 4088, 16, false },	/* two pages */
+		{ pages(1, false, &st), 20, true },
+		{ pages(1, false, NULL), 1, true },
+	};
+	unsigned int i;
+
+	for (i = 0; i < 16; i++)
+		p[4088 + i] = (uint8_t)i;
+	memset(st, 0xcc, PAGE);
+	fake_count_reset();
+	assert_int_equal(map(e, s, 3), 0);
+	expect_calls(0, 0, 1);
+	assert_int_equal(e->nr_out, 1);
+	assert_int_equal(e->nr_iov, 2);
+	for (i = 0; i < 16; i++)
+		assert_int_equal(((uint8_t *)e->iov[0].iov_base)[i], i);
+	assert_int_equal(e->iov[1].iov_len, 21);
+	memset(e->iov[1].iov_base, 0x5a, 10);
+	assert_int_equal(unmap(e), 0);
+	expect_calls(0, 0, 1);
+	assert_int_equal(st[9], 0x5a);
+	assert_int_equal(st[10], 0);	/* left alone by the device: zero */
+	assert_int_equal(st[20], 0xcc);
+}
+
+/* Bounce memory is used again: nothing of the last request is in it. */
+static void test_no_stale_bytes(void **state)
+{
+	struct env *e = *state;
+	uint8_t *st;
+	struct vg_seg s[] = {
+		{ pages(1, true, NULL), 16, false },
+		{ pages(1, false, &st), 400, true },
+	};
+	unsigned int i;
+
+	assert_int_equal(map(e, s, 2), 0);
+	memset(e->iov[1].iov_base, 0x99, 400);
+	assert_int_equal(unmap(e), 0);
+	assert_int_equal(st[399], 0x99);
+	assert_int_equal(map(e, s, 2), 0);
+	assert_int_equal(unmap(e), 0);
+	for (i = 0; i < 400; i++)
+		assert_int_equal(st[i], 0);
+}
+
+/* Neighbours in one page, and pages in a row, share mapping and entry. */
+static void test_merge(void **state)
+{
+	struct env *e = *state;
+	uint64_t a = pages(4, false, NULL);
+	struct vg_seg s[] = {
+		{ a, 1024, true }, { a + 1024, 1024, true },
+		{ a + 2048, 6144, true }, { a + 3 * PAGE, 100, true },
+	};
+
+	assert_int_equal(map(e, s, 4), 0);
+	/* Pages 0, 1 and 3, which follow each other in our memory. */
+	assert_int_equal(e->m->stats.mapped_pages_now, 5);	/* at most */
+	assert_int_equal(fake_calls(US, FAKE_GNTTAB_MAP), 1);
+	assert_int_equal(fake_pages_mapped(US), 3);
+	assert_int_equal(e->nr_out, 0);
+	assert_int_equal(e->nr_iov, 1);
+	assert_int_equal(e->iov[0].iov_len, 8192 + 100);
+	assert_int_equal(unmap(e), 0);
+}
+
+/* Both directions large: one is mapped, the other copied, both arrive. */
+static void test_both_large(void **state)
+{
+	struct env *e = *state;
+	uint8_t *out, *in;
+	struct vg_seg s[] = {
+		{ pages(3, true, &out) + 1, 10000, false },
+		{ pages(3, false, &in) + 2, 9000, true },
+	};
+	unsigned int i;
+
+	for (i = 0; i < 10000; i++)
+		out[1 + i] = (uint8_t)(i * 7);
+	fake_count_reset();
+	assert_int_equal(map(e, s, 2), 0);
+	assert_int_equal(e->nr_iov, 2);
+	for (i = 0; i < 9000; i++)
+		((uint8_t *)e->iov[1].iov_base)[i] =
+			((uint8_t *)e->iov[0].iov_base)[i];
+	assert_int_equal(unmap(e), 0);
+	expect_calls(1, 1, 1);
+	assert_memory_equal(in + 2, out + 1, 9000);
+
+	s[0].len_bytes = 9000;
+	s[1].len_bytes = 10000;
+	assert_int_equal(map(e, s, 2), 0);
+	for (i = 0; i < 9000; i++)
+		((uint8_t *)e->iov[1].iov_base)[i] =
+			(uint8_t)(((uint8_t *)e->iov[0].iov_base)[i] + 1);
+	assert_int_equal(unmap(e), 0);
+	expect_calls(1, 1, 1);
+	assert_int_equal(in[2 + 8999], (uint8_t)(out[1 + 8999] + 1));
+}
+
+static void refused(struct env *e, uint64_t addr, uint32_t len,
+		    enum vg_mem_fault why)
+{
+	struct vg_seg s[] = {
+		{ pages(1, true, NULL), 16, false }, { addr, len, true },
+	};
+	uint64_t before = e->m->stats.faults[why];
+	uint8_t buf[3 * PAGE];
+	void *va;
+
+	assert_true(map(e, s, 2) < 0);
+	assert_int_equal(e->fault, why);
+	assert_int_equal(e->m->stats.faults[why], before + 1);
+	assert_int_equal(e->m->stats.mapped_pages_now, 0);
+	e->fault = VG_MEM_OK;
+	assert_true(e->m->ops->map_ring(e->m, addr, len, PROT_READ, &va,
+					&e->fault) < 0);
+	assert_int_equal(e->fault, why);
+	e->fault = VG_MEM_OK;
+	assert_true(e->m->ops->read(e->m, addr, buf, len, &e->fault) < 0);
+	assert_int_equal(e->fault, why);
+}
+
+static void test_refused(void **state)
+{
+	struct env *e = *state;
+	uint64_t good = pages(1, false, NULL);
+	uint64_t last = VG_ADDR_GRANT | (uint64_t)UINT32_MAX << 12;
+
+	refused(e, 0x40001000, 4096, VG_MEM_NO_GRANT);
+	refused(e, good & ~VG_ADDR_GRANT, 64, VG_MEM_NO_GRANT);
+	refused(e, 0, 1, VG_MEM_NO_GRANT);
+	refused(e, good | UINT64_C(1) << 44, 64, VG_MEM_BAD_RANGE);
+	refused(e, good | UINT64_C(1) << 62, 4096, VG_MEM_BAD_RANGE);
+	refused(e, UINT64_MAX, 1, VG_MEM_BAD_RANGE);
+	refused(e, last + 4095, 2, VG_MEM_BAD_RANGE);
+	refused(e, last, 8192, VG_MEM_BAD_RANGE);
+	refused(e, last, 4096, VG_MEM_NOT_GRANTED);
+	refused(e, good + PAGE * 100, 4096, VG_MEM_NOT_GRANTED);
+	/* Nothing was asked of Xen for what can be told from the number. */
+	fake_count_reset();
+	refused(e, 0x40001000, 64, VG_MEM_NO_GRANT);
+	refused(e, last, 8192, VG_MEM_BAD_RANGE);
+	expect_calls(0, 0, 0);
+}
+
+/* Granted read-only, to be written: Xen says no, and it is the guest's fault. */
+static void test_read_only_grant(void **state)
+{
+	struct env *e = *state;
+	struct vg_seg s = { pages(1, true, NULL), 4096, true };
+	void *va;
+
+	assert_true(map(e, &s, 1) < 0);
+	assert_int_equal(e->fault, VG_MEM_NOT_GRANTED);
+	assert_true(e->m->ops->map_ring(e->m, s.addr, 64,
+					PROT_READ | PROT_WRITE, &va,
+					&e->fault) < 0);
+	/* Small ones are copied, and fail when they are. */
+	s.len_bytes = 1;
+	assert_int_equal(map(e, &s, 1), 0);
+	assert_true(unmap(e) < 0);
+}
+
+static void test_partly_granted(void **state)
+{
+	struct env *e = *state;
+	uint64_t a = pages(3, false, NULL), hole = a + 2 * PAGE;
+
+	pages(8, false, NULL);
+	assert_int_equal(fake_grant_end(GUEST, (xen_ref_t)(hole >> 12)), 0);
+	refused(e, a, 3 * PAGE, VG_MEM_NOT_GRANTED);
+	assert_int_equal(fake_grant_maps(GUEST, (xen_ref_t)(a >> 12)), 0);
+}
+
+/* Taken back between map and unmap of a copied request: counted, survived. */
+static void test_revoked_under_copy(void **state)
+{
+	struct env *e = *state;
+	uint64_t st = pages(1, false, NULL);
+	struct vg_seg s[] = {
+		{ pages(1, true, NULL), 16, false }, { st, 1, true },
+	};
+
+	assert_int_equal(map(e, s, 2), 0);
+	assert_int_equal(fake_grant_end(GUEST, (xen_ref_t)(st >> 12)), 0);
+	assert_true(unmap(e) < 0);
+	assert_int_equal(e->m->stats.faults[VG_MEM_NOT_GRANTED], 1);
+}
+
+/* Too much for now waits; too much for ever is a fault. */
+static void test_budget(void **state)
+{
+	struct env *e = *state;
+	uint64_t a = pages(BUDGET + 1, false, NULL);
+	struct vg_seg s = { a, (BUDGET - 10) * PAGE, true };
+	struct vg_mem_req *first;
+	void *ring;
+
+	assert_int_equal(e->m->ops->map_ring(e->m, a, 2 * PAGE,
+					     PROT_READ | PROT_WRITE, &ring,
+					     &e->fault), 0);
+	assert_int_equal(map(e, &s, 1), 0);
+	first = e->req;
+	assert_int_equal(map(e, &s, 1), -EAGAIN);
+	assert_int_equal(e->fault, VG_MEM_OK);
+	assert_int_equal(e->m->stats.waits, 1);
+	e->req = first;
+	assert_int_equal(unmap(e), 0);
+	assert_int_equal(map(e, &s, 1), 0);
+	assert_int_equal(unmap(e), 0);
+	/* Beside the ring it can never fit. */
+	s.len_bytes = (BUDGET - 1) * PAGE;
+	assert_int_equal(map(e, &s, 1), -E2BIG);
+	assert_int_equal(e->fault, VG_MEM_BUDGET);
+	s.len_bytes = UINT32_MAX;
+	assert_int_equal(map(e, &s, 1), -E2BIG);
+	e->m->ops->unmap_ring(e->m, ring, 2 * PAGE);
+	assert_int_equal(e->m->stats.mapped_pages_max, BUDGET - 8);
+}
+
+/* What we or Xen are short of is not the guest's fault. */
+static void test_shortage(void **state)
+{
+	struct env *e = *state;
+	struct vg_seg s[] = {
+		{ pages(1, true, NULL), 16, false },
+		{ pages(1, false, NULL), 4096, true },
+	};
+
+	fake_fail_nth(US, FAKE_GNTTAB_MAP, 1, ENOMEM);
+	assert_int_equal(map(e, s, 2), -EAGAIN);
+	assert_int_equal(e->fault, VG_MEM_OK);
+	fake_fail_nth(US, FAKE_GNTTAB_COPY, 1, ENOMEM);
+	assert_int_equal(map(e, s, 2), -EAGAIN);
+	assert_int_equal(e->fault, VG_MEM_OK);
+	assert_int_equal(map(e, s, 2), 0);
+	assert_int_equal(unmap(e), 0);
+}
+
+static void test_ring(void **state)
+{
+	struct env *e = *state;
+	uint8_t *view;
+	uint64_t a = pages(2, false, &view);
+	uint8_t buf[200];
+	void *va;
+
+	assert_int_equal(e->m->ops->map_ring(e->m, a + 4000, 200,
+					     PROT_READ | PROT_WRITE, &va,
+					     &e->fault), 0);
+	memset(va, 0x6b, 200);
+	assert_int_equal(view[3999], 0);
+	assert_int_equal(view[4000], 0x6b);
+	assert_int_equal(view[4199], 0x6b);
+	assert_int_equal(e->m->ops->read(e->m, a + 4000, buf, 200, &e->fault),
+			 0);
+	assert_int_equal(buf[199], 0x6b);
+	assert_int_equal(fake_grant_maps(GUEST, (xen_ref_t)(a >> 12)), 1);
+	e->m->ops->unmap_ring(e->m, va, 200);
+	assert_int_equal(fake_grant_maps(GUEST, (xen_ref_t)(a >> 12)), 0);
+}
+
+/* Random requests against a plain model: what goes out and comes back. */
+static uint32_t rng_state = 88172645u;
+
+static uint32_t rng(void)
+{
+	rng_state ^= rng_state << 13;
+	rng_state ^= rng_state >> 17;
+	rng_state ^= rng_state << 5;
+	return rng_state;
+}
+
+static void test_random(void **state)
+{
+	enum { PAGES = 24, BYTES = PAGES * 4096 };
+	struct env *e = *state;
+	uint8_t *out, *in, *model = malloc(BYTES);
+	uint64_t a_out = pages(PAGES, true, &out);
+	uint64_t a_in = pages(PAGES, false, &in);
+	unsigned int round, i, k;
+
+	for (i = 0; i < BYTES; i++)
+		out[i] = (uint8_t)rng();
+	for (round = 0; round < 3000; round++) {
+		unsigned int n_out = 1 + rng() % 4, n_in = 1 + rng() % 4;
+		uint32_t at = 0, max = rng() % 3 ? 5000 : 100, pos;
+		struct vg_seg s[8];
+		uint8_t *p;
+
+		for (i = 0; i < n_out; i++) {
+			uint32_t len = 1 + rng() % max;
+
+			s[i] = (struct vg_seg){
+				a_out + rng() % (BYTES - len), len, false
+			};
+		}
+		/* Writable ones apart from each other, as a driver has them. */
+		for (; i < n_out + n_in; i++) {
+			uint32_t len = 1 + rng() % max;
+
+			at += rng() % 100;
+			s[i] = (struct vg_seg){ a_in + at, len, true };
+			at += len;
+		}
+		memset(in, 0xd1, BYTES);
+		memset(model, 0xd1, BYTES);
+		assert_int_equal(map(e, s, n_out + n_in), 0);
+
+		/* Readable bytes are the guest's, in order. */
+		for (i = 0, k = 0, pos = 0; i < n_out; i++) {
+			uint32_t left = s[i].len_bytes;
+			const uint8_t *want = out + (s[i].addr - a_out);
+
+			while (left) {
+				uint32_t n = min_u(left, (uint32_t)
+						   e->iov[k].iov_len - pos);
+
+				assert_memory_equal((uint8_t *)
+					e->iov[k].iov_base + pos, want, n);
+				want += n;
+				left -= n;
+				pos += n;
+				if (pos == e->iov[k].iov_len) {
+					pos = 0;
+					k++;
+				}
+			}
+		}
+		assert_int_equal(k, e->nr_out);
+		/* Writable ones take what is written, and no byte more. */
+		for (i = n_out, pos = 0; i < n_out + n_in; i++) {
+			uint32_t j;
+
+			for (j = 0; j < s[i].len_bytes; j++) {
+				uint8_t v = (uint8_t)rng();
+
+				p = e->iov[k].iov_base;
+				p[pos++] = v;
+				model[s[i].addr - a_in + j] = v;
+				if (pos == e->iov[k].iov_len) {
+					pos = 0;
+					k++;
+				}
+			}
+		}
+		assert_int_equal(k, e->nr_iov);
+		fake_count_reset();
+		assert_int_equal(unmap(e), 0);
+		assert_true(fake_calls(US, FAKE_GNTTAB_UNMAP) <= 1);
+		assert_true(fake_calls(US, FAKE_GNTTAB_COPY) <= 1);
+		assert_memory_equal(in, model, BYTES);
+	}
+	free(model);
+}
+
+#define T(f)	cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(test_read), T(test_write), T(test_small),
+		T(test_no_stale_bytes), T(test_merge), T(test_both_large),
+		T(test_refused), T(test_read_only_grant),
+		T(test_partly_granted), T(test_revoked_under_copy),
+		T(test_budget), T(test_shortage), T(test_ring),
+		T(test_random),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
