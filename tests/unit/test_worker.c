@@ -1,0 +1,562 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * test_worker.c - a worker with its supervisor and its broker played by hand:
+ * every message that is wrong, and every word of the relay page that a broker
+ * should not write.  The worker lives, answers what can be answered with all
+ * ones, and lets everything go at the end.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "driver.h"
+#include "relay.h"
+#include "unit.h"
+#include "util.h"
+#include "worker.h"
+
+#define BE	1u
+#define GUEST	3u
+
+struct relay {
+	struct vg_relay_page *page;
+	xen_ref_t ref;
+	xen_port_t port;
+};
+
+static struct vg_loop *loop;
+static struct vg_worker *w;
+static struct vg_worker_shared shared;
+static int sock[2];
+static bool is_gone;
+static struct xen_gntshr *gs;
+static struct xen_evtchn *ec;
+static char *dir, *image;
+
+static void on_gone(void *arg)
+{
+	(void)arg;
+	is_gone = true;
+}
+
+static void turns(unsigned int n)
+{
+	fake_enter(BE);
+	while (n--)
+		assert_true(vg_loop_run_once(loop, 0) >= 0);
+	fake_enter(0);
+}
+
+static struct relay relay_new(void)
+{
+	struct relay r;
+	void *page;
+
+	fake_enter(0);
+	assert_int_equal(xen_gntshr_share_page(gs, BE, &page, &r.ref), 0);
+	assert_int_equal(xen_evtchn_alloc_unbound(ec, BE, &r.port), 0);
+	r.page = page;
+	r.page->magic = VG_RELAY_MAGIC;
+	r.page->version = VG_RELAY_VERSION;
+	r.page->nr_vcpus = 2;
+	r.page->nr_queues_max = VG_RELAY_QUEUES_MAX;
+	return r;
+}
+
+static void relay_end(struct relay *r)
+{
+	xen_evtchn_unbind(ec, r->port);
+	xen_gntshr_unshare_page(gs, r->page);
+}
+
+static int setup(void **state)
+{
+	char path[512];
+
+	(void)state;
+	unit_log_start();
+	dir = unit_tmpdir();
+	snprintf(path, sizeof(path), "%s/image", dir);
+	image = unit_image(path, 65536);
+	fake_init();
+	fake_domain_create(BE, 1, 64);
+	fake_domain_create(GUEST, 1, 4096);
+	fake_enter(0);
+	if (xen_gntshr_open(&gs) || xen_evtchn_open(&ec))
+		return -1;
+	memset(&shared, 0, sizeof(shared));
+	is_gone = false;
+	fake_enter(BE);
+	return socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sock) ||
+	       vg_loop_create(&loop) ||
+	       vg_worker_create(GUEST, loop, sock[1], &shared, on_gone, NULL,
+				&w);
+}
+
+static int teardown(void **state)
+{
+	unsigned int n;
+
+	(void)state;
+	fake_enter(BE);
+	if (w)
+		vg_worker_destroy(w);
+	w = NULL;
+	vg_loop_destroy(loop);
+	close(sock[0]);
+	close(sock[1]);
+	xen_gntshr_close(gs);
+	xen_evtchn_close(ec);
+	n = fake_leaks();
+	fake_exit();
+	free(image);
+	unit_rm_r(dir);
+	unit_log_stop();
+	return n ? -1 : 0;
+}
+
+static struct vg_worker_msg add_msg(const struct relay *r)
+{
+	struct vg_worker_msg m = {
+		.op = VG_WORKER_ADD,
+		.relay = { 0, r->ref, r->port },
+		.queue_size_max = 64,
+		.budget_pages = 8192,
+		.blk.engine = VG_BLK_ENGINE_SYNC,
+	};
+
+	strcpy(m.text, "dom3 test");
+	return m;
+}
+
+static void tell(const struct vg_worker_msg *m, bool with_image)
+{
+	int fd = with_image ? open(image, O_RDWR | O_CLOEXEC) : -1;
+
+	assert_int_equal(vg_worker_send(sock[0], m, fd), 0);
+	if (fd >= 0)
+		close(fd);
+	turns(3);
+}
+
+/* What the worker said; 0 and the message, or fails. */
+static struct vg_worker_msg said(enum vg_worker_op op)
+{
+	struct vg_worker_msg m;
+	int fd, n;
+
+	n = vg_worker_recv(sock[0], &m, &fd);
+	assert_int_equal(fd, -1);
+	assert_int_equal(n, 1);
+	assert_int_equal(m.op, op);
+	return m;
+}
+
+static void said_nothing(void)
+{
+	struct vg_worker_msg m;
+	int fd;
+
+	assert_int_equal(vg_worker_recv(sock[0], &m, &fd), -EAGAIN);
+}
+
+static struct relay added(void)
+{
+	struct relay r = relay_new();
+	struct vg_worker_msg m = add_msg(&r);
+
+	tell(&m, true);
+	assert_int_equal(said(VG_WORKER_ADDED).error, 0);
+	assert_int_equal(r.page->backend_state, VG_RELAY_BACKEND_READY);
+	return r;
+}
+
+static void ask(struct relay *r, unsigned int vcpu, uint32_t seq, uint32_t op,
+		uint32_t data)
+{
+	r->page->slot[vcpu].op = op;
+	r->page->slot[vcpu].data = data;
+	r->page->slot[vcpu].seq = seq;
+	r->page->pending[vcpu / 32] |= 1u << (vcpu % 32);
+	assert_int_equal(xen_evtchn_notify(ec, r->port), 0);
+	turns(3);
+}
+
+static uint32_t answer(struct relay *r, unsigned int vcpu, uint32_t seq)
+{
+	if (!(r->page->answered[vcpu / 32] & (1u << (vcpu % 32))) ||
+	    r->page->slot[vcpu].rsp_seq != seq)
+		fail_msg("vCPU %u, request %u: not answered", vcpu, seq);
+	r->page->answered[vcpu / 32] &= ~(1u << (vcpu % 32));
+	return r->page->slot[vcpu].rsp_data;
+}
+
+static void still_works(struct relay *r)
+{
+	static uint32_t seq = 1000;
+
+	ask(r, 0, ++seq, VG_RELAY_OP(0, 4, 0), 0);
+	assert_int_equal(answer(r, 0, seq), 0x74726976);
+}
+
+/* ---- honest ---------------------------------------------------------------------- */
+
+static void serves_and_removes(void **state)
+{
+	struct vg_worker_msg m = { .op = VG_WORKER_REMOVE };
+	struct relay r = added();
+
+	(void)state;
+	still_works(&r);
+	ask(&r, 1, 7, VG_RELAY_OP(8, 4, 0), 0);
+	assert_int_equal(answer(&r, 1, 7), 2);
+	tell(&m, false);
+	assert_int_equal(said(VG_WORKER_REMOVED).slot, 0);
+	assert_int_equal(r.page->backend_state, VG_RELAY_BACKEND_GONE);
+	assert_int_equal(fake_maps_held(BE), 0);
+	relay_end(&r);
+	/* And again in the same slot. */
+	r = added();
+	still_works(&r);
+	relay_end(&r);
+}
+
+static void asked_before_it_attached(void **state)
+{
+	struct relay r = relay_new();
+	struct vg_worker_msg m = add_msg(&r);
+
+	(void)state;
+	r.page->slot[1].op = VG_RELAY_OP(4, 4, 0);
+	r.page->slot[1].seq = 5;
+	r.page->pending[0] = 2;
+	tell(&m, true);
+	assert_int_equal(said(VG_WORKER_ADDED).error, 0);
+	assert_int_equal(answer(&r, 1, 5), 2);
+	relay_end(&r);
+}
+
+static void ends_when_the_supervisor_does(void **state)
+{
+	struct relay r = added();
+
+	(void)state;
+	close(sock[0]);
+	sock[0] = -1;
+	turns(2);
+	assert_true(is_gone);
+	fake_enter(BE);
+	vg_worker_destroy(w);
+	w = NULL;
+	assert_int_equal(r.page->backend_state, VG_RELAY_BACKEND_GONE);
+	assert_int_equal(fake_maps_held(BE), 0);
+}
+
+static void successor_is_broken_until_reset(void **state)
+{
+	struct relay r = relay_new();
+	struct vg_worker_msg m = add_msg(&r);
+
+	(void)state;
+	m.needs_reset = true;
+	tell(&m, true);
+	assert_int_equal(said(VG_WORKER_ADDED).error, 0);
+	ask(&r, 0, 1, VG_RELAY_OP(VIRTIO_MMIO_STATUS, 4, 0), 0);
+	assert_true(answer(&r, 0, 1) & VIRTIO_CONFIG_S_NEEDS_RESET);
+	assert_int_equal(shared.dev[0].broken, VG_BROKEN_RESTARTED);
+	ask(&r, 0, 2, VG_RELAY_OP(VIRTIO_MMIO_STATUS, 4, 1), 0);
+	answer(&r, 0, 2);
+	ask(&r, 0, 3, VG_RELAY_OP(VIRTIO_MMIO_STATUS, 4, 0), 0);
+	assert_int_equal(answer(&r, 0, 3), 0);
+	relay_end(&r);
+}
+
+static void another_broker(void **state)
+{
+	struct vg_worker_msg m = { .op = VG_WORKER_RELAY };
+	struct relay r = added(), r2 = relay_new();
+
+	(void)state;
+	ask(&r, 0, 1, VG_RELAY_OP(VIRTIO_MMIO_STATUS, 4, 1), 1);
+	answer(&r, 0, 1);
+	m.relay = (struct vg_worker_relay){ 0, r2.ref, r2.port };
+	tell(&m, false);
+	assert_int_equal(r.page->backend_state, VG_RELAY_BACKEND_GONE);
+	assert_int_equal(r2.page->backend_state, VG_RELAY_BACKEND_READY);
+	still_works(&r2);
+	/* The device's state stayed. */
+	ask(&r2, 0, 2, VG_RELAY_OP(VIRTIO_MMIO_STATUS, 4, 0), 0);
+	assert_int_equal(answer(&r2, 0, 2), 1);
+	/* One that can't be: said, and the device waits for the next. */
+	m.relay.ref = 12345;
+	tell(&m, false);
+	assert_true(unit_logged("new relay"));
+	m.relay = (struct vg_worker_relay){ 0, r.ref, r.port };
+	tell(&m, false);
+	r.page->answered[0] = 0;
+	still_works(&r);
+	relay_end(&r);
+	relay_end(&r2);
+}
+
+/* ---- relays that are none ------------------------------------------------------------ */
+
+static void bad_relays(void **state)
+{
+	enum { MAGIC, VERSION, VCPUS, REF, PORT, DOMID };
+	unsigned int i;
+
+	(void)state;
+	for (i = MAGIC; i <= DOMID; i++) {
+		struct relay r = relay_new();
+		struct vg_worker_msg m = add_msg(&r), back;
+
+		switch (i) {
+		case MAGIC:
+			r.page->magic ^= 1;
+			break;
+		case VERSION:
+			r.page->version++;
+			break;
+		case VCPUS:
+			r.page->nr_vcpus = VG_RELAY_VCPUS_MAX + 1;
+			break;
+		case REF:
+			m.relay.ref++;
+			break;
+		case PORT:
+			m.relay.port++;
+			break;
+		case DOMID:
+			m.relay.domid = GUEST;
+			break;
+		}
+		tell(&m, true);
+		back = said(VG_WORKER_ADDED);
+		if (!back.error || !back.text[0])
+			fail_msg("case %u was accepted", i);
+		said_nothing();
+		assert_int_equal(fake_maps_held(BE), 0);
+		relay_end(&r);
+	}
+}
+
+static void impossible_accesses(void **state)
+{
+	static const uint32_t ops[] = {
+		VG_RELAY_OP(0, 0, 0), VG_RELAY_OP(0, 3, 0),
+		VG_RELAY_OP(0, 5, 0), VG_RELAY_OP(0, 7, 1),
+		VG_RELAY_OP(2, 4, 0), VG_RELAY_OP(1, 2, 0),
+		VG_RELAY_OP(0x1fe, 4, 0), VG_RELAY_OP(0x200, 1, 0),
+		VG_RELAY_OP(0x200, 4, 1), VG_RELAY_OP(0xfff, 1, 0),
+		VG_RELAY_OP(0xffc, 4, 0),
+	};
+	struct relay r = added();
+	unsigned int i;
+
+	(void)state;
+	for (i = 0; i < ARRAY_SIZE(ops); i++) {
+		ask(&r, 1, 100 + i, ops[i], 0xffffffff);
+		if (answer(&r, 1, 100 + i) != UINT32_MAX)
+			fail_msg("op 0x%x", ops[i]);
+	}
+	/* Bits that have no meaning are not one. */
+	ask(&r, 1, 200, VG_RELAY_OP(0, 4, 0) | 0x7ff8f000, 0);
+	assert_int_equal(answer(&r, 1, 200), 0x74726976);
+	still_works(&r);
+	relay_end(&r);
+}
+
+static void vcpus_that_are_none(void **state)
+{
+	struct relay r = added();
+	unsigned int i;
+
+	(void)state;
+	/* The number was read once: raising it later is no use. */
+	r.page->nr_vcpus = 128;
+	memset(r.page->pending, 0xff, sizeof(r.page->pending));
+	assert_int_equal(xen_evtchn_notify(ec, r.port), 0);
+	turns(3);
+	assert_int_equal(r.page->answered[0] & ~3u, 0);
+	for (i = 1; i < 4; i++)
+		assert_int_equal(r.page->answered[i], 0);
+	r.page->answered[0] = 0;
+	still_works(&r);
+	relay_end(&r);
+}
+
+static void replays_are_answered_like_requests(void **state)
+{
+	struct relay r = added();
+	unsigned int i;
+
+	(void)state;
+	for (i = 0; i < 5; i++) {
+		ask(&r, 0, 42, VG_RELAY_OP(0, 4, 0), 0);
+		assert_int_equal(answer(&r, 0, 42), 0x74726976);
+	}
+	ask(&r, 0, 0, VG_RELAY_OP(0, 4, 0), 0);
+	answer(&r, 0, 0);
+	relay_end(&r);
+}
+
+static void queues_that_are_none(void **state)
+{
+	struct relay r = added();
+
+	(void)state;
+	r.page->notify[0] = r.page->notify[1] = 0xffffffff;
+	assert_int_equal(xen_evtchn_notify(ec, r.port), 0);
+	turns(3);
+	assert_int_equal(r.page->notify[0] | r.page->notify[1], 0);
+	assert_int_equal(shared.dev[0].spurious_notifies, 64);
+	still_works(&r);
+	relay_end(&r);
+}
+
+/* A page full of anything, again and again: the other device is served. */
+static void random_pages(void **state)
+{
+	struct relay r = added(), other = relay_new();
+	struct vg_worker_msg m = add_msg(&other);
+	uint64_t x = 4711;
+	unsigned int i, k;
+
+	(void)state;
+	m.slot = 5;
+	tell(&m, true);
+	assert_int_equal(said(VG_WORKER_ADDED).error, 0);
+	for (i = 0; i < 500; i++) {
+		uint32_t *word = (void *)r.page;
+
+		for (k = 0; k < 1024; k++) {
+			x ^= x << 13;
+			x ^= x >> 7;
+			x ^= x << 17;
+			word[k] = (uint32_t)(x >> 20);
+			/* Mostly registers that there are. */
+			if (k > 256 && x % 2)
+				word[k] &= 0x800401fc;
+		}
+		assert_int_equal(xen_evtchn_notify(ec, r.port), 0);
+		turns(2);
+	}
+	still_works(&other);
+	relay_end(&r);
+	relay_end(&other);
+}
+
+static void storm_of_events(void **state)
+{
+	struct relay r = added(), other = relay_new();
+	struct vg_worker_msg m = add_msg(&other);
+	unsigned int i;
+
+	(void)state;
+	m.slot = 1;
+	tell(&m, true);
+	said(VG_WORKER_ADDED);
+	for (i = 0; i < 500; i++) {
+		xen_evtchn_notify(ec, r.port);
+		xen_evtchn_notify(ec, r.port);
+		if (i % 25 == 0)
+			still_works(&other);
+	}
+	relay_end(&r);
+	relay_end(&other);
+}
+
+/* The broker's process dies: page and port go, the worker stays. */
+static void broker_vanishes(void **state)
+{
+	struct relay r = added(), r2;
+	struct vg_worker_msg m = { .op = VG_WORKER_RELAY };
+
+	(void)state;
+	relay_end(&r);
+	turns(5);
+	assert_int_equal(fake_maps_held(BE), 1);	/* its page, still */
+	r2 = relay_new();
+	m.relay = (struct vg_worker_relay){ 0, r2.ref, r2.port };
+	tell(&m, false);
+	still_works(&r2);
+	assert_int_equal(fake_maps_held(BE), 1);
+	relay_end(&r2);
+}
+
+/* ---- messages that are none ------------------------------------------------------------- */
+
+static void bad_messages(void **state)
+{
+	struct relay r = added();
+	struct vg_worker_msg m = add_msg(&r);
+
+	(void)state;
+	/* The slot is taken. */
+	tell(&m, true);
+	assert_int_equal(said(VG_WORKER_ADDED).error, -EINVAL);
+	/* No image. */
+	m.slot = 1;
+	tell(&m, false);
+	assert_int_equal(said(VG_WORKER_ADDED).error, -EINVAL);
+	/* No such operation, no such device; a descriptor where none belongs. */
+	m.op = 77;
+	tell(&m, true);
+	m.op = VG_WORKER_REMOVE;
+	m.slot = 9;
+	tell(&m, true);
+	m.op = VG_WORKER_RELAY;
+	tell(&m, false);
+	said_nothing();
+	still_works(&r);
+	assert_false(is_gone);
+	relay_end(&r);
+}
+
+static void a_message_of_another_size_is_the_end(void **state)
+{
+	(void)state;
+	assert_int_equal(send(sock[0], "hello", 5, 0), 5);
+	turns(2);
+	assert_true(is_gone);
+}
+
+static void a_slot_beyond_is_the_end(void **state)
+{
+	struct vg_worker_msg m = { .op = VG_WORKER_REMOVE,
+				   .slot = VG_WORKER_DEVICES_MAX };
+
+	(void)state;
+	tell(&m, true);
+	assert_true(is_gone);
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(serves_and_removes),
+		T(asked_before_it_attached),
+		T(ends_when_the_supervisor_does),
+		T(successor_is_broken_until_reset),
+		T(another_broker),
+		T(bad_relays),
+		T(impossible_accesses),
+		T(vcpus_that_are_none),
+		T(replays_are_answered_like_requests),
+		T(queues_that_are_none),
+		T(random_pages),
+		T(storm_of_events),
+		T(broker_vanishes),
+		T(bad_messages),
+		T(a_message_of_another_size_is_the_end),
+		T(a_slot_beyond_is_the_end),
+	};
+
+	return cmocka_run_group_tests_name("worker", tests, NULL, NULL);
+}
