@@ -1,0 +1,1050 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * test_mmio.c - registers and life cycle (mmio.c, device.c), with a device
+ * type whose requests end when the test says so.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <linux/virtio_mmio.h>
+
+#include "host.h"
+#include "util.h"
+
+#define HELD_MAX	128u
+
+/* The type under test's control. */
+static struct held {
+	struct vg_req *req[HELD_MAX];
+	unsigned int nr, flushes, resets, started;
+	bool refuse_features, refuse_requests, complete_at_once;
+	uint64_t features;
+	uint8_t config[8];
+	unsigned int nr_queues;
+} held;
+
+static int t_create(struct vg_device *dev, const void *params, void **priv)
+{
+	(void)params;
+	*priv = dev;
+	return 0;
+}
+
+static void t_destroy(void *priv)
+{
+	(void)priv;
+}
+
+static uint64_t t_features(void *priv)
+{
+	(void)priv;
+	return 1u << 5;
+}
+
+static unsigned int t_nr_queues(void *priv)
+{
+	(void)priv;
+	return held.nr_queues;
+}
+
+static int t_set_features(void *priv, uint64_t f)
+{
+	(void)priv;
+	held.features = f;
+	return held.refuse_features ? -EINVAL : 0;
+}
+
+static void t_config_read(void *priv, unsigned int offset, void *buf,
+			  unsigned int len_bytes)
+{
+	(void)priv;
+	assert_true(offset + len_bytes <= sizeof(held.config));
+	memcpy(buf, held.config + offset, len_bytes);
+}
+
+static void t_config_write(void *priv, unsigned int offset, const void *buf,
+			   unsigned int len_bytes)
+{
+	(void)priv;
+	assert_true(offset + len_bytes <= sizeof(held.config));
+	memcpy(held.config + offset, buf, len_bytes);
+}
+
+static int t_start(void *priv, struct vg_req *req)
+{
+	unsigned int i;
+
+	(void)priv;
+	if (held.refuse_requests)
+		return -EINVAL;
+	for (i = 0; i < 32; i++)
+		assert_int_equal(((uint8_t *)req->type_priv)[i], 0);
+	memset(req->type_priv, 0xff, 32);
+	held.started++;
+	if (held.complete_at_once) {
+		vg_req_complete(req, (uint32_t)req->in_bytes);
+		return 0;
+	}
+	assert_true(held.nr < HELD_MAX);
+	held.req[held.nr++] = req;
+	return 0;
+}
+
+static void t_flush(void *priv)
+{
+	(void)priv;
+	held.flushes++;
+}
+
+static void t_reset(void *priv)
+{
+	(void)priv;
+	held.resets++;
+}
+
+static const struct vg_dev_type test_type = {
+	.name = "test",
+	.virtio_id = 42,
+	.nr_queues_max = 4,
+	.req_priv_bytes = 32,
+	.segs_max = 8,
+	.create = t_create,
+	.destroy = t_destroy,
+	.features = t_features,
+	.nr_queues = t_nr_queues,
+	.set_features = t_set_features,
+	.config_bytes = sizeof(held.config),
+	.config_read = t_config_read,
+	.config_write = t_config_write,
+	.start = t_start,
+	.flush_batch = t_flush,
+	.reset = t_reset,
+};
+
+static int setup(void **state)
+{
+	memset(&held, 0, sizeof(held));
+	held.nr_queues = 2;
+	memcpy(held.config, "\x01\x02\x03\x04\x05\x06\x07\x08", 8);
+	*state = host_create(&test_type, NULL);
+	unit_log_start();
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	unit_log_stop();
+	host_destroy(*state);
+	return 0;
+}
+
+static void complete(unsigned int n)
+{
+	while (n--) {
+		struct vg_req *req = held.req[--held.nr];
+
+		vg_req_complete(req, (uint32_t)req->in_bytes);
+	}
+}
+
+static const struct vg_dev_stats *stats(struct host *h)
+{
+	return vg_device_stats(h->dev);
+}
+
+static void add(struct host *h, struct drv_queue *q)
+{
+	struct drv_buf b[] = {
+		{ VG_ADDR_GRANT | 0x200000, 16, false },
+		{ VG_ADDR_GRANT | 0x200100, 64, true },
+	};
+
+	(void)h;
+	drv_add(q, b, 2);
+}
+
+/* ---- registers -------------------------------------------------------------- */
+
+static void test_identity(void **state)
+{
+	struct host *h = *state;
+	unsigned int at;
+
+	assert_int_equal(host_read(h, 0x000), 0x74726976);
+	assert_int_equal(host_read(h, 0x004), 2);
+	assert_int_equal(host_read(h, 0x008), 42);
+	assert_int_equal(host_read(h, 0x00c), VG_MMIO_VENDOR);
+	assert_int_equal(host_read(h, 0x070), 0);
+	/* No shared memory region: length and base of -1. */
+	host_write(h, 0x0ac, 0);
+	for (at = 0x0b0; at <= 0x0bc; at += 4)
+		assert_int_equal(host_read(h, at), 0xffffffff);
+	/* No extension without the host's part of it. */
+	for (at = 0x0d0; at < 0x0fc; at += 4)
+		assert_int_equal(host_read(h, at), 0);
+	assert_int_equal(stats(h)->bad_accesses, 0);
+}
+
+/* Every offset, width and direction: an answer, and no harm. */
+static void test_garbage(void **state)
+{
+	static const uint32_t values[] = { 0, 1, 2, 0x80, 0xffffffff };
+	struct host *h = *state;
+	unsigned int offset, len, v;
+	uint32_t data;
+
+	for (offset = 0; offset < 0x200; offset++)
+		for (len = 1; len <= 4; len *= 2) {
+			assert_true(host_access(h, offset, len, false, 0,
+						&data));
+			for (v = 0; v < ARRAY_SIZE(values); v++)
+				assert_true(host_access(h, offset, len, true,
+							values[v], &data));
+		}
+	assert_true(stats(h)->bad_accesses > 1000);
+	host_write(h, VIRTIO_MMIO_STATUS, 0);
+	assert_int_equal(host_read(h, VIRTIO_MMIO_STATUS), 0);
+}
+
+static void test_widths(void **state)
+{
+	struct host *h = *state;
+	uint32_t v;
+
+	assert_true(host_access(h, 0, 1, false, 0, &v));
+	assert_int_equal(v, 0);
+	assert_true(host_access(h, 2, 2, false, 0, &v));
+	assert_int_equal(v, 0);
+	assert_true(host_access(h, VIRTIO_MMIO_STATUS, 1, true, 1, &v));
+	assert_int_equal(host_read(h, VIRTIO_MMIO_STATUS), 0);
+	assert_int_equal(stats(h)->bad_accesses, 3);
+}
+
+static void test_config_space(void **state)
+{
+	struct host *h = *state;
+	uint32_t v;
+
+	assert_true(host_access(h, 0x100, 4, false, 0, &v));
+	assert_int_equal(v, 0x04030201);
+	assert_true(host_access(h, 0x106, 2, false, 0, &v));
+	assert_int_equal(v, 0x0807);
+	assert_true(host_access(h, 0x103, 1, false, 0, &v));
+	assert_int_equal(v, 4);
+	assert_true(host_access(h, 0x102, 2, true, 0xbbaa, &v));
+	assert_int_equal(held.config[2], 0xaa);
+	assert_int_equal(held.config[3], 0xbb);
+	assert_int_equal(stats(h)->bad_accesses, 0);
+	/* Misaligned, over the end, behind it. */
+	assert_true(host_access(h, 0x101, 2, false, 0, &v));
+	assert_int_equal(v, 0);
+	assert_true(host_access(h, 0x106, 4, false, 0, &v));
+	assert_true(host_access(h, 0x108, 1, false, 0, &v));
+	assert_true(host_access(h, 0x1ff, 1, true, 7, &v));
+	assert_int_equal(stats(h)->bad_accesses, 4);
+	v = host_read(h, VIRTIO_MMIO_CONFIG_GENERATION);
+	vg_device_config_changed(h->dev);
+	assert_int_not_equal(host_read(h, VIRTIO_MMIO_CONFIG_GENERATION), v);
+	host_run(h);
+	assert_int_equal(h->irqs_config, 0);	/* no driver to tell */
+}
+
+static void test_features(void **state)
+{
+	struct host *h = *state;
+	uint64_t f = host_features(h);
+
+	assert_true(f == (UINT64_C(1) << 5 | UINT64_C(1) << 28 |
+			  UINT64_C(1) << 29 | UINT64_C(1) << 32 |
+			  UINT64_C(1) << 33 | UINT64_C(1) << 40));
+	host_write(h, VIRTIO_MMIO_DEVICE_FEATURES_SEL, 2);
+	assert_int_equal(host_read(h, VIRTIO_MMIO_DEVICE_FEATURES), 0);
+	host_write(h, VIRTIO_MMIO_DEVICE_FEATURES_SEL, 0xffffffff);
+	assert_int_equal(host_read(h, VIRTIO_MMIO_DEVICE_FEATURES), 0);
+}
+
+static uint32_t try_features(struct host *h, uint64_t f)
+{
+	host_write(h, VIRTIO_MMIO_STATUS, 0);
+	host_write(h, VIRTIO_MMIO_STATUS, ST_ACK | ST_DRIVER);
+	host_accept(h, f);
+	host_write(h, VIRTIO_MMIO_STATUS, ST_ACK | ST_DRIVER | ST_FEATURES);
+	return host_read(h, VIRTIO_MMIO_STATUS);
+}
+
+static void test_features_refused(void **state)
+{
+	struct host *h = *state;
+	uint64_t f = host_features(h);
+
+	assert_int_equal(try_features(h, f & ~(UINT64_C(1) << 32)), 3);
+	assert_true(unit_logged("VIRTIO_F_VERSION_1"));
+	assert_int_equal(try_features(h, f & ~(UINT64_C(1) << 33)), 3);
+	assert_true(unit_logged("no grant layer in the guest"));
+	assert_int_equal(try_features(h, f | UINT64_C(1) << 6), 3);
+	assert_int_equal(try_features(h, f | UINT64_C(1) << 63), 3);
+	assert_int_equal(held.features, 0);
+	held.refuse_features = true;
+	assert_int_equal(try_features(h, f), 3);
+	/* A guest that repeats it does not fill the log. */
+	assert_in_range(unit_log_lines(), 4, 8);
+	held.refuse_features = false;
+	assert_int_equal(try_features(h, f), 11);
+	assert_true(held.features == f);
+	/* From here on they stand. */
+	host_accept(h, 0);
+	assert_int_equal(stats(h)->bad_accesses, 2);
+	assert_true(stats(h)->driver_features == f);
+}
+
+static void test_status_rules(void **state)
+{
+	struct host *h = *state;
+
+	/* DRIVER_OK before FEATURES_OK is none. */
+	host_write(h, VIRTIO_MMIO_STATUS, ST_ACK | ST_DRIVER | ST_LIVE);
+	assert_int_equal(host_read(h, VIRTIO_MMIO_STATUS), 3);
+	/* Bits are not taken back, and NEEDS_RESET is not the driver's. */
+	host_write(h, VIRTIO_MMIO_STATUS, ST_BROKEN);
+	assert_int_equal(host_read(h, VIRTIO_MMIO_STATUS), 3);
+	host_write(h, VIRTIO_MMIO_STATUS, 0x80);
+	assert_int_equal(host_read(h, VIRTIO_MMIO_STATUS), 0x83);
+	host_write(h, VIRTIO_MMIO_STATUS, 0);
+	assert_int_equal(host_read(h, VIRTIO_MMIO_STATUS), 0);
+	assert_int_equal(held.resets, 1);
+}
+
+/* ---- queues -------------------------------------------------------------------- */
+
+static void test_queue_registers(void **state)
+{
+	struct host *h = *state;
+	struct drv_queue q;
+
+	drv_init(&q, &h->f, 16);
+	host_write(h, VIRTIO_MMIO_QUEUE_SEL, 1);
+	assert_int_equal(host_read(h, VIRTIO_MMIO_QUEUE_NUM_MAX), 64);
+	host_write(h, VIRTIO_MMIO_QUEUE_SEL, 2);
+	assert_int_equal(host_read(h, VIRTIO_MMIO_QUEUE_NUM_MAX), 0);
+	assert_int_equal(host_read(h, VIRTIO_MMIO_QUEUE_READY), 0);
+	host_write(h, VIRTIO_MMIO_QUEUE_SEL, 0xffffffff);
+	assert_int_equal(host_read(h, VIRTIO_MMIO_QUEUE_NUM_MAX), 0);
+	assert_int_equal(stats(h)->bad_accesses, 0);
+	/* Not before FEATURES_OK. */
+	host_set_queue(h, 0, &q);
+	assert_int_equal(host_read(h, VIRTIO_MMIO_QUEUE_READY), 0);
+	assert_int_equal(h->f.rings_now, 0);
+	try_features(h, host_features(h));
+	host_set_queue(h, 0, &q);
+	assert_int_equal(host_read(h, VIRTIO_MMIO_QUEUE_READY), 1);
+	assert_int_equal(h->f.rings_now, 3);
+	/* While it is ready it stays as it is. */
+	host_write(h, VIRTIO_MMIO_QUEUE_NUM, 1);
+	host_write(h, VIRTIO_MMIO_QUEUE_READY, 0);
+	assert_int_equal(host_read(h, VIRTIO_MMIO_QUEUE_READY), 0);
+	assert_int_equal(h->f.rings_now, 0);
+	host_write(h, VIRTIO_MMIO_QUEUE_READY, 1);
+	assert_int_equal(h->f.rings_now, 3);
+	host_write(h, VIRTIO_MMIO_STATUS, 0);
+	assert_int_equal(h->f.rings_now, 0);
+	assert_int_equal(host_read(h, VIRTIO_MMIO_QUEUE_READY), 0);
+}
+
+/* The guest without a grant layer: refused in words, nothing is read. */
+static void test_no_grant_layer(void **state)
+{
+	struct host *h = *state;
+	struct drv_queue q;
+	uint32_t v;
+
+	drv_init(&q, &h->f, 16);
+	q.desc_addr = 0x48001000;
+	try_features(h, host_features(h));
+	host_set_queue(h, 0, &q);
+	assert_int_equal(host_read(h, VIRTIO_MMIO_QUEUE_READY), 0);
+	assert_true(host_read(h, VIRTIO_MMIO_STATUS) & ST_BROKEN);
+	assert_true(unit_logged("dom5 test: queue 0"));
+	assert_true(unit_logged("the guest passed an address that is no grant"));
+	assert_true(unit_logged("0x48001000"));
+	assert_int_equal(unit_log_lines(), 1);
+	assert_int_equal(stats(h)->broken, VG_BROKEN_RING_ADDRESS);
+	assert_int_equal(stats(h)->broken_fault, VG_MEM_NO_GRANT);
+	assert_int_equal(stats(h)->broken_queue, 0);
+	assert_true(stats(h)->broken_value == 0x48001000);
+	/* Its driver finds nothing to wait for, and is told when it is there. */
+	assert_true(host_access(h, 0x100, 4, false, 0, &v));
+	assert_int_equal(v, 0);
+	host_run(h);
+	assert_int_equal(h->irqs_config, 0);
+	host_write(h, VIRTIO_MMIO_STATUS, 15);
+	host_run(h);
+	assert_int_equal(h->irqs_config, 1);
+	host_set_queue(h, 0, &q);
+	assert_int_equal(h->f.rings_now, 0);
+	/* A reset makes it good. */
+	host_write(h, VIRTIO_MMIO_STATUS, 0);
+	assert_true(host_access(h, 0x100, 4, false, 0, &v));
+	assert_int_equal(v, 0x04030201);
+	host_start_driver(h, 16, 0);
+	assert_int_equal(stats(h)->broken, VG_BROKEN_NOT);
+	assert_int_equal(stats(h)->broken_count, 1);
+}
+
+static void test_queue_size_refused(void **state)
+{
+	static const uint32_t bad[] = { 0, 3, 128, 65536 };
+	struct host *h = *state;
+	struct drv_queue q;
+	unsigned int i;
+
+	drv_init(&q, &h->f, 16);
+	for (i = 0; i < ARRAY_SIZE(bad); i++) {
+		try_features(h, host_features(h));
+		q.num = bad[i];
+		host_set_queue(h, 0, &q);
+		assert_int_equal(stats(h)->broken, VG_BROKEN_QUEUE_SIZE);
+	}
+	assert_int_equal(h->f.rings_now, 0);
+}
+
+static void test_notify(void **state)
+{
+	struct host *h = *state;
+
+	vg_device_notify(h->dev, 0);	/* nobody there yet */
+	host_start_driver(h, 16, 0);
+	vg_device_notify(h->dev, 1);	/* not ready */
+	vg_device_notify(h->dev, 2);	/* no such queue */
+	vg_device_notify(h->dev, 0xffffffff);
+	assert_int_equal(stats(h)->spurious_notifies, 4);
+	vg_device_notify(h->dev, 0);
+	host_run(h);
+	assert_int_equal(held.started, 0);
+	add(h, &h->q);
+	host_write(h, VIRTIO_MMIO_QUEUE_NOTIFY, 0);
+	host_run(h);
+	assert_int_equal(held.started, 1);
+	assert_int_equal(h->irqs_used, 0);
+	complete(1);
+	host_run(h);
+	assert_int_equal(h->irqs_used, 1);
+}
+
+/* Nothing is taken before DRIVER_OK; what waits is found then. */
+static void test_not_before_driver_ok(void **state)
+{
+	struct host *h = *state;
+
+	drv_init(&h->q, &h->f, 16);
+	try_features(h, host_features(h));
+	host_set_queue(h, 0, &h->q);
+	add(h, &h->q);
+	vg_device_notify(h->dev, 0);
+	host_run(h);
+	assert_int_equal(held.started, 0);
+	host_write(h, VIRTIO_MMIO_STATUS, 15);
+	host_run(h);
+	assert_int_equal(held.started, 1);
+	complete(1);
+}
+
+/* Many at once: one flush, one batch, one interrupt. */
+static void test_batch(void **state)
+{
+	struct host *h = *state;
+	unsigned int i, flushes;
+	uint32_t id, len;
+
+	host_start_driver(h, 64, 0);
+	flushes = held.flushes;
+	for (i = 0; i < 30; i++)
+		add(h, &h->q);
+	vg_device_notify(h->dev, 0);
+	vg_device_notify(h->dev, 0);
+	vg_loop_run_once(h->loop, 0);
+	assert_int_equal(held.started, 30);
+	assert_int_equal(held.flushes, flushes + 1);
+	assert_int_equal(stats(h)->in_flight, 30);
+	complete(30);
+	host_run(h);
+	for (i = 0; i < 30; i++) {
+		assert_true(drv_used(&h->q, &id, &len));
+		assert_int_equal(len, 64);
+	}
+	assert_int_equal(stats(h)->batches, 1);
+	assert_int_equal(h->irqs_used, 1);
+	assert_int_equal(stats(h)->bytes_in, 30 * 64);
+	assert_int_equal(stats(h)->bytes_out, 30 * 16);
+}
+
+/* A driver that never stops offering does not keep the neighbours waiting. */
+static void refill(void *arg)
+{
+	struct host *h = arg;
+	uint32_t id, len;
+
+	while (drv_used(&h->q, &id, &len))
+		add(h, &h->q);
+}
+
+static void test_turn_is_bounded(void **state)
+{
+	struct host *h = *state;
+	unsigned int i, before;
+	uint32_t id, len;
+
+	host_start_driver(h, 32, 0);
+	held.complete_at_once = true;
+	for (i = 0; i < 16; i++)
+		add(h, &h->q);
+	vg_device_notify(h->dev, 0);
+	for (i = 0; i < 10; i++) {
+		before = held.started;
+		vg_loop_run_once(h->loop, 0);
+		assert_true(held.started - before <= 64);
+		refill(h);
+		vg_device_notify(h->dev, 0);
+	}
+	host_run(h);
+	while (drv_used(&h->q, &id, &len))
+		;
+	assert_int_equal(stats(h)->broken, 0);
+}
+
+/* ---- stopping ------------------------------------------------------------------------ */
+
+static bool answered(const struct host *h, uint32_t seq)
+{
+	unsigned int i;
+
+	for (i = 0; i < h->nr_replies; i++)
+		if (h->reply[i].seq == seq)
+			return true;
+	return false;
+}
+
+static void test_reset_waits(void **state)
+{
+	struct host *h = *state;
+	uint32_t v, seq;
+
+	host_start_driver(h, 16, 0);
+	add(h, &h->q);
+	add(h, &h->q);
+	vg_device_notify(h->dev, 0);
+	host_run(h);
+	assert_false(host_access(h, VIRTIO_MMIO_STATUS, 4, true, 0, &v));
+	seq = h->seq;
+	host_run(h);
+	assert_int_equal(h->nr_replies, 0);
+	/* Others are answered; the reset is not over yet. */
+	assert_int_not_equal(host_read(h, VIRTIO_MMIO_STATUS), 0);
+	host_write(h, VIRTIO_MMIO_STATUS, 1);
+	host_write(h, VIRTIO_MMIO_QUEUE_READY, 1);
+	vg_device_notify(h->dev, 0);
+	complete(1);
+	host_run(h);
+	assert_int_equal(h->nr_replies, 0);
+	assert_int_equal(h->f.rings_now, 3);
+	complete(1);
+	host_run(h);
+	assert_int_equal(h->nr_replies, 1);
+	assert_true(answered(h, seq));
+	assert_int_equal(h->f.rings_now, 0);
+	assert_int_equal(h->f.reqs_now, 0);
+	assert_int_equal(h->q.used->idx, 0);	/* nothing into that ring */
+	assert_int_equal(host_read(h, VIRTIO_MMIO_STATUS), 0);
+	assert_int_equal(stats(h)->in_flight, 0);
+	h->nr_replies = 0;
+	host_start_driver(h, 16, 0);
+}
+
+static void test_two_wait_for_reset(void **state)
+{
+	struct host *h = *state;
+	uint32_t v, first;
+
+	host_start_driver(h, 16, 0);
+	add(h, &h->q);
+	vg_device_notify(h->dev, 0);
+	host_run(h);
+	assert_false(host_access(h, VIRTIO_MMIO_STATUS, 4, true, 0, &v));
+	first = h->seq;
+	assert_false(host_access(h, VIRTIO_MMIO_STATUS, 4, true, 0, &v));
+	complete(1);
+	host_run(h);
+	assert_int_equal(h->nr_replies, 2);
+	assert_true(answered(h, first) && answered(h, first + 1));
+	h->nr_replies = 0;
+}
+
+/* A flood of resets from a mad broker: all answered, none waits for ever. */
+static void test_many_wait_for_reset(void **state)
+{
+	struct host *h = *state;
+	unsigned int i;
+	uint32_t v;
+
+	host_start_driver(h, 16, 0);
+	add(h, &h->q);
+	vg_device_notify(h->dev, 0);
+	host_run(h);
+	for (i = 0; i < 128; i++)
+		assert_false(host_access(h, VIRTIO_MMIO_STATUS, 4, true, 0,
+					 &v));
+	assert_true(host_access(h, VIRTIO_MMIO_STATUS, 4, true, 0, &v));
+	complete(1);
+	host_run(h);
+	assert_int_equal(h->nr_replies, 128);
+	h->nr_replies = 0;
+}
+
+static void queue_stop(void **state, uint32_t reg, uint32_t value)
+{
+	struct host *h = *state;
+	struct drv_queue other;
+	uint32_t v, id, len;
+
+	drv_init(&other, &h->f, 8);
+	host_start_driver(h, 16, 0);
+	host_set_queue(h, 1, &other);
+	add(h, &h->q);
+	add(h, &other);
+	vg_device_notify(h->dev, 0);
+	host_run(h);
+	vg_device_notify(h->dev, 1);
+	host_run(h);
+	assert_int_equal(held.nr, 2);
+	host_write(h, VIRTIO_MMIO_QUEUE_SEL, 0);
+	assert_false(host_access(h, reg, 4, true, value, &v));
+	assert_int_equal(host_read(h, VIRTIO_MMIO_QUEUE_RESET), 1);
+	add(h, &h->q);
+	vg_device_notify(h->dev, 0);
+	host_run(h);
+	assert_int_equal(held.nr, 2);		/* nothing new from it */
+	complete(1);				/* the other queue's */
+	host_run(h);
+	assert_int_equal(h->nr_replies, 0);
+	assert_true(drv_used(&other, &id, &len));
+	complete(1);
+	host_run(h);
+	assert_int_equal(h->nr_replies, 1);
+	h->nr_replies = 0;
+	assert_int_equal(host_read(h, VIRTIO_MMIO_QUEUE_RESET), 0);
+	assert_int_equal(host_read(h, VIRTIO_MMIO_QUEUE_READY), 0);
+	assert_int_equal(h->f.rings_now, 3);
+	assert_int_equal(h->q.used->idx, 0);
+	/* On with new rings, from index 0. */
+	drv_init(&h->q, &h->f, 32);
+	host_set_queue(h, 0, &h->q);
+	assert_int_equal(host_read(h, VIRTIO_MMIO_QUEUE_RESET), 0);
+	add(h, &h->q);
+	vg_device_notify(h->dev, 0);
+	host_run(h);
+	complete(1);
+	host_run(h);
+	assert_true(drv_used(&h->q, &id, &len));
+}
+
+static void test_queue_reset(void **state)
+{
+	queue_stop(state, VIRTIO_MMIO_QUEUE_RESET, 1);
+}
+
+static void test_queue_ready_0(void **state)
+{
+	queue_stop(state, VIRTIO_MMIO_QUEUE_READY, 0);
+}
+
+static void test_queue_reset_not_negotiated(void **state)
+{
+	struct host *h = *state;
+
+	host_start_driver(h, 16, UINT64_C(1) << 40);
+	host_write(h, VIRTIO_MMIO_QUEUE_RESET, 1);
+	assert_int_equal(host_read(h, VIRTIO_MMIO_QUEUE_READY), 1);
+	assert_int_equal(stats(h)->bad_accesses, 1);
+}
+
+static void test_stop_waits(void **state)
+{
+	struct host *h = *state;
+	uint32_t id, len;
+
+	host_start_driver(h, 16, 0);
+	add(h, &h->q);
+	vg_device_notify(h->dev, 0);
+	host_run(h);
+	vg_device_stop(h->dev);
+	add(h, &h->q);
+	vg_device_notify(h->dev, 0);
+	host_run(h);
+	assert_int_equal(h->stops, 0);
+	assert_int_equal(held.nr, 1);
+	complete(1);
+	host_run(h);
+	assert_int_equal(h->stops, 1);
+	assert_int_equal(h->f.rings_now, 0);
+	/* What was under way did reach the driver. */
+	assert_true(drv_used(&h->q, &id, &len));
+	host_read(h, VIRTIO_MMIO_STATUS);
+	vg_device_notify(h->dev, 0);
+	host_run(h);
+	assert_int_equal(h->stops, 1);
+}
+
+/* ---- broken ---------------------------------------------------------------------------- */
+
+static void test_broken_ring(void **state)
+{
+	struct host *h = *state;
+	uint32_t v;
+
+	host_start_driver(h, 16, 0);
+	add(h, &h->q);
+	vg_device_notify(h->dev, 0);
+	host_run(h);
+	h->q.avail->idx = htole16(100);
+	vg_device_notify(h->dev, 0);
+	host_run(h);
+	assert_int_equal(stats(h)->broken, VG_BROKEN_AVAIL_INDEX);
+	assert_true(stats(h)->broken_value == 100);
+	assert_int_equal(host_read(h, VIRTIO_MMIO_STATUS), 0x4f);
+	assert_int_equal(h->irqs_config, 1);
+	assert_int_equal(unit_log_lines(), 1);
+	assert_true(unit_logged("(avail-index, 0x64)"));
+	/* What was under way ends, and goes nowhere. */
+	complete(1);
+	host_run(h);
+	assert_int_equal(h->f.reqs_now, 0);
+	assert_int_equal(h->q.used->idx, 0);
+	assert_int_equal(h->irqs_used, 0);
+	vg_device_notify(h->dev, 0);
+	host_run(h);
+	assert_int_equal(unit_log_lines(), 1);
+	host_write(h, VIRTIO_MMIO_STATUS, 0);
+	host_start_driver(h, 16, 0);
+	assert_true(host_access(h, 0x100, 1, false, 0, &v));
+	assert_int_equal(v, 1);
+	add(h, &h->q);
+	vg_device_notify(h->dev, 0);
+	host_run(h);
+	assert_int_equal(held.nr, 1);
+	complete(1);
+}
+
+static void test_broken_address(void **state)
+{
+	struct host *h = *state;
+	struct drv_buf b = { 0x12345000, 512, true };
+
+	host_start_driver(h, 16, 0);
+	drv_add(&h->q, &b, 1);
+	vg_device_notify(h->dev, 0);
+	host_run(h);
+	assert_int_equal(stats(h)->broken, VG_BROKEN_ADDRESS);
+	assert_int_equal(stats(h)->broken_fault, VG_MEM_NO_GRANT);
+	assert_true(unit_logged("no grant layer in the guest?"));
+	assert_int_equal(h->f.reqs_now, 0);
+}
+
+static void test_broken_request(void **state)
+{
+	struct host *h = *state;
+
+	host_start_driver(h, 16, 0);
+	held.refuse_requests = true;
+	add(h, &h->q);
+	add(h, &h->q);
+	vg_device_notify(h->dev, 0);
+	host_run(h);
+	assert_int_equal(stats(h)->broken, VG_BROKEN_REQUEST);
+	assert_int_equal(stats(h)->requests, 1);
+	assert_int_equal(stats(h)->in_flight, 0);
+	assert_int_equal(h->f.reqs_now, 0);
+}
+
+/* Breaking and resetting in a circle: counted each time, logged now and then. */
+static void test_broken_again_and_again(void **state)
+{
+	struct host *h = *state;
+	unsigned int i;
+
+	for (i = 0; i < 100; i++) {
+		host_start_driver(h, 16, 0);
+		h->q.avail->idx = htole16(99);
+		vg_device_notify(h->dev, 0);
+		host_run(h);
+		assert_int_equal(stats(h)->broken, VG_BROKEN_AVAIL_INDEX);
+		host_write(h, VIRTIO_MMIO_STATUS, 0);
+		h->f.next = 4096;
+		memset(h->f.ram, 0, 1 << 20);
+	}
+	assert_int_equal(stats(h)->broken_count, 100);
+	assert_in_range(unit_log_lines(), 1, 20);
+}
+
+/* ---- memory is short ---------------------------------------------------------------------- */
+
+/* Waits for a request of its own that gives some back. */
+static void test_stall_and_go(void **state)
+{
+	struct host *h = *state;
+
+	host_start_driver(h, 16, 0);
+	add(h, &h->q);
+	vg_device_notify(h->dev, 0);
+	host_run(h);
+	h->f.again = 2;
+	add(h, &h->q);
+	vg_device_notify(h->dev, 0);
+	host_run(h);
+	assert_int_equal(held.started, 1);
+	h->f.again = 0;
+	complete(1);
+	host_run(h);
+	assert_int_equal(held.started, 2);
+	complete(1);
+}
+
+/* All of its own are done within the turn, and it still goes on. */
+static void test_stall_in_own_turn(void **state)
+{
+	struct host *h = *state;
+
+	host_start_driver(h, 16, 0);
+	held.complete_at_once = true;
+	add(h, &h->q);
+	vg_device_notify(h->dev, 0);
+	h->f.again = 0;
+	host_run(h);
+	assert_int_equal(held.started, 1);
+	h->f.again = 1;
+	add(h, &h->q);
+	add(h, &h->q);
+	vg_device_notify(h->dev, 0);
+	host_run(h);
+	/* None of its own returns memory: after a while by the clock. */
+	if (held.started != 3) {
+		vg_loop_run_once(h->loop, 100);
+		host_run(h);
+	}
+	assert_int_equal(held.started, 3);
+	assert_int_equal(stats(h)->broken, 0);
+}
+
+static void test_stall_and_reset(void **state)
+{
+	struct host *h = *state;
+
+	host_start_driver(h, 16, 0);
+	h->f.again = 1000;
+	add(h, &h->q);
+	vg_device_notify(h->dev, 0);
+	host_run(h);
+	host_write(h, VIRTIO_MMIO_STATUS, 0);
+	assert_int_equal(host_read(h, VIRTIO_MMIO_STATUS), 0);
+	vg_loop_run_once(h->loop, 30);
+	h->f.again = 0;
+	assert_int_equal(held.started, 0);
+	host_start_driver(h, 16, 0);
+}
+
+/* ---- other lives ----------------------------------------------------------------------------- */
+
+static void test_resume(void **state)
+{
+	struct host *h = *state;
+
+	vg_device_resume(h->dev);
+	host_run(h);
+	assert_int_equal(h->irqs_used, 0);
+	host_start_driver(h, 16, 0);
+	add(h, &h->q);
+	/* The notification was lost with a broker. */
+	vg_device_resume(h->dev);
+	host_run(h);
+	assert_int_equal(held.started, 1);
+	assert_int_equal(h->irqs_used, 1);
+	complete(1);
+}
+
+static void test_restarted(void **state)
+{
+	struct vg_device_params p = {
+		.guest = 5, .label = "dom5 restarted", .type = &test_type,
+		.queue_size_max = 64, .needs_reset = true,
+	};
+	struct host *h = calloc(1, sizeof(*h));
+
+	(void)state;
+	flat_init(&h->f);
+	assert_int_equal(vg_loop_create(&h->loop), 0);
+	assert_int_equal(vg_device_create(&p, &h->f.mem, h->loop, &host_ops, h,
+					  &h->dev), 0);
+	host_run(h);
+	assert_int_equal(h->irqs_config, 1);
+	assert_int_equal(host_read(h, VIRTIO_MMIO_STATUS), 0x4f);
+	assert_int_equal(vg_device_stats(h->dev)->broken, VG_BROKEN_RESTARTED);
+	vg_device_notify(h->dev, 0);
+	host_run(h);
+	host_write(h, VIRTIO_MMIO_STATUS, 0);
+	assert_int_equal(host_read(h, VIRTIO_MMIO_STATUS), 0);
+	host_start_driver(h, 16, 0);
+	host_destroy(h);
+}
+
+static void test_queue_size_max(void **state)
+{
+	static const unsigned int bad[] = { 0, 3, 100, 65536 };
+	unsigned int i;
+
+	(void)state;
+	for (i = 0; i < ARRAY_SIZE(bad); i++) {
+		struct vg_device_params p = {
+			.label = "x", .type = &test_type,
+			.queue_size_max = bad[i],
+		};
+		struct vg_device *dev;
+		struct vg_loop *loop;
+		struct flat f;
+
+		assert_int_equal(vg_loop_create(&loop), 0);
+		flat_init(&f);
+		assert_int_equal(vg_device_create(&p, &f.mem, loop, &host_ops,
+						  NULL, &dev), -EINVAL);
+		assert_true(f.is_destroyed);
+		flat_exit(&f);
+		vg_loop_destroy(loop);
+	}
+}
+
+/*
+ * Registers, notifications, rings and completions in random order: every
+ * access is answered, nothing leaks, nothing crashes.
+ */
+static uint32_t rng_state = 1u;
+
+static uint32_t rng(void)
+{
+	rng_state ^= rng_state << 13;
+	rng_state ^= rng_state >> 17;
+	rng_state ^= rng_state << 5;
+	return rng_state;
+}
+
+static uint64_t asked;
+
+/* Not answered at once, maybe, or together with others. */
+static void raw(struct host *h, uint32_t offset, uint32_t len, bool is_write,
+		uint32_t data)
+{
+	struct vg_reg_access a = {
+		.vcpu = rng() % 4, .seq = rng(), .offset = offset,
+		.len_bytes = len, .is_write = is_write, .data = data,
+	};
+
+	asked++;
+	vg_device_access(h->dev, &a);
+}
+
+static void random_step(struct host *h, struct drv_queue *q)
+{
+	static const uint32_t status[] = { 0, 1, 3, 11, 15, 0x80, 0xff };
+	switch (rng() % 12) {
+	case 0:
+		raw(h, rng() % 0x200, 1u << rng() % 3, rng() & 1,
+		    rng() & 1 ? rng() : rng() % 4);
+		break;
+	case 1:
+		raw(h, VIRTIO_MMIO_STATUS, 4, true, status[rng() % 7]);
+		break;
+	case 2:
+		host_accept(h, host_features(h));
+		raw(h, VIRTIO_MMIO_STATUS, 4, true, 11);
+		break;
+	case 3:
+		host_set_queue(h, rng() % 3, q);
+		break;
+	case 4:
+		raw(h, rng() & 1 ? VIRTIO_MMIO_QUEUE_READY :
+		    VIRTIO_MMIO_QUEUE_RESET, 4, true, rng() % 2);
+		break;
+	case 5:
+		q->avail->idx = htole16((uint16_t)rng());
+		break;
+	case 6:
+		q->desc[rng() % q->num].flags = htole16((uint16_t)(rng() % 8));
+		break;
+	case 7:
+		vg_device_notify(h->dev, rng() % 4);
+		break;
+	case 8:
+	case 9:
+		if (held.nr)
+			complete(1 + rng() % held.nr);
+		break;
+	case 10:
+		vg_loop_run_once(h->loop, 0);
+		break;
+	case 11:
+		q->avail_idx = le16toh(q->avail->idx);
+		add(h, q);
+		vg_device_notify(h->dev, 0);
+		break;
+	}
+}
+
+static void test_random(void **state)
+{
+	struct host *h = *state;
+	uint64_t replied = 0;
+	unsigned int i;
+
+	for (i = 0; i < 200000; i++) {
+		if (i % 64 == 0) {
+			h->f.next = 4096;
+			memset(h->f.ram, 0, 1 << 18);
+			drv_init(&h->q, &h->f, 16);
+		}
+		random_step(h, &h->q);
+		replied += h->nr_replies;
+		h->nr_replies = 0;
+		if (held.nr > 64)
+			complete(held.nr);
+	}
+	complete(held.nr);
+	host_run(h);
+	replied += h->nr_replies;
+	h->nr_replies = 0;
+	/* Each once, sooner or later. */
+	assert_int_equal(replied, asked);
+	assert_true(held.started > 100);
+}
+
+#define T(f)	cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(test_identity), T(test_garbage), T(test_widths),
+		T(test_config_space), T(test_features),
+		T(test_features_refused), T(test_status_rules),
+		T(test_queue_registers), T(test_no_grant_layer),
+		T(test_queue_size_refused), T(test_notify),
+		T(test_not_before_driver_ok), T(test_batch),
+		T(test_turn_is_bounded), T(test_reset_waits),
+		T(test_two_wait_for_reset), T(test_many_wait_for_reset),
+		T(test_queue_reset), T(test_queue_ready_0),
+		T(test_queue_reset_not_negotiated), T(test_stop_waits),
+		T(test_broken_ring), T(test_broken_address),
+		T(test_broken_request), T(test_broken_again_and_again),
+		T(test_stall_and_go), T(test_stall_in_own_turn),
+		T(test_stall_and_reset), T(test_resume),
+		cmocka_unit_test(test_restarted),
+		cmocka_unit_test(test_queue_size_max), T(test_random),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
