@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -25,6 +26,7 @@ static unsigned int nr_abandoned;
 
 static void abandon(void *p)
 {
+	rig.killed = true;
 	if (nr_abandoned < sizeof(abandoned) / sizeof(abandoned[0]))
 		abandoned[nr_abandoned++] = p;
 }
@@ -203,6 +205,20 @@ void rig_sup_stop(void)
 	rig.sup = NULL;
 }
 
+void rig_sup_kill(void)
+{
+	unsigned int i;
+
+	fake_proc_crash(rig.sup_proc);
+	/* Its ends of the sockets close: the workers read an end of file. */
+	for (i = 0; i < RIG_WORKERS_MAX; i++)
+		if (rig.worker[i].is_used)
+			shutdown(rig.worker[i].sock, SHUT_RDWR);
+	abandon(rig.sup);
+	abandon(rig.sup_loop);
+	rig.sup = NULL;
+}
+
 /* ---- turns --------------------------------------------------------------------------------- */
 
 void rig_step(void)
@@ -246,6 +262,7 @@ static void pump(void *arg)
 void rig_up(void)
 {
 	memset(&rig, 0, sizeof(rig));
+	rig.nr_fds = unit_nr_fds();
 	rig.dir = unit_tmpdir();
 	rig.answer_timeout_ns = UINT64_C(5000000000);
 	rig.cfg = (struct vg_supervisor_config){
@@ -287,6 +304,11 @@ unsigned int rig_down(void)
 	fake_exit();
 	unit_log_stop();
 	unit_rm_r(rig.dir);
+	if (!rig.killed && unit_nr_fds() != rig.nr_fds) {
+		fprintf(stderr, "rig: %u descriptors at first, %u at the end\n",
+			rig.nr_fds, unit_nr_fds());
+		n++;
+	}
 	return n;
 }
 

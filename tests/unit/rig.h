@@ -46,13 +46,15 @@ struct rig {
 	bool broker_hung, sup_hung;
 	struct rig_worker worker[RIG_WORKERS_MAX];
 	unsigned int spawn_fails;	/* so many, then it works again */
+	unsigned int nr_fds;		/* before rig_up() */
+	bool killed;			/* somebody was: descriptors stay */
 };
 
 extern struct rig rig;
 
 /* fake_init(), the two daemons' domains, no guest; rig_down() checks leaks. */
 void rig_up(void);
-/* Ends what runs; the number of things left behind (fake_leaks()). */
+/* Ends what runs; the number of things left behind, descriptors, too. */
 unsigned int rig_down(void);
 /* For cmocka: rig_up() with both daemons; rig_down() must find nothing. */
 int rig_setup(void **state);
@@ -63,6 +65,7 @@ void rig_broker_stop(bool leave);
 void rig_broker_kill(void);		/* kill -9 */
 int rig_sup_start(void);
 void rig_sup_stop(void);
+void rig_sup_kill(void);
 struct rig_worker *rig_worker_of(xen_domid_t guest);	/* NULL: none */
 void rig_worker_kill(struct rig_worker *rw);
 

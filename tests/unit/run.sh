@@ -33,8 +33,11 @@ for prog; do
 	log=$build/$name.log
 	rc=$(cat "$work/$name.rc")
 	p=$(grep -c '^\[       OK \]' "$log")
-	f=$(grep '^\[  FAILED  \]' "$log" | grep -v 'test(s)' |
-		sort -u | wc -l)
+	# ERROR: a failed setup or teardown (with "---": an assertion's text).
+	grep '^\[  FAILED  \]\|^\[  ERROR   \]' "$log" |
+		grep -v 'test(s)\|---' | sed 's/^\[[A-Z ]*\] *//' |
+		sort -u >"$work/failed"
+	f=$(wc -l <"$work/failed")
 	if [ "$rc" -ne 0 ] && [ "$f" -eq 0 ]; then
 		f=1
 		why="died"
@@ -42,8 +45,7 @@ for prog; do
 		echo "FAIL $name: $why (status $rc) after $(
 			grep '^\[ RUN' "$log" | tail -n 1), see $log"
 	elif [ "$f" -ne 0 ]; then
-		grep '^\[  FAILED  \]' "$log" | grep -v 'test(s)' | sort -u |
-			sed "s/^\[  FAILED  \]/FAIL $name:/"
+		sed "s/^/FAIL $name: /" "$work/failed"
 		echo "     see $log"
 	fi
 	# cmocka lists a skipped test twice: when it happens and at the end.

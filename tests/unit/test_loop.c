@@ -135,7 +135,7 @@ static void timers(void **state)
 	timer[0] = vg_timer_create(loop, on_timer, NULL);
 	timer[1] = vg_timer_create(loop, on_timer, (void *)1);
 	assert_false(vg_timer_is_armed(timer[0]));
-	vg_timer_arm(timer[0], 20000000);
+	vg_timer_arm(timer[0], 60 * UINT64_C(1000000000));
 	vg_timer_arm(timer[1], 5000000);
 	assert_true(vg_timer_is_armed(timer[0]));
 	start = vg_now_ns();
@@ -245,7 +245,7 @@ static void run_until_stopped(void **state)
 	timer[0] = vg_timer_create(loop, stop, loop);
 	timer[1] = vg_timer_create(loop, on_timer, (void *)1);
 	vg_timer_arm(timer[1], 1000000);
-	vg_timer_arm(timer[0], 5000000);
+	vg_timer_arm(timer[0], 200000000);
 	assert_int_equal(vg_loop_run(loop), 0);
 	assert_int_equal(calls[1], 1);
 }

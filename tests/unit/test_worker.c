@@ -35,6 +35,7 @@ static bool is_gone;
 static struct xen_gntshr *gs;
 static struct xen_evtchn *ec;
 static char *dir, *image;
+static unsigned int nr_fds;
 
 static void on_gone(void *arg)
 {
@@ -78,6 +79,7 @@ static int setup(void **state)
 
 	(void)state;
 	unit_log_start();
+	nr_fds = unit_nr_fds();
 	dir = unit_tmpdir();
 	snprintf(path, sizeof(path), "%s/image", dir);
 	image = unit_image(path, 65536);
@@ -106,7 +108,8 @@ static int teardown(void **state)
 		vg_worker_destroy(w);
 	w = NULL;
 	vg_loop_destroy(loop);
-	close(sock[0]);
+	if (sock[0] >= 0)
+		close(sock[0]);
 	close(sock[1]);
 	xen_gntshr_close(gs);
 	xen_evtchn_close(ec);
@@ -115,7 +118,7 @@ static int teardown(void **state)
 	free(image);
 	unit_rm_r(dir);
 	unit_log_stop();
-	return n ? -1 : 0;
+	return n || unit_nr_fds() != nr_fds ? -1 : 0;
 }
 
 static struct vg_worker_msg add_msg(const struct relay *r)

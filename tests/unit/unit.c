@@ -2,6 +2,7 @@
 /*
  * unit.c - see unit.h.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -64,6 +65,17 @@ void unit_log_dump(void)
 uint8_t unit_pattern(uint64_t offset)
 {
 	return (uint8_t)(offset * 7 + (offset >> 9) * 13 + (offset >> 12) * 31);
+}
+
+unsigned int unit_nr_fds(void)
+{
+	DIR *dir = opendir("/proc/self/fd");
+	unsigned int n = 0;
+
+	while (readdir(dir))
+		n++;
+	closedir(dir);
+	return n;
 }
 
 char *unit_tmpdir(void)

@@ -31,6 +31,8 @@ void unit_log_dump(void);
 char *unit_image(const char *name, uint64_t bytes);
 /* The byte that unit_image() put at @offset. */
 uint8_t unit_pattern(uint64_t offset);
+/* How many descriptors this process has open: a leak is one more. */
+unsigned int unit_nr_fds(void);
 /* A fresh directory below TMPDIR, or below /tmp; NULL-safe removal. */
 char *unit_tmpdir(void);
 void unit_rm_r(char *dir);

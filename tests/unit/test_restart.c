@@ -1,0 +1,478 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * test_restart.c - one of broker, supervisor, worker dies, hangs or is
+ * replaced while a guest uses its disk.  No vCPU waits for ever, neighbours
+ * go on, and afterwards the disk works again, if need be after a reset.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "rig.h"
+
+#define GUEST	3u
+#define OTHER	4u
+
+static struct fake_disk disk[2];
+static struct drv d[2];
+
+static int io(struct drv *drv)
+{
+	static uint32_t turn;
+	struct drv_buf b = drv_buf(drv, 4096, false);
+	uint64_t sector = turn++ % 64 * 8;
+	int err = drv_blk_buf(drv, VIRTIO_BLK_T_IN, sector, &b, 0, 4096);
+
+	if (!err && b.va[5] != unit_pattern(sector * 512 + 5))
+		err = -EILSEQ;
+	drv_buf_end(drv, &b);
+	return err;
+}
+
+static int setup(void **state)
+{
+	unsigned int i;
+
+	if (rig_setup(state))
+		return -1;
+	for (i = 0; i < 2; i++) {
+		rig_guest((xen_domid_t)(GUEST + i), 2);
+		disk[i] = rig_disk((xen_domid_t)(GUEST + i), 0);
+		if (!rig_disk_add(&disk[i]))
+			return -1;
+		d[i] = rig_drv(&disk[i]);
+		if (drv_start(&d[i], 1) || io(&d[i]))
+			return -1;
+	}
+	return 0;
+}
+
+/* After whatever happened: a reset gives everything back. */
+static int teardown(void **state)
+{
+	unsigned int i, busy = 0;
+
+	for (i = 0; i < 2; i++)
+		busy += drv_reset(&d[i]) || drv_exit(&d[i]);
+	return rig_teardown(state) || busy ? -1 : 0;
+}
+
+static void again(unsigned int i)
+{
+	assert_int_equal(drv_reset(&d[i]), 0);
+	assert_int_equal(drv_exit(&d[i]), 0);
+	d[i].hdrs.pages = 0;
+	assert_int_equal(drv_start(&d[i], 1), 0);
+	assert_int_equal(io(&d[i]), 0);
+}
+
+/* ---- broker --------------------------------------------------------------------- */
+
+static void broker_replaced(void **state)
+{
+	long ref = fake_libxl_disk_key(&disk[0], "relay-ref");
+	unsigned int i;
+
+	(void)state;
+	rig_broker_stop(true);
+	assert_int_equal(fake_ioreq_servers(GUEST), 1);
+	assert_int_equal(rig_broker_start(), 0);
+	assert_true(rig_until(fake_libxl_disk_key(&disk[0], "relay-ref") != ref));
+	rig_steps(10);
+	/* No reset: the device's state is the worker's. */
+	for (i = 0; i < 2; i++) {
+		assert_false(drv_needs_reset(&d[i]));
+		assert_int_equal(io(&d[i]), 0);
+		assert_int_equal(fake_ioreq_servers((xen_domid_t)(GUEST + i)),
+				 1);
+	}
+	assert_int_equal(fake_libxl_disk_key(&disk[0], "state"), 2);
+	/* One relay page each, not two. */
+	assert_int_equal(rig_stats(&disk[0])->broken, VG_BROKEN_NOT);
+}
+
+static void broker_killed_under_an_access(void **state)
+{
+	struct rig_worker *rw = rig_worker_of(GUEST);
+	uint64_t data = 0;
+
+	(void)state;
+	rw->is_hung = true;
+	assert_int_equal(fake_mmio_start(GUEST, 1, disk[0].base, 4, false, 0),
+			 0);
+	rig_steps(3);
+	rig_broker_kill();
+	rw->is_hung = false;
+	rig_steps(10);
+	assert_true(fake_mmio_waits(GUEST, 1));
+	assert_int_equal(fake_mmio_start(OTHER, 0, disk[1].base, 4, false, 0),
+			 0);
+	assert_int_equal(rig_broker_start(), 0);
+	assert_true(rig_until(fake_mmio_done(GUEST, 1, &data)));
+	assert_int_equal(data, 0x74726976);
+	assert_true(rig_until(fake_mmio_done(OTHER, 0, &data)));
+	assert_int_equal(data, 0x74726976);
+	assert_int_equal(io(&d[0]), 0);
+	assert_int_equal(io(&d[1]), 0);
+}
+
+/* The notification is in a relay page that nobody will look at any more. */
+static void broker_killed_with_a_notification(void **state)
+{
+	struct rig_worker *rw = rig_worker_of(GUEST);
+	struct drv_seg s;
+	struct drv_buf b = drv_buf(&d[0], 4096, false);
+	uint8_t *status;
+	int head;
+
+	(void)state;
+	s = (struct drv_seg){ b.addr, 4096, true };
+	head = drv_blk_add(&d[0], &d[0].q[0], VIRTIO_BLK_T_IN, 0, &s, 1, false,
+			   &status);
+	rw->is_hung = true;
+	drv_kick(&d[0], &d[0].q[0], true);
+	rig_broker_kill();
+	assert_int_equal(rig_broker_start(), 0);
+	rw->is_hung = false;
+	assert_int_equal(drv_wait(&d[0], &d[0].q[0], head, NULL), 0);
+	assert_int_equal(*status, VIRTIO_BLK_S_OK);
+	drv_buf_end(&d[0], &b);
+}
+
+/* An interrupt that the old broker had raised but nobody had acknowledged. */
+static void broker_killed_with_an_interrupt(void **state)
+{
+	uint64_t spis;
+
+	(void)state;
+	d[0].no_irq_ack = true;
+	assert_int_equal(io(&d[0]), 0);
+	spis = fake_spi_count(GUEST, d[0].irq);
+	rig_broker_kill();
+	assert_int_equal(rig_broker_start(), 0);
+	assert_true(rig_until(fake_spi_count(GUEST, d[0].irq) > spis));
+	assert_true(drv_irq(&d[0]) & 1);
+	d[0].no_irq_ack = false;
+}
+
+static void broker_killed_often(void **state)
+{
+	unsigned int i;
+
+	(void)state;
+	for (i = 0; i < 20; i++) {
+		rig_steps(i % 7);
+		rig_broker_kill();
+		assert_int_equal(rig_broker_start(), 0);
+		assert_int_equal(io(&d[i % 2]), 0);
+	}
+	assert_int_equal(fake_ioreq_servers(GUEST), 1);
+	assert_false(drv_needs_reset(&d[0]));
+}
+
+/* A guest's domid came back with another guest: its server is not adopted. */
+static void broker_meets_another_guest(void **state)
+{
+	(void)state;
+	rig_broker_stop(true);
+	fake_store_write(0, "/local/domain/3/vm", "/vm/another");
+	assert_int_equal(rig_broker_start(), 0);
+	rig_steps(20);
+	/* The stale one is Xen's to remove with its domain. */
+	assert_int_equal(fake_ioreq_servers(GUEST), 2);
+	assert_int_equal(io(&d[0]), 0);
+	fake_domain_destroy(GUEST);
+	fake_libxl_disk_remove(&disk[0]);
+	rig_steps(20);
+}
+
+static int teardown_other(void **state)
+{
+	int busy = drv_reset(&d[1]) || drv_exit(&d[1]);
+
+	return rig_teardown(state) || busy ? -1 : 0;
+}
+
+/* ---- worker ------------------------------------------------------------------------ */
+
+static void worker_killed(void **state)
+{
+	struct rig_worker *rw = rig_worker_of(GUEST);
+
+	(void)state;
+	rig_worker_kill(rw);
+	assert_int_equal(fake_maps_held(RIG_BACKEND), 4);	/* the other's */
+	assert_int_equal(io(&d[1]), 0);
+	assert_true(rig_until(rig_worker_of(GUEST)));
+	assert_true(unit_logged("ended unexpectedly"));
+	assert_true(rig_until(drv_needs_reset(&d[0])));
+	assert_int_equal(rig_stats(&disk[0])->broken, VG_BROKEN_RESTARTED);
+	assert_int_equal(fake_libxl_disk_key(&disk[0], "state"), 2);
+	again(0);
+	assert_int_equal(io(&d[1]), 0);
+}
+
+static void worker_killed_under_an_access(void **state)
+{
+	struct rig_worker *rw = rig_worker_of(GUEST);
+	uint64_t data;
+
+	(void)state;
+	rw->is_hung = true;
+	assert_int_equal(fake_mmio_start(GUEST, 0, disk[0].base + 0x70, 4,
+					 false, 0), 0);
+	rig_steps(3);
+	rig_worker_kill(rw);
+	/* The successor answers it, from the slot or after the bound. */
+	assert_true(rig_until(fake_mmio_done(GUEST, 0, &data)));
+	assert_true(data & VIRTIO_CONFIG_S_NEEDS_RESET);
+	again(0);
+}
+
+static void worker_killed_while_removed(void **state)
+{
+	struct rig_worker *rw = rig_worker_of(GUEST);
+
+	(void)state;
+	rw->is_hung = true;
+	fake_libxl_disk_close(&disk[0]);
+	rig_steps(5);
+	rig_worker_kill(rw);
+	assert_true(rig_until(fake_libxl_disk_key(&disk[0], "state") == 6));
+	fake_libxl_disk_remove(&disk[0]);
+	rig_steps(20);
+	assert_int_equal(io(&d[1]), 0);
+	assert_int_equal(drv_exit(&d[0]), 0);
+}
+
+static void worker_killed_often(void **state)
+{
+	unsigned int i;
+
+	(void)state;
+	for (i = 0; i < 3; i++) {
+		assert_true(rig_until(rig_worker_of(GUEST)));
+		again(0);
+		rig_steps(i * 3);
+		rig_worker_kill(rig_worker_of(GUEST));
+		assert_int_equal(io(&d[1]), 0);
+	}
+	assert_true(rig_until(rig_worker_of(GUEST)));
+	again(0);
+}
+
+/* ---- hung ---------------------------------------------------------------------------- */
+
+static int setup_short(void **state)
+{
+	unsigned int i;
+
+	(void)state;
+	rig_up();
+	rig.answer_timeout_ns = 200000000;
+	if (rig_broker_start() || rig_sup_start())
+		return -1;
+	for (i = 0; i < 2; i++) {
+		rig_guest((xen_domid_t)(GUEST + i), 2);
+		disk[i] = rig_disk((xen_domid_t)(GUEST + i), 0);
+		if (!rig_disk_add(&disk[i]))
+			return -1;
+		d[i] = rig_drv(&disk[i]);
+		if (drv_start(&d[i], 1))
+			return -1;
+	}
+	return 0;
+}
+
+static void worker_hangs(void **state)
+{
+	struct rig_worker *rw = rig_worker_of(GUEST);
+	uint64_t begin;
+
+	(void)state;
+	rw->is_hung = true;
+	begin = rig_now_ms();
+	assert_int_equal(drv_read(&d[0], VIRTIO_MMIO_STATUS), 0xffffffff);
+	assert_true(rig_now_ms() - begin >= 190);
+	assert_true(rig_now_ms() - begin < 2000);
+	assert_true(drv_needs_reset(&d[0]));
+	begin = rig_now_ms();
+	assert_int_equal(drv_read(&d[0], VIRTIO_MMIO_STATUS), 0xffffffff);
+	assert_true(rig_now_ms() - begin < 190);
+	assert_int_equal(io(&d[1]), 0);
+	rw->is_hung = false;
+	rig_steps(10);
+	again(0);
+}
+
+/* ---- supervisor ------------------------------------------------------------------------ */
+
+static void supervisor_replaced(void **state)
+{
+	(void)state;
+	rig_sup_stop();
+	assert_int_equal(fake_libxl_disk_key(&disk[0], "state"), 2);
+	assert_true(rig_until(!rig_worker_of(GUEST)));
+	assert_int_equal(fake_maps_held(RIG_BACKEND), 0);
+	assert_int_equal(drv_exit(&d[0]), 0);
+	d[0].hdrs.pages = 0;
+	assert_int_equal(rig_sup_start(), 0);
+	assert_true(rig_until(rig_worker_of(GUEST)));
+	rig_steps(10);
+	assert_true(drv_needs_reset(&d[0]));
+	assert_int_equal(drv_reset(&d[0]), 0);
+	assert_int_equal(drv_start(&d[0], 1), 0);
+	assert_int_equal(io(&d[0]), 0);
+	again(1);
+}
+
+static void supervisor_killed(void **state)
+{
+	(void)state;
+	rig_sup_kill();
+	assert_true(rig_until(!rig_worker_of(GUEST) && !rig_worker_of(OTHER)));
+	assert_int_equal(fake_maps_held(RIG_BACKEND), 0);
+	assert_int_equal(rig_sup_start(), 0);
+	assert_true(rig_until(rig_worker_of(GUEST) && rig_worker_of(OTHER)));
+	rig_steps(10);
+	again(0);
+	again(1);
+}
+
+static void no_worker_can_be_started(void **state)
+{
+	struct fake_disk more;
+
+	(void)state;
+	rig_guest(7, 1);
+	more = rig_disk(7, 0);
+	rig.spawn_fails = 1;
+	assert_false(rig_disk_add(&more));
+	assert_true(unit_logged("no worker can be started"));
+	assert_int_equal(fake_libxl_disk_key(&more, "state"), -1);
+	fake_libxl_disk_remove(&more);
+	rig_steps(10);
+	assert_true(rig_disk_add(&more));
+	assert_true(rig_disk_remove(&more));
+	rig_steps(10);
+	assert_int_equal(io(&d[0]), 0);
+}
+
+/* ---- guests that go ------------------------------------------------------------------------ */
+
+/* xl destroy of a running guest: Xen's part first, then libxl's. */
+static void guest_destroyed(void **state)
+{
+	(void)state;
+	fake_domain_destroy(GUEST);
+	rig_steps(5);
+	assert_true(rig_disk_remove(&disk[0]));
+	assert_true(rig_until(!rig_worker_of(GUEST)));
+	assert_int_equal(io(&d[1]), 0);
+}
+
+/* The nodes vanish without a word. */
+static void nodes_removed_by_force(void **state)
+{
+	(void)state;
+	fake_libxl_disk_remove(&disk[0]);
+	assert_true(rig_until(!fake_ioreq_servers(GUEST)));
+	assert_true(rig_until(!rig_worker_of(GUEST)));
+	assert_int_equal(drv_exit(&d[0]), 0);
+	assert_int_equal(io(&d[1]), 0);
+}
+
+/* xl block-detach, xl block-attach: the same name with another image. */
+static void same_name_again(void **state)
+{
+	unsigned int i;
+
+	(void)state;
+	for (i = 0; i < 3; i++) {
+		assert_true(rig_disk_remove(&disk[0]));
+		assert_int_equal(drv_exit(&d[0]), 0);
+		d[0].hdrs.pages = 0;
+		/* Both daemons see that it was gone, as over xl it takes ms. */
+		rig_steps(5 + i);
+		assert_true(rig_disk_add(&disk[0]));
+		assert_int_equal(drv_start(&d[0], 1), 0);
+		assert_int_equal(io(&d[0]), 0);
+	}
+}
+
+/* The guest writes what it may write in xenstore: its frontend's node. */
+static void frontend_is_not_believed(void **state)
+{
+	static const char fe[] = "/local/domain/3/device/virtio_disk/51712";
+	char path[128];
+	unsigned int i;
+	static const char *const keys[] = { "state", "backend", "backend-id" };
+
+	(void)state;
+	for (i = 0; i < 3; i++) {
+		snprintf(path, sizeof(path), "%s/%s", fe, keys[i]);
+		assert_int_equal(fake_store_write(GUEST, path,
+				"/local/domain/0/backend/virtio_disk/4/51712"),
+				 0);
+		rig_steps(5);
+	}
+	assert_int_equal(fake_store_rm(GUEST, fe), 0);
+	rig_steps(5);
+	assert_int_equal(io(&d[0]), 0);
+	/* Not the backend's, the toolstack's, or a neighbour's. */
+	assert_int_equal(fake_store_write(GUEST,
+		"/local/domain/1/backend/virtio_disk/3/51712/params", "/etc"),
+			 -EACCES);
+	assert_int_equal(fake_store_write(GUEST,
+		"/local/domain/1/backend/virtio_disk/4/51712/state", "5"),
+			 -EACCES);
+}
+
+/* A driver domain makes up a device for a guest that it does not serve. */
+static void backend_makes_up_a_device(void **state)
+{
+	static const char be[] = "/local/domain/1/backend/virtio_disk/3/51999";
+
+	(void)state;
+	/* Below a node that libxl gave it. */
+	fake_store_set_perms(0, "/local/domain/1/backend/virtio_disk/3", "n1");
+	assert_int_equal(fake_store_mkdir(RIG_BACKEND, be), 0);
+	rig_steps(10);
+	assert_false(fake_store_exists(
+		"/local/domain/1/backend/virtio_disk/3/51999/relay-ref"));
+	assert_int_equal(fake_store_rm(RIG_BACKEND, be), 0);
+	rig_steps(5);
+	assert_int_equal(io(&d[0]), 0);
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define G(f) cmocka_unit_test_setup_teardown(f, setup, teardown_other)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(broker_replaced),
+		T(broker_killed_under_an_access),
+		T(broker_killed_with_a_notification),
+		T(broker_killed_with_an_interrupt),
+		T(broker_killed_often),
+		G(broker_meets_another_guest),
+		T(worker_killed),
+		T(worker_killed_under_an_access),
+		G(worker_killed_while_removed),
+		T(worker_killed_often),
+		cmocka_unit_test_setup_teardown(worker_hangs, setup_short,
+						teardown),
+		T(supervisor_replaced),
+		T(supervisor_killed),
+		T(no_worker_can_be_started),
+		G(guest_destroyed),
+		G(nodes_removed_by_force),
+		T(same_name_again),
+		T(frontend_is_not_believed),
+		T(backend_makes_up_a_device),
+	};
+
+	return cmocka_run_group_tests_name("restart", tests, NULL, NULL);
+}
