@@ -73,7 +73,8 @@ part "Xen" "$VG_LIB/build-xen.sh"
 part "the domains' file systems" "$VG_LIB/build-root.sh"
 part "fio" "$VG_LIB/build-fio.sh"
 printf '%4d s  %s\n' $((SECONDS - began)) "Xen boots"
-"$VG_XEN/run.sh" demo 2>&1 | sed -u -e '/^demo: /d' -e 's/^/    /'
+"$VG_XEN/run.sh" demo 2>&1 | sed -u -E -e '/^demo: /d' \
+	-e '/^ {9}[a-z0-9]+(_[A-Za-z0-9]+)+ [^ ]+$/d' -e 's/^/  /'
 status=${PIPESTATUS[0]}
 case "$status" in
 0) ;;
