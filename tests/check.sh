@@ -1,0 +1,190 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# check.sh - everything that `make check` is: unit tests over the in-memory
+# Xen, the programs and what they link, the modules for every promised kernel,
+# the scenarios on real Xen.
+#
+# A part that fails does not keep the others from running.  Ends with every
+# failure and skip by name, then the line "N passed, N failed[, N skipped]".
+# Exit status: 0 only if something passed and nothing failed.
+#
+# CHECK_PARTS: which parts, instead of "unit programs spec kernel xen".
+
+set -u -o pipefail
+cd "$(dirname "$0")/.." || exit 1
+top=$PWD
+export TZ=UTC
+
+passed=0 failed=0 skipped=0
+notes=''
+began=$SECONDS
+
+say() {
+	printf '%4d s  %s\n' $((SECONDS - began)) "$*"
+}
+
+good() {
+	passed=$((passed + 1))
+	say "PASS $*"
+}
+
+bad() {
+	failed=$((failed + 1))
+	notes+="  FAIL $*"$'\n'
+	say "FAIL $*"
+}
+
+# add PASSED FAILED SKIPPED
+add() {
+	passed=$((passed + $1))
+	failed=$((failed + $2))
+	skipped=$((skipped + ${3:-0}))
+}
+
+# try NAME COMMAND...: one test; its output is kept and shown if it fails.
+try() {
+	local name="$1" log="build/check/${1//[^a-zA-Z0-9]/-}.log"
+
+	shift
+	if "$@" >"$log" 2>&1; then
+		good "$name"
+	else
+		tail -n 40 "$log"
+		bad "$name (log: $log)"
+	fi
+}
+
+part_unit() {
+	local line
+
+	say "unit tests (ASan, UBSan) over the in-memory Xen"
+	sh tests/unit/deps.sh || {
+		bad "unit tests: their packages can't be installed"
+		return
+	}
+	rm -f build/unit/summary
+	make --no-print-directory -s -j2 check-unit 2>&1 | tee build/check/unit.log
+	line=$(cat build/unit/summary 2>/dev/null)
+	if [[ $line =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed(,\ ([0-9]+)\ skipped)?$ ]]; then
+		add "${BASH_REMATCH[1]}" "${BASH_REMATCH[2]}" "${BASH_REMATCH[4]:-0}"
+		notes+=$(grep -E '^(FAIL|SKIP) ' build/check/unit.log |
+			sed 's/^/  /')${notes:+}
+		notes=${notes%$'\n'}${notes:+$'\n'}
+	else
+		bad "unit tests do not build or run (log: build/check/unit.log)"
+	fi
+}
+
+# What virtio-grantd may link is part of the design.
+grantd_links() {
+	local needed lib
+
+	needed=$(aarch64-linux-gnu-readelf -d build/arm64/virtio-grantd |
+		sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p') || return 1
+	echo "$needed"
+	[ -n "$needed" ] || return 1
+	for lib in libxenforeignmemory libxendevicemodel libxenctrl libxencall \
+		libxenguest libxenlight; do
+		! grep -q "^$lib\." <<<"$needed" || {
+			echo "virtio-grantd links $lib"
+			return 1
+		}
+	done
+	! grep -q privcmd build/arm64/virtio-grantd || {
+		echo "virtio-grantd mentions privcmd"
+		return 1
+	}
+}
+
+# Rule 1 of the code: Xen's headers are included in backend/xen/ only.
+xen_headers_stay() {
+	! grep -rnE '#include <xen(/|gnttab|evtchn|store|devicemodel|foreignmemory|ctrl|call|toolcore)' \
+		--include='*.[ch]' backend | grep -v '^backend/xen/'
+}
+
+programs_build() {
+	make --no-print-directory arm64 CFLAGS=-Werror
+}
+
+
+part_programs() {
+	say "the programs, for arm64"
+	bash tests/xen/lib/deps.sh rig || {
+		bad "programs: the rig's packages can't be installed"
+		return
+	}
+	try "programs build without a warning" programs_build
+	try "virtio-grantd links nothing privileged" grantd_links
+	try "only backend/xen includes Xen headers" xen_headers_stay
+}
+
+part_kernel() {
+	say "the modules: every promised kernel, W=1 and sparse"
+	bash tests/xen/lib/deps.sh kernel-build || {
+		bad "modules: their packages can't be installed"
+		return
+	}
+	kernel/check-build.sh 2>&1 | tee build/check/kernel.log
+	count build/check/kernel.log
+	grep -qE '^(PASS|FAIL) ' build/check/kernel.log ||
+		bad "kernel/check-build.sh gave no result (log: build/check/kernel.log)"
+}
+
+# count LOG: its lines that begin with PASS, FAIL or SKIP.
+count() {
+	local line
+
+	while read -r line; do
+		case "$line" in
+		PASS*) passed=$((passed + 1)) ;;
+		FAIL*)
+			failed=$((failed + 1))
+			notes+="  $line"$'\n' ;;
+		SKIP*)
+			skipped=$((skipped + 1))
+			notes+="  $line"$'\n' ;;
+		esac
+	done < <(grep -E '^(PASS|FAIL|SKIP) ' "$1")
+}
+
+part_spec() {
+	say "the specification draft against the contract"
+	spec/check.sh 2>&1 | tee build/check/spec.log
+	count build/check/spec.log
+}
+
+part_xen() {
+	local p f s
+
+	say "real Xen in QEMU"
+	bash tests/xen/lib/deps.sh rig kernel-build || {
+		bad "scenarios: the rig's packages can't be installed"
+		return
+	}
+	try "modules for the rig's kernels" kernel/build.sh 6.1 6.12 debug plain
+	rm -f build/xen/summary
+	make --no-print-directory check-xen 2>&1 | tee build/check/xen.log
+	if read -r p f s <build/xen/summary; then
+		add "$p" "$f" "$s"
+		notes+=$(grep -E '^  (FAIL|SKIP) ' build/check/xen.log)
+		notes=${notes%$'\n'}${notes:+$'\n'}
+	else
+		bad "no scenario ran (log: build/check/xen.log)"
+	fi
+}
+
+mkdir -p build/check
+for part in ${CHECK_PARTS:-unit programs spec kernel xen}; do
+	"part_$part"
+done
+
+echo
+say "done"
+printf '%s' "$notes"
+if [ "$skipped" -gt 0 ]; then
+	echo "$passed passed, $failed failed, $skipped skipped"
+else
+	echo "$passed passed, $failed failed"
+fi
+[ "$passed" -gt 0 ] && [ "$failed" -eq 0 ]
