@@ -140,7 +140,9 @@ boot() {
 		-device "guest-loader,addr=0x49000000,kernel=$kernel/Image,bootargs=console=hvc0 rdinit=/init loglevel=4 panic=-1"
 		-device "guest-loader,addr=0x50000000,initrd=$dir/dom0.cpio"
 		-fsdev "local,id=vg,path=$dir,security_model=none,multidevs=remap"
-		-device "virtio-9p-device,fsdev=vg,mount_tag=vg")
+		-device "virtio-9p-device,fsdev=vg,mount_tag=vg"
+		-fsdev "local,id=vg-in,path=$dir/in,security_model=none,readonly=on"
+		-device "virtio-9p-device,fsdev=vg-in,mount_tag=vg-in")
 	make_disks
 	if [ -n "$shell" ]; then
 		touch "$dir/in/shell"

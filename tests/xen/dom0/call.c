@@ -56,7 +56,8 @@ static double now(void)
 	return ts.tv_sec + ts.tv_nsec * 1e-9;
 }
 
-static void connect_domain(void)
+/* Connect, waiting up to @tenths for a domain that is about to be. */
+static void connect_domain(int tenths)
 {
 	char path[256], *value = NULL;
 	struct termios tio;
@@ -67,11 +68,11 @@ static void connect_domain(void)
 		fail("no xenstore");
 	snprintf(path, sizeof(path), "/local/domain/%u/console/tty", domid);
 	/* Toolstack and xenconsoled take a moment over a new domain. */
-	for (int tries = 0; tries < 100; tries++) {
+	for (int tries = 0; tries < tenths + 50; tries++) {
 		value = xs_read(xs, XBT_NULL, path, &len);
 		if (value && *value)
 			break;
-		if (tries > 50 && !xs_is_domain_introduced(xs, domid))
+		if (tries > tenths && !xs_is_domain_introduced(xs, domid))
 			fail("there is no such domain");
 		usleep(100 * 1000);
 	}
@@ -282,7 +283,8 @@ int main(int argc, char **argv)
 	/* Distinct from every other caller's with near certainty. */
 	clock_gettime(CLOCK_REALTIME, &ts);
 	last_sequence = ((uint32_t)getpid() << 20 ^ (uint32_t)ts.tv_nsec) | 1;
-	connect_domain();
+	/* A rebooting domain has its number before xenstore knows it. */
+	connect_domain(!strcmp(argv[3], "ping") ? 10 * atoi(argv[4]) : 50);
 	if (!strcmp(argv[3], "ping")) {
 		if (call("ping", 4, atoi(argv[4]), answer) < 0)
 			fail("its agent does not answer");

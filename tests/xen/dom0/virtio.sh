@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# Verbs for scenarios about virtio-grant's own disks, on top of lib.sh:
+#
+#	. /vg/in/dom0/virtio.sh
+
+# Guests that this scenario may look into once more when it fails.
+VG_FIO='--verify=crc32c --verify_fatal=1 --randrepeat=0 --output-format=terse'
+
+# load_ours NAME: the project's modules, and the stock block driver.  The
+# kernel of an initramfs without /sbin/modprobe is told where that is.
+load_ours() {
+	in_domain "$1" 'echo /usr/bin/modprobe >/proc/sys/kernel/modprobe
+		modprobe virtio_blk && modprobe virtio_grant_mmio' ||
+		fail "the modules do not load in $1"
+}
+
+# has_disk NAME DEVICE...: wait for them.
+has_disk() {
+	local name="$1" device
+
+	shift
+	for device; do
+		retry 30 in_domain "$name" "test -b /dev/$device" ||
+			fail "$name has no /dev/$device:" \
+				"$(in_domain "$name" 'dmesg | grep -i virtio |
+					tail -n 3')"
+	done
+}
+
+# start_ours NAME [WORDS]: a guest with its virtio disks there.
+start_ours() {
+	start_guest "$@"
+	load_ours "$1"
+	has_disk "$1" vda
+}
+
+# fio_verify NAME DEVICE WORDS: what is written is read back, or it fails.
+fio_verify() {
+	echo "-- fio in $1 on $2: $3"
+	in_domain -t 240 "$1" "fio --name=v --filename=/dev/$2 $VG_FIO $3 \
+		--output=/tmp/fio.$2 2>&1 || { tail -n 5 /tmp/fio.$2; exit 1; }" ||
+		fail "fio in $1 on $2: $3"
+}
+
+# start_driver NAME [WORDS of start_backend]: driver domain with RAM disks of
+# 32 MiB and the daemon.
+start_driver() {
+	local name="$1"
+
+	shift
+	start_driver_domain "$name"
+	in_domain "$name" "modprobe brd rd_nr=${VG_RAMDISKS:-4} rd_size=32768"
+	start_backend "$name" "$@"
+}
+
+# stats DOMAIN PATTERN: the sum of those counters of its virtio-grantctl.
+stats() {
+	local text
+
+	if [ "$1" = dom0 ]; then
+		text=$(virtio-grantctl stats)
+	else
+		text=$(in_domain "$1" 'virtio-grantctl stats')
+	fi || return 1
+	awk -v key="$2" '$0 ~ key { n += $NF } END { print n + 0 }' <<<"$text"
+}
+
+# no_trouble NAME...: nothing that a kernel complains about with a trace.
+no_trouble() {
+	local name bad
+
+	for name; do
+		bad=$(in_domain "$name" "dmesg | grep -m 3 -E \
+			'BUG:|BUG at|WARNING:|Oops|Call trace|INFO: task|KASAN|refcount_t'" ||
+			:)
+		[ -z "$bad" ] || fail "the kernel of $name complains: $bad"
+	done
+}
+
+# log_says DOMAIN PATTERN WHAT: within a few seconds, its backend's log does.
+_log_has() {
+	backend_log "$1" | grep -q -E -- "$2"
+}
+
+log_says() {
+	retry 12 _log_has "$1" "$2" ||
+		fail "$3: no line /$2/ in the backend's log, which ends:" \
+			"$(backend_log "$1" | tail -n 2)"
+	say "log: $(backend_log "$1" | grep -E -- "$2" | tail -n 1)"
+}
+
+# stop_backend_and_wait DOMAIN [SIGNAL]
+_backend_is_gone() {
+	in_domain "$1" '! pidof virtio-grantd >/dev/null'
+}
+
+stop_backend_and_wait() {
+	stop_backend "$@"
+	retry 20 _backend_is_gone "$1" || fail "virtio-grantd does not end in $1"
+}

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# What is written is what is read, with every engine of the backend: block
+# sizes from 512 bytes to 1 MiB, odd alignments, direct and buffered, on both
+# sides; a file system with thousands of files, compared on both sides;
+# read-only disks, discard, write zeroes, serial numbers, block sizes.
+#
+# rig: kernels 6.12
+# rig: needs backend modules
+# rig: timeout 420
+
+. /vg/in/dom0/virtio.sh
+
+step "a driver domain with RAM disks, a file and a disk of 4096-byte blocks"
+start_broker
+start_driver_domain DomD mem=640
+in_domain DomD 'echo /usr/bin/modprobe >/proc/sys/kernel/modprobe
+	modprobe brd rd_nr=2 rd_size=49152
+	modprobe null_blk nr_devices=1 bs=4096 gb=1 memory_backed=1 discard=1
+	truncate -s 48M /tmp/file
+	dd if=/dev/urandom of=/tmp/ro bs=1M count=4 2>/dev/null'
+disks="$(virtio_disk /dev/ram0 xvda DomD),$(virtio_disk /tmp/file xvdb DomD)"
+disks="$disks,$(virtio_disk /tmp/ro xvdc DomD ro),$(virtio_disk /dev/nullb0 xvdd DomD)"
+
+# sizes DEVICE SIZE DEPTH: the same data path with all kinds of requests.
+sizes() {
+	fio_verify G1 "$1" "--ioengine=libaio --direct=1 --iodepth=$3 --size=$2 \
+		--rw=randwrite --bsrange=512-1m --blockalign=512"
+	fio_verify G1 "$1" "--ioengine=libaio --direct=1 --iodepth=$3 --size=$2 \
+		--rw=randrw --bssplit=512/20:1k/10:4k/30:12k/10:64k/20:256k/5:1m/5"
+	fio_verify G1 "$1" "--ioengine=psync --direct=0 --size=$2 --rw=write \
+		--bs_unaligned --bsrange=700-90001 --end_fsync=1"
+}
+
+# Which options of virtio-grantd; the second has no page cache below it.
+first=1
+for options in "-e io_uring -d off" "-e io_uring -d on" "-e sync -d off"; do
+	step "virtio-grantd $options"
+	# shellcheck disable=SC2086 # words
+	start_backend DomD $options
+	start_ours G1 "disk=[$disks]"
+	has_disk G1 vdb vdc vdd
+	sizes vda 16m 16
+	sizes vdb 8m 4
+	fio_verify G1 vda "--ioengine=libaio --direct=1 --iodepth=32 --bs=512 \
+		--rw=randwrite --size=1m"
+	fio_verify G1 vda "--ioengine=libaio --direct=1 --iodepth=4 --bs=1m \
+		--rw=write --size=16m"
+	fio_verify G1 vdd "--ioengine=libaio --direct=1 --iodepth=8 \
+		--bsrange=4k-128k --rw=randwrite --size=8m"
+	if [ -n "$first" ]; then
+		first=
+		step "serial numbers, block sizes, a read-only disk"
+		expect "xvda xvdb xvdc xvdd" "$(in_domain G1 'cd /sys/block
+			echo $(cat vda/serial) $(cat vdb/serial) $(cat vdc/serial) $(cat vdd/serial)')" "serials"
+		expect "512 4096" "$(in_domain G1 'cd /sys/block
+			echo $(cat vda/queue/logical_block_size) $(cat vdd/queue/logical_block_size)')" \
+			"logical block sizes"
+		expect 1 "$(in_domain G1 'cat /sys/block/vdc/ro')" "vdc/ro"
+		want=$(in_domain DomD 'md5sum </tmp/ro')
+		expect "$want" "$(in_domain G1 'md5sum </dev/vdc')" "vdc's data"
+		if in_domain G1 'dd if=/dev/zero of=/dev/vdc bs=4k count=1 conv=fsync'; then
+			fail "a read-only disk was written to"
+		fi
+		expect "$want" "$(in_domain DomD 'md5sum </tmp/ro')" "the read-only image"
+
+		step "discard and write zeroes"
+		in_domain G1 'dd if=/dev/urandom of=/dev/vdb bs=1M count=16 oflag=direct'
+		before=$(in_domain DomD 'du -k /tmp/file | cut -f 1')
+		in_domain G1 'blkdiscard -o 1048576 -l 8388608 /dev/vdb'
+		after=$(in_domain DomD 'du -k /tmp/file | cut -f 1')
+		[ "$after" -le $((before - 8192 + 64)) ] ||
+			fail "the file still has $after of $before KiB after a discard of 8192"
+		[ "$(stats DomD 'blk.discards')" -gt 0 ] || fail "no discard was counted"
+		zero=$(in_domain G1 'dd if=/dev/zero bs=1M count=8 | md5sum')
+		expect "$zero" "$(in_domain G1 'dd if=/dev/vdb bs=1M skip=1 count=8 iflag=direct | md5sum')" \
+			"what was discarded"
+		in_domain G1 'mke2fs -q -t ext4 -E lazy_itable_init=0,nodiscard /dev/vdb'
+		[ "$(stats DomD 'blk.write_zeroes')" -gt 0 ] ||
+			fail "mke2fs did not lead to any write-zeroes"
+		in_domain G1 'mount -t ext4 /dev/vdb /mnt &&
+			dd if=/dev/urandom of=/mnt/big bs=1M count=12 && sync'
+		full=$(in_domain DomD 'du -k /tmp/file | cut -f 1')
+		in_domain G1 'rm /mnt/big && sync && fstrim /mnt && umount /mnt'
+		trimmed=$(in_domain DomD 'du -k /tmp/file | cut -f 1')
+		[ "$trimmed" -le $((full - 8192)) ] ||
+			fail "fstrim left $trimmed of $full KiB"
+
+		step "thousands of files, compared on both sides"
+		in_domain G1 'mke2fs -q -t ext4 /dev/vda && mount -t ext4 /dev/vda /mnt &&
+			mkdir /mnt/d && cd /mnt/d && dd if=/dev/urandom of=/tmp/r bs=1k count=9000 &&
+			split -a 3 -b 3001 /tmp/r && sync && echo 3 >/proc/sys/vm/drop_caches &&
+			md5sum * >/tmp/sums && cp /tmp/sums /mnt/sums && cat * | cmp - /tmp/r'
+		want=$(in_domain G1 'md5sum </tmp/sums')
+		in_domain G1 'cd / && umount /mnt'
+		in_domain DomD 'e2fsck -fn /dev/ram0 && mount -o ro -t ext4 /dev/ram0 /mnt'
+		expect "$want" "$(in_domain DomD 'md5sum </mnt/sums')" "the list of checksums"
+		files=$(in_domain DomD 'cd /mnt/d && md5sum -c ../sums | grep -c ": OK$"')
+		in_domain DomD 'umount /mnt'
+		[ "$files" -ge 3000 ] || fail "only $files files are right in DomD"
+		result files_verified "$files"
+	fi
+	result "requests_$(tr -d ' -' <<<"$options")" "$(stats DomD 'requests$')"
+	expect 0 "$(stats DomD 'blk.errors')" "errors counted by the backend"
+	no_trouble G1
+	stop_guest G1
+	stop_backend_and_wait DomD
+done
+no_trouble DomD
