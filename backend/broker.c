@@ -369,8 +369,13 @@ static void scan_device(struct vg_broker *b, const struct vg_kind *kind,
 	char *backend, *why = NULL;
 
 	backend = vg_key_read(b->xs, path, "backend");
-	if (!backend)	/* libxl removed it between our look-ups */
+	if (!backend) {
+		/* ENOENT: libxl removed it between our look-ups. */
+		if (errno != ENOENT)
+			failed(b, "xenstore key %s/backend: %s", path,
+			       strerror(errno));
 		goto out;
+	}
 	if (vg_devname_parse(backend, &name) || name.guest != guest ||
 	    name.kind != kind) {
 		failed(b, "xenstore key %s/backend: \"%s\" is not the path of a backend for dom%u",
@@ -416,6 +421,9 @@ static void scan_guest(struct vg_broker *b, const char *domid_text)
 		char **names;
 
 		n = xen_store_directory(b->xs, dir, &names);
+		if (n < 0 && n != -ENOENT)
+			failed(b, "xenstore directory %s: %s", dir,
+			       strerror(-n));
 		for (i = 0; i < n; i++)
 			scan_device(b, &vg_kinds[k], (xen_domid_t)domid, dir,
 				    names[i]);

@@ -426,8 +426,15 @@ static void bguest_free(struct vg_bguest *g)
 
 void vg_bguest_destroy(struct vg_bguest *g)
 {
+	struct xen_ioreq_access acc;
+	unsigned int i;
+
 	if (!g)
 		return;
+	/* Accesses whose event we have not come to yet, too. */
+	for (i = 0; g->io && g->out && i < g->nr_vcpus; i++)
+		if (!g->out[i].dev && xen_ioreq_fetch(g->io, i, &acc))
+			complete(g, i, ALL_ONES);
 	while (g->devs)
 		vg_bguest_remove(g->devs);
 	xen_ioreq_destroy(g->io);

@@ -117,13 +117,18 @@ struct vg_supervisor {
 static void __attribute__((format(printf, 2, 3)))
 failed(struct vg_supervisor *s, const char *fmt, ...)
 {
-	char **slot = &s->failure[s->nr_failures++ % NR_FAILURES];
-	char text[512];
+	char **slot, text[512];
+	unsigned int last;
 	va_list ap;
 
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
+	/* What one scan after the other finds is said once. */
+	last = (s->nr_failures + NR_FAILURES - 1) % NR_FAILURES;
+	if (s->failure[last] && !strcmp(s->failure[last], text))
+		return;
+	slot = &s->failure[s->nr_failures++ % NR_FAILURES];
 	vg_err("%s", text);
 	free(*slot);
 	*slot = vg_strdup(text);
@@ -453,17 +458,21 @@ static bool read_relay(struct dev *d, struct vg_worker_relay *r)
 {
 	uint64_t domid, ref, port;
 	char *why = NULL;
-	bool ok;
+	int err;
 
 	/* relay-ref is written last, in one transaction with the others. */
-	ok = !vg_key_read_u64(d->s->xs, d->node, "relay-ref", 10, UINT32_MAX,
-			      &ref, &why) &&
-	     !vg_key_read_u64(d->s->xs, d->node, "relay-port", 10, UINT32_MAX,
-			      &port, &why) &&
-	     !vg_key_read_u64(d->s->xs, d->node, "relay-domid", 10,
-			      XEN_DOMID_MAX, &domid, &why);
+	err = vg_key_read_u64(d->s->xs, d->node, "relay-ref", 10, UINT32_MAX,
+			      &ref, &why);
+	if (!err)
+		err = vg_key_read_u64(d->s->xs, d->node, "relay-port", 10,
+				      UINT32_MAX, &port, &why);
+	if (!err)
+		err = vg_key_read_u64(d->s->xs, d->node, "relay-domid", 10,
+				      XEN_DOMID_MAX, &domid, &why);
+	if (err && err != -ENOENT)
+		failed(d->s, "%s: %s", d->label, why);
 	free(why);
-	if (!ok)
+	if (err)
 		return false;
 	r->domid = (xen_domid_t)domid;
 	r->ref = (xen_ref_t)ref;
@@ -705,13 +714,17 @@ static void scan_device(struct vg_supervisor *s, const struct vg_kind *kind,
 	struct vg_worker_msg msg = { .op = VG_WORKER_RELAY };
 	uint64_t id, state;
 	struct dev *d = dev_find(s, node);
+	int err;
 
 	if (vg_parse_u64(devid, 10, UINT32_MAX, &id))
 		goto out;
 	name.devid = (uint32_t)id;
-	if (vg_key_read_u64(s->xs, node, "state", 10, 9, &state, &why)) {
-		/* libxl is removing it, or we took the state away. */
-		if (d && d->state == DEV_FAILED)
+	err = vg_key_read_u64(s->xs, node, "state", 10, 9, &state, &why);
+	if (err) {
+		/* -ENOENT: libxl removes it, or we took the state away. */
+		if (err != -ENOENT)
+			failed(s, "%s", why);
+		if (d && (err != -ENOENT || d->state == DEV_FAILED))
 			d->seen = true;
 		goto out;
 	}
@@ -768,6 +781,9 @@ static void scan_guest(struct vg_supervisor *s, const struct vg_kind *kind,
 	if (vg_parse_u64(guest_text, 10, XEN_DOMID_MAX, &guest))
 		goto out;
 	n = xen_store_directory(s->xs, guest_dir, &names);
+	if (n < 0 && n != -ENOENT)
+		failed(s, "xenstore directory %s: %s", guest_dir,
+		       strerror(-n));
 	for (i = 0; i < n; i++)
 		scan_device(s, kind, (xen_domid_t)guest, guest_dir, names[i]);
 	if (n >= 0)
@@ -816,6 +832,9 @@ static void on_scan(void *arg)
 				    vg_kinds[k].name);
 
 		n = xen_store_directory(s->xs, dir, &names);
+		if (n < 0 && n != -ENOENT)
+			failed(s, "xenstore directory %s: %s", dir,
+			       strerror(-n));
 		for (i = 0; i < n; i++)
 			scan_guest(s, &vg_kinds[k], dir, names[i]);
 		if (n >= 0)
