@@ -27,7 +27,8 @@ struct flat {
 	uint8_t *ram;
 	size_t next;			/* of the bump allocator */
 	unsigned int reqs_now, rings_now;
-	unsigned int again;		/* so many map_req calls: -EAGAIN */
+	unsigned int again_after;	/* so many map_req calls work, then */
+	unsigned int again;		/* so many: -EAGAIN */
 	bool is_destroyed;
 };
 
@@ -95,7 +96,9 @@ static inline int flat_map_req(struct vg_mem *m, const struct vg_seg *segs,
 	struct flat *f = (struct flat *)m;
 	unsigned int i;
 
-	if (f->again) {
+	if (f->again_after) {
+		f->again_after--;
+	} else if (f->again) {
 		f->again--;
 		return -EAGAIN;
 	}

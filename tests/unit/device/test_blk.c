@@ -30,6 +30,7 @@ struct env {
 	const struct how *how;
 	char *dir, *image;
 	int fd;			/* ours, to look at the image */
+	int dev_fd;		/* the device's */
 };
 
 static const struct how sync_how = { .engine = VG_BLK_ENGINE_SYNC };
@@ -67,8 +68,9 @@ static struct env *env_make(const struct how *how)
 	e->image = unit_image(path, IMAGE_BYTES);
 	free(path);
 	e->fd = open(e->image, O_RDWR);
-	p.fd = open(e->image, (how->read_only ? O_RDONLY : O_RDWR) |
-		    (how->direct ? O_DIRECT : 0) | O_NONBLOCK);
+	/* Read-only is not left to the descriptor. */
+	p.fd = open(e->image, O_RDWR | (how->direct ? O_DIRECT : 0) |
+		    O_NONBLOCK);
 	if ((p.fd < 0 && how->direct) ||
 	    (how->engine == VG_BLK_ENGINE_URING && !uring_works())) {
 		close(p.fd);
@@ -78,6 +80,7 @@ static struct env *env_make(const struct how *how)
 		free(e);
 		return NULL;
 	}
+	e->dev_fd = p.fd;
 	p.read_only = how->read_only;
 	p.discard = !how->no_discard;
 	p.engine = how->engine;
@@ -634,6 +637,7 @@ static void test_config(void **state)
 	struct env *e = *state;
 
 	NEED(e);
+	assert_false(fcntl(e->dev_fd, F_GETFL) & O_NONBLOCK);
 	assert_int_equal(conf(e, 0, 4), SECTORS);
 	assert_int_equal(conf(e, 4, 4), 0);
 	assert_int_equal(conf(e, 1, 1), SECTORS >> 8);

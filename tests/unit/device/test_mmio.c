@@ -19,8 +19,9 @@ static struct held {
 	struct vg_req *req[HELD_MAX];
 	unsigned int nr, flushes, resets, started;
 	bool refuse_features, refuse_requests, complete_at_once;
+	bool complete_in_flush;
 	uint64_t features;
-	uint8_t config[8];
+	uint8_t config[10];
 	unsigned int nr_queues;
 } held;
 
@@ -91,10 +92,21 @@ static int t_start(void *priv, struct vg_req *req)
 	return 0;
 }
 
+static void complete(unsigned int n)
+{
+	while (n--) {
+		struct vg_req *req = held.req[--held.nr];
+
+		vg_req_complete(req, (uint32_t)req->in_bytes);
+	}
+}
+
 static void t_flush(void *priv)
 {
 	(void)priv;
 	held.flushes++;
+	if (held.complete_in_flush)
+		complete(held.nr);
 }
 
 static void t_reset(void *priv)
@@ -137,15 +149,6 @@ static int teardown(void **state)
 	unit_log_stop();
 	host_destroy(*state);
 	return 0;
-}
-
-static void complete(unsigned int n)
-{
-	while (n--) {
-		struct vg_req *req = held.req[--held.nr];
-
-		vg_req_complete(req, (uint32_t)req->in_bytes);
-	}
 }
 
 static const struct vg_dev_stats *stats(struct host *h)
@@ -240,9 +243,11 @@ static void test_config_space(void **state)
 	assert_true(host_access(h, 0x101, 2, false, 0, &v));
 	assert_int_equal(v, 0);
 	assert_true(host_access(h, 0x106, 4, false, 0, &v));
-	assert_true(host_access(h, 0x108, 1, false, 0, &v));
+	assert_true(host_access(h, 0x108, 4, false, 0, &v));
+	assert_int_equal(v, 0);
+	assert_true(host_access(h, 0x10a, 1, false, 0, &v));
 	assert_true(host_access(h, 0x1ff, 1, true, 7, &v));
-	assert_int_equal(stats(h)->bad_accesses, 4);
+	assert_int_equal(stats(h)->bad_accesses, 5);
 	v = host_read(h, VIRTIO_MMIO_CONFIG_GENERATION);
 	vg_device_config_changed(h->dev);
 	assert_int_not_equal(host_read(h, VIRTIO_MMIO_CONFIG_GENERATION), v);
@@ -340,7 +345,7 @@ static void test_queue_registers(void **state)
 	assert_int_equal(host_read(h, VIRTIO_MMIO_QUEUE_READY), 1);
 	assert_int_equal(h->f.rings_now, 3);
 	/* While it is ready it stays as it is. */
-	host_write(h, VIRTIO_MMIO_QUEUE_NUM, 1);
+	host_write(h, VIRTIO_MMIO_QUEUE_NUM, 3);
 	host_write(h, VIRTIO_MMIO_QUEUE_READY, 0);
 	assert_int_equal(host_read(h, VIRTIO_MMIO_QUEUE_READY), 0);
 	assert_int_equal(h->f.rings_now, 0);
@@ -831,6 +836,16 @@ static void test_stall_in_own_turn(void **state)
 		host_run(h);
 	}
 	assert_int_equal(held.started, 3);
+	/* The one under way ends in the same turn, after the other stalled. */
+	held.complete_at_once = false;
+	held.complete_in_flush = true;
+	add(h, &h->q);
+	vg_device_notify(h->dev, 0);
+	h->f.again_after = 1;
+	h->f.again = 1;
+	add(h, &h->q);
+	host_run(h);
+	assert_int_equal(held.started, 5);
 	assert_int_equal(stats(h)->broken, 0);
 }
 
