@@ -94,9 +94,16 @@ int drv_reset(struct drv *d)
 	int err = drv_write(d, VIRTIO_MMIO_STATUS, 0);
 	uint64_t until = now_s() + WAIT_S;
 
-	while (!err && drv_read(d, VIRTIO_MMIO_STATUS))
-		if (now_s() > until)
+	while (!err) {
+		uint32_t status = drv_read(d, VIRTIO_MMIO_STATUS);
+
+		if (!status)
+			return 0;
+		if (status == UINT32_MAX)
+			err = -ENODEV;
+		else if (now_s() > until)
 			err = -ETIMEDOUT;
+	}
 	return err;
 }
 
@@ -341,14 +348,19 @@ int drv_wait(struct drv *d, struct drv_queue *q, int head,
 	uint64_t until = now_s() + WAIT_S;
 	int got;
 
-	while ((got = drv_take(q, len_bytes)) == -EAGAIN) {
+	for (;;) {
+		/* Acknowledged first, then looked: as a driver must. */
+		if (!d->no_irq_ack &&
+		    fake_spi_count(d->guest, d->irq) != d->spis_seen &&
+		    drv_irq(d) & 2 && drv_needs_reset(d))
+			return -EIO;
+		got = drv_take(q, len_bytes);
+		if (got != -EAGAIN)
+			break;
 		if (now_s() > until)
 			return -ETIMEDOUT;
 		fake_pump();
 	}
-	if (got >= 0 && !d->no_irq_ack &&
-	    fake_spi_count(d->guest, d->irq) != d->spis_seen)
-		drv_irq(d);
 	if (got < 0)
 		return got;
 	return got == head ? 0 : -EPROTO;

@@ -86,7 +86,10 @@ int drv_negotiate(struct drv *d);
 int drv_queue_init(struct drv *d, unsigned int index, unsigned int num);
 int drv_queue_enable(struct drv *d, unsigned int index);
 int drv_driver_ok(struct drv *d);
-/* Status = 0, and reads back as 0; every grant of @d's rings can end then. */
+/*
+ * Status = 0, and reads back as 0; every grant of @d's rings can end then.
+ * -ENODEV: it reads all ones, nobody is behind it.
+ */
 int drv_reset(struct drv *d);
 /* Ends every grant that @d made; the number that were still mapped. */
 unsigned int drv_exit(struct drv *d);
@@ -99,7 +102,10 @@ void drv_publish(struct drv_queue *q);
 void drv_kick(struct drv *d, struct drv_queue *q, bool always);
 /* Takes a used entry.  -EAGAIN: none; -EPROTO: the device is wrong. */
 int drv_take(struct drv_queue *q, uint32_t *len_bytes);
-/* Pumps until @head is used (5 s).  Other heads on the way are an error. */
+/*
+ * Pumps until @head is used (5 s).  Another head is an error; -EIO: the device
+ * raised its configuration interrupt and wants to be reset.
+ */
 int drv_wait(struct drv *d, struct drv_queue *q, int head,
 	     uint32_t *len_bytes);
 /* Interrupt: reads and acknowledges; bits of InterruptStatus. */

@@ -304,6 +304,7 @@ unsigned int rig_down(void)
 	fake_exit();
 	unit_log_stop();
 	unit_rm_r(rig.dir);
+	rig.dir = NULL;
 	if (!rig.killed && unit_nr_fds() != rig.nr_fds) {
 		fprintf(stderr, "rig: %u descriptors at first, %u at the end\n",
 			rig.nr_fds, unit_nr_fds());

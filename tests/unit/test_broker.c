@@ -576,6 +576,20 @@ static void everything_goes_under_an_access(void **state)
 	assert_int_equal(fake_ioreq_servers(GUEST), 0);
 }
 
+/*
+ * An access that the broker has not even looked at when its server goes: the
+ * vCPU would wait for ever (fake_ioreq.c), so it has to be looked at.
+ */
+static void everything_goes_before_an_access_is_seen(void **state)
+{
+	(void)state;
+	assert_int_equal(fake_mmio_start(GUEST, 2, BASE + 0x70, 4, false, 0),
+			 0);
+	vg_bguest_destroy(g);
+	g = NULL;
+	assert_true(fake_mmio_done(GUEST, 2, NULL));
+}
+
 /* ---- a successor -------------------------------------------------------------------------- */
 
 static void successor_finds_the_access(void **state)
@@ -648,6 +662,7 @@ int main(void)
 		T(random_pages),
 		T(removal_completes_what_waits),
 		T(everything_goes_under_an_access),
+		T(everything_goes_before_an_access_is_seen),
 		T(successor_finds_the_access),
 		T(successor_of_nobody),
 	};

@@ -107,6 +107,28 @@ static void fifty_cycles_leave_nothing(void **state)
 	rig_steps(50);
 }
 
+/*
+ * libxl waits for this domain to remove the node after state 6; somebody
+ * changes it meanwhile, so the first try is in vain.
+ */
+static void node_is_removed_by_us(void **state)
+{
+	struct fake_disk disk;
+
+	(void)state;
+	rig_guest(GUEST, 1);
+	disk = rig_disk(GUEST, 0);
+	assert_true(rig_disk_add(&disk));
+	fake_libxl_disk_close(&disk);
+	assert_true(rig_until(fake_libxl_disk_key(&disk, "state") == 6));
+	assert_true(fake_store_exists(fake_libxl_disk_path(&disk)));
+	fake_fail_nth(RIG_BACKEND, FAKE_STORE_COMMIT, 1, EAGAIN);
+	assert_true(rig_until(!fake_store_exists(fake_libxl_disk_path(&disk))));
+	assert_true(fake_failed(FAKE_STORE_COMMIT));
+	fake_libxl_disk_remove(&disk);
+	rig_steps(20);
+}
+
 /* What can't be served: libxl is told at once, in the backend's words. */
 static void refusals(void **state)
 {
@@ -727,6 +749,7 @@ int main(void)
 		cmocka_unit_test(broker_after_backend),
 		cmocka_unit_test(backend_after_broker),
 		T(fifty_cycles_leave_nothing),
+		T(node_is_removed_by_us),
 		T(refusals),
 		T(image_errors),
 		T(second_writer_is_refused),
