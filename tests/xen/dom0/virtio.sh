@@ -4,7 +4,6 @@
 #
 #	. /vg/in/dom0/virtio.sh
 
-# Guests that this scenario may look into once more when it fails.
 VG_FIO='--verify=crc32c --verify_fatal=1 --randrepeat=0 --output-format=terse'
 
 # load_ours NAME: the project's modules, and the stock block driver.  The
@@ -54,7 +53,8 @@ start_driver() {
 	start_backend "$name" "$@"
 }
 
-# stats DOMAIN PATTERN: the sum of those counters of its virtio-grantctl.
+# stats DOMAIN PATTERN: the sum of the counters of its virtio-grantctl whose
+# names end like that ("blk.reads").
 stats() {
 	local text
 
@@ -63,7 +63,7 @@ stats() {
 	else
 		text=$(in_domain "$1" 'virtio-grantctl stats')
 	fi || return 1
-	awk -v key="$2" '$0 ~ key { n += $NF } END { print n + 0 }' <<<"$text"
+	awk -v key="$2" '$(NF - 1) ~ key "$" { n += $NF } END { print n + 0 }' <<<"$text"
 }
 
 # no_trouble NAME...: nothing that a kernel complains about with a trace.

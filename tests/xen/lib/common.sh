@@ -66,8 +66,12 @@ vg_cached() {
 				exit 1
 			fi
 			mv "$dir.new" "$dir"
+			# What nobody has used for long, its inputs are gone.
+			find "$(vg_cache_dir)" -maxdepth 1 -mtime +14 \
+				-name "$name-*" -exec rm -rf {} +
 			vg_say "$name made in $(($(date +%s) - start)) s"
 		) 8>"$(vg_cache_dir)/$name-$key.lock" || return 1
 	fi
+	touch -c "$dir"
 	printf '%s\n' "$dir"
 }

@@ -40,16 +40,18 @@ for options in "-e io_uring -d off" "-e io_uring -d on" "-e sync -d off"; do
 	start_backend DomD $options
 	start_ours G1 "disk=[$disks]"
 	has_disk G1 vdb vdc vdd
-	sizes vda 16m 16
-	sizes vdb 8m 4
-	fio_verify G1 vda "--ioengine=libaio --direct=1 --iodepth=32 --bs=512 \
-		--rw=randwrite --size=1m"
-	fio_verify G1 vda "--ioengine=libaio --direct=1 --iodepth=4 --bs=1m \
-		--rw=write --size=16m"
-	fio_verify G1 vdd "--ioengine=libaio --direct=1 --iodepth=8 \
-		--bsrange=4k-128k --rw=randwrite --size=8m"
+	sizes vda 8m 16
 	if [ -n "$first" ]; then
 		first=
+		fio_verify G1 vda "--ioengine=libaio --direct=1 --iodepth=32 \
+			--bs=512 --rw=randwrite --size=512k"
+		fio_verify G1 vda "--ioengine=libaio --direct=1 --iodepth=4 \
+			--bs=1m --rw=write --size=16m"
+		fio_verify G1 vdb "--ioengine=libaio --direct=1 --iodepth=4 \
+			--bsrange=512-128k --rw=randrw --size=6m"
+		fio_verify G1 vdd "--ioengine=libaio --direct=1 --iodepth=8 \
+			--bsrange=4k-128k --rw=randwrite --size=8m"
+
 		step "serial numbers, block sizes, a read-only disk"
 		expect "xvda xvdb xvdc xvdd" "$(in_domain G1 'cd /sys/block
 			echo $(cat vda/serial) $(cat vdb/serial) $(cat vdc/serial) $(cat vdd/serial)')" "serials"
@@ -75,7 +77,7 @@ for options in "-e io_uring -d off" "-e io_uring -d on" "-e sync -d off"; do
 		zero=$(in_domain G1 'dd if=/dev/zero bs=1M count=8 | md5sum')
 		expect "$zero" "$(in_domain G1 'dd if=/dev/vdb bs=1M skip=1 count=8 iflag=direct | md5sum')" \
 			"what was discarded"
-		in_domain G1 'mke2fs -q -t ext4 -E lazy_itable_init=0,nodiscard /dev/vdb'
+		in_domain G1 '/usr/sbin/mke2fs -q -t ext4 -E lazy_itable_init=0,nodiscard /dev/vdb'
 		[ "$(stats DomD 'blk.write_zeroes')" -gt 0 ] ||
 			fail "mke2fs did not lead to any write-zeroes"
 		in_domain G1 'mount -t ext4 /dev/vdb /mnt &&
@@ -87,20 +89,20 @@ for options in "-e io_uring -d off" "-e io_uring -d on" "-e sync -d off"; do
 			fail "fstrim left $trimmed of $full KiB"
 
 		step "thousands of files, compared on both sides"
-		in_domain G1 'mke2fs -q -t ext4 /dev/vda && mount -t ext4 /dev/vda /mnt &&
+		in_domain G1 '/usr/sbin/mke2fs -q -t ext4 /dev/vda && mount -t ext4 /dev/vda /mnt &&
 			mkdir /mnt/d && cd /mnt/d && dd if=/dev/urandom of=/tmp/r bs=1k count=9000 &&
 			split -a 3 -b 3001 /tmp/r && sync && echo 3 >/proc/sys/vm/drop_caches &&
 			md5sum * >/tmp/sums && cp /tmp/sums /mnt/sums && cat * | cmp - /tmp/r'
 		want=$(in_domain G1 'md5sum </tmp/sums')
 		in_domain G1 'cd / && umount /mnt'
-		in_domain DomD 'e2fsck -fn /dev/ram0 && mount -o ro -t ext4 /dev/ram0 /mnt'
+		in_domain DomD '/usr/sbin/e2fsck -fn /dev/ram0 && mount -o ro -t ext4 /dev/ram0 /mnt'
 		expect "$want" "$(in_domain DomD 'md5sum </mnt/sums')" "the list of checksums"
 		files=$(in_domain DomD 'cd /mnt/d && md5sum -c ../sums | grep -c ": OK$"')
 		in_domain DomD 'umount /mnt'
 		[ "$files" -ge 3000 ] || fail "only $files files are right in DomD"
 		result files_verified "$files"
 	fi
-	result "requests_$(tr -d ' -' <<<"$options")" "$(stats DomD 'requests$')"
+	result "requests_$(tr -d ' -' <<<"$options")" "$(stats DomD 'stats.requests')"
 	expect 0 "$(stats DomD 'blk.errors')" "errors counted by the backend"
 	no_trouble G1
 	stop_guest G1
