@@ -31,6 +31,8 @@
 
 /* Requests that one queue may start in one turn. */
 #define TURN_REQUESTS_MAX	64u
+/* The shortest look at a ring that is worth it. */
+#define POLL_MIN_NS		(10u * 1000u)
 /* When memory is short and no request of ours will return any. */
 #define RETRY_NS		(10u * 1000u * 1000u)
 #define RETRIES_MAX		1000u
@@ -317,6 +319,55 @@ static int request_start(struct vg_queue *q, const struct vg_chain *c)
 	return 0;
 }
 
+/* ---- looking before sleeping ------------------------------------------------ */
+
+/*
+ * As with KVM's halt polling: who was woken soon after it went to sleep should
+ * have looked longer, who slept long need not look at all.
+ */
+static void poll_woken(struct vg_queue *q)
+{
+	uint64_t max = q->dev->poll_max_ns;
+
+	if (!max || !q->slept_at_ns)
+		return;
+	if (vg_now_ns() - q->slept_at_ns < max)
+		q->poll_ns = min_u(max, max_u(q->poll_ns * 2, POLL_MIN_NS));
+	else
+		q->poll_ns = q->poll_ns / 2 < POLL_MIN_NS ? 0 : q->poll_ns / 2;
+	q->slept_at_ns = 0;
+}
+
+/* True: look again in the next turn, which does not sleep. */
+static bool poll_goes_on(struct vg_queue *q)
+{
+	struct vg_device *dev = q->dev;
+	uint64_t now;
+
+	if (!q->poll_ns)
+		return false;
+	now = vg_now_ns();
+	if (!q->poll_until_ns)
+		q->poll_until_ns = now + q->poll_ns;
+	if (now < q->poll_until_ns)
+		return true;
+	dev->stats.polls_missed++;
+	return false;
+}
+
+static void poll_found(struct vg_queue *q)
+{
+	if (q->poll_until_ns)
+		q->dev->stats.polls_hit++;
+	q->poll_until_ns = 0;
+}
+
+static void poll_end(struct vg_queue *q)
+{
+	q->poll_until_ns = 0;
+	q->slept_at_ns = q->dev->poll_max_ns ? vg_now_ns() : 0;
+}
+
 /* Takes what is there, within a turn's bound.  True: there may be more. */
 static bool queue_run(struct vg_queue *q)
 {
@@ -324,6 +375,7 @@ static bool queue_run(struct vg_queue *q)
 	unsigned int budget = TURN_REQUESTS_MAX;
 	struct vg_chain c;
 
+	poll_woken(q);
 	vg_vq_busy(&q->vq);
 	while (budget--) {
 		int n = vg_vq_pop(&q->vq, &c);
@@ -338,11 +390,15 @@ static bool queue_run(struct vg_queue *q)
 			return false;
 		}
 		if (n == 0) {
+			if (poll_goes_on(q))
+				return true;
 			if (!vg_vq_sleep(&q->vq))
 				continue;
+			poll_end(q);
 			q->is_kicked = false;
 			return false;
 		}
+		poll_found(q);
 		if (request_start(q, &c))
 			return false;
 	}
@@ -410,6 +466,9 @@ static void queue_unmap(struct vg_queue *q)
 	q->is_draining = false;
 	q->is_kicked = false;
 	q->is_stalled = false;
+	q->poll_ns = 0;
+	q->poll_until_ns = 0;
+	q->slept_at_ns = 0;
 }
 
 static void queue_drained(struct vg_queue *q)
@@ -702,6 +761,7 @@ int vg_device_create(const struct vg_device_params *params,
 	dev->host_ops = host_ops;
 	dev->host = host;
 	dev->queue_size_max = size;
+	dev->poll_max_ns = params->poll_max_ns;
 	dev->complaints.burst = 4;
 	dev->stats.broken_queue = VG_NO_QUEUE;
 	err = dev->type->create(dev, params->type_params, &dev->priv);

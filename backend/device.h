@@ -70,6 +70,12 @@ struct vg_device_params {
 	const struct vg_dev_type *type;
 	const void *type_params;	/* e.g. struct vg_blk_params */
 	unsigned int queue_size_max;	/* QueueNumMax: a power of two */
+	/*
+	 * How long a queue may be looked at after its last buffer, before we
+	 * ask to be notified and sleep; 0: not at all.  The time adapts below
+	 * this bound to how soon buffers really come.
+	 */
+	uint64_t poll_max_ns;
 	bool needs_reset;		/* a successor of a crashed worker:
 					 * start as broken ("backend restarted") */
 };
@@ -145,6 +151,7 @@ struct vg_dev_stats {
 	uint64_t notifies, spurious_notifies;
 	uint64_t irqs_used, irqs_config, irqs_suppressed;
 	uint64_t events_sent, events_received;	/* over queues' channels */
+	uint64_t polls_hit, polls_missed;	/* before going to sleep */
 	uint64_t requests, in_flight, batches;
 	uint64_t bytes_out, bytes_in;	/* read, written by the device */
 	uint64_t resets;

@@ -34,6 +34,10 @@ struct vg_queue {
 	uint32_t port_state;		/* VIRTIO_GRANT_QUEUE_* */
 	uint32_t events;		/* that came over its channel */
 
+	uint64_t poll_ns;		/* how long to look now, <= poll_max_ns */
+	uint64_t poll_until_ns;		/* 0: not looking */
+	uint64_t slept_at_ns;		/* 0: awake, or never slept */
+
 	bool is_kicked;			/* the ring wants to be looked at */
 	bool is_stalled;		/* ... once there is memory again */
 	unsigned int in_flight;
@@ -70,6 +74,7 @@ struct vg_device {
 	struct vg_dev_stats stats;
 
 	unsigned int queue_size_max;
+	uint64_t poll_max_ns;
 	unsigned int nr_queues;
 	struct vg_queue *queues;
 

@@ -36,6 +36,7 @@ static void usage(FILE *f)
 	      "  -e, --engine=auto|io_uring|sync  how images are read and written (auto)\n"
 	      "  -q, --queue-size=N            descriptors per queue, a power of two (256)\n"
 	      "  -m, --map-budget=MIB          guest memory mapped at once, per device (32)\n"
+	      "  -p, --poll=US                 look at a ring for so long before sleeping (0)\n"
 	      "  -r, --run-dir=DIR             pid file and socket (/run/virtio-grant)\n"
 	      "  -v, --verbose                 say more\n"
 	      "  -h, --help                    this text\n"
@@ -168,6 +169,7 @@ int main(int argc, char **argv)
 		{ "engine", required_argument, NULL, 'e' },
 		{ "queue-size", required_argument, NULL, 'q' },
 		{ "map-budget", required_argument, NULL, 'm' },
+		{ "poll", required_argument, NULL, 'p' },
 		{ "run-dir", required_argument, NULL, 'r' },
 		{ "verbose", no_argument, NULL, 'v' },
 		{ "help", no_argument, NULL, 'h' },
@@ -186,7 +188,7 @@ int main(int argc, char **argv)
 	int worker_for = -1, c;
 	uint64_t v;
 
-	while ((c = getopt_long(argc, argv, "d:e:q:m:r:vhV", options,
+	while ((c = getopt_long(argc, argv, "d:e:q:m:p:r:vhV", options,
 				NULL)) != -1) {
 		switch (c) {
 		case 'd':
@@ -212,6 +214,12 @@ int main(int argc, char **argv)
 						  optarg);
 			cfg.budget_pages = (unsigned int)(v << 20 >>
 							  XEN_GRANT_PAGE_SHIFT);
+			break;
+		case 'p':
+			if (vg_parse_u64(optarg, 10, 10000, &v))
+				return bad_option("--poll=%s: not 0 to 10000 microseconds",
+						  optarg);
+			cfg.poll_max_ns = v * 1000;
 			break;
 		case 'r':
 			run_dir = optarg;

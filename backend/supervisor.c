@@ -510,6 +510,7 @@ static void dev_start(struct dev *d)
 		.relay = d->relay,
 		.queue_size_max = s->cfg.queue_size_max,
 		.budget_pages = s->cfg.budget_pages,
+		.poll_max_ns = s->cfg.poll_max_ns,
 		.needs_reset = d->needs_reset,
 	};
 	int fd, err;
@@ -922,6 +923,8 @@ static struct json_object *stats_json(const struct vg_dev_stats *st)
 	add_u64(o, "irqs_suppressed", st->irqs_suppressed);
 	add_u64(o, "events_sent", st->events_sent);
 	add_u64(o, "events_received", st->events_received);
+	add_u64(o, "polls_hit", st->polls_hit);
+	add_u64(o, "polls_missed", st->polls_missed);
 	add_u64(o, "requests", st->requests);
 	add_u64(o, "in_flight", st->in_flight);
 	add_u64(o, "batches", st->batches);

@@ -29,6 +29,7 @@ struct vg_supervisor_config {
 	enum vg_blk_engine engine;
 	unsigned int queue_size_max;	/* a power of two, 2 .. 1024 */
 	unsigned int budget_pages;	/* mapped at once, per device */
+	uint64_t poll_max_ns;		/* see struct vg_device_params */
 
 	/*
 	 * Starts a worker that has @sock and @shared_fd, both its own to

@@ -443,6 +443,7 @@ static void add_device(struct vg_worker *w, const struct vg_worker_msg *msg,
 		.type = &vg_dev_blk,
 		.type_params = &blk,
 		.queue_size_max = msg->queue_size_max,
+		.poll_max_ns = msg->poll_max_ns,
 		.needs_reset = msg->needs_reset,
 	};
 	const char *why;
