@@ -38,6 +38,15 @@ vg_headers_wrap() {
 			-exec sh -c 'head -c 4 "$1" | grep -q ELF' sh {} \; -print)
 }
 
+# Whether sparse is fit for use: says 1 if it is.  Ours is Debian's.
+vg_headers_checker() {
+	[ -e "$1/scripts/checker-valid.sh" ] || {
+		mkdir -p "$1/scripts"
+		printf '#!/bin/sh\necho 1\n' >"$1/scripts/checker-valid.sh"
+		chmod +x "$1/scripts/checker-valid.sh"
+	}
+}
+
 # vg_headers SUITE ARCH: a directory to build modules against (KDIR).
 vg_headers() {
 	local suite="$1" arch="$2" version name common kbuild root kdir
@@ -63,6 +72,8 @@ vg_headers() {
 		vg_apt_unpack "$suite" amd64 "$kbuild" "$root" || exit 1
 		# The packages name their own places absolutely.
 		sed -i "s|/usr/src/|$root/usr/src/|g" "$kdir/Makefile"
+		# Missing in Debian's packages of 7.2, and C=1 asks it.
+		vg_headers_checker "$root/usr/src/$common"
 		vg_headers_wrap "$suite" "$root" || exit 1
 		touch "$root/done"
 	) 9>"$(vg_cache_dir)/headers.lock" || return 1

@@ -997,7 +997,7 @@ static unsigned int vgrant_pool_end_grants(struct vgrant_pool *pool)
 				nr_held++;
 				break;
 			}
-			msleep(5);
+			msleep(20);
 		}
 		if (pool->page[i])
 			__free_page(pool->page[i]);

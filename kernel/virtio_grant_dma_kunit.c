@@ -480,8 +480,12 @@ static void vgrant_test_skip_sync(struct kunit *test)
 	struct vgrant_test *ctx = test->priv;
 	size_t size = 5000;
 	dma_addr_t addr;
+	unsigned int i;
 
 	pool_make(test, POOL_KIB, SEGS_MAX, true);
+	/* Every page has held something. */
+	for (i = 0; i < ctx->view.nr; i++)
+		memset(page_address(ctx->view.page[i]), CANARY, PAGE_SIZE);
 	fill(ctx->buf, size, 1);
 	addr = dma_map_single_attrs(ctx->dev, ctx->buf, size, DMA_BIDIRECTIONAL,
 				    DMA_ATTR_SKIP_CPU_SYNC);
@@ -705,6 +709,40 @@ static void vgrant_test_steal(struct kunit *test)
 }
 
 /*
+ * Frees all pages in an order that leaves those in the magazines spread over
+ * the whole pool.
+ */
+static void scatter(struct vgrant_test *ctx, dma_addr_t *addr, unsigned int max)
+{
+	unsigned int nr = map_all(ctx, addr, max, PAGE_SIZE), start, i;
+
+	for (start = 0; start < 30; start++)
+		for (i = start; i < nr; i += 30)
+			dma_unmap_single(ctx->dev, addr[i], PAGE_SIZE,
+					 DMA_TO_DEVICE);
+}
+
+/* Pages that idle in magazines do not part what is free. */
+static void vgrant_test_runs(struct kunit *test)
+{
+	struct vgrant_test *ctx = test->priv;
+	dma_addr_t *addr, run;
+	size_t bytes;
+
+	pool_make(test, 4096, SEGS_MAX, false);
+	bytes = ctx->stats.mapping_max_bytes;
+	KUNIT_ASSERT_GT(test, bytes, 32 * PAGE_SIZE);
+	addr = kunit_kcalloc(test, ctx->stats.pages_total, sizeof(*addr),
+			     GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, addr);
+	scatter(ctx, addr, ctx->stats.pages_total);
+	run = dma_map_single(ctx->dev, ctx->buf, bytes, DMA_TO_DEVICE);
+	KUNIT_ASSERT_FALSE(test, dma_mapping_error(ctx->dev, run));
+	dma_unmap_single(ctx->dev, run, bytes, DMA_TO_DEVICE);
+	expect_idle(test);
+}
+
+/*
  * The largest possible request fits into a pool that holds nothing else, after
  * any history: or its driver would wait for ever.
  */
@@ -714,7 +752,7 @@ static void check_request_fits(struct kunit *test, unsigned int pool_kib,
 	size_t table_bytes = 16 * (segs_max + 2);
 	struct vgrant_test *ctx = test->priv;
 	dma_addr_t ring, table, *addr;
-	unsigned int i, nr, max;
+	unsigned int nr, max;
 	size_t seg_bytes;
 	void *ring_va;
 
@@ -726,13 +764,7 @@ static void check_request_fits(struct kunit *test, unsigned int pool_kib,
 	ring_va = dma_alloc_coherent(ctx->dev, RING_BYTES, &ring, GFP_KERNEL);
 	KUNIT_EXPECT_NOT_NULL(test, ring_va);
 
-	/* Scatter free pages over all magazines. */
-	nr = map_all(ctx, addr, max, PAGE_SIZE);
-	for (i = 0; i < nr; i += 2)
-		dma_unmap_single(ctx->dev, addr[i], PAGE_SIZE, DMA_TO_DEVICE);
-	for (i = 1; i < nr; i += 2)
-		dma_unmap_single(ctx->dev, addr[i], PAGE_SIZE, DMA_TO_DEVICE);
-
+	scatter(ctx, addr, max);
 	nr = map_all(ctx, addr, segs_max, seg_bytes);
 	KUNIT_EXPECT_EQ_MSG(test, nr, segs_max, "%u KiB, %u segments of %zu",
 			    pool_kib, segs_max, seg_bytes);
@@ -806,13 +838,13 @@ static int stress_thread(void *opaque)
 {
 	struct stress *me = opaque;
 	struct device *dev = me->ctx->dev;
-	size_t size[STRESS_HELD], max_bytes = min(dma_max_mapping_size(dev),
-						  (size_t)SZ_16K);
+	size_t size[STRESS_HELD], max_bytes;
 	dma_addr_t addr[STRESS_HELD];
 	struct rnd_state rnd;
 	u8 *buf[STRESS_HELD] = {};
 	unsigned int round, i;
 
+	max_bytes = min_t(size_t, dma_max_mapping_size(dev), SZ_16K);
 	prandom_seed_state(&rnd, me->nr + 1);
 	for (i = 0; i < STRESS_HELD; i++) {
 		buf[i] = kmalloc(max_bytes, GFP_KERNEL);
@@ -986,6 +1018,7 @@ static struct kunit_case vgrant_test_cases[] = {
 	KUNIT_CASE(vgrant_test_limits),
 	KUNIT_CASE(vgrant_test_exhaustion),
 	KUNIT_CASE(vgrant_test_steal),
+	KUNIT_CASE(vgrant_test_runs),
 	KUNIT_CASE_SLOW(vgrant_test_request_fits),
 	KUNIT_CASE(vgrant_test_atomic),
 	KUNIT_CASE_SLOW(vgrant_test_stress),
