@@ -190,14 +190,17 @@ static int slots_create(struct vg_queue *q)
 	return 0;
 }
 
-static void request_unmap(struct vg_slot *s)
+/* False: what the device wrote did not reach the guest. */
+static bool request_unmap(struct vg_slot *s)
 {
 	struct vg_mem *mem = s->queue->dev->mem;
 	enum vg_mem_fault fault;
+	int err;
 
-	/* Counted there; a guest that takes its own pages back gets nothing. */
-	mem->ops->unmap_req(mem, s->mreq, &fault);
+	/* Counted there: a guest that takes its own pages back. */
+	err = mem->ops->unmap_req(mem, s->mreq, &fault);
 	s->mreq = NULL;
+	return !err;
 }
 
 static void request_gone(struct vg_slot *s)
@@ -216,7 +219,8 @@ void vg_req_complete(struct vg_req *req, uint32_t used_bytes)
 	struct vg_queue *q = s->queue;
 	struct vg_device *dev = q->dev;
 
-	request_unmap(s);
+	if (!request_unmap(s))
+		used_bytes = 0;
 	dev->stats.bytes_out += req->out_bytes;
 	dev->stats.bytes_in += used_bytes;
 	/* Not into a ring that is being taken away. */

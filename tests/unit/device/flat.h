@@ -29,6 +29,7 @@ struct flat {
 	unsigned int reqs_now, rings_now;
 	unsigned int again_after;	/* so many map_req calls work, then */
 	unsigned int again;		/* so many: -EAGAIN */
+	bool unmap_fails;		/* the guest took its page back */
 	bool is_destroyed;
 };
 
@@ -125,7 +126,7 @@ static inline int flat_unmap_req(struct vg_mem *m, struct vg_mem_req *req,
 	assert_true(((struct flat *)m)->reqs_now > 0);
 	((struct flat *)m)->reqs_now--;
 	*fault = VG_MEM_OK;
-	return 0;
+	return ((struct flat *)m)->unmap_fails ? -EFAULT : 0;
 }
 
 static inline void flat_destroy(struct vg_mem *m)

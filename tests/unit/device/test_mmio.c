@@ -517,6 +517,25 @@ static void test_turn_is_bounded(void **state)
 	assert_int_equal(stats(h)->broken, 0);
 }
 
+/* What did not reach the guest is not said to have been written. */
+static void test_unmap_fails(void **state)
+{
+	struct host *h = *state;
+	uint32_t id, len;
+
+	host_start_driver(h, 16, 0);
+	add(h, &h->q);
+	vg_device_notify(h->dev, 0);
+	host_run(h);
+	h->f.unmap_fails = true;
+	complete(1);
+	host_run(h);
+	h->f.unmap_fails = false;
+	assert_true(drv_used(&h->q, &id, &len));
+	assert_int_equal(len, 0);
+	assert_int_equal(stats(h)->broken, 0);
+}
+
 /* ---- stopping ------------------------------------------------------------------------ */
 
 static bool answered(const struct host *h, uint32_t seq)
@@ -1049,7 +1068,8 @@ int main(void)
 		T(test_queue_registers), T(test_no_grant_layer),
 		T(test_queue_size_refused), T(test_notify),
 		T(test_not_before_driver_ok), T(test_batch),
-		T(test_turn_is_bounded), T(test_reset_waits),
+		T(test_turn_is_bounded), T(test_unmap_fails),
+		T(test_reset_waits),
 		T(test_two_wait_for_reset), T(test_many_wait_for_reset),
 		T(test_queue_reset), T(test_queue_ready_0),
 		T(test_queue_reset_not_negotiated), T(test_stop_waits),
