@@ -253,6 +253,12 @@ static void interrupts(void **state)
 	assert_int_equal(fake_spi_count(GUEST, 33), 2);
 	begin_read(1, BASE + 0x60, 4);
 	expect_read(1, 2);
+	be[0].page->irq = 0xffffffff;
+	tell(&be[0]);
+	turns(2);
+	assert_int_equal(fake_spi_count(GUEST, 33), 3);
+	begin_read(1, BASE + 0x60, 4);
+	expect_read(1, 3);
 	/* A reset clears them. */
 	assert_int_equal(fake_mmio_start(GUEST, 1, BASE + 0x70, 4, true, 0), 0);
 	turns(2);

@@ -131,7 +131,10 @@ static void broker_killed_with_a_notification(void **state)
 	head = drv_blk_add(&d[0], &d[0].q[0], VIRTIO_BLK_T_IN, 0, &s, 1, false,
 			   &status);
 	rw->is_hung = true;
+	/* The worker was not even told. */
+	fake_fail_nth(0, FAKE_EVTCHN_NOTIFY, 1, EIO);
 	drv_kick(&d[0], &d[0].q[0], true);
+	assert_true(fake_failed(FAKE_EVTCHN_NOTIFY));
 	rig_broker_kill();
 	assert_int_equal(rig_broker_start(), 0);
 	rw->is_hung = false;
