@@ -15,20 +15,20 @@ vg_host_tools() {
 	rig)
 		echo qemu-system-arm:qemu-system-aarch64 \
 			gcc-aarch64-linux-gnu:aarch64-linux-gnu-gcc \
-			gcc:gcc make:make bison:bison flex:flex cpio:cpio \
+			gcc:gcc libc6-dev:/usr/include/stdio.h make:make bison:bison flex:flex cpio:cpio \
 			xz-utils:xz zstd:zstd kmod:depmod e2fsprogs:mke2fs \
 			python3:python3 util-linux:flock
 		;;
 	kernel-build)
 		echo gcc-aarch64-linux-gnu:aarch64-linux-gnu-gcc \
-			gcc:gcc make:make bison:bison flex:flex bc:bc \
+			gcc:gcc libc6-dev:/usr/include/stdio.h make:make bison:bison flex:flex bc:bc \
 			cpio:cpio xz-utils:xz zstd:zstd kmod:depmod \
 			rsync:rsync python3:python3 perl:perl \
 			libssl-dev:/usr/include/openssl/ssl.h \
 			libelf-dev:/usr/include/libelf.h
 		;;
 	unit)
-		echo gcc:gcc make:make pkg-config:pkg-config \
+		echo gcc:gcc libc6-dev:/usr/include/stdio.h make:make pkg-config:pkg-config \
 			libcmocka-dev:/usr/include/cmocka.h \
 			liburing-dev:/usr/include/liburing.h \
 			libjson-c-dev:/usr/include/json-c/json.h \

@@ -42,11 +42,11 @@ grep -q -i -E 'NEEDS RESET.*no.grant|refused' /tmp/ctl ||
 say "virtio-grantctl: $(grep -i -m 1 -E 'NEEDS RESET|refused' /tmp/ctl)"
 expect 0 "$(stats DomD 'mem.mapped_pages_max')" "pages of the refused guest that were mapped"
 result refused_after_s $((SECONDS - began))
-status=0
-in_domain -t 30 G2 'if [ -e /dev/vda ]; then dd if=/dev/vda of=/dev/null \
-	bs=4k count=1; else echo no /dev/vda; exit 1; fi' || status=$?
-expect 1 "$status" "status of reading the refused guest's disk"
-in_domain G2 'dmesg | grep virtio_blk'
+# Which of these it is, depends on when the driver looks at the device.
+in_domain -t 30 G2 'if [ -e /dev/vda ]; then dd if=/dev/vda bs=4k count=1
+	else echo "no /dev/vda" >&2; fi >/tmp/read; dmesg | grep virtio_blk' ||
+	fail "reading the refused guest's disk hangs"
+expect 0 "$(in_domain G2 'wc -c </tmp/read')" "bytes the refused guest can read"
 stop_guest G2
 
 step "our modules on 6.1, beside a PV disk"

@@ -90,9 +90,13 @@ for options in "-e io_uring -d off" "-e io_uring -d on" "-e sync -d off"; do
 
 		step "thousands of files, compared on both sides"
 		in_domain G1 '/usr/sbin/mke2fs -q -t ext4 /dev/vda && mount -t ext4 /dev/vda /mnt &&
-			mkdir /mnt/d && cd /mnt/d && dd if=/dev/urandom of=/tmp/r bs=1k count=9000 &&
-			split -a 3 -b 3001 /tmp/r && sync && echo 3 >/proc/sys/vm/drop_caches &&
-			md5sum * >/tmp/sums && cp /tmp/sums /mnt/sums && cat * | cmp - /tmp/r'
+			mkdir /mnt/d && fio --name=f --directory=/mnt/d \
+			--nrfiles=3000 --openfiles=64 --filesize=1k-5k --bs=1k \
+			--rw=write --refill_buffers --output-format=terse \
+			--file_service_type=sequential >/tmp/fio.files &&
+			cd /mnt/d && md5sum * >/tmp/sums && cp /tmp/sums /mnt/sums &&
+			sync && echo 3 >/proc/sys/vm/drop_caches &&
+			md5sum -c /tmp/sums >/tmp/checked'
 		want=$(in_domain G1 'md5sum </tmp/sums')
 		in_domain G1 'cd / && umount /mnt'
 		in_domain DomD '/usr/sbin/e2fsck -fn /dev/ram0 && mount -o ro -t ext4 /dev/ram0 /mnt'
