@@ -305,7 +305,9 @@ void drv_kick(struct drv *d, struct drv_queue *q, bool always)
 		wanted = vring_need_event(event, q->avail_idx, old);
 	else
 		wanted = !(q->used->flags & VRING_USED_F_NO_NOTIFY);
-	if (wanted || always)
+	if ((wanted || always) && q->port)
+		fake_guest_notify(d->guest, q->port);
+	else if (wanted || always)
 		drv_write(d, VIRTIO_MMIO_QUEUE_NOTIFY, q->index);
 }
 

@@ -50,6 +50,7 @@ struct drv_queue {
 	uint16_t last_used;
 	uint16_t free_head;
 	unsigned int nr_free;
+	xen_port_t port;		/* notifications go there; 0: MMIO */
 	uint16_t nr_of[DRV_NUM_MAX];	/* descriptors of the chain at head */
 	struct drv_buf table[DRV_NUM_MAX];	/* indirect, made when needed */
 };
