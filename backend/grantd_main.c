@@ -32,7 +32,7 @@ static void usage(FILE *f)
 {
 	fputs("Usage: " PROGRAM " [options]\n"
 	      "Serves virtio devices to Xen guests through grants; see " PROGRAM "(8).\n\n"
-	      "  -d, --direct-io=libxl|on|off  O_DIRECT: as the disk's direct-io-safe (libxl)\n"
+	      "  -d, --direct-io=libxl|on|off  O_DIRECT: block devices, and files with direct-io-safe (libxl)\n"
 	      "  -e, --engine=auto|io_uring|sync  how images are read and written (auto)\n"
 	      "  -q, --queue-size=N            descriptors per queue, a power of two (256)\n"
 	      "  -m, --map-budget=MIB          guest memory mapped at once, per device (32)\n"

@@ -428,6 +428,15 @@ static int open_image(struct dev *d, struct vg_blk_params *blk)
 		close(fd);
 		return err;
 	}
+	/*
+	 * A block device needs no page cache of ours, the guest has one; and
+	 * through it io_uring could not write without a kernel thread.
+	 */
+	if (s->cfg.direct_io == VG_DIRECT_IO_LIBXL && image.is_block_device &&
+	    !d->direct && !fcntl(fd, F_SETFL, O_NONBLOCK | O_DIRECT)) {
+		d->direct = true;
+		vg_blk_probe(fd, &image, &why);
+	}
 	if (flock(fd, (d->read_only ? LOCK_SH : LOCK_EX) | LOCK_NB) < 0) {
 		failed(s, "%s: image %s is in use by another device", d->label,
 		       d->image);

@@ -19,7 +19,8 @@
 struct vg_supervisor;
 
 enum vg_direct_io {
-	VG_DIRECT_IO_LIBXL,	/* as the device's key direct-io-safe says */
+	VG_DIRECT_IO_LIBXL,	/* block devices; files as the device's key
+				 * direct-io-safe says */
 	VG_DIRECT_IO_ON,
 	VG_DIRECT_IO_OFF,
 };
