@@ -90,12 +90,32 @@ log_says() {
 	say "log: $(backend_log "$1" | grep -E -- "$2" | tail -n 1)"
 }
 
-# stop_backend_and_wait DOMAIN [SIGNAL]
-_backend_is_gone() {
-	in_domain "$1" '! pidof virtio-grantd >/dev/null'
+# daemon_pid DOMAIN PROGRAM
+daemon_pid() {
+	if [ "$1" = dom0 ]; then
+		cat "/run/virtio-grant/$2.pid"
+	else
+		in_domain "$1" "cat /run/virtio-grant/$2.pid"
+	fi
 }
 
-stop_backend_and_wait() {
-	stop_backend "$@"
-	retry 20 _backend_is_gone "$1" || fail "virtio-grantd does not end in $1"
+_program_is_gone() {
+	if [ "$1" = dom0 ]; then
+		! pidof "$2" >/dev/null
+	else
+		in_domain "$1" "! pidof $2 >/dev/null"
+	fi
+}
+
+# end_daemon DOMAIN PROGRAM [SIGNAL]: and wait for the end of all of it.
+end_daemon() {
+	local pid
+
+	pid=$(daemon_pid "$1" "$2") || fail "$2 has no pid file in $1"
+	if [ "$1" = dom0 ]; then
+		kill "-${3:-TERM}" "$pid"
+	else
+		in_domain "$1" "kill -${3:-TERM} $pid"
+	fi
+	retry 20 _program_is_gone "$1" "$2" || fail "$2 does not end in $1"
 }
