@@ -135,6 +135,7 @@ struct vgrant_pool {
 	domid_t backend;
 	const struct dma_map_ops *ops_before;
 	bool attached;
+	bool has_failed;
 	unsigned int pages;
 	unsigned int small_pages;
 	unsigned int mapping_max_pages;
@@ -476,6 +477,8 @@ static dma_addr_t vgrant_map_phys(struct device *dev, phys_addr_t phys,
 			      (size_t)pool->mapping_max_pages << PAGE_SHIFT);
 		return DMA_MAPPING_ERROR;
 	}
+	if (READ_ONCE(pool->has_failed))
+		return DMA_MAPPING_ERROR;
 	if (!vgrant_slot_get(pool, size, &slot)) {
 		/* The ring says -ENOMEM, and the layers above try again. */
 		raw_cpu_inc(pool->cpu->exhaustions);
@@ -521,7 +524,11 @@ static void vgrant_unmap_phys(struct device *dev, dma_addr_t addr, size_t size,
 	 * write on while we copy: what it wrote is its to choose anyway.
 	 */
 	if (dir != DMA_TO_DEVICE && !(attrs & DMA_ATTR_SKIP_CPU_SYNC)) {
-		memcpy(use->orig, pool->va + vgrant_slot_offset(slot), size);
+		if (READ_ONCE(pool->has_failed))
+			memset(use->orig, 0xff, size);
+		else
+			memcpy(use->orig, pool->va + vgrant_slot_offset(slot),
+			       size);
 		raw_cpu_add(pool->cpu->bytes_out, size);
 	}
 	vgrant_slot_put(pool, slot);
@@ -1070,6 +1077,20 @@ void vgrant_pool_detach(struct vgrant_pool *pool)
 	pool->attached = false;
 }
 EXPORT_SYMBOL_GPL(vgrant_pool_detach);
+
+/**
+ * vgrant_pool_fail - the device is no more
+ * @pool: the pool
+ *
+ * From now on nothing can be mapped, and what is mapped comes back as all
+ * ones, as a register of a device does that is not there: no status of a
+ * virtio request that means success.  Callable from any context.
+ */
+void vgrant_pool_fail(struct vgrant_pool *pool)
+{
+	WRITE_ONCE(pool->has_failed, true);
+}
+EXPORT_SYMBOL_GPL(vgrant_pool_fail);
 
 /**
  * vgrant_pool_suspend - end the grants and keep everything else

@@ -69,6 +69,7 @@ unsigned int vgrant_pool_destroy(struct vgrant_pool *pool);
 void vgrant_pool_attach(struct vgrant_pool *pool);
 void vgrant_pool_detach(struct vgrant_pool *pool);
 
+void vgrant_pool_fail(struct vgrant_pool *pool);
 int vgrant_pool_suspend(struct vgrant_pool *pool);
 void vgrant_pool_resume(struct vgrant_pool *pool);
 

@@ -21,6 +21,7 @@
  * Which of the two, and whether the pool is announced as a persistent range, is
  * found out whenever the queues are made; what is refused costs speed only.
  */
+#include <linux/bitmap.h>
 #include <linux/completion.h>
 #include <linux/delay.h>
 #include <linux/dma-mapping.h>
@@ -35,6 +36,7 @@
 #include <linux/of_platform.h>
 #include <linux/platform_device.h>
 #include <linux/pm.h>
+#include <linux/rcupdate.h>
 #include <linux/slab.h>
 #include <linux/virtio.h>
 #include <linux/virtio_config.h>
@@ -66,6 +68,8 @@
 #define VGM_QUEUES_MEASURED	64
 /* The device may be relayed to another domain, and that may be busy. */
 #define VGM_RESET_MS		2000
+/* How often to see whether queues with buffers in them make progress. */
+#define VGM_WATCH_S		10
 
 static bool use_ranges = true;
 module_param(use_ranges, bool, 0644);
@@ -78,14 +82,25 @@ MODULE_PARM_DESC(use_events,
 		 "an event channel per queue with backends that can have one (default: yes)");
 
 /*
- * A virtqueue's event channel; the virtqueue's priv.  irq is 0 without one:
- * then registers and the device's interrupt serve.
+ * What we keep of a virtqueue; its priv.  The event channel: irq is 0 without
+ * one, then registers and the device's interrupt serve.
+ *
+ * busy has a bit for each buffer (by the number of its first descriptor) that
+ * was made available and not used yet, as far as seen: the ring does not tell,
+ * and it takes knowing to fail them when the backend is gone.
  */
-struct vgm_channel {
+struct vgm_queue {
 	struct vgm_device *vgm;
 	unsigned int index;
 	evtchn_port_t port;
 	unsigned int irq;
+
+	spinlock_t lock;	/* the rest */
+	unsigned long *busy;
+	u16 avail_seen;
+	u16 used_seen;
+	u16 used_watched;
+	bool has_lost_track;
 };
 
 struct vgm_device {
@@ -103,8 +118,11 @@ struct vgm_device {
 	 */
 	struct virtqueue **queue;
 	unsigned int nr_queues;
+	struct mutex queue_lock;	/* queues come and go, and fail */
 	struct work_struct fault_work;
+	struct delayed_work watch_work;
 	bool has_failed;
+	bool was_reset_unheard;
 	struct completion released;
 };
 
@@ -137,25 +155,180 @@ static bool vgm_is_gone(struct vgm_device *vgm)
 
 /* Failure */
 
-/* No more buffers enter the device's queues: whoever tries gets -EIO. */
+/*
+ * Brings busy up to date.  A buffer is made available and used in turns, so
+ * each entry of either ring changes its bit, whatever the order.  Called before
+ * and after the driver's callback: between two calls no driver that takes
+ * buffers in its callback only can go round the ring.
+ */
+static void vgm_track(struct virtqueue *vq)
+{
+	const struct vring *ring = virtqueue_get_vring(vq);
+	struct vgm_queue *q = vq->priv;
+	unsigned int num = ring->num;
+	u16 avail, used;
+	unsigned long flags;
+	u32 id;
+
+	spin_lock_irqsave(&q->lock, flags);
+	/*
+	 * What is used was available before: with this order, the second of
+	 * the two is seen of all that is seen of the first.
+	 */
+	used = virtio16_to_cpu(vq->vdev, READ_ONCE(ring->used->idx));
+	virt_rmb();
+	avail = virtio16_to_cpu(vq->vdev, READ_ONCE(ring->avail->idx));
+	if ((u16)(used - q->used_seen) > num ||
+	    (u16)(avail - q->avail_seen) > num)
+		q->has_lost_track = true;
+	for (; !q->has_lost_track && q->used_seen != used; q->used_seen++) {
+		id = virtio32_to_cpu(vq->vdev,
+				     READ_ONCE(ring->used->ring[q->used_seen &
+								(num - 1)].id));
+		if (id < num)
+			change_bit(id, q->busy);
+		else
+			q->has_lost_track = true;
+	}
+	for (; !q->has_lost_track && q->avail_seen != avail; q->avail_seen++) {
+		id = virtio16_to_cpu(vq->vdev,
+				     READ_ONCE(ring->avail->ring[q->avail_seen &
+								 (num - 1)]));
+		if (id < num)
+			change_bit(id, q->busy);
+		else
+			q->has_lost_track = true;
+	}
+	spin_unlock_irqrestore(&q->lock, flags);
+}
+
+static irqreturn_t vgm_callback(int irq, struct virtqueue *vq)
+{
+	irqreturn_t ret;
+
+	vgm_track(vq);
+	ret = vring_interrupt(irq, vq);
+	vgm_track(vq);
+	return ret;
+}
+
+/*
+ * Hands what the backend never answered back to the driver, as used buffers:
+ * the pool gives all ones for their content, which no driver takes for
+ * success.  The backend may still scribble into the ring; then this ends with
+ * the ring's own checks, and what is left stays unanswered.
+ */
+static void vgm_queue_fail(struct virtqueue *vq)
+{
+	const struct vring *ring = virtqueue_get_vring(vq);
+	struct vgm_queue *q = vq->priv;
+	unsigned long flags;
+	unsigned int id;
+	u16 used;
+
+	/* What it did answer, first. */
+	__virtqueue_unbreak(vq);
+	local_irq_save(flags);
+	vgm_callback(0, vq);
+	local_irq_restore(flags);
+	if (q->has_lost_track)
+		goto again_broken;
+
+	used = q->used_seen;
+	for_each_set_bit(id, q->busy, ring->num) {
+		struct vring_used_elem *elem = &ring->used->ring[used++ &
+							(ring->num - 1)];
+
+		elem->id = cpu_to_virtio32(vq->vdev, id);
+		elem->len = 0;
+	}
+	/* The ring's read barrier after used->idx is the partner. */
+	virt_wmb();
+	WRITE_ONCE(ring->used->idx, cpu_to_virtio16(vq->vdev, used));
+	local_irq_save(flags);
+	vgm_callback(0, vq);
+	local_irq_restore(flags);
+again_broken:
+	__virtqueue_break(vq);
+}
+
+/*
+ * The device is no more.  No buffer enters its queues (whoever tries gets
+ * -EIO), and those that are in there come back.  May sleep.
+ */
 static void vgm_fail(struct vgm_device *vgm, const char *why)
 {
-	if (!vgm->has_failed)
-		dev_err(&vgm->pdev->dev, "device failed: %s\n", why);
+	unsigned int i;
+
+	mutex_lock(&vgm->queue_lock);
+	if (vgm->has_failed)
+		goto unlock;
 	vgm->has_failed = true;
+	dev_err(&vgm->pdev->dev, "device failed: %s\n", why);
+	vgrant_pool_fail(vgm->pool);
 	virtio_break_device(&vgm->vdev);
+	/* Whoever is adding a buffer does so under a spinlock. */
+	synchronize_rcu();
+	for (i = 0; i < vgm->nr_queues; i++)
+		if (vgm->queue[i])
+			vgm_queue_fail(vgm->queue[i]);
+unlock:
+	mutex_unlock(&vgm->queue_lock);
+}
+
+static bool vgm_is_faulty(u32 status)
+{
+	return status == VGM_NOBODY || status & VIRTIO_CONFIG_S_NEEDS_RESET;
+}
+
+/* Asks the device how it is. */
+static void vgm_check(struct vgm_device *vgm)
+{
+	u32 status = vgm_read(vgm, VIRTIO_MMIO_STATUS);
+
+	if (vgm_is_faulty(status))
+		vgm_fail(vgm, status == VGM_NOBODY ?
+			 "the backend does not answer" :
+			 "the backend asks for a reset (DEVICE_NEEDS_RESET)");
 }
 
 static void vgm_fault_work(struct work_struct *work)
 {
-	struct vgm_device *vgm = container_of(work, struct vgm_device,
-					      fault_work);
-	u32 status = vgm_read(vgm, VIRTIO_MMIO_STATUS);
+	vgm_check(container_of(work, struct vgm_device, fault_work));
+}
 
-	if (status == VGM_NOBODY)
-		vgm_fail(vgm, "the backend does not answer");
-	else if (status & VIRTIO_CONFIG_S_NEEDS_RESET)
-		vgm_fail(vgm, "the backend asks for a reset (DEVICE_NEEDS_RESET)");
+static bool vgm_queue_is_stalled(struct virtqueue *vq)
+{
+	struct vgm_queue *q = vq->priv;
+	u16 used_before = q->used_watched;
+
+	vgm_track(vq);
+	q->used_watched = q->used_seen;
+	return q->used_watched == used_before && !q->has_lost_track &&
+	       !bitmap_empty(q->busy, virtqueue_get_vring_size(vq));
+}
+
+/*
+ * With event channels no register is ever accessed, and a backend that died
+ * would go unnoticed.  So where buffers wait and none comes back, ask; a
+ * backend that is only slow will answer.
+ */
+static void vgm_watch_work(struct work_struct *work)
+{
+	struct vgm_device *vgm = container_of(to_delayed_work(work),
+					      struct vgm_device, watch_work);
+	bool is_stalled = false;
+	unsigned int i;
+
+	mutex_lock(&vgm->queue_lock);
+	for (i = 0; i < vgm->nr_queues; i++)
+		if (vgm->queue[i] && vgm_queue_is_stalled(vgm->queue[i]))
+			is_stalled = true;
+	mutex_unlock(&vgm->queue_lock);
+	if (is_stalled)
+		vgm_check(vgm);
+	if (!vgm->has_failed)
+		schedule_delayed_work(&vgm->watch_work, VGM_WATCH_S * HZ);
 }
 
 /* Configuration (section 4.2.2) */
@@ -263,18 +436,25 @@ static u32 vgm_generation(struct virtio_device *vdev)
 
 static u8 vgm_get_status(struct virtio_device *vdev)
 {
-	u32 status = vgm_read(vgm_of(vdev), VIRTIO_MMIO_STATUS);
+	struct vgm_device *vgm = vgm_of(vdev);
+	u32 status;
 
+	if (vgm->was_reset_unheard)
+		return 0;
+	status = vgm_read(vgm, VIRTIO_MMIO_STATUS);
 	/* All ones would claim FEATURES_OK as well. */
 	return status == VGM_NOBODY ? VIRTIO_CONFIG_S_FAILED : status;
 }
 
 static void vgm_set_status(struct virtio_device *vdev, u8 status)
 {
+	struct vgm_device *vgm = vgm_of(vdev);
+
 	/* Zero is a reset, which is vgm_reset()'s to do. */
 	if (WARN_ON_ONCE(!status))
 		return;
-	vgm_write(vgm_of(vdev), VIRTIO_MMIO_STATUS, status);
+	vgm->was_reset_unheard = false;
+	vgm_write(vgm, VIRTIO_MMIO_STATUS, status);
 }
 
 /*
@@ -292,12 +472,14 @@ static void vgm_reset(struct virtio_device *vdev)
 		status = vgm_read(vgm, VIRTIO_MMIO_STATUS);
 		if (!status)
 			return;
-		if (status == VGM_NOBODY)
-			return vgm_fail(vgm, "no answer to a reset");
-		if (time_after(jiffies, end))
-			return vgm_fail(vgm, "the backend does not reset it");
+		if (status == VGM_NOBODY || time_after(jiffies, end))
+			break;
 		usleep_range(500, 1000);
 	}
+	/* For the virtio core, which wants to see Status 0, it was reset. */
+	vgm->was_reset_unheard = true;
+	vgm_fail(vgm, status == VGM_NOBODY ? "no answer to a reset" :
+		 "the backend does not reset it");
 }
 
 static bool vgm_get_shm_region(struct virtio_device *vdev,
@@ -324,14 +506,14 @@ static const char *vgm_bus_name(struct virtio_device *vdev)
 
 static bool vgm_notify(struct virtqueue *vq)
 {
-	struct vgm_channel *ch = vq->priv;
+	struct vgm_queue *q = vq->priv;
 
-	if (ch->irq) {
+	if (q->irq) {
 		/*
 		 * A hypercall is a full barrier to what the ring wrote before;
 		 * its partner is the backend's unmasking before it looks.
 		 */
-		notify_remote_via_evtchn(ch->port);
+		notify_remote_via_evtchn(q->port);
 		return true;
 	}
 	/*
@@ -358,15 +540,18 @@ static irqreturn_t vgm_interrupt(int irq, void *opaque)
 	vgm_write(vgm, VIRTIO_MMIO_INTERRUPT_ACK, status);
 
 	if (status & VIRTIO_MMIO_INT_CONFIG) {
-		virtio_config_changed(&vgm->vdev);
-		schedule_work(&vgm->fault_work);
+		/* A failed device's configuration is nothing to act upon. */
+		if (vgm_is_faulty(vgm_read(vgm, VIRTIO_MMIO_STATUS)))
+			schedule_work(&vgm->fault_work);
+		else
+			virtio_config_changed(&vgm->vdev);
 	}
 	if (status & VIRTIO_MMIO_INT_VRING) {
 		for (i = 0; i < vgm->nr_queues; i++) {
 			struct virtqueue *vq = READ_ONCE(vgm->queue[i]);
 
 			if (vq)
-				vring_interrupt(irq, vq);
+				vgm_callback(irq, vq);
 		}
 	}
 	return IRQ_HANDLED;
@@ -378,12 +563,12 @@ static irqreturn_t vgm_interrupt(int irq, void *opaque)
  */
 static irqreturn_t vgm_event(int irq, void *opaque)
 {
-	struct vgm_channel *ch = opaque;
-	struct virtqueue *vq = READ_ONCE(ch->vgm->queue[ch->index]);
+	struct vgm_queue *q = opaque;
+	struct virtqueue *vq = READ_ONCE(q->vgm->queue[q->index]);
 	irqreturn_t ret = IRQ_NONE;
 
 	if (vq)
-		ret = vring_interrupt(irq, vq);
+		ret = vgm_callback(irq, vq);
 	xen_irq_lateeoi(irq, ret == IRQ_NONE ? XEN_EOI_FLAG_SPURIOUS : 0);
 	return IRQ_HANDLED;
 }
@@ -395,13 +580,13 @@ static void vgm_synchronize_cbs(struct virtio_device *vdev)
 
 	synchronize_irq(vgm->irq);
 	for (i = 0; i < vgm->nr_queues; i++) {
-		struct vgm_channel *ch;
+		struct vgm_queue *q;
 
 		if (!vgm->queue[i])
 			continue;
-		ch = vgm->queue[i]->priv;
-		if (ch->irq)
-			synchronize_irq(ch->irq);
+		q = vgm->queue[i]->priv;
+		if (q->irq)
+			synchronize_irq(q->irq);
 	}
 }
 
@@ -435,17 +620,17 @@ static void vgm_announce_pool(struct vgm_device *vgm)
 			 state);
 }
 
-static void vgm_channel_close(struct vgm_channel *ch)
+static void vgm_channel_close(struct vgm_queue *q)
 {
-	if (ch->irq)
-		unbind_from_irqhandler(ch->irq, ch);
-	ch->irq = 0;
+	if (q->irq)
+		unbind_from_irqhandler(q->irq, q);
+	q->irq = 0;
 }
 
 /* QueueSel is set.  Without a channel, registers do as well. */
-static void vgm_channel_open(struct vgm_channel *ch, const char *name)
+static void vgm_channel_open(struct vgm_queue *q, const char *name)
 {
-	struct vgm_device *vgm = ch->vgm;
+	struct vgm_device *vgm = q->vgm;
 	struct evtchn_alloc_unbound alloc = {
 		.dom = DOMID_SELF,
 		.remote_dom = vgm->backend,
@@ -458,22 +643,22 @@ static void vgm_channel_open(struct vgm_channel *ch, const char *name)
 	if (HYPERVISOR_event_channel_op(EVTCHNOP_alloc_unbound, &alloc))
 		goto refused;
 	ret = bind_evtchn_to_irqhandler_lateeoi(alloc.port, vgm_event, 0, name,
-						ch);
+						q);
 	if (ret < 0) {
 		close.port = alloc.port;
 		HYPERVISOR_event_channel_op(EVTCHNOP_close, &close);
 		goto refused;
 	}
-	ch->port = alloc.port;
-	ch->irq = ret;
-	vgm_write(vgm, VIRTIO_GRANT_MMIO_QUEUE_PORT, ch->port);
+	q->port = alloc.port;
+	q->irq = ret;
+	vgm_write(vgm, VIRTIO_GRANT_MMIO_QUEUE_PORT, q->port);
 	if (vgm_read(vgm, VIRTIO_GRANT_MMIO_QUEUE_STATE) ==
 	    VIRTIO_GRANT_QUEUE_BOUND)
 		return;
-	vgm_channel_close(ch);
+	vgm_channel_close(q);
 refused:
 	dev_warn(&vgm->pdev->dev, "no event channel for queue %u: slower\n",
-		 ch->index);
+		 q->index);
 }
 
 /* Queues (section 4.2.3.2) */
@@ -500,12 +685,37 @@ static void vgm_queue_enable(struct vgm_device *vgm, struct virtqueue *vq)
 	vgm_write(vgm, VIRTIO_MMIO_QUEUE_READY, 1);
 }
 
+static struct vgm_queue *vgm_queue_alloc(struct vgm_device *vgm,
+					 unsigned int index, unsigned int num)
+{
+	struct vgm_queue *q = kzalloc(sizeof(*q), GFP_KERNEL);
+
+	if (!q)
+		return NULL;
+	q->busy = bitmap_zalloc(num, GFP_KERNEL);
+	if (!q->busy) {
+		kfree(q);
+		return NULL;
+	}
+	q->vgm = vgm;
+	q->index = index;
+	spin_lock_init(&q->lock);
+	return q;
+}
+
+static void vgm_queue_free(struct vgm_queue *q)
+{
+	bitmap_free(q->busy);
+	kfree(q);
+}
+
 static struct virtqueue *vgm_queue_create(struct vgm_device *vgm,
 					  unsigned int index,
 					  struct virtqueue_info *info)
 {
-	struct vgm_channel *ch;
+	struct vgm_queue *q;
 	struct virtqueue *vq;
+	unsigned int num;
 	u32 num_max;
 
 	vgm_write(vgm, VIRTIO_MMIO_QUEUE_SEL, index);
@@ -515,22 +725,20 @@ static struct virtqueue *vgm_queue_create(struct vgm_device *vgm,
 	if (!num_max || num_max == VGM_NOBODY)
 		return ERR_PTR(-ENOENT);
 
-	ch = kzalloc(sizeof(*ch), GFP_KERNEL);
-	if (!ch)
+	num = vgm_queue_size(num_max);
+	q = vgm_queue_alloc(vgm, index, num);
+	if (!q)
 		return ERR_PTR(-ENOMEM);
-	ch->vgm = vgm;
-	ch->index = index;
-	vq = vring_create_virtqueue(index, vgm_queue_size(num_max),
-				    SMP_CACHE_BYTES, &vgm->vdev, true, true,
-				    info->ctx, vgm_notify, info->callback,
-				    info->name);
+	vq = vring_create_virtqueue(index, num, SMP_CACHE_BYTES, &vgm->vdev,
+				    true, true, info->ctx, vgm_notify,
+				    info->callback, info->name);
 	if (!vq) {
-		kfree(ch);
+		vgm_queue_free(q);
 		return ERR_PTR(-ENOMEM);
 	}
-	vq->num_max = vgm_queue_size(num_max);
-	vq->priv = ch;
-	vgm_channel_open(ch, dev_name(&vgm->vdev.dev));
+	vq->num_max = num;
+	vq->priv = q;
+	vgm_channel_open(q, dev_name(&vgm->vdev.dev));
 	vgm_queue_enable(vgm, vq);
 	return vq;
 }
@@ -543,17 +751,17 @@ static struct virtqueue *vgm_queue_create(struct vgm_device *vgm,
 static void vgm_queue_destroy(struct vgm_device *vgm, unsigned int index)
 {
 	struct virtqueue *vq = vgm->queue[index];
-	struct vgm_channel *ch;
+	struct vgm_queue *q;
 
 	if (!vq)
 		return;
-	ch = vq->priv;
-	vgm_channel_close(ch);
+	q = vq->priv;
+	vgm_channel_close(q);
 	WRITE_ONCE(vgm->queue[index], NULL);
 	vgm_write(vgm, VIRTIO_MMIO_QUEUE_SEL, index);
 	vgm_write(vgm, VIRTIO_MMIO_QUEUE_READY, 0);
 	vring_del_virtqueue(vq);
-	kfree(ch);
+	vgm_queue_free(q);
 }
 
 static void vgm_destroy_queues(struct vgm_device *vgm)
@@ -571,11 +779,14 @@ static void vgm_del_vqs(struct virtio_device *vdev)
 {
 	struct vgm_device *vgm = vgm_of(vdev);
 
-	/* find_vqs() failed, or was never called. */
-	if (!vgm->queue)
-		return;
-	free_irq(vgm->irq, vgm);
-	vgm_destroy_queues(vgm);
+	cancel_delayed_work_sync(&vgm->watch_work);
+	mutex_lock(&vgm->queue_lock);
+	/* Otherwise find_vqs() failed, or was never called. */
+	if (vgm->queue) {
+		free_irq(vgm->irq, vgm);
+		vgm_destroy_queues(vgm);
+	}
+	mutex_unlock(&vgm->queue_lock);
 }
 
 static int vgm_find_vqs(struct virtio_device *vdev, unsigned int nvqs,
@@ -585,11 +796,12 @@ static int vgm_find_vqs(struct virtio_device *vdev, unsigned int nvqs,
 {
 	struct vgm_device *vgm = vgm_of(vdev);
 	unsigned int i, index = 0;
-	int ret;
+	int ret = -ENOMEM;
 
+	mutex_lock(&vgm->queue_lock);
 	vgm->queue = kcalloc(nvqs, sizeof(*vgm->queue), GFP_KERNEL);
 	if (!vgm->queue)
-		return -ENOMEM;
+		goto unlock;
 	vgm->nr_queues = nvqs;
 	vgm_announce_pool(vgm);
 
@@ -610,10 +822,14 @@ static int vgm_find_vqs(struct virtio_device *vdev, unsigned int nvqs,
 			  dev_name(&vdev->dev), vgm);
 	if (ret)
 		goto destroy_queues;
+	mutex_unlock(&vgm->queue_lock);
+	schedule_delayed_work(&vgm->watch_work, VGM_WATCH_S * HZ);
 	return 0;
 
 destroy_queues:
 	vgm_destroy_queues(vgm);
+unlock:
+	mutex_unlock(&vgm->queue_lock);
 	return ret;
 }
 
@@ -625,7 +841,7 @@ static int vgm_disable_vq_and_reset(struct virtqueue *vq)
 {
 	struct vgm_device *vgm = vgm_of(vq->vdev);
 	unsigned long end = jiffies + msecs_to_jiffies(VGM_RESET_MS);
-	struct vgm_channel *ch;
+	struct vgm_queue *q;
 
 	if (!virtio_has_feature(vq->vdev, VIRTIO_F_RING_RESET))
 		return -ENOENT;
@@ -645,9 +861,9 @@ static int vgm_disable_vq_and_reset(struct virtqueue *vq)
 	}
 	WRITE_ONCE(vgm->queue[vq->index], NULL);
 	synchronize_irq(vgm->irq);
-	ch = vq->priv;
-	if (ch->irq)
-		synchronize_irq(ch->irq);
+	q = vq->priv;
+	if (q->irq)
+		synchronize_irq(q->irq);
 	vq->reset = true;
 	return 0;
 }
@@ -655,12 +871,18 @@ static int vgm_disable_vq_and_reset(struct virtqueue *vq)
 static int vgm_enable_vq_after_reset(struct virtqueue *vq)
 {
 	struct vgm_device *vgm = vgm_of(vq->vdev);
+	struct vgm_queue *q = vq->priv;
 
 	if (!vq->reset)
 		return -EBUSY;
 	vgm_write(vgm, VIRTIO_MMIO_QUEUE_SEL, vq->index);
 	if (vgm_read(vgm, VIRTIO_MMIO_QUEUE_READY))
 		return -EBUSY;
+	/* The ring starts anew. */
+	bitmap_zero(q->busy, vq->num_max);
+	q->avail_seen = 0;
+	q->used_seen = 0;
+	q->has_lost_track = false;
 	WRITE_ONCE(vgm->queue[vq->index], vq);
 	vgm_queue_enable(vgm, vq);
 	vq->reset = false;
@@ -784,7 +1006,9 @@ static int vgm_probe(struct platform_device *pdev)
 		return -ENOMEM;
 	vgm->pdev = pdev;
 	init_completion(&vgm->released);
+	mutex_init(&vgm->queue_lock);
 	INIT_WORK(&vgm->fault_work, vgm_fault_work);
+	INIT_DEFERRABLE_WORK(&vgm->watch_work, vgm_watch_work);
 
 	vgm->base = devm_platform_ioremap_resource(pdev, 0);
 	if (IS_ERR(vgm->base)) {
