@@ -171,11 +171,12 @@ static void vgm_track(struct virtqueue *vq)
 	u32 id;
 
 	spin_lock_irqsave(&q->lock, flags);
-	/*
-	 * What is used was available before: with this order, the second of
-	 * the two is seen of all that is seen of the first.
-	 */
 	used = virtio16_to_cpu(vq->vdev, READ_ONCE(ring->used->idx));
+	/*
+	 * What is used was available before: in this order, of all that is
+	 * seen used, the making available is seen as well.  Partners: the
+	 * backend's write barrier before used->idx, ours before avail->idx.
+	 */
 	virt_rmb();
 	avail = virtio16_to_cpu(vq->vdev, READ_ONCE(ring->avail->idx));
 	if ((u16)(used - q->used_seen) > num ||
