@@ -49,3 +49,6 @@ check-unit: unit-build
 
 -include $(UNIT_LIB_OBJ:.o=.d) $(UNIT_TESTS:=.d)
 .SECONDARY: $(UNIT_TESTS:=.o)
+
+# make fuzz, make fuzz-build: never part of check-unit.
+-include tests/fuzz/fuzz.mk

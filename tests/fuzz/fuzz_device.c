@@ -1,0 +1,382 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * fuzz_device.c - a device (registers, virtqueue, guest memory, virtio-blk,
+ * the extension) driven by bytes, over the fake Xen.
+ *
+ * An input is a sequence of operations of a guest; most are shaped so that
+ * they reach deep (descriptors point into granted pages, heads are small),
+ * some are not shaped at all.  Beyond what the sanitizers find, it dies when
+ * an access is not answered exactly once, when the device does not stop, or
+ * when anything is mapped after it did.
+ *
+ * With libFuzzer, or alone: fuzz_device FILE... replays, fuzz_device -r N
+ * runs N random inputs from a fixed seed.
+ */
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <linux/virtio_blk.h>
+#include <linux/virtio_config.h>
+#include <linux/virtio_mmio.h>
+#include <linux/virtio_ring.h>
+
+#include "dev/blk.h"
+#include "device.h"
+#include "fake_xen.h"
+#include "log.h"
+#include "loop.h"
+#include "mem/mem.h"
+
+#define BE		1u
+#define GUEST		3u
+#define PAGES		64u
+#define RO_PAGES	8u	/* the last of them */
+#define NUM		32u
+#define BUDGET_PAGES	5000u
+#define IMAGE_BYTES	(1u << 20)
+#define STOP_TURNS	100000u
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static struct xen_gnttab *gt;
+static struct vg_loop *loop;
+static struct vg_device *dev;
+static unsigned int pfn;
+static xen_ref_t ref;
+static int image;
+static uint64_t asked, answered;
+static bool is_stopped;
+
+struct input { const uint8_t *p, *end; };
+
+static void quiet(enum vg_log_level level, const char *line)
+{
+	(void)level;
+	(void)line;
+}
+
+/* ---- the worker's part ------------------------------------------------------------ */
+
+static void reply(void *host, unsigned int vcpu, uint32_t seq, uint32_t value)
+{
+	(void)host;
+	(void)vcpu;
+	(void)seq;
+	(void)value;
+	answered++;
+}
+
+static void raise_irq(void *host, uint32_t bits)
+{
+	(void)host;
+	if (!bits || bits & ~(VG_IRQ_USED | VG_IRQ_CONFIG))
+		abort();
+}
+
+static int bind_queue(void *host, unsigned int queue, xen_port_t remote)
+{
+	(void)host;
+	(void)queue;
+	return remote & 1 ? 0 : -1;
+}
+
+static void unbind_queue(void *host, unsigned int queue)
+{
+	(void)host;
+	(void)queue;
+}
+
+static void stopped(void *host)
+{
+	(void)host;
+	is_stopped = true;
+}
+
+static const struct vg_host_ops host_ops = {
+	.reply = reply,
+	.raise_irq = raise_irq,
+	.bind_queue = bind_queue,
+	.unbind_queue = unbind_queue,
+	.notify_queue = unbind_queue,
+	.stopped = stopped,
+};
+
+/* ---- the guest's part ------------------------------------------------------------- */
+
+static uint32_t take(struct input *in, unsigned int bytes)
+{
+	uint32_t v = 0;
+
+	while (bytes--)
+		v = v << 8 | (in->p < in->end ? *in->p++ : 0);
+	return v;
+}
+
+static uint8_t *page(unsigned int n)
+{
+	return (uint8_t *)fake_page(GUEST, pfn) + n % PAGES * 4096;
+}
+
+static uint64_t address(unsigned int n, unsigned int offset)
+{
+	return VG_ADDR_GRANT | (uint64_t)(ref + n) << 12 | (offset & 0xfff);
+}
+
+static void access_reg(uint32_t offset, uint32_t len, bool is_write,
+		       uint32_t value)
+{
+	struct vg_reg_access acc = {
+		.vcpu = (unsigned int)(asked % 128), .seq = (uint32_t)asked + 1,
+		.offset = offset, .len_bytes = len, .is_write = is_write,
+		.data = value,
+	};
+
+	asked++;
+	vg_device_access(dev, &acc);
+}
+
+static void wr(uint32_t offset, uint32_t value)
+{
+	access_reg(offset, 4, true, value);
+}
+
+/* So that most inputs begin where it is interesting: queue 0 in page 0. */
+static void start(uint32_t features)
+{
+	uint64_t desc = address(0, 0), avail = address(0, 1024),
+		 used = address(0, 2048);
+
+	wr(VIRTIO_MMIO_STATUS, 1);
+	wr(VIRTIO_MMIO_STATUS, 3);
+	wr(VIRTIO_MMIO_DRIVER_FEATURES_SEL, 1);
+	wr(VIRTIO_MMIO_DRIVER_FEATURES, 3);
+	wr(VIRTIO_MMIO_DRIVER_FEATURES_SEL, 0);
+	wr(VIRTIO_MMIO_DRIVER_FEATURES, features);
+	wr(VIRTIO_MMIO_STATUS, 11);
+	wr(VIRTIO_MMIO_QUEUE_SEL, 0);
+	wr(VIRTIO_MMIO_QUEUE_NUM, NUM);
+	wr(VIRTIO_MMIO_QUEUE_DESC_LOW, (uint32_t)desc);
+	wr(VIRTIO_MMIO_QUEUE_DESC_HIGH, (uint32_t)(desc >> 32));
+	wr(VIRTIO_MMIO_QUEUE_AVAIL_LOW, (uint32_t)avail);
+	wr(VIRTIO_MMIO_QUEUE_AVAIL_HIGH, (uint32_t)(avail >> 32));
+	wr(VIRTIO_MMIO_QUEUE_USED_LOW, (uint32_t)used);
+	wr(VIRTIO_MMIO_QUEUE_USED_HIGH, (uint32_t)(used >> 32));
+	wr(VIRTIO_MMIO_QUEUE_READY, 1);
+	wr(VIRTIO_MMIO_STATUS, 15);
+}
+
+static void put_desc(struct input *in, struct vring_desc *table)
+{
+	struct vring_desc *d = &table[take(in, 1) % 64];
+
+	d->addr = address(take(in, 1) % (PAGES + 2), take(in, 2));
+	d->len = take(in, 2);
+	if (d->len & 0x8000)
+		d->len <<= 4;
+	d->flags = (uint16_t)(take(in, 1) & 7);
+	d->next = (uint16_t)(take(in, 1) % (NUM + 2));
+}
+
+/* Header, one buffer, status, as a driver does it, at descriptors i, .. */
+static void put_request(struct input *in)
+{
+	struct vring_desc *d = (void *)page(0);
+	struct virtio_blk_outhdr *h = (void *)page(1);
+	unsigned int i = take(in, 1) % (NUM - 2);
+	bool is_read;
+
+	h->type = take(in, 1) % 16;
+	h->sector = take(in, 2);
+	is_read = h->type != VIRTIO_BLK_T_OUT &&
+		  h->type != VIRTIO_BLK_T_DISCARD &&
+		  h->type != VIRTIO_BLK_T_WRITE_ZEROES;
+	d[i] = (struct vring_desc){ address(1, 0), 16, VRING_DESC_F_NEXT,
+				    (uint16_t)(i + 1) };
+	d[i + 1] = (struct vring_desc){
+		address(2 + take(in, 1) % (PAGES - 2), take(in, 2)),
+		take(in, 2),
+		(uint16_t)(VRING_DESC_F_NEXT | (is_read ? VRING_DESC_F_WRITE : 0)),
+		(uint16_t)(i + 2) };
+	d[i + 2] = (struct vring_desc){ address(1, 64), 1, VRING_DESC_F_WRITE,
+					0 };
+}
+
+static void offer(uint32_t head)
+{
+	struct vring_avail *a = (void *)(page(0) + 1024);
+
+	a->ring[a->idx % NUM] = (uint16_t)head;
+	a->idx++;
+}
+
+static void one(struct input *in)
+{
+	uint32_t v, n;
+
+	switch (take(in, 1) % 12) {
+	case 0:
+		v = take(in, 2) & 0x1fc;
+		wr(v, take(in, 4));
+		break;
+	case 1:
+		n = 1u << take(in, 1) % 3;
+		v = take(in, 2) & 0x1ff & ~(n - 1);
+		access_reg(v, n, take(in, 1) & 1, take(in, 4));
+		break;
+	case 2:
+		v = take(in, 1);
+		n = take(in, 2) % 4080;
+		memcpy(page(v) + n, &(uint32_t){ take(in, 4) }, 4);
+		break;
+	case 3:
+		put_desc(in, (void *)page(0));
+		break;
+	case 4:
+		put_desc(in, (void *)page(2));
+		break;
+	case 5:
+	case 6:
+		put_request(in);
+		break;
+	case 7:
+		offer(take(in, 1) % (NUM + 1));
+		vg_device_notify(dev, 0);
+		break;
+	case 8:
+		vg_device_notify(dev, take(in, 1) % 3);
+		break;
+	case 9:
+		vg_loop_run_once(loop, 0);
+		break;
+	case 10:
+		((struct vring_avail *)(page(0) + 1024))->idx =
+			(uint16_t)take(in, 2);
+		break;
+	case 11:
+		/* The extension: a range, or a channel. */
+		wr(0x0dc, take(in, 1) % 5);
+		wr(0x0e0, ref + take(in, 1) % PAGES);
+		wr(0x0e4, take(in, 1) % PAGES);
+		wr(0x0e8, take(in, 1) & 1);
+		break;
+	}
+}
+
+/* ---- the frame ----------------------------------------------------------------------- */
+
+static void init(void)
+{
+	vg_log_hook(quiet);
+	fake_init();
+	fake_domain_create(BE, 1, 16);
+	fake_domain_create(GUEST, 1, 256);
+	fake_enter(BE);
+	pfn = fake_alloc_pages(GUEST, PAGES);
+	ref = fake_grant(GUEST, BE, pfn, PAGES - RO_PAGES, false);
+	fake_grant(GUEST, BE, pfn + PAGES - RO_PAGES, RO_PAGES, true);
+	image = memfd_create("image", MFD_CLOEXEC);
+	if (xen_gnttab_open(&gt) || vg_loop_create(&loop) || image < 0 ||
+	    ftruncate(image, IMAGE_BYTES))
+		abort();
+}
+
+static void device_create(void)
+{
+	struct vg_blk_params blk = {
+		.fd = dup(image), .discard = true,
+		.engine = VG_BLK_ENGINE_SYNC,
+	};
+	struct vg_device_params p = {
+		.guest = GUEST, .label = "fuzz", .type = &vg_dev_blk,
+		.type_params = &blk, .queue_size_max = 256,
+	};
+	struct vg_mem *mem;
+
+	if (vg_mem_pool_create(gt, GUEST, BUDGET_PAGES, &mem) ||
+	    vg_device_create(&p, mem, loop, &host_ops, NULL, &dev))
+		abort();
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct input in = { data, data + size };
+	unsigned int i;
+	uint32_t mode;
+
+	if (!gt)
+		init();
+	memset(fake_page(GUEST, pfn), 0, PAGES * 4096);
+	asked = answered = 0;
+	is_stopped = false;
+	device_create();
+	mode = take(&in, 1);
+	if (mode & 1)	/* indirect, event index, flush, discard, zeroes */
+		start((mode & 2 ? 1u << 28 : 0) | (mode & 4 ? 1u << 29 : 0) |
+		      1u << 9 | 1u << 13 | 1u << 14);
+	while (in.p < in.end)
+		one(&in);
+
+	vg_device_stop(dev);
+	for (i = 0; !is_stopped && i < STOP_TURNS; i++)
+		vg_loop_run_once(loop, 0);
+	if (!is_stopped || asked != answered)
+		abort();
+	vg_device_destroy(dev);
+	if (fake_maps_held(BE))
+		abort();
+	return 0;
+}
+
+#ifndef FUZZ_LIBFUZZER
+static int replay(const char *path)
+{
+	static uint8_t buf[1 << 16];
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, buf, sizeof(buf));
+
+	if (n < 0) {
+		perror(path);
+		return 1;
+	}
+	close(fd);
+	return LLVMFuzzerTestOneInput(buf, (size_t)n);
+}
+
+static void random_inputs(unsigned long runs)
+{
+	uint64_t x = 88172645463325252ull;
+	uint8_t buf[600];
+	unsigned long i;
+	size_t k, n;
+
+	for (i = 0; i < runs; i++) {
+		for (k = 0; k < sizeof(buf); k++) {
+			x ^= x << 13;
+			x ^= x >> 7;
+			x ^= x << 17;
+			buf[k] = (uint8_t)(x >> 24);
+		}
+		n = 1 + x % sizeof(buf);
+		buf[0] |= i % 8 != 0;	/* mostly started */
+		LLVMFuzzerTestOneInput(buf, n);
+	}
+	printf("%lu random inputs, nothing found\n", runs);
+}
+
+int main(int argc, char **argv)
+{
+	int i, err = 0;
+
+	if (argc == 3 && !strcmp(argv[1], "-r")) {
+		random_inputs(strtoul(argv[2], NULL, 10));
+		return 0;
+	}
+	for (i = 1; i < argc; i++)
+		err |= replay(argv[i]);
+	return err;
+}
+#endif
