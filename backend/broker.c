@@ -545,6 +545,7 @@ static struct json_object *dev_json(const struct bdev *d)
 	add_u64(o, "irqs", s->irqs);
 	add_u64(o, "backend_events", s->backend_events);
 	add_u64(o, "bad_answers", s->bad_answers);
+	add_u64(o, "late_answers", s->late_answers);
 	add_u64(o, "timeouts", s->timeouts);
 	return o;
 }

@@ -14,7 +14,8 @@
  * that does not come within the time limit, here: reads give all ones and the
  * device is `dead`.  A dead device answers everything with all ones, so that
  * Status reads with DEVICE_NEEDS_RESET and a driver's reset loop ends; only
- * a reset (Status := 0) is forwarded, and an answer to it revives the device.
+ * a reset (Status := 0) is forwarded.  The answer to it, or the one that was
+ * overdue, revives the device: a reset takes as long as its slowest request.
  *
  * Register offsets: virtio 1.3, 4.2.2.
  */
@@ -60,6 +61,8 @@ struct outstanding {
 	uint32_t seq;
 	uint32_t op;
 	uint64_t deadline_ns;
+	struct vg_bdev *late_dev;	/* whose answer to late_seq is overdue */
+	uint32_t late_seq;
 };
 
 struct vg_bguest {
@@ -246,6 +249,14 @@ static uint64_t widen(uint32_t op, uint32_t data)
 	return len == 4 ? data : data & ((1u << (8 * len)) - 1);
 }
 
+static void revive(struct vg_bdev *d)
+{
+	if (!d->dead)
+		return;
+	d->dead = false;
+	vg_info("%s: the backend answers again", d->label);
+}
+
 static void take_answer(struct vg_bdev *d, unsigned int vcpu)
 {
 	struct vg_relay_slot *slot = &d->relay->slot[vcpu];
@@ -254,15 +265,19 @@ static void take_answer(struct vg_bdev *d, unsigned int vcpu)
 	uint32_t seq = load_acquire(&slot->rsp_seq);
 	uint32_t data = READ_ONCE(slot->rsp_data);
 
+	if (o->late_dev == d && o->late_seq == seq) {
+		/* Too late for the vCPU, but it was busy and not dead. */
+		o->late_dev = NULL;
+		d->stats.late_answers++;
+		revive(d);
+		return;
+	}
 	if (o->dev != d || o->seq != seq) {
 		d->stats.bad_answers++;
 		return;
 	}
 	o->dev = NULL;
-	if (d->dead) {
-		d->dead = false;
-		vg_info("%s: the backend answers again", d->label);
-	}
+	revive(d);
 	complete(d->g, vcpu, widen(o->op, data));
 }
 
@@ -318,6 +333,8 @@ static void on_timer(void *arg)
 		if (!d || g->out[i].deadline_ns > now)
 			continue;
 		g->out[i].dev = NULL;
+		g->out[i].late_dev = d;
+		g->out[i].late_seq = g->out[i].seq;
 		declare_dead(d);
 		complete(g, i, ALL_ONES);
 	}
@@ -533,6 +550,8 @@ void vg_bguest_remove(struct vg_bdev *d)
 		;
 	*p = d->next;
 	for (i = 0; i < g->nr_vcpus; i++) {
+		if (g->out[i].late_dev == d)
+			g->out[i].late_dev = NULL;
 		if (g->out[i].dev != d)
 			continue;
 		g->out[i].dev = NULL;

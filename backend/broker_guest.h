@@ -34,7 +34,8 @@ struct vg_bdev_stats {
 	uint64_t bad_accesses;		/* width, alignment, queue index */
 	uint64_t irqs;			/* edges raised */
 	uint64_t backend_events;
-	uint64_t bad_answers;		/* late, unasked for, replayed */
+	uint64_t bad_answers;		/* unasked for, replayed */
+	uint64_t late_answers;		/* to what had timed out */
 	uint64_t timeouts;		/* answered here with all ones */
 };
 

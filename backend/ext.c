@@ -63,18 +63,13 @@ static void announce(struct vg_device *dev)
 	struct vg_ext *x = &dev->ext;
 	int err;
 
-	/* A second announcement of a held range must not lose the first. */
-	if (x->range_state[x->range_sel] == VIRTIO_GRANT_RANGE_HELD)
-		err = -EBUSY;
-	else
-		err = dev->mem->ops->range_add(dev->mem, x->range_sel,
-					       x->range_first, x->range_pages);
+	/* -EBUSY: one is held, and stays so. */
+	err = dev->mem->ops->range_add(dev->mem, x->range_sel, x->range_first,
+				       x->range_pages);
 	if (err)
 		vg_debug("%s: range %u, references %u + %u: refused (%d)",
 			 dev->label, x->range_sel, x->range_first,
 			 x->range_pages, err);
-	if (err == -EBUSY)
-		return;
 	/* xen_gnttab_map() gives -EINVAL as well: then it is Xen's word. */
 	if (err == -EINVAL && x->range_pages &&
 	    x->range_pages - 1 <= UINT32_MAX - x->range_first)
@@ -160,6 +155,8 @@ static void port_write(struct vg_device *dev, uint32_t port)
 			 q->index, port, err);
 	q->port_state = err ? VIRTIO_GRANT_QUEUE_REFUSED :
 			      VIRTIO_GRANT_QUEUE_BOUND;
+	/* An event on the port before this one may have gone with it. */
+	vg_device_notify(dev, q->index);
 }
 
 /* ---- registers ---------------------------------------------------------------------- */

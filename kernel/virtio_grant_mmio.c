@@ -473,7 +473,13 @@ static void vgm_reset(struct virtio_device *vdev)
 		status = vgm_read(vgm, VIRTIO_MMIO_STATUS);
 		if (!status)
 			return;
-		if (status == VGM_NOBODY || time_after(jiffies, end))
+		/*
+		 * All ones can mean that a request takes longer than the
+		 * broker lets us wait for an answer: ask on, unless the
+		 * backend is known to be gone.
+		 */
+		if ((status == VGM_NOBODY && vgm->has_failed) ||
+		    time_after(jiffies, end))
 			break;
 		usleep_range(500, 1000);
 	}
@@ -656,6 +662,8 @@ static void vgm_channel_open(struct vgm_queue *q, const char *name)
 	if (vgm_read(vgm, VIRTIO_GRANT_MMIO_QUEUE_STATE) ==
 	    VIRTIO_GRANT_QUEUE_BOUND)
 		return;
+	/* All ones would say nothing: let go of it first in any case. */
+	vgm_write(vgm, VIRTIO_GRANT_MMIO_QUEUE_PORT, 0);
 	vgm_channel_close(q);
 refused:
 	dev_warn(&vgm->pdev->dev, "no event channel for queue %u: slower\n",
@@ -757,9 +765,12 @@ static void vgm_queue_destroy(struct vgm_device *vgm, unsigned int index)
 	if (!vq)
 		return;
 	q = vq->priv;
+	vgm_write(vgm, VIRTIO_MMIO_QUEUE_SEL, index);
+	/* The device lets go of the port before we close it. */
+	if (q->irq)
+		vgm_write(vgm, VIRTIO_GRANT_MMIO_QUEUE_PORT, 0);
 	vgm_channel_close(q);
 	WRITE_ONCE(vgm->queue[index], NULL);
-	vgm_write(vgm, VIRTIO_MMIO_QUEUE_SEL, index);
 	vgm_write(vgm, VIRTIO_MMIO_QUEUE_READY, 0);
 	vring_del_virtqueue(vq);
 	vgm_queue_free(q);
@@ -848,9 +859,9 @@ static int vgm_disable_vq_and_reset(struct virtqueue *vq)
 		return -ENOENT;
 	vgm_write(vgm, VIRTIO_MMIO_QUEUE_SEL, vq->index);
 	vgm_write(vgm, VIRTIO_MMIO_QUEUE_RESET, 1);
-	/* QueueReset reads 1 until it is done. */
+	/* QueueReset reads 1 until it is done; see vgm_reset() for all ones. */
 	while (vgm_read(vgm, VIRTIO_MMIO_QUEUE_RESET)) {
-		if (time_after(jiffies, end) || vgm_is_gone(vgm)) {
+		if (time_after(jiffies, end)) {
 			vgm_fail(vgm, "a queue does not reset");
 			return -EIO;
 		}

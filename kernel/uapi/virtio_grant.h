@@ -85,8 +85,8 @@ static inline virtio_grant_u32 virtio_grant_addr_offset(virtio_grant_u64 addr)
  * Extension: persistent ranges and event channels
  *
  * Registers in space that virtio-mmio leaves unused.  All are 32 bits wide,
- * little-endian, and accessed as a whole; other accesses read 0 and are
- * ignored.  A device without the extension reads 0 in all of them: a driver
+ * little-endian, and accessed as a whole; what other accesses read is not
+ * defined, and their writes are ignored.  A device without the extension reads 0 in all of them: a driver
  * uses nothing below before MAGIC read as VIRTIO_GRANT_MAGIC, and of it only
  * what CAPS offers.  Each capability stands alone.
  *
@@ -104,18 +104,22 @@ static inline virtio_grant_u32 virtio_grant_addr_offset(virtio_grant_u64 addr)
  *				that queue, modulo 2^32: for statistics
  *
  * A write is complete when the access is: what it did can be read at once.
+ * RANGE_STATE and QUEUE_PORT can be written from DRIVER in Status on; while the
+ * device is being reset or needs reset, their writes are ignored, and so are
+ * values that are not listed.  EVENTS is never set back.
  *
  * Persistent ranges.  By announcing a range the driver promises that the
  * references F .. F + N - 1 stay granted, readable and writable, to the
  * device's domain until the range is withdrawn.  The device may map them at
  * once and keep them mapped.  Addresses keep their form and meaning: the
  * announcement is about lifetime, not translation, and a buffer may be inside
- * of a range or not.  Errors leave the range not held:
+ * of a range or not.  RANGE_STATE tells what became of the last write to it for
+ * this range; a write that fails changes nothing:
  *
  *	RANGE_NONE	not announced, or withdrawn and unmapped
  *	RANGE_HELD	announced, mapped
  *	RANGE_INVALID	no such range, no pages, past the last reference, or
- *			announced twice
+ *			held already
  *	RANGE_REFUSED	Xen did not map it: not granted, or read-only
  *	RANGE_TOO_MANY	more pages than the device gives to this driver
  *	RANGE_IN_USE	withdrawal refused: a ready queue lies in it (the range
