@@ -88,6 +88,14 @@ _failed() {
 	fail "$place: \`$command' gave status $status"
 }
 
+# What a domain is asked when the scenario has failed.
+_AUTOPSY='dmesg | tail -n 100; ps -o pid,stat,args | grep -v "\]$"
+for pid in /proc/[0-9]*; do
+	grep -q "^State:.D" $pid/status || continue
+	echo "blocked: $(cat $pid/comm)"; cat $pid/stack
+done
+free -m; cat /proc/interrupts'
+
 _finish() {
 	local name
 
@@ -107,6 +115,9 @@ _finish() {
 	fi
 	xenstore-ls -fp >/vg/log/xenstore.log 2>&1
 	for name in $(xl list 2>/dev/null | awk 'NR > 2 { print $1 }'); do
+		grep -q FAIL "$VG_RUN/verdict" && timeout 30 vg-call \
+			"$(domid "$name")" "$name" run 15 "$_AUTOPSY" \
+			>"/vg/log/$name.autopsy" 2>&1
 		xl destroy "$name"
 	done
 	sync

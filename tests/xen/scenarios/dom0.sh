@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# A small system: backend and broker both in dom0, no driver domain; the same
+# programs, the same path.
+#
+# rig: kernels 6.12
+# rig: needs backend modules
+# rig: timeout 240
+
+. /vg/in/dom0/virtio.sh
+
+step "both daemons in dom0"
+modprobe brd rd_nr=2 rd_size=32768
+start_broker
+start_backend dom0
+
+step "a guest with a disk of dom0's"
+start_ours G1 "disk=[$(virtio_disk /dev/ram0 xvda Domain-0)]"
+virtio-grantctl | tee /tmp/status
+grep -q 'virtio-grantd in domain 0: 1 device' /tmp/status || fail "grantd's status"
+grep -q 'backend in domain 0 ready' /tmp/status || fail "the broker's status"
+
+step "verified load"
+fio_verify G1 vda "--ioengine=libaio --direct=1 --iodepth=16 --size=8m \
+	--rw=randrw --bsrange=512-256k --blockalign=512"
+[ "$(stats dom0 'stats.requests')" -gt 0 ] || fail "no request was counted"
+for pid in $(pidof virtio-grantd); do
+	if ls -l "/proc/$pid/fd" | grep -q privcmd; then
+		fail "virtio-grantd in dom0 has privcmd open"
+	fi
+done
+no_trouble G1
+
+step "reboot and shut down"
+reboot_guest G1
+load_ours G1
+has_disk G1 vda
+stop_guest G1
+retry 10 eval '! virtio-grantctl | grep -q virtio_disk/' ||
+	fail "a device is left: $(virtio-grantctl)"

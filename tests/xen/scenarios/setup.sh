@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# What a wrong set-up gets: one clear line where the operator looks, and an
+# `xl create` that fails rather than hangs; after each, a right one works.
+#
+# rig: kernels 6.12
+# rig: needs backend
+# rig: timeout 420
+
+. /vg/in/dom0/virtio.sh
+
+# refused_create WHAT DISK: it fails in good time and leaves no domain behind.
+# libxl itself gives the backend 10 s; the rest is for building the domain.
+refused_create() {
+	local began=$SECONDS took
+
+	if create_guest Bad mem=64 "disk=[$2]"; then
+		fail "$1: xl create succeeded"
+	fi
+	took=$((SECONDS - began))
+	say "$1: xl create failed after $took s"
+	[ "$took" -le 20 ] || fail "$1: that is too long"
+	retry 10 _is_gone Bad || fail "$1: the domain is still there"
+}
+
+# said FILE PATTERN WHAT
+_has_line() {
+	grep -q -E -- "$2" "$1"
+}
+
+said() {
+	retry 12 _has_line "$1" "$2" ||
+		fail "$3: no line /$2/ in ${1##*/}: $(tail -n 2 "$1")"
+	say "log: $(grep -E -- "$2" "$1" | tail -n 1)"
+}
+
+works() {
+	create_guest Good mem=64 "disk=[$(virtio_disk /dev/ram0 xvda DomD)]" ||
+		fail "$1: a right xl create fails: $(grep -m 1 error /vg/log/Good.xl)"
+	destroy_guest Good
+}
+
+step "images that cannot be served"
+start_broker
+start_driver DomD
+in_domain DomD '>/tmp/empty; truncate -s 1M /tmp/img; mkdir /tmp/ro /tmp/dir
+	mount -t tmpfs none /tmp/ro && truncate -s 1M /tmp/ro/img &&
+	mount -o remount,ro /tmp/ro
+	echo hello >/tmp/odd'
+refused_create "missing image" "$(virtio_disk /tmp/none xvda DomD)"
+log_says DomD 'image /tmp/none: No such file' "missing image"
+in_domain DomD virtio-grantctl | grep 'failed:.*/tmp/none' ||
+	fail "virtio-grantctl does not say that the image is missing"
+refused_create "a directory" "$(virtio_disk /tmp/dir xvda DomD)"
+log_says DomD 'image /tmp/dir.*[Ii]s a directory' "a directory"
+refused_create "not writable" "$(virtio_disk /tmp/ro/img xvda DomD)"
+log_says DomD 'image /tmp/ro/img: Read-only file system' "not writable"
+refused_create "zero length" "$(virtio_disk /tmp/empty xvda DomD)"
+log_says DomD 'image /tmp/empty is empty' "zero length"
+refused_create "odd length" "$(virtio_disk /tmp/odd xvda DomD)"
+log_says DomD 'image /tmp/odd is not a multiple of 512' "odd length"
+works "after wrong images"
+
+step "an image that is in use"
+create_guest First mem=64 "disk=[$(virtio_disk /tmp/img xvda DomD)]"
+refused_create "image in use" "$(virtio_disk /tmp/img xvda DomD)"
+log_says DomD 'image /tmp/img is in use by another device' "image in use"
+destroy_guest First
+
+step "daemons twice, and where they must not be"
+status=0
+in_domain DomD 'virtio-grantd 2>&1' >/tmp/second || status=$?
+expect 1 "$status" "status of a second virtio-grantd"
+said /tmp/second 'another virtio-grantd is running already' "second virtio-grantd"
+status=0
+virtio-grant-broker >/tmp/second 2>&1 || status=$?
+expect 1 "$status" "status of a second broker"
+said /tmp/second 'another virtio-grant-broker is running already' "second broker"
+in_domain DomD 'modprobe xen-gntalloc || :
+	mkdir -p /tmp/run; timeout 5 virtio-grant-broker -r /tmp/run 2>&1 || :' \
+	>/tmp/second
+said /tmp/second '[Pp]ermi|only the control domain|privileg' "a broker in DomD"
+works "after daemons too many"
+
+step "grant_usage=0"
+disk=$(virtio_disk /dev/ram1 xvda DomD)
+refused_create "grant_usage=0" "${disk/grant_usage=1/grant_usage=0}"
+log_says DomD 'grant_usage=0 asks for' "grant_usage=0"
+works "after grant_usage=0"
+
+step "no virtio-grantd in the driver domain"
+end_daemon DomD virtio-grantd
+refused_create "no grantd" "$(virtio_disk /dev/ram0 xvda DomD)"
+said /vg/log/broker.log 'no backend in dom1 has taken it up.*virtio-grantd' "no grantd"
+start_backend DomD
+works "after starting virtio-grantd"
+
+step "no broker"
+end_daemon dom0 virtio-grant-broker
+refused_create "no broker" "$(virtio_disk /dev/ram0 xvda DomD)"
+log_says DomD 'no relay after.*virtio-grant-broker' "no broker"
+start_broker
+works "after starting the broker"
+
+step "no driver domain"
+refused_create "no driver domain" "$(virtio_disk /dev/ram0 xvda NoDom)"
+said /vg/log/Bad.xl 'NoDom' "no driver domain"
+works "at the end"
+in_domain DomD virtio-grantctl
+expect 0 "$(in_domain DomD virtio-grantctl | grep -c 'virtio_disk/.*ready')" "devices at the end"
