@@ -62,6 +62,7 @@ struct vg_broker {
 	struct bdev *devs;		/* failed ones too, until libxl
 					 * removes them */
 	bool first_scan_done;
+	bool scan_failed;		/* not all that is there was seen */
 	/* The last things that went wrong, for virtio-grantctl. */
 	char *failure[NR_FAILURES];
 	unsigned int nr_failures;
@@ -367,13 +368,16 @@ static void scan_device(struct vg_broker *b, const struct vg_kind *kind,
 	struct vg_devname name;
 	struct bdev *d, **p;
 	char *backend, *why = NULL;
+	int err;
 
 	backend = vg_key_read(b->xs, path, "backend");
 	if (!backend) {
 		/* ENOENT: libxl removed it between our look-ups. */
-		if (errno != ENOENT)
+		if (errno != ENOENT) {
 			failed(b, "xenstore key %s/backend: %s", path,
 			       strerror(errno));
+			b->scan_failed = true;
+		}
 		goto out;
 	}
 	if (vg_devname_parse(backend, &name) || name.guest != guest ||
@@ -382,8 +386,11 @@ static void scan_device(struct vg_broker *b, const struct vg_kind *kind,
 		       path, backend, guest);
 		goto out;
 	}
-	if (vg_devkeys_read(b->xs, path, kind, &keys, &why)) {
+	err = vg_devkeys_read(b->xs, path, kind, &keys, &why);
+	if (err) {
 		failed(b, "%s", why);
+		if (err != -EINVAL && err != -ERANGE && err != -ENOENT)
+			b->scan_failed = true;
 		goto out;
 	}
 	if (!keys.grant_usage)	/* another backend's: not ours to touch */
@@ -421,9 +428,11 @@ static void scan_guest(struct vg_broker *b, const char *domid_text)
 		char **names;
 
 		n = xen_store_directory(b->xs, dir, &names);
-		if (n < 0 && n != -ENOENT)
+		if (n < 0 && n != -ENOENT) {
 			failed(b, "xenstore directory %s: %s", dir,
 			       strerror(-n));
+			b->scan_failed = true;
+		}
 		for (i = 0; i < n; i++)
 			scan_device(b, &vg_kinds[k], (xen_domid_t)domid, dir,
 				    names[i]);
@@ -466,6 +475,7 @@ static void on_scan(void *arg)
 	char **names;
 	int i, n;
 
+	b->scan_failed = false;
 	for (d = b->devs; d; d = d->next)
 		d->seen = false;
 	n = xen_store_directory(b->xs, "/libxl", &names);
@@ -479,7 +489,8 @@ static void on_scan(void *arg)
 		xen_store_free_dir(names);
 
 	/* First what is gone: a successor may want the same window. */
-	remove_unseen(b);
+	if (!b->scan_failed)
+		remove_unseen(b);
 	for (d = b->devs; d; d = d->next)
 		if (!d->tried)
 			dev_start(b, d);

@@ -29,10 +29,13 @@
 #include "relay.h"
 #include "util.h"
 
+#define REG_QUEUE_READY		0x044u
 #define REG_QUEUE_NOTIFY	0x050u
 #define REG_INTERRUPT_STATUS	0x060u
 #define REG_INTERRUPT_ACK	0x064u
 #define REG_STATUS		0x070u
+#define REG_QUEUE_RESET		0x0c0u
+#define REG_RANGE_STATE		0x0e8u	/* kernel/uapi/virtio_grant.h */
 
 #define INT_USED		1u
 #define INT_CONFIG		2u
@@ -249,6 +252,27 @@ static uint64_t widen(uint32_t op, uint32_t data)
 	return len == 4 ? data : data & ((1u << (8 * len)) - 1);
 }
 
+/*
+ * Writes that stop something are answered when the requests under way have
+ * ended, which can take longer than a vCPU may wait.  For these alone a late
+ * answer speaks for the backend: or it could hold a vCPU for the time limit
+ * at every access.
+ */
+static bool may_take_long(uint32_t op)
+{
+	if (!VG_RELAY_OP_IS_WRITE(op))
+		return false;
+	switch (VG_RELAY_OP_OFFSET(op)) {
+	case REG_STATUS:
+	case REG_QUEUE_READY:
+	case REG_QUEUE_RESET:
+	case REG_RANGE_STATE:
+		return true;
+	default:
+		return false;
+	}
+}
+
 static void revive(struct vg_bdev *d)
 {
 	if (!d->dead)
@@ -333,7 +357,7 @@ static void on_timer(void *arg)
 		if (!d || g->out[i].deadline_ns > now)
 			continue;
 		g->out[i].dev = NULL;
-		g->out[i].late_dev = d;
+		g->out[i].late_dev = may_take_long(g->out[i].op) ? d : NULL;
 		g->out[i].late_seq = g->out[i].seq;
 		declare_dead(d);
 		complete(g, i, ALL_ONES);

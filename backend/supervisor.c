@@ -110,6 +110,7 @@ struct vg_supervisor {
 	struct vg_deferred *scan;
 	struct dev *devs;
 	struct guest *guests;
+	bool scan_failed;		/* not all that is there was seen */
 	char *failure[NR_FAILURES];
 	unsigned int nr_failures;
 };
@@ -732,10 +733,12 @@ static void scan_device(struct vg_supervisor *s, const struct vg_kind *kind,
 	err = vg_key_read_u64(s->xs, node, "state", 10, 9, &state, &why);
 	if (err) {
 		/* -ENOENT: libxl removes it, or we took the state away. */
-		if (err != -ENOENT)
+		if (err != -ENOENT) {
 			failed(s, "%s", why);
-		if (d && (err != -ENOENT || d->state == DEV_FAILED))
+			s->scan_failed = true;
+		} else if (d && d->state == DEV_FAILED) {
 			d->seen = true;
+		}
 		goto out;
 	}
 	if (!d) {
@@ -791,9 +794,11 @@ static void scan_guest(struct vg_supervisor *s, const struct vg_kind *kind,
 	if (vg_parse_u64(guest_text, 10, XEN_DOMID_MAX, &guest))
 		goto out;
 	n = xen_store_directory(s->xs, guest_dir, &names);
-	if (n < 0 && n != -ENOENT)
+	if (n < 0 && n != -ENOENT) {
 		failed(s, "xenstore directory %s: %s", guest_dir,
 		       strerror(-n));
+		s->scan_failed = true;
+	}
 	for (i = 0; i < n; i++)
 		scan_device(s, kind, (xen_domid_t)guest, guest_dir, names[i]);
 	if (n >= 0)
@@ -835,6 +840,7 @@ static void on_scan(void *arg)
 	struct dev *d;
 	int i, n;
 
+	s->scan_failed = false;
 	for (d = s->devs; d; d = d->next)
 		d->seen = false;
 	for (k = 0; k < vg_nr_kinds; k++) {
@@ -842,16 +848,19 @@ static void on_scan(void *arg)
 				    vg_kinds[k].name);
 
 		n = xen_store_directory(s->xs, dir, &names);
-		if (n < 0 && n != -ENOENT)
+		if (n < 0 && n != -ENOENT) {
 			failed(s, "xenstore directory %s: %s", dir,
 			       strerror(-n));
+			s->scan_failed = true;
+		}
 		for (i = 0; i < n; i++)
 			scan_guest(s, &vg_kinds[k], dir, names[i]);
 		if (n >= 0)
 			xen_store_free_dir(names);
 		free(dir);
 	}
-	forget_unseen(s);
+	if (!s->scan_failed)
+		forget_unseen(s);
 	for (d = s->devs; d; d = d->next)
 		if (d->remove_wanted && d->state == DEV_READY) {
 			d->remove_wanted = false;

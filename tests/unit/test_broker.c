@@ -341,8 +341,7 @@ static void silence_ends_at_the_bound(void **state)
 	expect_read(1, 15);
 }
 
-/* Nobody gets it, but it shows that the backend was busy and not dead. */
-static void late_answer_revives(void **state)
+static void late_answer_is_dropped(void **state)
 {
 	uint32_t seq;
 	uint64_t data;
@@ -351,6 +350,22 @@ static void late_answer_revives(void **state)
 	begin_read(0, BASE + 0x70, 4);
 	seq = be[0].page->slot[0].seq;
 	wait_done(0, &data);
+	answer_as(&be[0], 0, seq, 0x1234);
+	turns(2);
+	assert_int_equal(vg_bdev_stats(dev[0])->bad_answers, 1);
+	assert_true(vg_bdev_is_dead(dev[0]));
+}
+
+/* A reset takes as long as its requests: then it was busy and not dead. */
+static void late_answer_to_a_reset_revives(void **state)
+{
+	uint32_t seq;
+
+	(void)state;
+	assert_int_equal(fake_mmio_start(GUEST, 0, BASE + 0x70, 4, true, 0), 0);
+	turns(2);
+	seq = be[0].page->slot[0].seq;
+	wait_done(0, NULL);
 	assert_true(vg_bdev_is_dead(dev[0]));
 	answer_as(&be[0], 0, seq, 0x1234);
 	turns(2);
@@ -665,7 +680,8 @@ int main(void)
 		T(vcpus_wait_independently),
 		T(odd_accesses_get_all_ones),
 		T(silence_ends_at_the_bound),
-		T(late_answer_revives),
+		T(late_answer_is_dropped),
+		T(late_answer_to_a_reset_revives),
 		T(reset_revives),
 		T(gone_backend_needs_no_waiting),
 		T(backend_dies_and_comes_back),
