@@ -119,3 +119,15 @@ end_daemon() {
 	fi
 	retry 20 _program_is_gone "$1" "$2" || fail "$2 does not end in $1"
 }
+
+# traps: Xen's MMIO traps since perf_reset.
+traps() {
+	xenperf -f >"$VG_RUN/perf" 2>/dev/null
+	awk '/^trap: guest data abort/ {
+		for (i = 1; i <= NF; i++)
+			if ($i ~ /^T=/) {
+				v = substr($i, 3)
+				n = v == "" ? $(i + 1) : v
+			}
+	} END { print n + 0 }' "$VG_RUN/perf"
+}

@@ -23,14 +23,14 @@ has_disk G1 xvdb
 
 # measure KIND DEVICE WORKLOAD RW BS_KIB DEPTH
 measure() {
-	local out ios
+	local out traps
 
 	perf_reset
 	out=$(in_domain -t 60 G1 "fio --name=m --filename=/dev/$2 --direct=1 \
 		--ioengine=libaio --rw=$4 --bs=$5k --iodepth=$6 --size=30m \
 		--time_based --runtime=$RUN_S --norandommap --randrepeat=0 \
 		--output-format=terse --terse-version=3") || fail "fio on $2"
-	traps=$(perf_read 'trap: guest data abort')
+	traps=$(traps)
 	# Terse, version 3: 6 and 47 are KiB, 8 and 49 IOPS, 7 and 48 KiB/s.
 	awk -F';' -v kind="$1" -v what="$3" -v bs="$5" -v traps="$traps" \
 		'/^3;/ { print kind, what, $8 + $49, ($7 + $48) / 1024,

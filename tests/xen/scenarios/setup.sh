@@ -35,7 +35,7 @@ said() {
 }
 
 works() {
-	create_guest Good mem=64 "disk=[$(virtio_disk /dev/ram0 xvda DomD)]" ||
+	create_guest Good "disk=[$(virtio_disk /dev/ram0 xvda DomD)]" ||
 		fail "$1: a right xl create fails: $(grep -m 1 error /vg/log/Good.xl)"
 	destroy_guest Good
 }
@@ -62,7 +62,7 @@ log_says DomD 'image /tmp/odd is not a multiple of 512' "odd length"
 works "after wrong images"
 
 step "an image that is in use"
-create_guest First mem=64 "disk=[$(virtio_disk /tmp/img xvda DomD)]"
+create_guest First "disk=[$(virtio_disk /tmp/img xvda DomD)]"
 refused_create "image in use" "$(virtio_disk /tmp/img xvda DomD)"
 log_says DomD 'image /tmp/img is in use by another device' "image in use"
 destroy_guest First
