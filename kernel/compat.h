@@ -44,17 +44,21 @@
 
 /*
  * The driver override moved from struct platform_device to struct device.
- * The older field belongs to driver_set_override(), locking included.
+ * The older field belongs to driver_set_override(), locking included.  An
+ * empty name clears it.
  */
 #ifdef VGRANT_HAVE_DEVICE_OVERRIDE
-#define vgrant_set_override(pdev, name) \
-	device_set_driver_override(&(pdev)->dev, name)
+static inline int vgrant_set_override(struct platform_device *pdev,
+				      const char *name)
+{
+	return device_set_driver_override(&pdev->dev, name);
+}
 #else
 static inline int vgrant_set_override(struct platform_device *pdev,
 				      const char *name)
 {
 	return driver_set_override(&pdev->dev, &pdev->driver_override,
-				   name ? name : "", name ? strlen(name) : 0);
+				   name, strlen(name));
 }
 #endif
 

@@ -1263,7 +1263,7 @@ static int vgm_claim_node(struct platform_device *pdev, domid_t backend)
 	return 0;
 
 clear_override:
-	vgrant_set_override(pdev, NULL);
+	vgrant_set_override(pdev, "");
 free_claim:
 	vgm_claim_free(claim);
 	return ret;
@@ -1297,7 +1297,7 @@ static void vgm_unclaim(struct vgm_claim *claim)
 	if (vgrant_of_put_back(claim->np, claim->iommus))
 		pr_err("%pOF: \"iommus\" is lost\n", claim->np);
 	if (pdev) {
-		vgrant_set_override(pdev, NULL);
+		vgrant_set_override(pdev, "");
 		put_device(&pdev->dev);
 	}
 	vgm_claim_free(claim);
