@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# The guest's modules go away and come back at any moment: under load, device
+# by device through sysfs, with the stock virtio_mmio loaded before and after.
+# Nothing hangs, nothing is left, and no probe waits.
+#
+# rig: kernels 6.12
+# rig: needs backend modules
+# rig: timeout 300
+
+. /vg/in/dom0/virtio.sh
+
+CYCLES="${CYCLES:-5}"
+
+# busy DEPTH: load without an end, in G1's background; its end is looked for.
+busy() {
+	in_domain G1 "rm -f /tmp/ended; ( fio --name=b --filename=/dev/vda \
+		--direct=$1 --ioengine=libaio --iodepth=16 --rw=randrw --bs=4k \
+		--size=16m --time_based --runtime=100 --output-format=terse \
+		>/tmp/busy 2>&1; echo \$? >/tmp/ended ) >/dev/null 2>&1 &
+		sleep 1"
+}
+
+# ended WHAT: the load has got an error, soon.
+ended() {
+	retry 20 in_domain G1 'test -e /tmp/ended' || fail "$1: fio hangs"
+}
+
+# back WHAT COMMAND: the disk appears, long before a probe that waits for its
+# time limit (10 s) could be over.
+back() {
+	local took
+
+	took=$(in_domain -t 60 G1 "read a x </proc/uptime; $2; i=0
+		while [ ! -b /dev/vda ] && [ \$i -lt 300 ]; do
+			usleep 50000; i=\$((i + 1)); done
+		read b x </proc/uptime; test -b /dev/vda || exit 1
+		awk \"BEGIN { print \$b - \$a }\"") || fail "$1: no /dev/vda"
+	echo "$1: /dev/vda after $took s"
+	awk "BEGIN { exit !($took < 8) }" || fail "$1: /dev/vda took $took s"
+	echo "$took" >>/tmp/took
+}
+
+step "the daemons, and a guest with stock virtio_mmio loaded first"
+start_broker
+start_driver DomD
+start_guest G1 "disk=[$(virtio_disk /dev/ram0 xvda DomD)]"
+in_domain G1 'echo /usr/bin/modprobe >/proc/sys/kernel/modprobe
+	modprobe virtio_mmio && modprobe virtio_blk'
+back "after stock virtio_mmio" 'modprobe virtio_grant_mmio'
+if in_domain G1 'dmesg | grep -i "deferred probe timeout"'; then
+	fail "a probe waited for its time limit"
+fi
+fio_verify G1 vda "--ioengine=libaio --direct=1 --iodepth=16 --size=2m --rw=randwrite --bs=4k"
+
+step "unload and reload under load"
+for i in $(seq "$CYCLES"); do
+	busy $((i % 2))
+	in_domain -t 30 G1 'rmmod virtio_grant_mmio' || fail "rmmod of the transport"
+	ended "rmmod"
+	expect 0 "$(in_domain G1 'cat /sys/module/virtio_grant_dma/parameters/quarantined_pages')" \
+		"quarantined pages"
+	in_domain -t 30 G1 'rmmod virtio_grant_dma' || fail "rmmod of the DMA layer"
+	back "reload $i" 'modprobe virtio_grant_mmio'
+	expect 0 "$(in_domain G1 'cat /sys/block/vda/ro')" "vda/ro"
+done
+fio_verify G1 vda "--ioengine=libaio --direct=1 --iodepth=16 --size=2m --rw=randwrite --bs=4k"
+no_trouble G1
+
+step "unbind and bind through sysfs, under load"
+for i in $(seq "$CYCLES"); do
+	busy 1
+	in_domain -t 30 G1 'cd /sys/bus/platform/drivers/virtio-grant-mmio &&
+		echo 2000000.virtio >unbind' || fail "unbind"
+	ended "unbind"
+	back "bind $i" 'echo 2000000.virtio >/sys/bus/platform/drivers/virtio-grant-mmio/bind'
+done
+fio_verify G1 vda "--ioengine=libaio --direct=1 --iodepth=16 --size=2m --rw=randwrite --bs=4k"
+
+step "the block driver away under load, and stock virtio_mmio last"
+in_domain G1 'rmmod virtio_mmio'
+busy 1
+in_domain -t 30 G1 'cd /sys/bus/virtio/drivers/virtio_blk &&
+	echo virtio* >/tmp/dev; for d in virtio*; do echo $d >unbind; done' ||
+	fail "unbind of virtio_blk"
+ended "unbind of virtio_blk"
+back "bind of virtio_blk" 'cd /sys/bus/virtio/drivers/virtio_blk
+	for d in $(cat /tmp/dev); do echo $d >bind; done'
+in_domain G1 'modprobe virtio_mmio'
+expect virtio-grant-mmio "$(in_domain G1 'basename $(readlink /sys/bus/platform/devices/2000000.virtio/driver)')" \
+	"the driver, with the stock one loaded last"
+fio_verify G1 vda "--ioengine=libaio --direct=1 --iodepth=16 --size=2m --rw=randwrite --bs=4k"
+median=$(sort -g /tmp/took | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }')
+result probe_s_median "$median"
+result probe_s_slowest "$(sort -g /tmp/took | tail -n 1)"
+awk "BEGIN { exit !($median < 3) }" || fail "a probe takes $median s"
+no_trouble G1 DomD
+expect "" "$(backend_log DomD | grep -i error || :)" "errors in the backend's log"
+stop_guest G1
