@@ -68,6 +68,7 @@
 #define VGM_QUEUES_MEASURED	64
 /* The device may be relayed to another domain, and that may be busy. */
 #define VGM_RESET_MS		2000
+#define VGM_GONE_MS		3000
 /* How often to see whether queues with buffers in them make progress. */
 #define VGM_WATCH_S		10
 
@@ -148,9 +149,20 @@ static void vgm_write_addr(struct vgm_device *vgm, unsigned int low,
 	vgm_write(vgm, high, upper_32_bits(addr));
 }
 
-static bool vgm_is_gone(struct vgm_device *vgm)
+/*
+ * Does nobody answer, for longer than a busy machine would explain?  The
+ * broker gives up sooner, and gives an answer that is late to the next read.
+ */
+static bool vgm_is_gone(void __iomem *base)
 {
-	return vgm_read(vgm, VIRTIO_MMIO_MAGIC_VALUE) != VGM_MAGIC;
+	unsigned long end = jiffies + msecs_to_jiffies(VGM_GONE_MS);
+
+	while (readl(base + VIRTIO_MMIO_MAGIC_VALUE) == VGM_NOBODY) {
+		if (time_after(jiffies, end))
+			return true;
+		msleep(100);
+	}
+	return false;
 }
 
 /* Failure */
@@ -285,17 +297,26 @@ static bool vgm_is_faulty(u32 status)
 /* Asks the device how it is. */
 static void vgm_check(struct vgm_device *vgm)
 {
-	u32 status = vgm_read(vgm, VIRTIO_MMIO_STATUS);
+	u32 status;
 
-	if (vgm_is_faulty(status))
-		vgm_fail(vgm, status == VGM_NOBODY ?
-			 "the backend does not answer" :
-			 "the backend asks for a reset (DEVICE_NEEDS_RESET)");
+	if (vgm_is_gone(vgm->base)) {
+		vgm_fail(vgm, "the backend does not answer");
+		return;
+	}
+	status = vgm_read(vgm, VIRTIO_MMIO_STATUS);
+	if (status != VGM_NOBODY && status & VIRTIO_CONFIG_S_NEEDS_RESET)
+		vgm_fail(vgm, "the backend asks for a reset (DEVICE_NEEDS_RESET)");
 }
 
+/* A configuration change that looked like a failure. */
 static void vgm_fault_work(struct work_struct *work)
 {
-	vgm_check(container_of(work, struct vgm_device, fault_work));
+	struct vgm_device *vgm = container_of(work, struct vgm_device,
+					      fault_work);
+
+	vgm_check(vgm);
+	if (!vgm->has_failed)
+		virtio_config_changed(&vgm->vdev);
 }
 
 static bool vgm_queue_is_stalled(struct virtqueue *vq)
@@ -1032,6 +1053,8 @@ static int vgm_probe(struct platform_device *pdev)
 		ret = vgm->irq;
 		goto free_vgm;
 	}
+	/* Time for a backend that is just starting. */
+	vgm_is_gone(vgm->base);
 	ret = vgm_identify(dev, vgm->base, &id);
 	if (ret)
 		goto free_vgm;
@@ -1084,7 +1107,7 @@ static void vgm_remove(struct platform_device *pdev)
 	struct vgm_device *vgm = platform_get_drvdata(pdev);
 
 	/* Nobody will complete anything: tell the drivers above first. */
-	if (vgm_is_gone(vgm))
+	if (vgm_is_gone(vgm->base))
 		vgm_fail(vgm, "removed after its backend");
 	unregister_virtio_device(&vgm->vdev);
 	cancel_work_sync(&vgm->fault_work);
@@ -1125,6 +1148,8 @@ static int vgm_restore(struct device *dev)
 	int ret;
 
 	vgrant_pool_resume(vgm->pool);
+	vgm_is_gone(vgm->base);
+	vgm->caps = vgm_ext_caps(vgm->base);
 	ret = vgm_identify(dev, vgm->base, &id);
 	if (!ret && (id.device != vgm->vdev.id.device ||
 		     id.vendor != vgm->vdev.id.vendor))

@@ -86,9 +86,10 @@ static inline virtio_grant_u32 virtio_grant_addr_offset(virtio_grant_u64 addr)
  *
  * Registers in space that virtio-mmio leaves unused.  All are 32 bits wide,
  * little-endian, and accessed as a whole; what other accesses read is not
- * defined, and their writes are ignored.  A device without the extension reads 0 in all of them: a driver
- * uses nothing below before MAGIC read as VIRTIO_GRANT_MAGIC, and of it only
- * what CAPS offers.  Each capability stands alone.
+ * defined, and their writes are ignored.  A device without the extension reads
+ * 0 in all of them: a driver uses nothing below before MAGIC read as
+ * VIRTIO_GRANT_MAGIC, and of it only what CAPS offers.  Each capability stands
+ * alone.
  *
  *	MAGIC		R	VIRTIO_GRANT_MAGIC
  *	CAPS		R	VIRTIO_GRANT_CAP_*
