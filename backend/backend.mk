@@ -19,6 +19,10 @@ VG_COMMON_SRCS := backend/util.c backend/log.c backend/loop.c \
 VG_GRANTD_SRCS := $(VG_COMMON_SRCS) backend/grantd_main.c \
 		  backend/supervisor.c backend/worker.c $(VG_DEVICE_SRCS) \
 		  backend/xen/gnttab.c backend/xen/evtchn.c backend/xen/store.c
+# The same with guest memory swapped, for the comparison; never installed.
+VG_FOREIGND_SRCS := $(VG_GRANTD_SRCS) backend/program_foreignd.c \
+		  backend/mem/foreign.c backend/xen/foreign.c
+VG_GRANTD_SRCS += backend/program_grantd.c
 VG_BROKER_SRCS := $(VG_COMMON_SRCS) backend/broker_main.c backend/broker.c \
 		  backend/broker_guest.c backend/xen/gntshr.c \
 		  backend/xen/evtchn.c backend/xen/store.c backend/xen/ioreq.c
@@ -28,6 +32,9 @@ VG_GRANTD_LIBS := -lxengnttab -lxenevtchn -lxenstore -luring -ljson-c
 VG_BROKER_LIBS := -lxengnttab -lxenevtchn -lxenstore -lxendevicemodel \
 		  -lxenforeignmemory -ljson-c
 VG_CTL_LIBS    := -ljson-c
+# Static: the rig's guests do not have the library.
+VG_FOREIGND_LIBS := -Wl,-Bstatic -lxenforeignmemory -Wl,-Bdynamic \
+		  -lxentoolcore -lxentoollog $(VG_GRANTD_LIBS)
 
 VG_PROGRAMS := virtio-grantd virtio-grant-broker virtio-grantctl
 
@@ -41,6 +48,9 @@ build/$(1)/obj/%.o: backend/%.c
 build/$(1)/virtio-grantd: $$(VG_GRANTD_SRCS:backend/%.c=build/$(1)/obj/%.o)
 	@echo "  LD      $(1)/virtio-grantd"
 	@$(2) $$(VG_LDFLAGS) $$(LDFLAGS) $$^ -o $$@ $$(VG_GRANTD_LIBS)
+build/$(1)/virtio-foreignd: $$(VG_FOREIGND_SRCS:backend/%.c=build/$(1)/obj/%.o)
+	@echo "  LD      $(1)/virtio-foreignd"
+	@$(2) $$(VG_LDFLAGS) $$(LDFLAGS) $$^ -o $$@ $$(VG_FOREIGND_LIBS)
 build/$(1)/virtio-grant-broker: $$(VG_BROKER_SRCS:backend/%.c=build/$(1)/obj/%.o)
 	@echo "  LD      $(1)/virtio-grant-broker"
 	@$(2) $$(VG_LDFLAGS) $$(LDFLAGS) $$^ -o $$@ $$(VG_BROKER_LIBS)

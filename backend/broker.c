@@ -393,7 +393,8 @@ static void scan_device(struct vg_broker *b, const struct vg_kind *kind,
 			b->scan_failed = true;
 		goto out;
 	}
-	if (!keys.grant_usage)	/* another backend's: not ours to touch */
+	/* Without grants it is another backend's: not ours to touch. */
+	if (!keys.grant_usage && !b->cfg.serves_foreign)
 		goto out;
 	d = dev_find(b, &name, &keys);
 	if (d) {

@@ -20,6 +20,8 @@ struct vg_broker_config {
 	 * kept.  Must not survive a reboot of the host.
 	 */
 	const char *run_dir;
+	/* Relay for devices with grant_usage=0, too: for virtio-foreignd. */
+	bool serves_foreign;
 };
 
 /*

@@ -24,6 +24,8 @@ static void usage(FILE *f)
 	      "Runs in the control domain; see " PROGRAM "(8).\n\n"
 	      "  -t, --answer-timeout=MS  how long a vCPU may wait for a backend (1000)\n"
 	      "  -r, --run-dir=DIR        pid file, socket, state (/run/virtio-grant)\n"
+	      "      --foreign            also devices with grant_usage=0, whose backend\n"
+	      "                           maps the guest's memory (for the comparison only)\n"
 	      "  -v, --verbose            say more\n"
 	      "  -h, --help               this text\n"
 	      "  -V, --version            the version\n", f);
@@ -31,10 +33,12 @@ static void usage(FILE *f)
 
 int main(int argc, char **argv)
 {
+	enum { OPT_FOREIGN = 256 };
 	static const struct option options[] = {
 		{ "answer-timeout", required_argument, NULL, 't' },
 		{ "run-dir", required_argument, NULL, 'r' },
 		{ "verbose", no_argument, NULL, 'v' },
+		{ "foreign", no_argument, NULL, OPT_FOREIGN },
 		{ "help", no_argument, NULL, 'h' },
 		{ "version", no_argument, NULL, 'V' },
 		{ NULL, 0, NULL, 0 },
@@ -66,6 +70,9 @@ int main(int argc, char **argv)
 			break;
 		case 'v':
 			level = VG_LOG_DEBUG;
+			break;
+		case OPT_FOREIGN:	/* make compare: docs/comparison.md */
+			cfg.serves_foreign = true;
 			break;
 		case 'h':
 			usage(stdout);

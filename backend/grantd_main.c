@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * grantd_main.c - virtio-grantd(8): options, signals, the loop; and the same
- * program as a worker, which the supervisor starts.
+ * program as a worker, which the supervisor starts.  Of virtio-foreignd, too
+ * (program.h).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -16,22 +17,28 @@
 #include "ctl_server.h"
 #include "daemon.h"
 #include "log.h"
+#include "program.h"
 #include "supervisor.h"
 #include "util.h"
 #include "worker.h"
-
-#define PROGRAM "virtio-grantd"
 
 /* Where a worker finds what the supervisor gave it. */
 #define WORKER_SOCK_FD		3
 #define WORKER_SHARED_FD	4
 
 static enum vg_log_level log_level = VG_LOG_INFO;
+static const char *memory_mode;	/* virtio-foreignd's --memory */
 
 static void usage(FILE *f)
 {
-	fputs("Usage: " PROGRAM " [options]\n"
-	      "Serves virtio devices to Xen guests through grants; see " PROGRAM "(8).\n\n"
+	fprintf(f, "Usage: %s [options]\n", vg_program.name);
+	if (vg_program.set_memory)
+		fputs("Serves virtio devices with grant_usage=0 by foreign mapping, for comparison.\n\n"
+		      "      --memory=dynamic|static   map per request (dynamic), or the whole guest\n"
+		      "      --only=VDEV,...           these devices, and no others\n", f);
+	else
+		fputs("Serves virtio devices to Xen guests through grants; see virtio-grantd(8).\n\n", f);
+	fputs(
 	      "  -d, --direct-io=libxl|on|off  O_DIRECT: block devices, and files with direct-io-safe (libxl)\n"
 	      "  -e, --engine=auto|io_uring|sync  how images are read and written (auto)\n"
 	      "  -q, --queue-size=N            descriptors per queue, a power of two (256)\n"
@@ -68,14 +75,18 @@ static int spawn(void *arg, xen_domid_t guest, int sock, int shared_fd,
 		 pid_t *pid)
 {
 	char *opt = vg_strf("--worker=%u", guest);
-	char name[] = PROGRAM, verbose[] = "--verbose";
-	char *argv[] = { name, opt, NULL, NULL };
+	char *name = vg_strdup(vg_program.name), verbose[] = "--verbose";
+	char *mem = vg_strf("--memory=%s", memory_mode ? memory_mode : "");
+	char *argv[] = { name, opt, NULL, NULL, NULL };
+	unsigned int n = 2;
 	pid_t child;
 	int err = 0;
 
 	(void)arg;
 	if (log_level == VG_LOG_DEBUG)
-		argv[2] = verbose;
+		argv[n++] = verbose;
+	if (memory_mode)
+		argv[n] = mem;
 	child = fork();
 	if (child == 0)
 		become_worker(sock, shared_fd, argv);
@@ -84,6 +95,8 @@ static int spawn(void *arg, xen_domid_t guest, int sock, int shared_fd,
 	*pid = child;
 	close(sock);
 	close(shared_fd);
+	free(mem);
+	free(name);
 	free(opt);
 	return err;
 }
@@ -122,7 +135,7 @@ static int run(struct vg_supervisor_config *cfg, const char *run_dir)
 	char *sock;
 	int err;
 
-	if (vg_daemon_run_dir(run_dir) || vg_daemon_only_one(run_dir, PROGRAM))
+	if (vg_daemon_run_dir(run_dir) || vg_daemon_only_one(run_dir, vg_program.name))
 		return 1;
 	err = vg_loop_create(&loop);
 	if (!err)
@@ -153,7 +166,7 @@ static int __attribute__((format(printf, 1, 2))) bad_option(const char *fmt, ...
 {
 	va_list ap;
 
-	fputs(PROGRAM ": ", stderr);
+	fprintf(stderr, "%s: ", vg_program.name);
 	va_start(ap, fmt);
 	vfprintf(stderr, fmt, ap);
 	va_end(ap);
@@ -163,7 +176,7 @@ static int __attribute__((format(printf, 1, 2))) bad_option(const char *fmt, ...
 
 int main(int argc, char **argv)
 {
-	enum { OPT_WORKER = 256 };
+	enum { OPT_WORKER = 256, OPT_MEMORY, OPT_ONLY };
 	static const struct option options[] = {
 		{ "direct-io", required_argument, NULL, 'd' },
 		{ "engine", required_argument, NULL, 'e' },
@@ -175,6 +188,8 @@ int main(int argc, char **argv)
 		{ "help", no_argument, NULL, 'h' },
 		{ "version", no_argument, NULL, 'V' },
 		{ "worker", required_argument, NULL, OPT_WORKER },
+		{ "memory", required_argument, NULL, OPT_MEMORY },
+		{ "only", required_argument, NULL, OPT_ONLY },
 		{ NULL, 0, NULL, 0 },
 	};
 	struct vg_supervisor_config cfg = {
@@ -183,6 +198,7 @@ int main(int argc, char **argv)
 		.queue_size_max = VG_QUEUE_SIZE_MAX_DEFAULT,
 		.budget_pages = VG_BUDGET_PAGES_DEFAULT,
 		.spawn = spawn,
+		.is_foreign = vg_program.set_memory,
 	};
 	const char *run_dir = "/run/virtio-grant";
 	int worker_for = -1, c;
@@ -231,21 +247,36 @@ int main(int argc, char **argv)
 			usage(stdout);
 			return 0;
 		case 'V':
-			puts(PROGRAM " " VG_VERSION);
+			printf("%s %s\n", vg_program.name, VG_VERSION);
 			return 0;
 		case OPT_WORKER:	/* not for people: see spawn() */
 			if (vg_parse_u64(optarg, 10, XEN_DOMID_MAX, &v))
 				return 2;
 			worker_for = (int)v;
 			break;
+		case OPT_MEMORY:
+			memory_mode = optarg;
+			break;
+		case OPT_ONLY:
+			cfg.only = optarg;
+			break;
 		default:
 			usage(stderr);
 			return 2;
 		}
 	}
+	if (!vg_program.set_memory && (memory_mode || cfg.only))
+		return bad_option("--memory and --only are virtio-foreignd's");
+	if (vg_program.set_memory) {
+		if (!memory_mode)
+			memory_mode = "dynamic";
+		if (!vg_program.set_memory(memory_mode))
+			return bad_option("--memory=%s: none of dynamic, static",
+					  memory_mode);
+	}
 	if (optind < argc)
 		return bad_option("%s: no argument is expected", argv[optind]);
-	vg_log_init(PROGRAM, log_level);
+	vg_log_init(vg_program.name, log_level);
 	if (worker_for >= 0)
 		return vg_worker_main((xen_domid_t)worker_for, WORKER_SOCK_FD,
 				      WORKER_SHARED_FD);

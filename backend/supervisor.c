@@ -692,6 +692,24 @@ static struct dev *dev_new(struct vg_supervisor *s,
 	return d;
 }
 
+/* Whether the node's "dev" is one of cfg.only. */
+static bool is_listed(struct vg_supervisor *s, const char *node)
+{
+	char *vdev, *list, *word;
+	bool is;
+
+	if (!s->cfg.only)
+		return true;
+	vdev = vg_key_read(s->xs, node, "dev");
+	list = vg_strf(",%s,", s->cfg.only);
+	word = vg_strf(",%s,", vdev ? vdev : "?");
+	is = strstr(list, word);
+	free(word);
+	free(list);
+	free(vdev);
+	return is;
+}
+
 /* Whether this node is a device for us, checked when it is seen first. */
 static bool node_is_ours(struct vg_supervisor *s, const struct vg_devname *name,
 			 const char *node)
@@ -702,6 +720,8 @@ static bool node_is_ours(struct vg_supervisor *s, const struct vg_devname *name,
 
 	if (vg_devkeys_read(s->xs, node, name->kind, &keys, &why)) {
 		failed(s, "%s", why);
+	} else if (s->cfg.is_foreign) {
+		ours = !keys.grant_usage && is_listed(s, node);
 	} else if (!keys.grant_usage) {
 		label = vg_devname_label(name);
 		vg_warn("%s: grant_usage=0 asks for a backend that maps the guest's memory; this one serves grant_usage=1 only and leaves it alone",
@@ -990,7 +1010,8 @@ char *vg_supervisor_answer(void *supervisor, const char *request)
 	if (strcmp(request, "status"))
 		return NULL;
 	root = json_object_new_object();
-	add_str(root, "program", "virtio-grantd");
+	add_str(root, "program", s->cfg.is_foreign ? "virtio-foreignd" :
+		"virtio-grantd");
 	add_u64(root, "domain", s->own_domid);
 	devs = json_object_new_array();
 	for (d = s->devs; d; d = d->next)

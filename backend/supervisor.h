@@ -31,6 +31,8 @@ struct vg_supervisor_config {
 	unsigned int queue_size_max;	/* a power of two, 2 .. 1024 */
 	unsigned int budget_pages;	/* mapped at once, per device */
 	uint64_t poll_max_ns;		/* see struct vg_device_params */
+	bool is_foreign;	/* virtio-foreignd: grant_usage=0 is ours */
+	const char *only;	/* these vdevs only, "xvda,xvdb"; NULL: all */
 
 	/*
 	 * Starts a worker that has @sock and @shared_fd, both its own to

@@ -27,6 +27,10 @@
 #define WINDOW_BYTES		0x200u
 #define PORTS_PER_TURN_MAX	64u
 
+int (*vg_worker_mem_create)(struct xen_gnttab *gt, xen_domid_t domid,
+			    unsigned int budget_pages, struct vg_mem **out) =
+	vg_mem_pool_create;
+
 struct slot {
 	struct vg_worker *w;
 	unsigned int index;
@@ -461,7 +465,7 @@ static void add_device(struct vg_worker *w, const struct vg_worker_msg *msg,
 	s->rl.burst = 3;
 	blk.fd = fd;
 	why = "guest memory";
-	err = vg_mem_pool_create(w->gt, w->guest, msg->budget_pages, &mem);
+	err = vg_worker_mem_create(w->gt, w->guest, msg->budget_pages, &mem);
 	if (err) {
 		close(fd);
 		goto fail;

@@ -63,6 +63,14 @@ struct vg_worker_shared {
 struct vg_worker;
 
 /*
+ * How devices reach guest memory: vg_mem_pool_create, unless the program is
+ * virtio-foreignd.
+ */
+extern int (*vg_worker_mem_create)(struct xen_gnttab *gt, xen_domid_t domid,
+				   unsigned int budget_pages,
+				   struct vg_mem **out);
+
+/*
  * @sock and @shared stay the caller's.  @gone is called when the supervisor
  * closed its end.
  */

@@ -5,6 +5,8 @@
 # the path of the image.  Debian's own arm64 build lacks the IOREQ server.
 # XSM stays out: the default access policy ("dummy") is what the project's
 # claim is about, and SILO would forbid grants between two guests.
+#
+# VG_XEN_COUNTERS=1: with counters by domain, for `make compare`.
 
 set -u
 . "$(dirname "$0")/common.sh"
@@ -21,6 +23,8 @@ make_xen() {
 	src="$dir/src"
 	mkdir "$src"
 	tar -xf "$tar" -C "$src" --strip-components=1
+	[ -z "$VG_XEN_PATCH" ] || patch -d "$src" -p1 --no-backup-if-mismatch \
+		<"$VG_XEN_PATCH"
 	printf '%s\n' "$VG_XEN_CONFIG" >"$dir/config.fragment"
 	cp "$src/xen/arch/arm/configs/arm64_defconfig" "$dir/defconfig"
 	cat "$dir/config.fragment" >>"$src/xen/arch/arm/configs/arm64_defconfig"
@@ -36,6 +40,8 @@ make_xen() {
 	rm -rf "$src"
 }
 
+VG_XEN_PATCH=
+[ -z "${VG_XEN_COUNTERS:-}" ] || VG_XEN_PATCH="$VG_XEN/compare/xen-counters.patch"
 tar=$(vg_apt_source trixie xen '*.orig.tar.*z') || exit 1
-dir=$(vg_cached xen "$(vg_key "${tar##*/}" "@$0")" make_xen "$tar") || exit 1
+dir=$(vg_cached xen "$(vg_key "${tar##*/}" "@$0" ${VG_XEN_PATCH:+"@$VG_XEN_PATCH"})" make_xen "$tar") || exit 1
 printf '%s\n' "$dir/xen"
