@@ -16,7 +16,7 @@ include tests/unit/unit.mk
 include tests/xen/rig.mk
 include backend/install.mk
 
-.PHONY: all arm64 modules demo check check-unit check-kernel check-xen shell \
+.PHONY: all arm64 modules demo compare check check-unit check-kernel check-xen shell \
 	clean help deps-host
 
 all: $(VG_PROGRAMS:%=build/host/%)
@@ -28,6 +28,7 @@ help:
 	@echo 'make check-unit the fast part'
 	@echo 'make check-kernel  the modules for every promised kernel, W=1 and sparse'
 	@echo 'make check-xen  the scenarios on real Xen; SCENARIOS="a b" for some'
+	@echo 'make compare    this against PV block and foreign mapping; QUICK=1 for 10 minutes'
 	@echo 'make shell      a shell in the control domain of the rig'
 	@echo 'make install    see README.md; also install-grantd, install-broker, install-modules'
 	@echo 'make clean      removes build/'
@@ -40,6 +41,11 @@ modules:
 
 demo:
 	@tests/xen/demo.sh
+
+# QUICK=1, ROUNDS=3, BACKENDS="...", WORKLOADS="...": tests/xen/compare.sh
+compare:
+	@QUICK="$(QUICK)" ROUNDS="$(or $(ROUNDS),3)" BACKENDS="$(BACKENDS)" \
+		WORKLOADS="$(WORKLOADS)" tests/xen/compare.sh
 
 check:
 	@tests/check.sh

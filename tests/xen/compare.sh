@@ -1,0 +1,68 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# `make compare`: the ways to serve a guest's disk, side by side on real Xen in
+# QEMU (compare/compare.sh says how, docs/comparison.md what it means).
+#
+#	QUICK=1		the essential part, in under 10 minutes
+#	ROUNDS=3	how often each is measured
+#	BACKENDS="..."	only these	WORKLOADS="..."	only these
+#
+# Leaves build/compare/{results.csv,report.html,summary.txt}.
+
+set -u
+. "$(dirname "$0")/lib/common.sh"
+. "$VG_LIB/deps.sh"
+
+out="$VG_BUILD/compare"
+run="$VG_BUILD/xen/compare"
+began=$SECONDS
+mkdir -p "$out"
+rm -f "$out"/{results.csv,report.html,summary.txt}
+
+part() {
+	printf '%4d s  %s\n' $((SECONDS - began)) "$1"
+	shift
+	"$@" >"$out/build.log" 2> >(tee -a "$out/build.log" |
+		grep --line-buffered -E '^(rig|build|deps|build-kernel): ' |
+		sed -u 's/^/        /') || {
+		tail -n 20 "$out/build.log"
+		echo "compare: FAIL (log: ${out#"$VG_TOP/"}/build.log)"
+		exit 1
+	}
+}
+
+vg_target() {
+	local tool="$VG_BUILD/arm64/vg-target"
+
+	[ "$tool" -nt "$VG_XEN/compare/target.c" ] ||
+		"$("$VG_LIB/build-sysroot.sh")/arm64-gcc" -O2 -Wall -Wextra \
+			-Werror -o "$tool" "$VG_XEN/compare/target.c" \
+			-lxenctrl -lxenstore
+}
+
+vg_need_host_tools rig || exit 1
+# Xen with counters by domain: compare/xen-counters.patch.
+export VG_XEN_COUNTERS=1
+part "the backends, for arm64" make -s -C "$VG_TOP" arm64 \
+	build/arm64/virtio-foreignd
+part "the tool that makes the driver domain privileged" vg_target
+part "the guest's modules" "$VG_TOP/kernel/build.sh" 6.12
+part "the mainline guest's kernel (minutes, the first time)" \
+	"$VG_TOP/kernel/build-kernel.sh" plain
+part "Xen" "$VG_LIB/build-xen.sh"
+printf '%4d s  %s\n' $((SECONDS - began)) "Xen boots"
+set -o pipefail
+"$VG_XEN/run.sh" "$VG_XEN/compare/compare.sh" "QUICK=${QUICK:-}" \
+	"ROUNDS=${ROUNDS:-3}" "BACKENDS=${BACKENDS:-}" \
+	"WORKLOADS=${WORKLOADS:-}" "SECONDS_EACH=${SECONDS_EACH:-}" 2>&1 |
+	sed -u 's/^/  /' || {
+	echo "compare: FAIL (${run#"$VG_TOP/"})"
+	exit 1
+}
+python3 "$VG_XEN/compare/report.py" "$run" "$out" || {
+	echo "compare: FAIL (report.py)"
+	exit 1
+}
+echo
+echo "$((SECONDS - began)) s; ${out#"$VG_TOP/"}/report.html, results.csv"
