@@ -34,8 +34,7 @@ static void usage(FILE *f)
 	fprintf(f, "Usage: %s [options]\n", vg_program.name);
 	if (vg_program.set_memory)
 		fputs("Serves virtio devices with grant_usage=0 by foreign mapping, for comparison.\n\n"
-		      "      --memory=dynamic|static   map per request (dynamic), or the whole guest\n"
-		      "      --only=VDEV,...           these devices, and no others\n", f);
+		      "      --memory=dynamic|static   map per request (dynamic), or the whole guest\n", f);
 	else
 		fputs("Serves virtio devices to Xen guests through grants; see virtio-grantd(8).\n\n", f);
 	fputs(
@@ -44,6 +43,7 @@ static void usage(FILE *f)
 	      "  -q, --queue-size=N            descriptors per queue, a power of two (256)\n"
 	      "  -m, --map-budget=MIB          guest memory mapped at once, per device (32)\n"
 	      "  -p, --poll=US                 look at a ring for so long before sleeping (0)\n"
+	      "      --only=VDEV,...           these devices (\"xvda,xvdb\") and no others\n"
 	      "  -r, --run-dir=DIR             pid file and socket (/run/virtio-grant)\n"
 	      "  -v, --verbose                 say more\n"
 	      "  -h, --help                    this text\n"
@@ -265,8 +265,8 @@ int main(int argc, char **argv)
 			return 2;
 		}
 	}
-	if (!vg_program.set_memory && (memory_mode || cfg.only))
-		return bad_option("--memory and --only are virtio-foreignd's");
+	if (!vg_program.set_memory && memory_mode)
+		return bad_option("--memory is virtio-foreignd's");
 	if (vg_program.set_memory) {
 		if (!memory_mode)
 			memory_mode = "dynamic";

@@ -720,8 +720,10 @@ static bool node_is_ours(struct vg_supervisor *s, const struct vg_devname *name,
 
 	if (vg_devkeys_read(s->xs, node, name->kind, &keys, &why)) {
 		failed(s, "%s", why);
+	} else if (!is_listed(s, node)) {
+		ours = false;		/* another instance's */
 	} else if (s->cfg.is_foreign) {
-		ours = !keys.grant_usage && is_listed(s, node);
+		ours = !keys.grant_usage;
 	} else if (!keys.grant_usage) {
 		label = vg_devname_label(name);
 		vg_warn("%s: grant_usage=0 asks for a backend that maps the guest's memory; this one serves grant_usage=1 only and leaves it alone",

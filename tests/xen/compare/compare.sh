@@ -65,13 +65,21 @@ else
 	sweep=1
 fi
 
-# disk TARGET VDEV MODE GRANTS
-disk() {
-	local direct=
+# foreign_disk TARGET VDEV
+foreign_disk() {
+	virtio_disk "$1" "$2" DomD | sed 's/grant_usage=1/grant_usage=0/'
+}
 
-	[ "$3" = cached ] || direct='direct-io-safe,'
-	printf "'vdev=%s,access=rw,specification=virtio,backendtype=standalone,backend=DomD,grant_usage=%s,format=raw,%starget=%s'" \
-		"$2" "$4" "$direct" "$1"
+# instance RUN_DIR PROGRAM OPTIONS...: in DomD.
+instance() {
+	local dir="$1"
+
+	shift
+	in_domain DomD "mkdir -p $dir
+		( setsid $* --run-dir=$dir 2>&1 </dev/null |
+			tee $dir/log >/dev/hvc0 ) &"
+	retry 20 in_domain DomD "test -S $dir/grantd.sock" ||
+		fail "$1 did not start: $(in_domain DomD "tail -n 1 $dir/log")"
 }
 
 # "SERIAL DEVICE" of each virtio disk of a guest: its serial is its vdev.
@@ -98,21 +106,18 @@ in_domain DomD "modprobe brd rd_nr=2 rd_size=$RAM_KIB
 			mknod /dev/ram\$r\$v b 1 \$r
 		done
 	done 2>/dev/null"
-start_backend DomD
-for mode in dynamic static; do
-	[ "$mode" = dynamic ] && vdev=xvdf || vdev=xvdg
-	in_domain DomD "dir=/run/foreign-$mode; mkdir \$dir
-		( setsid virtio-foreignd --memory=$mode --only=$vdev --run-dir=\$dir \
-			2>&1 </dev/null | tee \$dir/log >/dev/hvc0 ) &"
-	retry 20 in_domain DomD "test -S /run/foreign-$mode/grantd.sock" ||
-		fail "virtio-foreignd did not start"
-done
+instance /run/pool virtio-grantd --direct-io=on --only=xvda,xvdb,xvdc,xvdd
+instance /run/pool-cached virtio-grantd --direct-io=off --only=xvde
+instance /run/foreign-dynamic virtio-foreignd --direct-io=off --only=xvdf \
+	--memory=dynamic
+instance /run/foreign-static virtio-foreignd --direct-io=off --only=xvdg \
+	--memory=static
 
 step "the guest, with a disk of every kind"
-start_guest G1 "disk=[$(disk /dev/ram0a xvda direct 1),
-	$(disk /dev/ram0b xvdb direct 1),$(disk /dev/ram0c xvdc direct 1),
-	$(disk /dev/ram0d xvdd direct 1),$(disk /dev/ram1e xvde cached 1),
-	$(disk /dev/ram1f xvdf cached 0),$(disk /dev/ram1g xvdg cached 0),
+start_guest G1 "disk=[$(virtio_disk /dev/ram0a xvda DomD),
+	$(virtio_disk /dev/ram0b xvdb DomD),$(virtio_disk /dev/ram0c xvdc DomD),
+	$(virtio_disk /dev/ram0d xvdd DomD),$(virtio_disk /dev/ram1e xvde DomD),
+	$(foreign_disk /dev/ram1f xvdf),$(foreign_disk /dev/ram1g xvdg),
 	$(pv_disk /dev/ram0 xvdh DomD)]"
 vg-target "$(domid DomD)" "$(domid G1)"
 in_domain DomD 'modprobe xen-privcmd && test -c /dev/xen/privcmd'
@@ -136,7 +141,7 @@ in_domain G1 'rebind() {
 retry 30 has_devices G1 7 || fail "G1 has only $(devices_of G1)"
 
 step "the mainline guest"
-start_guest G2 kernel=plain "disk=[$(disk /dev/ram0z xvda direct 1)]"
+start_guest G2 kernel=plain "disk=[$(virtio_disk /dev/ram0z xvda DomD)]"
 in_domain G2 'modprobe virtio_mmio; modprobe virtio_blk'
 retry 30 has_devices G2 1 || fail "G2 has no virtio disk"
 devices=$(devices_of G1 | sed 's/^/G1 /'; devices_of G2 | sed 's/^/G2 /')
@@ -220,7 +225,7 @@ run() {
 }
 
 memory() {
-	in_domain DomD 'for dir in virtio-grant foreign-dynamic foreign-static; do
+	in_domain DomD 'for dir in pool pool-cached foreign-dynamic foreign-static; do
 			pid=$(cat /run/$dir/virtio-*.pid)
 			cat /proc/[0-9]*/status 2>/dev/null | awk -v p=$pid -v d=$dir "
 				/^Pid:/ { me = \$2 } /^PPid:/ { up = \$2 }
@@ -275,10 +280,9 @@ if [ -n "$sweep" ]; then
 fi
 
 step "what the daemons counted"
-in_domain DomD 'virtio-grantctl -j stats' >/vg/out/ctl-grantd.json
-for mode in dynamic static; do
-	in_domain DomD "virtio-grantctl -j -r /run/foreign-$mode stats" \
-		>/vg/out/ctl-foreign-$mode.json
+for name in pool pool-cached foreign-dynamic foreign-static; do
+	in_domain DomD "virtio-grantctl -j -r /run/$name stats" \
+		>/vg/out/ctl-$name.json
 done
 virtio-grantctl -j stats >/vg/out/ctl-broker.json
 no_trouble G1 G2 DomD

@@ -178,25 +178,29 @@ def reachable(backend, facts):
 
 def backend_kib(backend, memory, what):
     """Of its processes, which may serve several of the devices."""
-    dirs = {"foreign-dynamic": "foreign-dynamic",
-            "foreign-static": "foreign-static", "pv": None}
-    name = dirs.get(backend, "virtio-grant")
-    value = memory.get("%s_%s" % (what, name)) if name else None
+    own = ("pool-cached", "foreign-dynamic", "foreign-static", "pv")
+    value = memory.get("%s_%s" % (what, backend if backend in own
+                                  else "pool"))
     return int(value) if value else None
 
 
 def facts_of_daemons(rundir, facts):
     """What the mainline guest's device had mapped at most."""
-    try:
-        with open(os.path.join(rundir, "out/ctl-grantd.json")) as f:
-            doc = json.load(f)
-    except (OSError, ValueError):
-        return {}
-    devices = (doc.get("grantd") or doc).get("devices", [])
-    for dev in devices:
-        if str(dev.get("guest")) == facts.get("domid_G2"):
-            facts["mapped_max_map"] = dev["stats"]["mem"]["mapped_pages_max"]
-    return {d["device"]: d for d in devices}
+    found = {}
+    for path in sorted(glob.glob(os.path.join(rundir, "out/ctl-*.json"))):
+        try:
+            with open(path) as f:
+                doc = json.load(f).get("grantd") or {}
+        except (OSError, ValueError):
+            continue
+        for dev in doc.get("devices", []):
+            if "stats" not in dev:
+                continue
+            found[dev["device"]] = dev
+            if str(dev.get("guest")) == facts.get("domid_G2"):
+                facts["mapped_max_map"] = \
+                    dev["stats"]["mem"]["mapped_pages_max"]
+    return found
 
 
 # ---- statistics ---------------------------------------------------------------
