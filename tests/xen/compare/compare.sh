@@ -51,7 +51,7 @@ complete="$essential
 64k-randwrite-qd16|65536|--rw=randwrite --bs=64k --iodepth=16
 1m-read-qd4|1048576|--rw=read --bs=1m --iodepth=4
 1m-write-qd4|1048576|--rw=write --bs=1m --iodepth=4
-mix-verify|4096|--rw=randrw --rwmixread=70 --bs=4k --iodepth=16 --verify=crc32c --verify_fatal=1 --size=6m --time_based=0 --norandommap=0"
+mix-verify|4096|--rw=randrw --rwmixread=70 --bs=4k --iodepth=16 --verify=crc32c --verify_fatal=1 --size=6m --runtime=0 --time_based=0 --norandommap=0"
 depths='1 2 4 8 16 32 64'
 sizes='512 1k 2k 4k 8k 16k 32k 64k 128k 256k 512k 1m'
 
