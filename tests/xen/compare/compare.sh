@@ -24,7 +24,7 @@
 
 . /vg/in/dom0/virtio.sh
 
-: "${QUICK:=}" "${ROUNDS:=3}" "${BACKENDS:=}" "${WORKLOADS:=}"
+: "${QUICK:=}" "${ROUNDS:=3}" "${BACKENDS:=}" "${WORKLOADS:=}" "${OPTIONS:=}"
 VG_TIMEOUT_S=300
 RAM_KIB=65536
 
@@ -106,12 +106,14 @@ in_domain DomD "modprobe brd rd_nr=2 rd_size=$RAM_KIB
 			mknod /dev/ram\$r\$v b 1 \$r
 		done
 	done 2>/dev/null"
-instance /run/pool virtio-grantd --direct-io=on --only=xvda,xvdb,xvdc,xvdd
-instance /run/pool-cached virtio-grantd --direct-io=off --only=xvde
+# The same $OPTIONS for all: an experiment must not favour one of ours.
+instance /run/pool virtio-grantd --direct-io=on --only=xvda,xvdb,xvdc,xvdd \
+	$OPTIONS
+instance /run/pool-cached virtio-grantd --direct-io=off --only=xvde $OPTIONS
 instance /run/foreign-dynamic virtio-foreignd --direct-io=off --only=xvdf \
-	--memory=dynamic
+	--memory=dynamic $OPTIONS
 instance /run/foreign-static virtio-foreignd --direct-io=off --only=xvdg \
-	--memory=static
+	--memory=static $OPTIONS
 
 step "the guest, with a disk of every kind"
 start_guest G1 "disk=[$(virtio_disk /dev/ram0a xvda DomD),
@@ -187,6 +189,7 @@ facts() {
 	echo "pv_grants $(in_domain DomD 'cat /sys/module/xen_blkback/parameters/max_persistent_grants')"
 	echo "device_bytes $((RAM_KIB * 1024))"
 	echo "seconds_each $seconds"
+	echo "daemon_options ${OPTIONS:-none}"
 }
 facts >/vg/out/facts
 
