@@ -45,7 +45,8 @@ demo:
 # QUICK=1, ROUNDS=3, BACKENDS="...", WORKLOADS="...": tests/xen/compare.sh
 compare:
 	@QUICK="$(QUICK)" ROUNDS="$(or $(ROUNDS),3)" BACKENDS="$(BACKENDS)" \
-		WORKLOADS="$(WORKLOADS)" tests/xen/compare.sh
+		WORKLOADS="$(WORKLOADS)" OPTIONS="$(OPTIONS)" \
+		tests/xen/compare.sh
 
 check:
 	@tests/check.sh

@@ -7,6 +7,7 @@
 #	QUICK=1		the essential part, in under 10 minutes
 #	ROUNDS=3	how often each is measured
 #	BACKENDS="..."	only these	WORKLOADS="..."	only these
+#	OPTIONS="..."	for every backend daemon (virtio-grantd(8))
 #
 # Leaves build/compare/{results.csv,report.html,summary.txt}.
 
@@ -55,7 +56,8 @@ printf '%4d s  %s\n' $((SECONDS - began)) "Xen boots"
 set -o pipefail
 "$VG_XEN/run.sh" "$VG_XEN/compare/compare.sh" "QUICK=${QUICK:-}" \
 	"ROUNDS=${ROUNDS:-3}" "BACKENDS=${BACKENDS:-}" \
-	"WORKLOADS=${WORKLOADS:-}" "SECONDS_EACH=${SECONDS_EACH:-}" 2>&1 |
+	"WORKLOADS=${WORKLOADS:-}" "OPTIONS=${OPTIONS:-}" \
+	"SECONDS_EACH=${SECONDS_EACH:-}" 2>&1 |
 	sed -u 's/^/  /' || {
 	echo "compare: FAIL (${run#"$VG_TOP/"})"
 	exit 1
