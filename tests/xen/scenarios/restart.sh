@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# Daemons that die: the broker under verified load (the guest goes on), a
+# worker and then all of virtio-grantd (the device fails, the guest does not
+# hang, and its driver can take the device up again), and the whole driver
+# domain (the guest lives on without its disk).
+#
+# rig: kernels 6.12
+# rig: needs backend modules
+# rig: timeout 300
+
+. /vg/in/dom0/virtio.sh
+
+step "the daemons, and a guest"
+start_broker
+start_driver DomD
+start_ours G1 "disk=[$(virtio_disk /dev/ram0 xvda DomD)]"
+
+step "the broker is killed and started again under verified load"
+# Complete passes of writing and verifying, for as long as brokers die.
+in_domain G1 "rm -f /tmp/ended /tmp/stop; ( n=0; while [ ! -e /tmp/stop ]; do
+		fio --name=v --filename=/dev/vda $VG_FIO --direct=1 \
+			--ioengine=libaio --iodepth=16 --rw=randwrite --bs=4k \
+			--size=4m --output=/tmp/fio.out 2>/tmp/fio.err || break
+		n=\$((n + 1)); done
+	[ -e /tmp/stop ] && echo \$n >/tmp/ended || echo bad >/tmp/ended
+	) >/dev/null 2>&1 &"
+for i in 1 2 3; do
+	sleep 2
+	end_daemon dom0 virtio-grant-broker KILL
+	rm -f /run/virtio-grant/broker.sock
+	sleep 1
+	start_broker
+done
+in_domain G1 '>/tmp/stop'
+retry 90 in_domain G1 'test -e /tmp/ended' || fail "fio hangs after the broker's restart"
+passes=$(in_domain G1 'cat /tmp/ended')
+[ "$passes" != bad ] || fail "fio: $(in_domain G1 'tail -n 2 /tmp/fio.err')"
+result passes_during_restarts "$passes"
+fio_verify G1 vda "--ioengine=libaio --direct=1 --iodepth=16 --size=2m --rw=randwrite --bs=4k"
+no_trouble G1
+
+# dies WHAT COMMAND: it is killed under load; fio must end, and in time.
+dies() {
+	local began
+
+	in_domain G1 "rm -f /tmp/ended; ( fio --name=b --filename=/dev/vda \
+		--direct=1 --ioengine=libaio --iodepth=16 --rw=randrw --bs=4k \
+		--size=16m --time_based --runtime=200 --output-format=terse \
+		>/tmp/busy 2>&1; echo \$? >/tmp/ended ) >/dev/null 2>&1 &
+		sleep 1"
+	began=$SECONDS
+	eval "$2"
+	retry 60 in_domain G1 'test -e /tmp/ended' ||
+		fail "$1 dies: the guest's I/O hangs for more than 60 s"
+	say "$1 dies: the guest's fio ends with status $(in_domain G1 'cat /tmp/ended') after $((SECONDS - began)) s"
+	in_domain G1 'echo alive' || fail "$1 dies: the guest does not answer"
+}
+
+# again WHAT: the guest's own driver takes the device up once more.
+again() {
+	in_domain -t 30 G1 'cd /sys/bus/platform/drivers/virtio-grant-mmio &&
+		echo 2000000.virtio >unbind; echo 2000000.virtio >bind' ||
+		fail "$1: the device cannot be taken up again"
+	has_disk G1 vda
+	fio_verify G1 vda "--ioengine=libaio --direct=1 --iodepth=16 --size=2m --rw=randwrite --bs=4k"
+}
+
+step "a worker is killed under load"
+dies "the worker" 'in_domain DomD "kill -KILL \$(virtio-grantctl -j |
+	sed -n \"s/.*\\\"worker_pid\\\": *\\([0-9]*\\).*/\\1/p\" | head -n 1)"'
+log_says DomD 'its worker ended unexpectedly' "a dead worker"
+again "after the worker's death"
+
+step "all of virtio-grantd is killed under load"
+dies "virtio-grantd" 'in_domain DomD "killall -KILL virtio-grantd"'
+in_domain DomD 'rm -f /run/virtio-grant/grantd.sock'
+start_backend DomD
+again "after virtio-grantd's death"
+expect 0 "$(in_domain G1 'cat /sys/module/virtio_grant_dma/parameters/quarantined_pages')" \
+	"quarantined pages"
+no_trouble G1
+stop_guest G1
+
+step "the next guest"
+start_ours G2 "disk=[$(virtio_disk /dev/ram1 xvda DomD)]"
+fio_verify G2 vda "--ioengine=libaio --direct=1 --iodepth=16 --size=2m --rw=randwrite --bs=4k"
+
+step "the driver domain is destroyed under a guest"
+destroy_guest DomD
+in_domain -t 60 G2 'dd if=/dev/vda of=/dev/null bs=4k count=1 iflag=direct; echo alive' ||
+	fail "the guest does not survive its driver domain"
+virtio-grantctl
+xl destroy G2
+retry 30 _is_gone G2 || fail "G2 cannot be destroyed"
