@@ -163,6 +163,7 @@ part_xen() {
 		return
 	}
 	try "modules for the rig's kernels" kernel/build.sh 6.1 6.12 debug plain
+	try "the probe for privileges" tests/xen/probe/build.sh
 	rm -f build/xen/summary
 	make --no-print-directory check-xen 2>&1 | tee build/check/xen.log
 	if read -r p f s <build/xen/summary; then
