@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# Guests come and go, in every way they can: created, probed, used, then
+# destroyed, shut down or rebooted.  Afterwards nothing is left of them on any
+# side: grants, event channels, processes, descriptors, xenstore nodes, memory.
+#
+# rig: kernels 6.12
+# rig: needs backend modules
+# rig: timeout 900
+
+. /vg/in/dom0/virtio.sh
+
+CYCLES="${CYCLES:-50}"
+
+# census: what could be left behind, a line for each.
+census() {
+	local domain
+
+	xenstore-ls -f | sed 's/ = .*//' | sort >"$1.nodes"
+	xl dmesg -c >/dev/null
+	xl debug-keys e
+	sleep 0.5
+	xl dmesg -c >"$1.evtchn"
+	xl debug-keys g
+	sleep 0.5
+	xl dmesg -c >"$1.grants"
+	{
+		echo "domains $(($(xl list | wc -l) - 1))"
+		echo "event_channels $(grep -c -E '^\(XEN\) +[0-9]+ \[' "$1.evtchn" || :)"
+		echo "grants $(grep -c -E '^\(XEN\) \[ *[0-9a-fx]+\]' "$1.grants" || :)"
+		echo "xenstore_nodes $(wc -l <"$1.nodes")"
+		echo "broker_fds $(ls "/proc/$(daemon_pid dom0 virtio-grant-broker)/fd" | wc -l)"
+		echo "grantd_fds $(in_domain DomD 'ls /proc/$(cat /run/virtio-grant/virtio-grantd.pid)/fd | wc -l')"
+		echo "grantd_processes $(in_domain DomD 'pidof virtio-grantd | wc -w')"
+		echo "ioreq_files $(ls /run/virtio-grant | grep -c ^ioreq || :)"
+		echo "grantctl_devices $(in_domain DomD virtio-grantctl | grep -c virtio_disk/ || :)"
+	} >"$1"
+	# These may wander a little: KiB.
+	{
+		echo "xen_used_kib $((-1024 * $(xl info free_memory)))"
+		echo "broker_rss_kib $(awk '/^VmRSS/ { print $2 }' "/proc/$(daemon_pid dom0 virtio-grant-broker)/status")"
+		echo "grantd_rss_kib $(in_domain DomD 'awk "/^VmRSS/ { print \$2 }" /proc/$(cat /run/virtio-grant/virtio-grantd.pid)/status')"
+		echo "DomD_used_kib $(in_domain DomD 'sync; echo 3 >/proc/sys/vm/drop_caches; awk "/^MemAvailable/ { print -\$2 }" /proc/meminfo')"
+		echo "DomD_slab_kib $(in_domain DomD 'awk "/^SUnreclaim/ { print \$2 }" /proc/meminfo')"
+		echo "dom0_slab_kib $(awk '/^SUnreclaim/ { print $2 }' /proc/meminfo)"
+	} >"$1.kib"
+	cat "$1" "$1.kib"
+}
+
+# io NAME: some, checked, as soon as it is up.
+io() {
+	in_domain -t 60 "$1" 'i=0; while [ ! -b /dev/vda ] && [ $i -lt 200 ]; do
+			usleep 50000; i=$((i + 1)); done
+		dd if=/dev/urandom of=/tmp/r bs=64k count=4 &&
+		dd if=/tmp/r of=/dev/vda bs=64k oflag=direct &&
+		dd if=/dev/vda bs=4k count=64 iflag=direct | cmp - /tmp/r' \
+		2>/dev/null || fail "$1: I/O"
+}
+
+# one NAME DISK NUMBER: a cycle of one guest.
+one() {
+	local new="mem=192 modprobe=virtio_blk,virtio_grant_mmio" old
+
+	case $(($3 % 10)) in
+	0 | 5 | 7 | 9)	# destroyed while it boots
+		create_guest "$1" $new "disk=[$2]" || fail "xl create $1"
+		sleep "$(($3 % 4)).$(($3 % 10))"
+		destroy_guest "$1" ;;
+	1 | 6)	# destroyed in the middle of its work
+		create_guest "$1" $new "disk=[$2]" || fail "xl create $1"
+		wait_guest "$1"
+		io "$1"
+		in_domain "$1" 'while :; do dd if=/dev/vda of=/dev/null bs=64k \
+			iflag=direct; done >/dev/null 2>&1 &'
+		destroy_guest "$1" ;;
+	2 | 8)	# shut down
+		create_guest "$1" $new "disk=[$2]" || fail "xl create $1"
+		wait_guest "$1"
+		io "$1"
+		stop_guest "$1" ;;
+	3)	# rebooted, and destroyed when it is up again
+		create_guest "$1" $new "disk=[$2]" || fail "xl create $1"
+		wait_guest "$1"
+		old=$(domid "$1")
+		xl reboot "$1" >/dev/null
+		retry 60 _is_other_domain "$1" "$old" || fail "$1 does not reboot"
+		# The xl that watches it, is still at creating it.
+		wait_guest "$1"
+		destroy_guest "$1" ;;
+	4)	# its module taken away before it is shut down
+		create_guest "$1" $new "disk=[$2]" || fail "xl create $1"
+		wait_guest "$1"
+		io "$1"
+		in_domain "$1" 'rmmod virtio_grant_mmio'
+		stop_guest "$1" ;;
+	esac
+}
+
+step "the daemons, and a first round whose leftovers do not count"
+start_broker
+start_driver DomD
+# What the first use allocates for good, is there after it.
+for i in 0 1 2 3 4; do
+	one G1 "$(virtio_disk /dev/ram0 xvda DomD)" "$i"
+done
+sleep 3
+census /tmp/before
+
+step "$CYCLES cycles, two at a time"
+lane() {
+	local name="$1" disk i
+
+	disk=$(virtio_disk "$2" xvda DomD)
+	for i in $(seq "$3" 2 $((CYCLES - 1))); do
+		one "$name" "$disk" "$i"
+		[ $((i % 10)) != 0 ] || step "cycle $i"
+	done
+}
+together 'lane G1 /dev/ram0 0' 'lane G2 /dev/ram1 1' || fail "a cycle failed"
+result cycles "$CYCLES"
+
+step "what is left"
+sleep 4
+census /tmp/after
+diff /tmp/before.nodes /tmp/after.nodes >/tmp/nodes.diff || :
+cp /tmp/before* /tmp/after* /tmp/nodes.diff /vg/out/
+while read -r key before; do
+	after=$(awk -v key="$key" '$1 == key { print $2 }' /tmp/after)
+	result "left_$key" $((after - before))
+	[ "$before" = "$after" ] ||
+		bad="${bad:-} $key: $before before, $after after;"
+done </tmp/before
+while read -r key before; do
+	after=$(awk -v key="$key" '$1 == key { print $2 }' /tmp/after.kib)
+	result "grown_$key" $((after - before))
+	case "$key" in
+	xen_used_kib) slack=1024 ;;
+	*_rss_kib) slack=512 ;;
+	*_slab_kib) slack=3072 ;;
+	*) slack=8192 ;;
+	esac
+	[ $((after - before)) -le "$slack" ] ||
+		bad="${bad:-} $key: $before before, $after after;"
+done </tmp/before.kib
+[ -z "${bad:-}" ] || fail "left behind:$bad $(head -n 3 /tmp/nodes.diff)"
+no_trouble DomD
