@@ -978,6 +978,32 @@ static void vgrant_test_quarantine(struct kunit *test)
 	view_unmap(&view);
 }
 
+/* After a failure nothing goes in, and what comes out is no success. */
+static void vgrant_test_failed(struct kunit *test)
+{
+	struct vgrant_test *ctx = test->priv;
+	dma_addr_t in, out, late;
+
+	pool_make(test, POOL_KIB, SEGS_MAX, true);
+	memset(ctx->buf, CANARY, BUF_BYTES);
+	fill(ctx->buf, 600, 1);
+	out = dma_map_single(ctx->dev, ctx->buf, 600, DMA_TO_DEVICE);
+	KUNIT_ASSERT_FALSE(test, dma_mapping_error(ctx->dev, out));
+	in = dma_map_single(ctx->dev, ctx->buf + 1000, 600, DMA_FROM_DEVICE);
+	KUNIT_ASSERT_FALSE(test, dma_mapping_error(ctx->dev, in));
+
+	vgrant_pool_fail(ctx->pool);
+	late = dma_map_single(ctx->dev, ctx->buf + 2000, 16, DMA_TO_DEVICE);
+	KUNIT_EXPECT_TRUE(test, dma_mapping_error(ctx->dev, late));
+	dma_unmap_single(ctx->dev, out, 600, DMA_TO_DEVICE);
+	dma_unmap_single(ctx->dev, in, 600, DMA_FROM_DEVICE);
+	KUNIT_EXPECT_TRUE(test, is_filled(ctx->buf, 600, 1));
+	KUNIT_EXPECT_TRUE(test, is_all(ctx->buf + 600, 400, CANARY));
+	KUNIT_EXPECT_TRUE(test, is_all(ctx->buf + 1000, 600, 0xff));
+	KUNIT_EXPECT_TRUE(test, is_all(ctx->buf + 1600, 400, CANARY));
+	expect_idle(test);
+}
+
 static void vgrant_test_suspend(struct kunit *test)
 {
 	struct vgrant_test *ctx = test->priv;
@@ -1024,6 +1050,7 @@ static struct kunit_case vgrant_test_cases[] = {
 	KUNIT_CASE_SLOW(vgrant_test_stress),
 	KUNIT_CASE(vgrant_test_grants_end),
 	KUNIT_CASE_SLOW(vgrant_test_quarantine),
+	KUNIT_CASE(vgrant_test_failed),
 	KUNIT_CASE_SLOW(vgrant_test_suspend),
 	{ }
 };
