@@ -13,7 +13,7 @@
 . /vg/in/dom0/virtio.sh
 
 ROUNDS="${ROUNDS:-3}"
-RUN_S="${RUN_S:-3}"
+RUN_S="${RUN_S:-2}"
 
 step "the daemons, and a guest with both kinds of disk"
 start_broker
