@@ -5,7 +5,8 @@
 # Xen, the programs and what they link, the modules for every promised kernel,
 # the scenarios on real Xen.
 #
-# A part that fails does not keep the others from running.  Ends with every
+# A part that fails does not keep the others from running; a scenario that fails
+# is run a second time and named if that passes (tests/xen/run-all.sh).  Ends with every
 # failure and skip by name, then the line "N passed, N failed[, N skipped]".
 # Exit status: 0 only if something passed and nothing failed.
 #
@@ -168,7 +169,7 @@ part_xen() {
 	make --no-print-directory check-xen 2>&1 | tee build/check/xen.log
 	if read -r p f s <build/xen/summary; then
 		add "$p" "$f" "$s"
-		notes+=$(grep -E '^  (FAIL|SKIP) ' build/check/xen.log)
+		notes+=$(grep -E '^  (FAIL|SKIP|UNSTABLE) ' build/check/xen.log)
 		notes=${notes%$'\n'}${notes:+$'\n'}
 	else
 		bad "no scenario ran (log: build/check/xen.log)"

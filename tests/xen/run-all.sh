@@ -4,6 +4,11 @@
 # Runs the scenarios named (or all), one after the other, and closes with a
 # line for each that did not pass and the counts, which build/xen/summary also
 # gets, as "PASSED FAILED SKIPPED".  Exit status: 0 if none failed.
+#
+# A scenario that fails is run once more, since what else the machine does can
+# stop an emulated one for many seconds.  If it passes then, it counts as passed
+# and is named as UNSTABLE with what it said first, whose logs are kept in
+# build/xen/NAME.first.  VG_RETRY=0: no second try.
 
 set -u
 . "$(dirname "$0")/lib/common.sh"
@@ -20,6 +25,16 @@ for name; do
 	echo "-- $name"
 	"$VG_XEN/run.sh" "$name"
 	status=$?
+	rm -rf "$VG_BUILD/xen/$name.first"
+	if [ "$status" -ne 0 ] && [ "$status" -ne 77 ] && [ "${VG_RETRY:-1}" = 1 ]; then
+		first=$(cat "$VG_BUILD/xen/$name/reason" 2>/dev/null)
+		mv "$VG_BUILD/xen/$name" "$VG_BUILD/xen/$name.first"
+		echo "-- $name, once more"
+		"$VG_XEN/run.sh" "$name"
+		status=$?
+		[ "$status" -ne 0 ] ||
+			notes="$notes  UNSTABLE $name: first: $first"$'\n'
+	fi
 	reason=$(cat "$VG_BUILD/xen/$name/reason" 2>/dev/null)
 	case "$status" in
 	0) passed=$((passed + 1)) ;;
