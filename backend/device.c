@@ -329,9 +329,16 @@ static int request_start(struct vg_queue *q, const struct vg_chain *c)
  * As with KVM's halt polling: who was woken soon after it went to sleep should
  * have looked longer, who slept long need not look at all.
  */
+static uint64_t poll_max(const struct vg_queue *q)
+{
+	if (q->port_state == VIRTIO_GRANT_QUEUE_BOUND)
+		return q->dev->poll_max_ns;
+	return max_u(q->dev->poll_max_ns, q->dev->poll_mmio_max_ns);
+}
+
 static void poll_woken(struct vg_queue *q)
 {
-	uint64_t max = q->dev->poll_max_ns;
+	uint64_t max = poll_max(q);
 
 	if (!max || !q->slept_at_ns)
 		return;
@@ -369,7 +376,7 @@ static void poll_found(struct vg_queue *q)
 static void poll_end(struct vg_queue *q)
 {
 	q->poll_until_ns = 0;
-	q->slept_at_ns = q->dev->poll_max_ns ? vg_now_ns() : 0;
+	q->slept_at_ns = poll_max(q) ? vg_now_ns() : 0;
 }
 
 /* Takes what is there, within a turn's bound.  True: there may be more. */
@@ -766,6 +773,7 @@ int vg_device_create(const struct vg_device_params *params,
 	dev->host = host;
 	dev->queue_size_max = size;
 	dev->poll_max_ns = params->poll_max_ns;
+	dev->poll_mmio_max_ns = params->poll_mmio_max_ns;
 	dev->complaints.burst = 4;
 	dev->stats.broken_queue = VG_NO_QUEUE;
 	err = dev->type->create(dev, params->type_params, &dev->priv);

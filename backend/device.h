@@ -76,6 +76,11 @@ struct vg_device_params {
 	 * this bound to how soon buffers really come.
 	 */
 	uint64_t poll_max_ns;
+	/*
+	 * The same for a queue without an event channel, if that is more: its
+	 * driver's notification is a trap, for which the guest's vCPU waits.
+	 */
+	uint64_t poll_mmio_max_ns;
 	bool needs_reset;		/* a successor of a crashed worker:
 					 * start as broken ("backend restarted") */
 };

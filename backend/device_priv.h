@@ -74,7 +74,7 @@ struct vg_device {
 	struct vg_dev_stats stats;
 
 	unsigned int queue_size_max;
-	uint64_t poll_max_ns;
+	uint64_t poll_max_ns, poll_mmio_max_ns;
 	unsigned int nr_queues;
 	struct vg_queue *queues;
 

@@ -42,7 +42,8 @@ static void usage(FILE *f)
 	      "  -e, --engine=auto|io_uring|sync  how images are read and written (auto)\n"
 	      "  -q, --queue-size=N            descriptors per queue, a power of two (256)\n"
 	      "  -m, --map-budget=MIB          guest memory mapped at once, per device (32)\n"
-	      "  -p, --poll=US                 look at a ring for so long before sleeping (0)\n"
+	      "  -p, --poll=US                 look at a ring for so long before sleeping (0;\n"
+	      "                                2000 for guests without event channels)\n"
 	      "      --only=VDEV,...           these devices (\"xvda,xvdb\") and no others\n"
 	      "  -r, --run-dir=DIR             pid file and socket (/run/virtio-grant)\n"
 	      "  -v, --verbose                 say more\n"
@@ -197,6 +198,7 @@ int main(int argc, char **argv)
 		.engine = VG_BLK_ENGINE_AUTO,
 		.queue_size_max = VG_QUEUE_SIZE_MAX_DEFAULT,
 		.budget_pages = VG_BUDGET_PAGES_DEFAULT,
+		.poll_mmio_max_ns = 2000000,
 		.spawn = spawn,
 		.is_foreign = vg_program.set_memory,
 	};
@@ -236,6 +238,7 @@ int main(int argc, char **argv)
 				return bad_option("--poll=%s: not 0 to 10000 microseconds",
 						  optarg);
 			cfg.poll_max_ns = v * 1000;
+			cfg.poll_mmio_max_ns = v * 1000;
 			break;
 		case 'r':
 			run_dir = optarg;

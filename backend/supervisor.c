@@ -521,6 +521,7 @@ static void dev_start(struct dev *d)
 		.queue_size_max = s->cfg.queue_size_max,
 		.budget_pages = s->cfg.budget_pages,
 		.poll_max_ns = s->cfg.poll_max_ns,
+		.poll_mmio_max_ns = s->cfg.poll_mmio_max_ns,
 		.needs_reset = d->needs_reset,
 	};
 	int fd, err;

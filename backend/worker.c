@@ -448,6 +448,7 @@ static void add_device(struct vg_worker *w, const struct vg_worker_msg *msg,
 		.type_params = &blk,
 		.queue_size_max = msg->queue_size_max,
 		.poll_max_ns = msg->poll_max_ns,
+		.poll_mmio_max_ns = msg->poll_mmio_max_ns,
 		.needs_reset = msg->needs_reset,
 	};
 	const char *why;

@@ -50,7 +50,7 @@ struct vg_worker_msg {
 	/* ADD */
 	uint32_t queue_size_max;
 	uint32_t budget_pages;
-	uint64_t poll_max_ns;
+	uint64_t poll_max_ns, poll_mmio_max_ns;
 	bool needs_reset;
 	struct vg_blk_params blk;		/* fd: the one that came along */
 };
