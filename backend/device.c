@@ -63,6 +63,14 @@ static const struct {
 	[VG_BROKEN_REQUEST] = { "request",
 		"buffers that have not the shape of a request" },
 	[VG_BROKEN_RESTARTED] = { "restarted", "the backend was restarted" },
+	[VG_BROKEN_UNDER_WAY] = { "under-way",
+		"a buffer that is under way was made available again" },
+	[VG_BROKEN_STATE] = { "state",
+		"the backend was restarted, and what it left behind makes no sense" },
+	[VG_BROKEN_DEADLY] = { "deadly",
+		"a request was under way each time the backend died" },
+	[VG_BROKEN_DEATHS] = { "deaths",
+		"the backend died again and again without getting anything done" },
 };
 
 const char *vg_broken_name(enum vg_broken why)
@@ -75,10 +83,96 @@ const char *vg_broken_text(enum vg_broken why)
 	return (unsigned int)why < ARRAY_SIZE(reasons) ? reasons[why].text : "?";
 }
 
+/* ---- what outlives us (state.h) -------------------------------------------- */
+
+static void queue_save(const struct vg_queue *q, struct vg_state_regs *r)
+{
+	const struct vg_vq_config *c = &q->cfg;
+	unsigned int i = q->index;
+
+	r->queue[i].desc_addr = c->desc_addr;
+	r->queue[i].driver_addr = c->driver_addr;
+	r->queue[i].device_addr = c->device_addr;
+	r->queue[i].num = c->num;
+	r->queue[i].flags =
+		(q->is_ready && !q->is_draining ? VG_STATE_Q_READY : 0) |
+		(c->event_idx ? VG_STATE_Q_EVENT_IDX : 0) |
+		(c->indirect ? VG_STATE_Q_INDIRECT : 0);
+}
+
+void vg_device_save(struct vg_device *dev)
+{
+	struct vg_state_regs *r = &dev->regs;
+	unsigned int i;
+
+	if (!dev->state || dev->is_leaving)
+		return;
+	r->driver_features = dev->driver_features;
+	r->type_state = dev->type->get_state ?
+			dev->type->get_state(dev->priv) : 0;
+	r->status = dev->status;
+	r->broken = dev->broken;
+	r->config_generation = dev->config_generation;
+	r->offered_sel = dev->offered_sel;
+	r->driver_sel = dev->driver_sel;
+	r->queue_sel = dev->queue_sel;
+	r->flags = dev->is_resetting ? VG_STATE_RESETTING : 0;
+	vg_ext_save(dev, r);
+	for (i = 0; i < dev->nr_queues; i++)
+		queue_save(&dev->queues[i], r);
+	vg_state_write(dev->state, r);
+}
+
+/*
+ * The answer to a write is saved with what the write did: a successor is asked
+ * again when the broker has not had the answer, and gives it without doing it
+ * again.
+ */
+static void save_answer(struct vg_device *dev, unsigned int vcpu, uint32_t seq,
+			uint32_t data)
+{
+	if (vcpu < VG_STATE_VCPUS_MAX) {
+		dev->regs.answered[vcpu].seq = seq;
+		dev->regs.answered[vcpu].data = data;
+	}
+	vg_device_save(dev);
+}
+
+bool vg_device_was_answered(struct vg_device *dev,
+			    const struct vg_reg_access *acc, uint32_t *data)
+{
+	if (!dev->state || acc->vcpu >= VG_STATE_VCPUS_MAX || !acc->seq ||
+	    dev->regs.answered[acc->vcpu].seq != acc->seq)
+		return false;
+	*data = dev->regs.answered[acc->vcpu].data;
+	return true;
+}
+
+void vg_device_set_relay(struct vg_device *dev,
+			 const struct vg_state_relay *relay)
+{
+	struct vg_state_regs *r = &dev->regs;
+
+	if (r->relay.domid == relay->domid && r->relay.ref == relay->ref &&
+	    r->relay.port == relay->port)
+		return;
+	memset(r->answered, 0, sizeof(r->answered));
+	r->relay = *relay;
+	vg_device_save(dev);
+}
+
+static void reply(struct vg_device *dev, unsigned int vcpu, uint32_t seq,
+		  uint32_t data)
+{
+	dev->host_ops->reply(dev->host, vcpu, seq, data);
+}
+
 void vg_device_reply(struct vg_device *dev, const struct vg_reg_access *acc,
 		     uint32_t data)
 {
-	dev->host_ops->reply(dev->host, acc->vcpu, acc->seq, data);
+	if (acc->is_write)
+		save_answer(dev, acc->vcpu, acc->seq, data);
+	reply(dev, acc->vcpu, acc->seq, data);
 }
 
 bool vg_device_is_live(const struct vg_device *dev)
@@ -141,6 +235,7 @@ void vg_device_break(struct vg_device *dev, const struct vg_queue *q,
 		dev->config_irq_due = true;
 		work_later(dev);
 	}
+	vg_device_save(dev);
 }
 
 /* ---- requests ------------------------------------------------------------- */
@@ -446,7 +541,8 @@ static void waiters_answer(struct vg_device *dev, const struct vg_queue *q)
 		if (!w->is_used || (q && w->queue != q))
 			continue;
 		w->is_used = false;
-		dev->host_ops->reply(dev->host, w->vcpu, w->seq, 0);
+		save_answer(dev, w->vcpu, w->seq, 0);
+		reply(dev, w->vcpu, w->seq, 0);
 	}
 }
 
@@ -466,7 +562,8 @@ void vg_device_answer_ranges(struct vg_device *dev)
 		if (!w->is_used || !w->is_range)
 			continue;
 		w->is_used = false;
-		dev->host_ops->reply(dev->host, w->vcpu, w->seq, 0);
+		save_answer(dev, w->vcpu, w->seq, 0);
+		reply(dev, w->vcpu, w->seq, 0);
 	}
 }
 
@@ -518,6 +615,8 @@ void vg_queue_enable(struct vg_queue *q)
 		return;
 	}
 	q->is_ready = true;
+	/* Before anything is taken from it: its log is empty now. */
+	vg_device_save(dev);
 	if (vg_device_is_live(dev)) {
 		q->is_kicked = true;
 		work_later(dev);
@@ -579,7 +678,14 @@ void vg_device_reset(struct vg_device *dev, const struct vg_reg_access *acc)
 {
 	waiter_add(dev, acc, NULL, false);
 	dev->is_resetting = true;
+	vg_device_save(dev);
 	drained_check(dev);
+}
+
+void vg_device_leave(struct vg_device *dev)
+{
+	dev->is_leaving = true;
+	vg_device_stop(dev);
 }
 
 void vg_device_stop(struct vg_device *dev)
@@ -731,6 +837,8 @@ static void queues_create(struct vg_device *dev)
 		q->dev = dev;
 		q->index = i;
 		vg_vq_init(&q->vq, dev->mem, dev->type->segs_max);
+		if (dev->state)
+			vg_vq_set_log(&q->vq, &dev->state->queue[i]);
 	}
 }
 
@@ -749,11 +857,105 @@ static void queues_destroy(struct vg_device *dev)
  * A driver that worked with our predecessor does not know that it is gone.
  * We know of its state only that there was one: let Status say so.
  */
-static void start_as_broken(struct vg_device *dev)
+static void start_as_broken(struct vg_device *dev, enum vg_broken why)
 {
+	all_unmap(dev);
+	vg_ext_reset(dev);
+	vg_mmio_reset(dev);
+	dev->broken = VG_BROKEN_NOT;
+	memset(&dev->regs, 0, sizeof(dev->regs));
+	if (dev->state)
+		vg_state_init(dev->state, dev->type->virtio_id, dev->nr_queues);
 	dev->status = VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER |
 		      VIRTIO_CONFIG_S_FEATURES_OK | VIRTIO_CONFIG_S_DRIVER_OK;
-	vg_device_break(dev, NULL, VG_BROKEN_RESTARTED, VG_MEM_OK, 0);
+	vg_device_break(dev, NULL, why, VG_MEM_OK, 0);
+}
+
+/* 0, or why the queue can't go on. */
+static enum vg_broken queue_restore(struct vg_queue *q,
+				    const struct vg_state_regs *r)
+{
+	struct vg_device *dev = q->dev;
+	unsigned int i = q->index;
+
+	q->cfg = (struct vg_vq_config){
+		.num = r->queue[i].num,
+		.desc_addr = r->queue[i].desc_addr,
+		.driver_addr = r->queue[i].driver_addr,
+		.device_addr = r->queue[i].device_addr,
+		.event_idx = r->queue[i].flags & VG_STATE_Q_EVENT_IDX,
+		.indirect = r->queue[i].flags & VG_STATE_Q_INDIRECT,
+	};
+	if (!(r->queue[i].flags & VG_STATE_Q_READY))
+		return VG_BROKEN_NOT;
+	if (q->cfg.num > dev->queue_size_max || slots_create(q))
+		return VG_BROKEN_STATE;
+	if (vg_vq_take_over(&q->vq, &q->cfg))
+		return q->vq.broken;
+	q->is_ready = true;
+	return VG_BROKEN_NOT;
+}
+
+/* As the guest left it, as far as it could have come there; else why not. */
+static enum vg_broken restore(struct vg_device *dev)
+{
+	const struct vg_state_regs *r = &dev->regs;
+	enum vg_broken why = VG_BROKEN_NOT;
+	unsigned int i;
+
+	if (r->driver_features & ~dev->offered &&
+	    r->status & VIRTIO_CONFIG_S_FEATURES_OK)
+		return VG_BROKEN_STATE;
+	if (r->broken >= VG_BROKEN_MAX)
+		return VG_BROKEN_STATE;
+	dev->config_generation = r->config_generation;
+	/* Nothing is under way any more: the reset is done. */
+	if (r->flags & VG_STATE_RESETTING)
+		return VG_BROKEN_NOT;
+	dev->status = r->status & 0xffu & ~VIRTIO_CONFIG_S_NEEDS_RESET;
+	dev->driver_features = r->driver_features;
+	dev->offered_sel = r->offered_sel;
+	dev->driver_sel = r->driver_sel;
+	dev->queue_sel = r->queue_sel;
+	if (r->status & VIRTIO_CONFIG_S_FEATURES_OK &&
+	    dev->type->set_features &&
+	    dev->type->set_features(dev->priv, r->driver_features) < 0)
+		return VG_BROKEN_STATE;
+	if (dev->type->put_state)
+		dev->type->put_state(dev->priv, r->type_state);
+	if (r->broken)
+		return r->broken;
+	if (vg_ext_restore(dev, r))
+		return VG_BROKEN_STATE;
+	for (i = 0; !why && i < dev->nr_queues; i++)
+		why = queue_restore(&dev->queues[i], r);
+	return why;
+}
+
+static void start_by_take_over(struct vg_device *dev)
+{
+	enum vg_broken why = VG_BROKEN_STATE;
+
+	if (!vg_state_read(dev->state, dev->type->virtio_id, dev->nr_queues,
+			   &dev->regs))
+		why = restore(dev);
+	if (why) {
+		start_as_broken(dev, why);
+		return;
+	}
+	dev->state->takeovers++;
+	vg_device_save(dev);
+}
+
+static void start(struct vg_device *dev, const struct vg_device_params *p)
+{
+	if (p->start == VG_START_TAKE_OVER && dev->state)
+		start_by_take_over(dev);
+	else if (p->start == VG_START_RESET || p->start == VG_START_TAKE_OVER)
+		start_as_broken(dev, p->start_broken ? p->start_broken :
+						       VG_BROKEN_RESTARTED);
+	else if (dev->state)
+		vg_state_init(dev->state, dev->type->virtio_id, dev->nr_queues);
 }
 
 int vg_device_create(const struct vg_device_params *params,
@@ -785,11 +987,13 @@ int vg_device_create(const struct vg_device_params *params,
 	dev->offered = vg_mmio_core_features() |
 		       dev->type->features(dev->priv);
 	dev->nr_queues = dev->type->nr_queues(dev->priv);
+	if (dev->nr_queues <= VG_STATE_QUEUES_MAX &&
+	    size <= VG_STATE_HEADS_MAX)
+		dev->state = params->state;
 	queues_create(dev);
 	dev->work = vg_deferred_create(loop, work, dev);
 	dev->retry = vg_timer_create(loop, retry_due, dev);
-	if (params->needs_reset)
-		start_as_broken(dev);
+	start(dev, params);
 	*out = dev;
 	return 0;
 
@@ -817,10 +1021,18 @@ void vg_device_destroy(struct vg_device *dev)
 
 const struct vg_dev_stats *vg_device_stats(struct vg_device *dev)
 {
+	unsigned int i;
+
 	dev->stats.status = dev->status |
 		(dev->broken ? VIRTIO_CONFIG_S_NEEDS_RESET : 0u);
 	dev->stats.driver_features = dev->driver_features;
 	dev->stats.mem = dev->mem->stats;
+	if (dev->state) {
+		dev->stats.takeovers = dev->state->takeovers;
+		dev->stats.redone = 0;
+		for (i = 0; i < dev->nr_queues; i++)
+			dev->stats.redone += dev->state->queue[i].redone;
+	}
 	return &dev->stats;
 }
 

@@ -28,6 +28,8 @@
 
 struct vg_device;
 struct vg_req;
+struct vg_state;
+struct vg_state_relay;
 
 /* ---- towards the worker -------------------------------------------------- */
 
@@ -81,8 +83,19 @@ struct vg_device_params {
 	 * driver's notification is a trap, for which the guest's vCPU waits.
 	 */
 	uint64_t poll_mmio_max_ns;
-	bool needs_reset;		/* a successor of a crashed worker:
-					 * start as broken ("backend restarted") */
+	/*
+	 * What outlives this process, kept up to date from now on; NULL: such
+	 * a thing is not kept.  It must outlive the device.
+	 */
+	struct vg_state *state;
+	/*
+	 * VG_START_NEW: nobody has used the device.  VG_START_TAKE_OVER: goes
+	 * on where the writer of @state was killed; if that is not possible,
+	 * as needing reset.  VG_START_RESET: starts as needing reset, because
+	 * of start_broken.
+	 */
+	enum vg_start { VG_START_NEW, VG_START_TAKE_OVER, VG_START_RESET } start;
+	unsigned int start_broken;	/* enum vg_broken */
 };
 
 /*
@@ -111,6 +124,19 @@ void vg_device_event(struct vg_device *dev, unsigned int queue);
 void vg_device_resume(struct vg_device *dev);
 
 /*
+ * Accesses come over this relay from now on: those over another one, answered
+ * or not, will not come again.
+ */
+void vg_device_set_relay(struct vg_device *dev,
+			 const struct vg_state_relay *relay);
+
+/*
+ * As vg_device_stop(), but for a successor: what the guest set up stays as it
+ * is in the state, and so do requests that nobody has taken.
+ */
+void vg_device_leave(struct vg_device *dev);
+
+/*
  * No new request is taken; host_ops->stopped is called, maybe from within,
  * when those under way are finished and everything is unmapped.
  */
@@ -136,6 +162,10 @@ enum vg_broken {
 	VG_BROKEN_QUEUE_SIZE,		/* 0, no power of two, or too large */
 	VG_BROKEN_REQUEST,		/* the device type refused its shape */
 	VG_BROKEN_RESTARTED,		/* the worker was restarted */
+	VG_BROKEN_UNDER_WAY,		/* a head that is under way already */
+	VG_BROKEN_STATE,		/* what a predecessor left makes no sense */
+	VG_BROKEN_DEADLY,		/* a request under way at many deaths */
+	VG_BROKEN_DEATHS,		/* many deaths, and nothing done between */
 	VG_BROKEN_MAX,
 };
 const char *vg_broken_name(enum vg_broken why);	/* "avail-index" */
@@ -160,6 +190,7 @@ struct vg_dev_stats {
 	uint64_t requests, in_flight, batches;
 	uint64_t bytes_out, bytes_in;	/* read, written by the device */
 	uint64_t resets;
+	uint64_t takeovers, redone;	/* of the device, requests; of all time */
 	struct vg_mem_stats mem;
 	uint64_t type[VG_DEV_STATS_NR_TYPE];	/* names: vg_dev_type */
 };
@@ -214,6 +245,12 @@ struct vg_dev_type {
 	void (*flush_batch)(void *priv);
 	/* Device reset: forget what set_features and config_write set. */
 	void (*reset)(void *priv);
+	/*
+	 * What config_write set, for a successor, which gives it to its own
+	 * put_state after set_features.  Not trusted.  Both NULL: nothing.
+	 */
+	uint64_t (*get_state)(void *priv);
+	void (*put_state)(void *priv, uint64_t state);
 };
 
 /*

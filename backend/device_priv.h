@@ -7,6 +7,7 @@
 #define VG_DEVICE_PRIV_H
 
 #include "device.h"
+#include "state.h"
 #include "virtqueue.h"
 
 struct vg_queue;
@@ -32,6 +33,7 @@ struct vg_queue {
 					 * written and requests are under way */
 
 	uint32_t port_state;		/* VIRTIO_GRANT_QUEUE_* */
+	uint32_t port;			/* the guest's, if BOUND */
 	uint32_t events;		/* that came over its channel */
 
 	uint64_t poll_ns;		/* how long to look now, <= poll_max_ns */
@@ -58,6 +60,9 @@ struct vg_waiter {
 struct vg_ext {
 	uint32_t range_sel, range_first, range_pages;
 	uint32_t range_state[VG_MEM_RANGES_MAX];	/* VIRTIO_GRANT_RANGE_* */
+	struct {
+		uint32_t first, pages;
+	} held[VG_MEM_RANGES_MAX];	/* what range_add() was given */
 	uint32_t closing;		/* bit per range: requests use it */
 };
 
@@ -96,6 +101,10 @@ struct vg_device {
 	bool config_irq_due, used_irq_due;
 	struct vg_timer *retry;		/* memory was short, nobody returns any */
 	unsigned int retries;
+
+	struct vg_state *state;		/* NULL: none */
+	struct vg_state_regs regs;	/* as last written there */
+	bool is_leaving;		/* it is the successor's now */
 	struct vg_ratelimit complaints;	/* about what the driver can repeat */
 };
 
@@ -133,5 +142,11 @@ void vg_device_kick_all(struct vg_device *dev);
 void vg_device_wait_range(struct vg_device *dev,
 			  const struct vg_reg_access *acc);
 void vg_device_answer_ranges(struct vg_device *dev);
+
+/* A predecessor carried out this write; *data is what it answers. */
+bool vg_device_was_answered(struct vg_device *dev,
+			    const struct vg_reg_access *acc, uint32_t *data);
+/* Writes the registers into the state, if there is one. */
+void vg_device_save(struct vg_device *dev);
 
 #endif

@@ -75,6 +75,10 @@ static void announce(struct vg_device *dev)
 	    x->range_pages - 1 <= UINT32_MAX - x->range_first)
 		err = -EFAULT;
 	x->range_state[x->range_sel] = range_error(err);
+	if (err)
+		return;
+	x->held[x->range_sel].first = x->range_first;
+	x->held[x->range_sel].pages = x->range_pages;
 }
 
 /* Returns whether the answer comes later. */
@@ -89,6 +93,7 @@ static bool withdraw(struct vg_device *dev, const struct vg_reg_access *acc)
 	}
 	if (!err) {
 		x->range_state[x->range_sel] = VIRTIO_GRANT_RANGE_NONE;
+		x->held[x->range_sel].pages = 0;
 		return false;
 	}
 	x->closing |= 1u << x->range_sel;
@@ -122,6 +127,7 @@ void vg_ext_drained(struct vg_device *dev)
 		if (dev->mem->ops->range_remove(dev->mem, i))
 			continue;
 		x->range_state[i] = VIRTIO_GRANT_RANGE_NONE;
+		x->held[i].pages = 0;
 		x->closing &= ~(1u << i);
 	}
 	if (!x->closing)
@@ -155,6 +161,7 @@ static void port_write(struct vg_device *dev, uint32_t port)
 			 q->index, port, err);
 	q->port_state = err ? VIRTIO_GRANT_QUEUE_REFUSED :
 			      VIRTIO_GRANT_QUEUE_BOUND;
+	q->port = port;
 	/* An event on the port before this one may have gone with it. */
 	vg_device_notify(dev, q->index);
 }
@@ -230,4 +237,71 @@ void vg_ext_reset(struct vg_device *dev)
 	for (i = 0; i < dev->nr_queues; i++)
 		unbind(dev, &dev->queues[i]);
 	dev->ext = (struct vg_ext){ 0 };
+}
+
+/* ---- for a successor ------------------------------------------------------------------ */
+
+/* A range that is being withdrawn is none any more: map.c does without. */
+void vg_ext_save(const struct vg_device *dev, struct vg_state_regs *r)
+{
+	const struct vg_ext *x = &dev->ext;
+	unsigned int i;
+
+	r->range_sel = x->range_sel;
+	r->range_first = x->range_first;
+	r->range_pages = x->range_pages;
+	for (i = 0; i < VG_MEM_RANGES_MAX; i++) {
+		bool is_closing = x->closing & 1u << i;
+
+		r->range[i].state = is_closing ? VIRTIO_GRANT_RANGE_NONE :
+				    x->range_state[i];
+		r->range[i].first = x->held[i].first;
+		r->range[i].pages = is_closing ? 0 : x->held[i].pages;
+	}
+	for (i = 0; i < dev->nr_queues; i++) {
+		r->queue[i].port_state = dev->queues[i].port_state;
+		r->queue[i].port = dev->queues[i].port;
+		r->queue[i].events = dev->queues[i].events;
+	}
+}
+
+int vg_ext_restore(struct vg_device *dev, const struct vg_state_regs *r)
+{
+	struct vg_ext *x = &dev->ext;
+	unsigned int i;
+	int err;
+
+	x->range_sel = r->range_sel;
+	x->range_first = r->range_first;
+	x->range_pages = r->range_pages;
+	for (i = 0; i < VG_MEM_RANGES_MAX; i++) {
+		x->range_state[i] = r->range[i].state;
+		x->held[i].first = r->range[i].first;
+		x->held[i].pages = r->range[i].pages;
+		if (!r->range[i].pages)
+			continue;
+		if (!dev->mem->ops->range_add)
+			return -EPROTO;
+		err = dev->mem->ops->range_add(dev->mem, i, r->range[i].first,
+					       r->range[i].pages);
+		if (err)
+			return err;
+	}
+	for (i = 0; i < dev->nr_queues; i++) {
+		struct vg_queue *q = &dev->queues[i];
+
+		q->events = r->queue[i].events;
+		q->port_state = r->queue[i].port_state;
+		q->port = r->queue[i].port;
+		if (q->port_state != VIRTIO_GRANT_QUEUE_BOUND)
+			continue;
+		q->port_state = VIRTIO_GRANT_QUEUE_NONE;
+		if (!dev->host_ops->bind_queue)
+			return -EPROTO;
+		err = dev->host_ops->bind_queue(dev->host, i, q->port);
+		if (err)
+			return err;
+		q->port_state = VIRTIO_GRANT_QUEUE_BOUND;
+	}
+	return 0;
 }

@@ -12,6 +12,7 @@
 struct vg_device;
 struct vg_queue;
 struct vg_reg_access;
+struct vg_state_regs;
 
 /* False: no register of the extension's, or none of that direction. */
 bool vg_ext_read(struct vg_device *dev, uint32_t offset, uint32_t *data);
@@ -24,5 +25,12 @@ void vg_ext_drained(struct vg_device *dev);
 
 /* Everything is unmapped but the ranges: withdraws and unbinds all. */
 void vg_ext_reset(struct vg_device *dev);
+
+/*
+ * For a successor.  Restoring maps the ranges and binds the ports: 0, or
+ * negative errno with part of it done, for vg_ext_reset().
+ */
+void vg_ext_save(const struct vg_device *dev, struct vg_state_regs *r);
+int vg_ext_restore(struct vg_device *dev, const struct vg_state_regs *r);
 
 #endif

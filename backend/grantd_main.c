@@ -133,7 +133,7 @@ static int run(struct vg_supervisor_config *cfg, const char *run_dir)
 	struct vg_ctl_server *ctl = NULL;
 	struct vg_supervisor *s;
 	struct vg_loop *loop;
-	char *sock;
+	char *sock, *state_dir;
 	int err;
 
 	if (vg_daemon_run_dir(run_dir) || vg_daemon_only_one(run_dir, vg_program.name))
@@ -145,6 +145,8 @@ static int run(struct vg_supervisor_config *cfg, const char *run_dir)
 		vg_err("event loop: %s", strerror(-err));
 		return 1;
 	}
+	state_dir = vg_strf("%s/state", run_dir);
+	cfg->state_dir = state_dir;
 	if (vg_supervisor_create(cfg, loop, &s))
 		return 1;
 	sock = vg_strf("%s/grantd.sock", run_dir);
@@ -160,6 +162,7 @@ static int run(struct vg_supervisor_config *cfg, const char *run_dir)
 	vg_supervisor_destroy(s);
 	vg_loop_destroy(loop);
 	free(sock);
+	free(state_dir);
 	return err ? 1 : 0;
 }
 

@@ -367,7 +367,9 @@ void vg_device_access(struct vg_device *dev, const struct vg_reg_access *acc)
 	uint32_t data = 0;
 
 	dev->stats.accesses++;
-	if (is_config && acc->is_write) {
+	if (acc->is_write && vg_device_was_answered(dev, acc, &data)) {
+		;
+	} else if (is_config && acc->is_write) {
 		config_write(dev, acc);
 	} else if (is_config) {
 		data = config_read(dev, acc);

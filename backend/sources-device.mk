@@ -12,5 +12,6 @@ VG_DEVICE_SRCS := \
 	backend/mem/mem.c \
 	backend/mem/pool.c \
 	backend/mmio.c \
+	backend/state.c \
 	backend/virtqueue.c
 VG_DEVICE_LIBS := -luring

@@ -20,6 +20,7 @@
  */
 #include "supervisor.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <json-c/json.h>
@@ -31,12 +32,14 @@
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "libxl_keys.h"
 #include "log.h"
+#include "state.h"
 #include "util.h"
 
 #define NR_FAILURES		16
@@ -45,8 +48,13 @@
 /* Between state 6 and the removal of the node: libxl must have seen it. */
 #define NODE_REMOVAL_NS		UINT64_C(1000000000)
 /* Between a worker's death and its successor, doubling up to the maximum. */
-#define RESPAWN_MIN_NS		UINT64_C(100000000)
+#define RESPAWN_MIN_NS		UINT64_C(10000000)
 #define RESPAWN_MAX_NS		UINT64_C(10000000000)
+/* While the last I/O of a worker that died is not done. */
+#define LOCK_RETRY_NS		UINT64_C(5000000)
+#define LOCK_WARN_NS		UINT64_C(5000000000)
+/* Deaths in a row between which a device got nothing done. */
+#define BARREN_MAX		8u
 /* For a worker whose devices are removed, or whose supervisor ends. */
 #define WORKER_END_NS		UINT64_C(2000000000)
 
@@ -75,7 +83,10 @@ struct dev {
 	char *node, *label;
 	enum dev_state state;
 	bool seen;
-	bool needs_reset;	/* somebody served it before this worker */
+	bool was_served;	/* by somebody before this worker */
+	unsigned int barren;	/* deaths in a row that nothing came between */
+	uint64_t locked_out_ns;	/* since when; 0: not */
+	struct vg_timer *retry;	/* ... to try once more */
 	bool remove_wanted;	/* while STARTING */
 	unsigned int slot;	/* of the worker, from STARTING to STOPPING */
 	bool has_slot;
@@ -111,6 +122,7 @@ struct vg_supervisor {
 	struct dev *devs;
 	struct guest *guests;
 	bool scan_failed;		/* not all that is there was seen */
+	bool is_tidied;			/* a predecessor's states, too */
 	char *failure[NR_FAILURES];
 	unsigned int nr_failures;
 };
@@ -180,6 +192,16 @@ static void worker_drop(struct guest *g)
 	}
 }
 
+/*
+ * Did its worker die without having got anything of this device done?  Says
+ * the worker; if it lies, its guest has the worse service.
+ */
+static bool dev_was_barren(const struct dev *d)
+{
+	return d->state == DEV_STARTING ||
+	       !d->guest->shared->dev[d->slot].batches;
+}
+
 static void worker_died(struct guest *g)
 {
 	struct vg_supervisor *s = g->s;
@@ -193,8 +215,9 @@ static void worker_died(struct guest *g)
 	for (d = s->devs; d; d = d->next) {
 		if (d->guest != g || !d->has_slot)
 			continue;
+		d->barren = dev_was_barren(d) ? d->barren + 1 : 0;
 		d->has_slot = false;
-		d->needs_reset = true;
+		d->was_served = true;
 		if (d->state == DEV_STOPPING || d->remove_wanted)
 			dev_closed(d);
 		else
@@ -209,11 +232,10 @@ static void on_worker(void *arg)
 	struct guest *g = arg;
 	struct vg_worker_msg msg;
 	struct dev *d;
-	int fd, n;
+	int fds[VG_WORKER_FDS_MAX], n;
 
-	n = vg_worker_recv(g->sock, &msg, &fd);
-	if (fd >= 0)
-		close(fd);
+	n = vg_worker_recv(g->sock, &msg, fds);
+	vg_worker_close_fds(fds);
 	if (n == -EAGAIN)
 		return;
 	if (n <= 0) {
@@ -360,6 +382,140 @@ static bool guest_has_device(const struct guest *g)
 	return false;
 }
 
+/* ---- states (state.h) ---------------------------------------------------------------- */
+
+static char *state_path(const struct dev *d)
+{
+	return vg_strf("%s/%u-%s-%u", d->s->cfg.state_dir, d->name.guest,
+		       d->name.kind->name, d->name.devid);
+}
+
+static void state_remove(const struct dev *d)
+{
+	char *path;
+
+	if (!d->s->cfg.state_dir)
+		return;
+	path = state_path(d);
+	unlink(path);
+	free(path);
+}
+
+/*
+ * Something of a worker that died is not over yet.  False: it has been for so
+ * long that it may be another's lock.
+ */
+static bool lock_awaited(struct dev *d)
+{
+	uint64_t now = vg_now_ns();
+
+	if (!d->locked_out_ns)
+		d->locked_out_ns = now;
+	vg_timer_arm(d->retry, LOCK_RETRY_NS);
+	return now - d->locked_out_ns < LOCK_WARN_NS;
+}
+
+/*
+ * The lock is held by whoever has the file open as the worker has, and that is
+ * the kernel, too, until the last I/O of a worker that died is done: before
+ * that, what it reads would land in buffers that the guest uses for something
+ * else by then.  So there is no bound on waiting for it.
+ */
+static int state_lock(struct dev *d, int fd)
+{
+	if (!flock(fd, LOCK_EX | LOCK_NB))
+		return 0;
+	if (errno != EWOULDBLOCK)
+		return -errno;
+	if (!lock_awaited(d))
+		failed(d->s, "%s: waits for I/O that its last worker had begun",
+		       d->label);
+	return -EAGAIN;
+}
+
+/*
+ * The file of a device that nobody has used yet is emptied, and so is one of
+ * another size: of another version.  -EAGAIN: it is somebody's still.
+ */
+static int state_open(struct dev *d, int *state_fd)
+{
+	struct stat sb;
+	char *path;
+	int fd, err;
+
+	if (!d->s->cfg.state_dir)
+		return 0;
+	path = state_path(d);
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	err = fd < 0 ? -errno : state_lock(d, fd);
+	if (!err && fstat(fd, &sb) < 0)
+		err = -errno;
+	if (!err && (!d->was_served ||
+		     sb.st_size != (off_t)sizeof(struct vg_state)) &&
+	    (ftruncate(fd, 0) < 0 ||
+	     ftruncate(fd, (off_t)sizeof(struct vg_state)) < 0))
+		err = -errno;
+	if (err && err != -EAGAIN)
+		failed(d->s, "%s: %s: %s", d->label, path, strerror(-err));
+	free(path);
+	if (err && fd >= 0)
+		close(fd);
+	else
+		*state_fd = fd;
+	return err;
+}
+
+static void how_to_start(struct dev *d, struct vg_worker_msg *msg,
+			 bool has_state)
+{
+	if (!d->was_served)
+		return;
+	if (has_state && d->barren < BARREN_MAX) {
+		msg->start = VG_START_TAKE_OVER;
+		return;
+	}
+	msg->start = VG_START_RESET;
+	if (has_state) {
+		msg->start_broken = VG_BROKEN_DEATHS;
+		failed(d->s, "%s: %u deaths of its worker in a row, and nothing done between: it needs reset",
+		       d->label, d->barren);
+	}
+	d->barren = 0;
+}
+
+static void on_retry(void *arg)
+{
+	struct dev *d = arg;
+
+	vg_deferred_schedule(d->s->scan);
+}
+
+/* Of devices that went while nobody looked. */
+static void remove_stale_states(struct vg_supervisor *s)
+{
+	struct dirent *e;
+	struct dev *d;
+	DIR *dir;
+
+	if (!s->cfg.state_dir)
+		return;
+	dir = opendir(s->cfg.state_dir);
+	while (dir && (e = readdir(dir))) {
+		bool is_known = *e->d_name == '.';
+
+		for (d = s->devs; d && !is_known; d = d->next) {
+			char *path = state_path(d);
+
+			is_known = !strcmp(strrchr(path, '/') + 1, e->d_name);
+			free(path);
+		}
+		if (!is_known)
+			unlinkat(dirfd(dir), e->d_name, 0);
+	}
+	if (dir)
+		closedir(dir);
+}
+
 /* ---- images ------------------------------------------------------------------------ */
 
 static bool key_is_1(struct dev *d, const char *key)
@@ -372,7 +528,8 @@ static bool key_is_1(struct dev *d, const char *key)
 }
 
 /*
- * The descriptor, or negative errno after having said why.  The lock keeps a
+ * The descriptor, or negative errno after having said why; -EAGAIN: a worker
+ * of ours that died may have it still, try again.  The lock keeps a
  * second writer of ours away, in this domain; it is the image's, so a block
  * device is guarded only under one and the same name of it.
  */
@@ -439,6 +596,10 @@ static int open_image(struct dev *d, struct vg_blk_params *blk)
 		vg_blk_probe(fd, &image, &why);
 	}
 	if (flock(fd, (d->read_only ? LOCK_SH : LOCK_EX) | LOCK_NB) < 0) {
+		if (d->was_served && lock_awaited(d)) {
+			close(fd);
+			return -EAGAIN;
+		}
 		failed(s, "%s: image %s is in use by another device", d->label,
 		       d->image);
 		close(fd);
@@ -522,9 +683,9 @@ static void dev_start(struct dev *d)
 		.budget_pages = s->cfg.budget_pages,
 		.poll_max_ns = s->cfg.poll_max_ns,
 		.poll_mmio_max_ns = s->cfg.poll_mmio_max_ns,
-		.needs_reset = d->needs_reset,
+		.start = VG_START_NEW,
 	};
-	int fd, err;
+	int fds[2], err;
 
 	if (g->sock < 0) {
 		if (vg_timer_is_armed(g->respawn))
@@ -544,23 +705,39 @@ static void dev_start(struct dev *d)
 		return;
 	}
 	d->has_slot = true;
-	fd = open_image(d, &msg.blk);
-	if (fd < 0)
+	fds[1] = -1;
+	err = state_open(d, &fds[1]);
+	if (!err)
+		err = fds[0] = open_image(d, &msg.blk);
+	if (err == -EAGAIN) {
+		if (fds[1] >= 0)
+			close(fds[1]);
+		d->has_slot = g->slot_used[d->slot] = false;
+		return;			/* scanned again, soon */
+	}
+	if (err < 0)
 		goto fail;
+	d->locked_out_ns = 0;
 	set_serial(d, &msg.blk);
 	msg.slot = d->slot;
 	snprintf(msg.text, sizeof(msg.text), "%s", d->label);
-	err = vg_worker_send(g->sock, &msg, fd);
-	close(fd);
+	how_to_start(d, &msg, fds[1] >= 0);
+	err = vg_worker_send(g->sock, &msg, fds, fds[1] >= 0 ? 2 : 1);
+	close(fds[0]);
+	if (fds[1] >= 0)
+		close(fds[1]);
 	if (err) {
 		failed(s, "%s: its worker can't be told: %s", d->label,
 		       strerror(-err));
+		fds[1] = -1;
 		goto fail;
 	}
 	vg_timer_cancel(d->timer);
 	d->state = DEV_STARTING;
 	return;
 fail:
+	if (fds[1] >= 0)
+		close(fds[1]);
 	g->slot_used[d->slot] = false;
 	d->has_slot = false;
 	dev_fail(d);
@@ -570,6 +747,7 @@ static void dev_closed(struct dev *d)
 {
 	d->state = DEV_CLOSED;
 	d->remove_wanted = false;
+	state_remove(d);
 	write_state(d, VG_XENBUS_CLOSED);
 	vg_timer_arm(d->timer, NODE_REMOVAL_NS);
 	vg_info("%s: closed", d->label);
@@ -590,7 +768,7 @@ static void dev_stop(struct dev *d)
 		break;
 	case DEV_READY:
 		d->state = DEV_STOPPING;
-		vg_worker_send(d->guest->sock, &msg, -1);
+		vg_worker_send(d->guest->sock, &msg, NULL, 0);
 		break;
 	case DEV_STOPPING:
 	case DEV_CLOSED:
@@ -652,6 +830,7 @@ static void dev_free(struct dev *d)
 		;
 	*p = d->next;
 	vg_timer_destroy(d->timer);
+	vg_timer_destroy(d->retry);
 	free(d->image);
 	free(d->label);
 	free(d->node);
@@ -683,13 +862,14 @@ static struct dev *dev_new(struct vg_supervisor *s,
 	d->label = vg_devname_label(name);
 	d->guest = guest_get(s, name->guest);
 	d->timer = vg_timer_create(s->loop, on_dev_timer, d);
+	d->retry = vg_timer_create(s->loop, on_retry, d);
 	d->state = DEV_NEW;
 	d->next = s->devs;
 	s->devs = d;
 	if (state == VG_XENBUS_INITIALISING)
 		vg_timer_arm(d->timer, NO_BROKER_WARN_NS);
 	else if (state < VG_XENBUS_CLOSING)
-		d->needs_reset = true;	/* a predecessor of ours served it */
+		d->was_served = true;	/* by a predecessor of ours */
 	return d;
 }
 
@@ -776,7 +956,8 @@ static void scan_device(struct vg_supervisor *s, const struct vg_kind *kind,
 		   (d->state == DEV_FAILED || d->state == DEV_CLOSED)) {
 		/* The same name again, a new device. */
 		vg_timer_arm(d->timer, NO_BROKER_WARN_NS);
-		d->needs_reset = false;
+		d->was_served = false;
+		d->barren = 0;
 		d->state = DEV_NEW;
 	}
 	d->seen = true;
@@ -793,7 +974,7 @@ static void scan_device(struct vg_supervisor *s, const struct vg_kind *kind,
 		d->relay = relay;
 		msg.slot = d->slot;
 		msg.relay = relay;
-		vg_worker_send(d->guest->sock, &msg, -1);
+		vg_worker_send(d->guest->sock, &msg, NULL, 0);
 	}
 	goto out;
 leftover:
@@ -849,6 +1030,7 @@ static void forget_unseen(struct vg_supervisor *s)
 		case DEV_STOPPING:
 			break;
 		default:
+			state_remove(d);
 			dev_free(d);
 		}
 	}
@@ -884,6 +1066,10 @@ static void on_scan(void *arg)
 	}
 	if (!s->scan_failed)
 		forget_unseen(s);
+	if (!s->scan_failed && !s->is_tidied) {
+		remove_stale_states(s);
+		s->is_tidied = true;
+	}
 	for (d = s->devs; d; d = d->next)
 		if (d->remove_wanted && d->state == DEV_READY) {
 			d->remove_wanted = false;
@@ -972,6 +1158,8 @@ static struct json_object *stats_json(const struct vg_dev_stats *st)
 	add_u64(o, "bytes_out", st->bytes_out);
 	add_u64(o, "bytes_in", st->bytes_in);
 	add_u64(o, "resets", st->resets);
+	add_u64(o, "takeovers", st->takeovers);
+	add_u64(o, "redone", st->redone);
 	json_object_object_add(o, "mem", mem_json(&st->mem));
 	for (i = 0; i < VG_DEV_STATS_NR_TYPE && name && name[i]; i++)
 		add_u64(type, name[i], st->type[i]);
@@ -1044,6 +1232,12 @@ int vg_supervisor_create(const struct vg_supervisor_config *cfg,
 	s->cfg = *cfg;
 	s->loop = loop;
 	s->scan = vg_deferred_create(loop, on_scan, s);
+	if (cfg->state_dir && mkdir(cfg->state_dir, 0700) < 0 &&
+	    errno != EEXIST) {
+		err = -errno;
+		vg_err("%s: %s", cfg->state_dir, strerror(-err));
+		goto fail;
+	}
 	err = xen_store_open(&s->xs);
 	if (err) {
 		vg_err("xenstore can't be reached: %s", strerror(-err));

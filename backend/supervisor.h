@@ -34,6 +34,12 @@ struct vg_supervisor_config {
 	uint64_t poll_max_ns, poll_mmio_max_ns;
 	bool is_foreign;	/* virtio-foreignd: grant_usage=0 is ours */
 	const char *only;	/* these vdevs only, "xvda,xvdb"; NULL: all */
+	/*
+	 * Where the devices' states are kept, a directory of ours alone on a
+	 * tmpfs, made if need be; NULL: they are not, and a device whose worker
+	 * died needs reset.
+	 */
+	const char *state_dir;
 
 	/*
 	 * Starts a worker that has @sock and @shared_fd, both its own to
@@ -51,8 +57,8 @@ struct vg_supervisor_config {
 int vg_supervisor_create(const struct vg_supervisor_config *cfg,
 			 struct vg_loop *loop, struct vg_supervisor **out);
 /*
- * Ends the workers.  Devices whose guests live keep their nodes: a successor
- * takes them up, as needing reset.
+ * Ends the workers.  Devices whose guests live keep their nodes and states: a
+ * successor takes them over.
  */
 void vg_supervisor_destroy(struct vg_supervisor *s);
 

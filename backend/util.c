@@ -109,3 +109,7 @@ int vg_fd_nonblock(int fd)
 		return -errno;
 	return 0;
 }
+
+#ifdef VG_STEPS
+void (*vg_step_hook)(void);
+#endif

@@ -48,4 +48,15 @@ uint64_t vg_now_ns(void);	/* CLOCK_MONOTONIC */
 /* Close-on-exec, non-blocking. 0 or -errno. */
 int vg_fd_nonblock(int fd);
 
+/*
+ * Between two steps of something that must survive the death of its process:
+ * where the unit tests have it die, and nothing elsewhere.
+ */
+#ifdef VG_STEPS
+extern void (*vg_step_hook)(void);
+#define vg_step()	do { if (vg_step_hook) vg_step_hook(); } while (0)
+#else
+#define vg_step()	do { } while (0)
+#endif
+
 #endif

@@ -10,6 +10,10 @@
  * then gives and takes nothing more until it is mapped anew.
  *
  * Owned by its device; knows guest memory only through struct vg_mem.
+ *
+ * With a log (state.h), what is under way outlives the process that was at it:
+ * vg_vq_take_over() goes on where the predecessor was killed, and each chain is
+ * shown to the driver as used exactly once.
  */
 #ifndef VG_VIRTQUEUE_H
 #define VG_VIRTQUEUE_H
@@ -21,6 +25,7 @@
 
 #include "device.h"
 #include "mem/mem.h"
+#include "state.h"
 
 #define VG_VQ_NUM_MAX	32768u	/* virtio 1.3, 2.7 */
 
@@ -61,6 +66,15 @@ struct vg_vq {
 	uint16_t used_published;	/* last used->idx the driver was shown */
 	bool is_notify_off;		/* VRING_USED_F_NO_NOTIFY is set */
 
+	/* NULL: none is kept.  Ours alone to write, see state.h. */
+	struct vg_queue_log *log;
+	uint64_t taken;			/* as in the log; last_avail with it */
+	uint16_t *batch;		/* heads pushed, not yet published */
+	uint16_t *redo;			/* heads of a predecessor's, in order */
+	unsigned int nr_redo, redo_at;
+	bool is_redone;			/* the last chain was one of them */
+	uint16_t last_head;		/* of the last chain, if not */
+
 	enum vg_broken broken;
 	enum vg_mem_fault fault;	/* if broken by an address */
 	uint64_t bad_value;
@@ -69,12 +83,23 @@ struct vg_vq {
 /* @segs_max: most descriptors of a chain.  No ring is touched. */
 void vg_vq_init(struct vg_vq *vq, struct vg_mem *mem, unsigned int segs_max);
 void vg_vq_exit(struct vg_vq *vq);
+/*
+ * Before it is mapped: @log, which must outlive @vq, is written from then on.
+ * For queues of at most VG_STATE_HEADS_MAX descriptors.
+ */
+void vg_vq_set_log(struct vg_vq *vq, struct vg_queue_log *log);
 
 /*
  * Checks @cfg and maps the three parts; the indices start at 0.  0, or a
  * negative errno with vq->broken, fault and bad_value saying why.
  */
 int vg_vq_map(struct vg_vq *vq, const struct vg_vq_config *cfg);
+/*
+ * The same for a queue that a predecessor ran, and whose log is believed as
+ * far as it makes sense (else VG_BROKEN_STATE).  What was under way comes out
+ * of vg_vq_pop() first; what was finished is there to be published.
+ */
+int vg_vq_take_over(struct vg_vq *vq, const struct vg_vq_config *cfg);
 void vg_vq_unmap(struct vg_vq *vq);
 
 /*

@@ -13,19 +13,24 @@
 #include "worker.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "log.h"
 #include "relay.h"
+#include "state.h"
 #include "util.h"
 
 #define WINDOW_BYTES		0x200u
 #define PORTS_PER_TURN_MAX	64u
+#define BIND_TRIES_MAX		200u
 
 int (*vg_worker_mem_create)(struct xen_gnttab *gt, xen_domid_t domid,
 			    unsigned int budget_pages, struct vg_mem **out) =
@@ -38,6 +43,9 @@ struct slot {
 	bool removing;
 	char label[VG_WORKER_TEXT_MAX];
 	struct vg_device *dev;
+	struct vg_state *state;		/* NULL: none is kept */
+	int state_fd;			/* its lock says that we are here */
+	bool is_leaving, is_taking_over;
 	struct vg_worker_relay where;
 	struct vg_relay_page *relay;	/* NULL: none attached */
 	xen_port_t port;
@@ -72,23 +80,27 @@ struct vg_worker {
 
 /* ---- messages ----------------------------------------------------------------- */
 
-int vg_worker_send(int sock, const struct vg_worker_msg *msg, int fd)
+/* Room for the descriptors of a message. */
+union fd_room {
+	struct cmsghdr hdr;
+	char room[CMSG_SPACE(VG_WORKER_FDS_MAX * sizeof(int))];
+};
+
+int vg_worker_send(int sock, const struct vg_worker_msg *msg, const int *fds,
+		   unsigned int nr_fds)
 {
 	struct iovec iov = { (void *)(uintptr_t)msg, sizeof(*msg) };
-	union {
-		struct cmsghdr hdr;
-		char room[CMSG_SPACE(sizeof(int))];
-	} ctl = { 0 };
+	union fd_room ctl = { 0 };
 	struct msghdr mh = { .msg_iov = &iov, .msg_iovlen = 1 };
 	ssize_t n;
 
-	if (fd >= 0) {
+	if (nr_fds) {
 		mh.msg_control = &ctl;
-		mh.msg_controllen = sizeof(ctl);
+		mh.msg_controllen = CMSG_SPACE(nr_fds * sizeof(int));
 		ctl.hdr.cmsg_level = SOL_SOCKET;
 		ctl.hdr.cmsg_type = SCM_RIGHTS;
-		ctl.hdr.cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(&ctl.hdr), &fd, sizeof(int));
+		ctl.hdr.cmsg_len = CMSG_LEN(nr_fds * sizeof(int));
+		memcpy(CMSG_DATA(&ctl.hdr), fds, nr_fds * sizeof(int));
 	}
 	do {
 		n = sendmsg(sock, &mh, MSG_NOSIGNAL);
@@ -98,21 +110,32 @@ int vg_worker_send(int sock, const struct vg_worker_msg *msg, int fd)
 	return n == (ssize_t)sizeof(*msg) ? 0 : -EIO;
 }
 
-int vg_worker_recv(int sock, struct vg_worker_msg *msg, int *fd)
+void vg_worker_close_fds(int fds[VG_WORKER_FDS_MAX])
+{
+	unsigned int i;
+
+	for (i = 0; i < VG_WORKER_FDS_MAX; i++) {
+		if (fds[i] >= 0)
+			close(fds[i]);
+		fds[i] = -1;
+	}
+}
+
+int vg_worker_recv(int sock, struct vg_worker_msg *msg,
+		   int fds[VG_WORKER_FDS_MAX])
 {
 	struct iovec iov = { msg, sizeof(*msg) };
-	union {
-		struct cmsghdr hdr;
-		char room[CMSG_SPACE(sizeof(int))];
-	} ctl;
+	union fd_room ctl;
 	struct msghdr mh = {
 		.msg_iov = &iov, .msg_iovlen = 1,
 		.msg_control = &ctl, .msg_controllen = sizeof(ctl),
 	};
 	struct cmsghdr *c;
+	unsigned int i;
 	ssize_t n;
 
-	*fd = -1;
+	for (i = 0; i < VG_WORKER_FDS_MAX; i++)
+		fds[i] = -1;
 	do {
 		n = recvmsg(sock, &mh, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 	} while (n < 0 && errno == EINTR);
@@ -120,15 +143,14 @@ int vg_worker_recv(int sock, struct vg_worker_msg *msg, int *fd)
 		return errno == ECONNRESET ? 0 : -errno;
 	c = CMSG_FIRSTHDR(&mh);
 	if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS &&
-	    c->cmsg_len == CMSG_LEN(sizeof(int)))
-		memcpy(fd, CMSG_DATA(c), sizeof(int));
+	    c->cmsg_len >= CMSG_LEN(0) && c->cmsg_len <= sizeof(ctl))
+		memcpy(fds, CMSG_DATA(c), c->cmsg_len - CMSG_LEN(0));
 	if (n == 0)
 		return 0;
-	if (n != (ssize_t)sizeof(*msg) || (mh.msg_flags & MSG_TRUNC) ||
+	if (n != (ssize_t)sizeof(*msg) ||
+	    mh.msg_flags & (MSG_TRUNC | MSG_CTRUNC) ||
 	    msg->slot >= VG_WORKER_DEVICES_MAX) {
-		if (*fd >= 0)
-			close(*fd);
-		*fd = -1;
+		vg_worker_close_fds(fds);
 		return -EPROTO;
 	}
 	msg->text[sizeof(msg->text) - 1] = 0;
@@ -143,7 +165,7 @@ static void report(struct slot *s, enum vg_worker_op op, int error,
 	size_t len = min_u(strlen(text), sizeof(msg.text) - 1);
 
 	memcpy(msg.text, text, len);
-	if (vg_worker_send(s->w->sock, &msg, -1))
+	if (vg_worker_send(s->w->sock, &msg, NULL, 0))
 		vg_debug("%s: the supervisor can't be told", s->label);
 }
 
@@ -210,6 +232,25 @@ static void release_port(struct vg_worker *w, xen_port_t port)
 	xen_evtchn_unbind(w->ec, port);
 }
 
+/*
+ * A predecessor's ports are closed when it is gone, its state file may have
+ * been a moment before.
+ */
+static int bind_patiently(struct slot *s, xen_domid_t domid, xen_port_t remote,
+			  xen_port_t *port)
+{
+	const struct timespec ms1 = { .tv_nsec = 1000000 };
+	unsigned int tries = s->is_taking_over ? BIND_TRIES_MAX : 1;
+	int err;
+
+	do {
+		err = xen_evtchn_bind_interdomain(s->w->ec, domid, remote, port);
+		if (err != -EINVAL || !--tries)
+			return err;
+		nanosleep(&ms1, NULL);
+	} while (true);
+}
+
 static int queue_bind(void *host, unsigned int queue, xen_port_t remote)
 {
 	struct slot *s = host;
@@ -218,7 +259,7 @@ static int queue_bind(void *host, unsigned int queue, xen_port_t remote)
 
 	if (queue >= VG_RELAY_QUEUES_MAX)
 		return -EINVAL;
-	err = xen_evtchn_bind_interdomain(s->w->ec, s->w->guest, remote, &port);
+	err = bind_patiently(s, s->w->guest, remote, &port);
 	if (err)
 		return err;
 	own_port(s->w, port, s, (int)queue);
@@ -251,7 +292,9 @@ static void relay_detach(struct slot *s)
 
 	if (!s->relay)
 		return;
-	store_release(&s->relay->backend_state, VG_RELAY_BACKEND_GONE);
+	/* A device that is left to a successor answers again soon. */
+	if (!s->is_leaving)
+		store_release(&s->relay->backend_state, VG_RELAY_BACKEND_GONE);
 	xen_evtchn_notify(w->ec, s->port);
 	release_port(w, s->port);
 	err = xen_gnttab_unmap(w->gt, s->relay, 1);
@@ -266,6 +309,11 @@ static void slot_free(struct slot *s)
 	vg_device_destroy(s->dev);
 	s->dev = NULL;
 	relay_detach(s);
+	vg_state_unmap(s->state);
+	s->state = NULL;
+	if (s->state_fd >= 0)
+		close(s->state_fd);
+	s->state_fd = -1;
 	s->used = false;
 	s->removing = false;
 }
@@ -411,13 +459,15 @@ static int relay_attach(struct slot *s, const struct vg_worker_relay *where,
 	    s->nr_vcpus > VG_RELAY_VCPUS_MAX)
 		goto unmap;
 	*why = "binding the relay's event channel";
-	err = xen_evtchn_bind_interdomain(w->ec, where->domid, where->port,
-					  &s->port);
+	err = bind_patiently(s, where->domid, where->port, &s->port);
 	if (err)
 		goto unmap;
 	own_port(w, s->port, s, -1);
 	s->relay = relay;
 	s->where = *where;
+	vg_device_set_relay(s->dev, &(struct vg_state_relay){
+		.domid = where->domid, .ref = where->ref, .port = where->port,
+	});
 	store_release(&relay->backend_state, VG_RELAY_BACKEND_READY);
 	return 0;
 unmap:
@@ -436,8 +486,9 @@ static void relay_catch_up(struct slot *s)
 
 /* ---- from the supervisor ----------------------------------------------------------- */
 
+/* Takes fds[]: what is not used is closed. */
 static void add_device(struct vg_worker *w, const struct vg_worker_msg *msg,
-		       int fd)
+		       int fds[VG_WORKER_FDS_MAX])
 {
 	struct slot *s = &w->slot[msg->slot];
 	struct vg_blk_params blk = msg->blk;
@@ -449,26 +500,35 @@ static void add_device(struct vg_worker *w, const struct vg_worker_msg *msg,
 		.queue_size_max = msg->queue_size_max,
 		.poll_max_ns = msg->poll_max_ns,
 		.poll_mmio_max_ns = msg->poll_mmio_max_ns,
-		.needs_reset = msg->needs_reset,
+		.start = msg->start,
+		.start_broken = msg->start_broken,
 	};
 	const char *why;
 	char text[VG_WORKER_TEXT_MAX];
 	struct vg_mem *mem;
 	int err;
 
-	if (s->used || fd < 0) {
+	if (s->used || fds[0] < 0) {
 		report(s, VG_WORKER_ADDED, -EINVAL, "supervisor's mistake");
-		if (fd >= 0)
-			close(fd);
+		vg_worker_close_fds(fds);
 		return;
 	}
 	memcpy(s->label, msg->text, sizeof(s->label));
 	s->rl.burst = 3;
-	blk.fd = fd;
+	blk.fd = fds[0];
+	blk.hold_fd = s->state_fd = fds[1];
+	s->is_taking_over = msg->start == VG_START_TAKE_OVER;
+	why = "what outlives the worker";
+	err = fds[1] >= 0 ? vg_state_map(fds[1], &s->state) : 0;
+	if (err) {
+		close(fds[0]);
+		goto fail;
+	}
+	p.state = s->state;
 	why = "guest memory";
 	err = vg_worker_mem_create(w->gt, w->guest, msg->budget_pages, &mem);
 	if (err) {
-		close(fd);
+		close(fds[0]);
 		goto fail;
 	}
 	why = "device";
@@ -484,8 +544,15 @@ static void add_device(struct vg_worker *w, const struct vg_worker_msg *msg,
 	}
 	report(s, VG_WORKER_ADDED, 0, "");
 	relay_catch_up(s);
+	s->is_taking_over = false;
 	return;
 fail:
+	if (!s->used && s->state_fd >= 0) {
+		vg_state_unmap(s->state);
+		s->state = NULL;
+		close(s->state_fd);
+		s->state_fd = -1;
+	}
 	snprintf(text, sizeof(text), "%s: %s", why, strerror(-err));
 	report(s, VG_WORKER_ADDED, err, text);
 }
@@ -512,9 +579,9 @@ static void on_supervisor(void *arg)
 {
 	struct vg_worker *w = arg;
 	struct vg_worker_msg msg;
-	int fd, n;
+	int fds[VG_WORKER_FDS_MAX], n;
 
-	n = vg_worker_recv(w->sock, &msg, &fd);
+	n = vg_worker_recv(w->sock, &msg, fds);
 	if (n == -EAGAIN)
 		return;
 	if (n <= 0) {
@@ -525,7 +592,7 @@ static void on_supervisor(void *arg)
 	}
 	switch (msg.op) {
 	case VG_WORKER_ADD:
-		add_device(w, &msg, fd);
+		add_device(w, &msg, fds);
 		return;
 	case VG_WORKER_RELAY:
 		change_relay(w, &msg);
@@ -535,8 +602,7 @@ static void on_supervisor(void *arg)
 			vg_device_stop(w->slot[msg.slot].dev);
 		break;
 	}
-	if (fd >= 0)
-		close(fd);
+	vg_worker_close_fds(fds);
 }
 
 /* ---- life ---------------------------------------------------------------------------- */
@@ -557,6 +623,7 @@ int vg_worker_create(xen_domid_t guest, struct vg_loop *loop, int sock,
 	w->gone_arg = arg;
 	for (i = 0; i < VG_WORKER_DEVICES_MAX; i++) {
 		w->slot[i].w = w;
+		w->slot[i].state_fd = -1;
 		w->slot[i].index = i;
 	}
 	w->end_of_turn = vg_deferred_create(loop, on_end_of_turn, w);
@@ -602,9 +669,12 @@ void vg_worker_destroy(struct vg_worker *w)
 	if (w->sock_fd)
 		vg_loop_del_fd(w->loop, w->sock_fd);
 	w->sock_fd = NULL;
-	for (i = 0; i < VG_WORKER_DEVICES_MAX; i++)
-		if (w->slot[i].used)
-			vg_device_stop(w->slot[i].dev);
+	for (i = 0; i < VG_WORKER_DEVICES_MAX; i++) {
+		if (!w->slot[i].used)
+			continue;
+		w->slot[i].is_leaving = w->slot[i].state;
+		vg_device_leave(w->slot[i].dev);
+	}
 	while (any_used(w) && vg_loop_run_once(w->loop, -1) >= 0)
 		;
 	if (w->ec_fd)
@@ -633,6 +703,11 @@ int vg_worker_main(xen_domid_t guest, int sock, int shared_fd)
 	if (shared == MAP_FAILED)
 		return 1;
 	close(shared_fd);
+	/*
+	 * A supervisor that is gone has a successor, which waits until we are:
+	 * see state_lock() in supervisor.c.
+	 */
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	err = vg_loop_create(&loop);
 	if (!err)
 		err = vg_worker_create(guest, loop, sock, shared, stop_loop,

@@ -27,7 +27,8 @@
 
 enum vg_worker_op {
 	/* supervisor to worker */
-	VG_WORKER_ADD = 1,	/* with one descriptor: the image */
+	VG_WORKER_ADD = 1,	/* with descriptors: the image, and the
+				 * device's state (state.h), if one is kept */
 	VG_WORKER_RELAY,	/* a new broker: other relay, same device */
 	VG_WORKER_REMOVE,
 	/* worker to supervisor */
@@ -51,8 +52,9 @@ struct vg_worker_msg {
 	uint32_t queue_size_max;
 	uint32_t budget_pages;
 	uint64_t poll_max_ns, poll_mmio_max_ns;
-	bool needs_reset;
-	struct vg_blk_params blk;		/* fd: the one that came along */
+	uint32_t start;				/* enum vg_start */
+	uint32_t start_broken;			/* enum vg_broken */
+	struct vg_blk_params blk;		/* fds: those that came along */
 };
 
 /* What both sides map; the supervisor reads only. */
@@ -77,13 +79,24 @@ extern int (*vg_worker_mem_create)(struct xen_gnttab *gt, xen_domid_t domid,
 int vg_worker_create(xen_domid_t guest, struct vg_loop *loop, int sock,
 		     struct vg_worker_shared *shared, void (*gone)(void *arg),
 		     void *arg, struct vg_worker **out);
-/* Requests under way are waited for in turns of the loop. */
+/*
+ * Requests under way are waited for in turns of the loop.  Devices that were
+ * not removed are left as they are to a successor.
+ */
 void vg_worker_destroy(struct vg_worker *w);
 
-/* Messages: whole or not at all.  @fd: -1 for none.  0 or negative errno. */
-int vg_worker_send(int sock, const struct vg_worker_msg *msg, int fd);
-/* 1: a message; 0: the peer closed; -EAGAIN: none now. */
-int vg_worker_recv(int sock, struct vg_worker_msg *msg, int *fd);
+#define VG_WORKER_FDS_MAX	2u
+
+/* Messages: whole or not at all.  0 or negative errno. */
+int vg_worker_send(int sock, const struct vg_worker_msg *msg, const int *fds,
+		   unsigned int nr_fds);
+/*
+ * 1: a message; 0: the peer closed; -EAGAIN: none now.  What came along is in
+ * @fds, the caller's; the others are -1.
+ */
+int vg_worker_recv(int sock, struct vg_worker_msg *msg,
+		   int fds[VG_WORKER_FDS_MAX]);
+void vg_worker_close_fds(int fds[VG_WORKER_FDS_MAX]);
 
 /* The process: called by main() of virtio-grantd when it was started as one. */
 int vg_worker_main(xen_domid_t guest, int sock, int shared_fd);

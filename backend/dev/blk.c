@@ -847,6 +847,16 @@ static void blk_config_write(void *priv, unsigned int offset, const void *buf,
 	b->is_writeback = *(const uint8_t *)buf & 1;
 }
 
+static uint64_t blk_get_state(void *priv)
+{
+	return ((struct blk *)priv)->is_writeback;
+}
+
+static void blk_put_state(void *priv, uint64_t state)
+{
+	((struct blk *)priv)->is_writeback = state & 1;
+}
+
 static unsigned int blk_nr_queues(void *priv)
 {
 	return ((struct blk *)priv)->nr_queues;
@@ -854,14 +864,15 @@ static unsigned int blk_nr_queues(void *priv)
 
 /* ---- life cycle --------------------------------------------------------------- */
 
-static int engine_create(struct blk *b, enum vg_blk_engine which)
+static int engine_create(struct blk *b, enum vg_blk_engine which, int hold_fd)
 {
 	unsigned int depth = vg_device_queue_size_max(b->dev) * b->nr_queues;
 	int err;
 
 	if (which != VG_BLK_ENGINE_SYNC) {
-		err = blk_engine_uring_create(b->fd, vg_device_loop(b->dev),
-					      depth, op_done, b, &b->engine);
+		err = blk_engine_uring_create(b->fd, hold_fd,
+					      vg_device_loop(b->dev), depth,
+					      op_done, b, &b->engine);
 		if (!err)
 			return 0;
 		if (which == VG_BLK_ENGINE_URING) {
@@ -912,7 +923,7 @@ static int blk_create(struct vg_device *dev, const void *params, void **priv)
 		err = -errno;
 		goto free_blk;
 	}
-	err = engine_create(b, p->engine);
+	err = engine_create(b, p->engine, p->hold_fd);
 	if (err)
 		goto free_blk;
 	b->is_read_only = p->read_only;
@@ -967,4 +978,6 @@ const struct vg_dev_type vg_dev_blk = {
 	.start = blk_start,
 	.flush_batch = blk_flush_batch,
 	.reset = blk_reset,
+	.get_state = blk_get_state,
+	.put_state = blk_put_state,
 };

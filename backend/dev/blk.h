@@ -18,6 +18,8 @@ enum vg_blk_engine {
 struct vg_blk_params {
 	int fd;			/* image or block device, becomes the device's;
 				 * O_DIRECT or not as it was opened */
+	int hold_fd;		/* > 0: kept open by the kernel, too, until the
+				 * last I/O is done; stays the caller's */
 	bool read_only;
 	bool discard;		/* offer DISCARD and WRITE_ZEROES */
 	enum vg_blk_engine engine;

@@ -88,8 +88,12 @@ static inline struct blk_op *blk_op_list_take(struct blk_op_list *l)
 	return op;
 }
 
-/* 0 or negative errno.  @depth: operations likely under way at once. */
-int blk_engine_uring_create(int fd, struct vg_loop *loop, unsigned int depth,
+/*
+ * 0 or negative errno.  @depth: operations likely under way at once.  @hold_fd:
+ * see struct vg_blk_params.
+ */
+int blk_engine_uring_create(int fd, int hold_fd, struct vg_loop *loop,
+			    unsigned int depth,
 			    void (*done)(void *arg, struct blk_op *op,
 					 int64_t res),
 			    void *arg, struct blk_engine **out);

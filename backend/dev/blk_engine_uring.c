@@ -183,12 +183,14 @@ static int ring_init(struct io_uring *ring, unsigned int depth)
 	return err;
 }
 
-int blk_engine_uring_create(int fd, struct vg_loop *loop, unsigned int depth,
+int blk_engine_uring_create(int fd, int hold_fd, struct vg_loop *loop,
+			    unsigned int depth,
 			    void (*done)(void *arg, struct blk_op *op,
 					 int64_t res),
 			    void *arg, struct blk_engine **out)
 {
 	struct uring_engine *ue = vg_zalloc(sizeof(*ue));
+	const int files[] = { fd, hold_fd };
 	int err;
 
 	ue->e = (struct blk_engine){
@@ -198,7 +200,11 @@ int blk_engine_uring_create(int fd, struct vg_loop *loop, unsigned int depth,
 	err = ring_init(&ue->ring, min_u(depth, DEPTH_MAX));
 	if (err)
 		goto free_engine;
-	err = io_uring_register_files(&ue->ring, &fd, 1);
+	/*
+	 * A ring lets go of its files when the last operation is done, which
+	 * can be after the process that made it is gone.
+	 */
+	err = io_uring_register_files(&ue->ring, files, hold_fd > 0 ? 2 : 1);
 	if (err)
 		goto exit_ring;
 	err = vg_loop_add_fd(loop, ue->ring.ring_fd, uring_event, ue,

@@ -108,31 +108,51 @@ struct rig_worker *rig_worker_of(xen_domid_t guest)
 	return NULL;
 }
 
-/* What exit(2) would close: the images, by name, since locks go with them. */
+/*
+ * What exit(2) would close: images and states, by name, since locks go with
+ * them.
+ */
 static void close_images_of(xen_domid_t guest)
 {
-	char path[64], target[512], want[64];
+	char path[64], target[512], want[64], state[64];
 	DIR *dir = opendir("/proc/self/fd");
 	struct dirent *e;
 	ssize_t n;
 
 	snprintf(want, sizeof(want), "/disk-%u-", guest);
+	snprintf(state, sizeof(state), "/state/%u-", guest);
 	while ((e = readdir(dir))) {
 		snprintf(path, sizeof(path), "/proc/self/fd/%.20s", e->d_name);
 		n = readlink(path, target, sizeof(target) - 1);
 		if (n < 0)
 			continue;
 		target[n] = 0;
-		if (strstr(target, want))
+		if (strstr(target, want) || strstr(target, state))
 			close(atoi(e->d_name));
 	}
 	closedir(dir);
+}
+
+/* A mapping holds the file's lock as well. */
+static void unmap_states_of(xen_domid_t guest)
+{
+	FILE *f = fopen("/proc/self/maps", "re");
+	uintptr_t begin, end;
+	char line[1024], want[64];
+
+	snprintf(want, sizeof(want), "/state/%u-", guest);
+	while (fgets(line, sizeof(line), f))
+		if (strstr(line, want) &&
+		    sscanf(line, "%lx-%lx", &begin, &end) == 2)
+			munmap((void *)begin, end - begin);
+	fclose(f);
 }
 
 void rig_worker_kill(struct rig_worker *rw)
 {
 	fake_proc_crash(rw->proc);
 	close_images_of(rw->guest);
+	unmap_states_of(rw->guest);
 	close(rw->sock);
 	abandon(rw->w);
 	abandon(rw->loop);
@@ -272,6 +292,8 @@ void rig_up(void)
 		.budget_pages = VG_BUDGET_PAGES_DEFAULT,
 		.spawn = spawn,
 	};
+	snprintf(rig.state_dir, sizeof(rig.state_dir), "%s/state", rig.dir);
+	rig.cfg.state_dir = rig.state_dir;
 	unit_log_start();
 	fake_init();
 	fake_domain_create(RIG_BACKEND, 1, 64);

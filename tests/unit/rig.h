@@ -37,6 +37,7 @@ struct rig_worker {
 
 struct rig {
 	char *dir;			/* images, and the broker's run_dir */
+	char state_dir[256];
 	uint64_t answer_timeout_ns;	/* before rig_broker_start() */
 	struct vg_supervisor_config cfg;
 	struct fake_proc *broker_proc, *sup_proc;

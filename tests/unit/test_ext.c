@@ -343,6 +343,30 @@ static void port_misuse(void **state)
 }
 
 /* kill -9 of the worker: Xen takes all of it back, the guest can, too. */
+/* The successor maps the ranges again and binds the port again. */
+static void worker_killed_and_followed(void **state)
+{
+	unsigned int i;
+
+	(void)state;
+	make_pool();
+	assert_int_equal(announce_pool(), VIRTIO_GRANT_RANGE_HELD);
+	bind_port();
+	go();
+	traffic(2, true);
+	for (i = 0; i < 3; i++) {
+		rig_worker_kill(rig_worker_of(GUEST));
+		assert_int_equal(fake_grant_maps(GUEST, data.ref), 0);
+		traffic(2, true);
+		assert_int_equal(fake_grant_maps(GUEST, data.ref), 1);
+	}
+	assert_int_equal(drv_read(&d, VIRTIO_GRANT_MMIO_RANGE_STATE),
+			 VIRTIO_GRANT_RANGE_HELD);
+	assert_int_equal(drv_read(&d, VIRTIO_GRANT_MMIO_QUEUE_STATE),
+			 VIRTIO_GRANT_QUEUE_BOUND);
+	assert_false(drv_needs_reset(&d));
+}
+
 static void worker_killed_with_everything(void **state)
 {
 	unsigned int i;
@@ -359,6 +383,7 @@ static void worker_killed_with_everything(void **state)
 	assert_int_equal(fake_guest_close(GUEST, d.q[0].port), 0);
 	d.q[0].port = 0;
 	assert_true(rig_until(rig_worker_of(GUEST)));
+	/* Without the port it is not the device that it was. */
 	assert_true(rig_until(drv_needs_reset(&d)));
 	/* The successor has nothing of it. */
 	drv_write(&d, VIRTIO_GRANT_MMIO_RANGE_SEL, 0);
@@ -410,6 +435,7 @@ int main(void)
 		T(ranges_in_a_circle),
 		T(port_errors),
 		T(port_misuse),
+		T(worker_killed_and_followed),
 		T(worker_killed_with_everything),
 		T(disk_removed_with_everything),
 	};

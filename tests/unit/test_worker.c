@@ -139,7 +139,7 @@ static void tell(const struct vg_worker_msg *m, bool with_image)
 {
 	int fd = with_image ? open(image, O_RDWR | O_CLOEXEC) : -1;
 
-	assert_int_equal(vg_worker_send(sock[0], m, fd), 0);
+	assert_int_equal(vg_worker_send(sock[0], m, &fd, fd >= 0), 0);
 	if (fd >= 0)
 		close(fd);
 	turns(3);
@@ -149,10 +149,10 @@ static void tell(const struct vg_worker_msg *m, bool with_image)
 static struct vg_worker_msg said(enum vg_worker_op op)
 {
 	struct vg_worker_msg m;
-	int fd, n;
+	int fds[VG_WORKER_FDS_MAX], n;
 
-	n = vg_worker_recv(sock[0], &m, &fd);
-	assert_int_equal(fd, -1);
+	n = vg_worker_recv(sock[0], &m, fds);
+	assert_int_equal(fds[0], -1);
 	assert_int_equal(n, 1);
 	assert_int_equal(m.op, op);
 	return m;
@@ -161,9 +161,9 @@ static struct vg_worker_msg said(enum vg_worker_op op)
 static void said_nothing(void)
 {
 	struct vg_worker_msg m;
-	int fd;
+	int fds[VG_WORKER_FDS_MAX];
 
-	assert_int_equal(vg_worker_recv(sock[0], &m, &fd), -EAGAIN);
+	assert_int_equal(vg_worker_recv(sock[0], &m, fds), -EAGAIN);
 }
 
 static struct relay added(void)
@@ -264,7 +264,7 @@ static void successor_is_broken_until_reset(void **state)
 	struct vg_worker_msg m = add_msg(&r);
 
 	(void)state;
-	m.needs_reset = true;
+	m.start = VG_START_RESET;
 	tell(&m, true);
 	assert_int_equal(said(VG_WORKER_ADDED).error, 0);
 	ask(&r, 0, 1, VG_RELAY_OP(VIRTIO_MMIO_STATUS, 4, 0), 0);

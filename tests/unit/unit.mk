@@ -16,7 +16,7 @@ UNIT_BUILD := build/unit
 UNIT_CFLAGS := -std=gnu11 -D_GNU_SOURCE -O1 -g -Wall -Wextra -Wshadow \
 	-Wmissing-prototypes -Wstrict-prototypes -fno-omit-frame-pointer \
 	-fsanitize=address,undefined -fno-sanitize-recover=all
-UNIT_CPPFLAGS := -Ibackend -Itests/fake -Itests/unit
+UNIT_CPPFLAGS := -DVG_STEPS -Ibackend -Itests/fake -Itests/unit
 UNIT_LIBS := -lcmocka -luring -ljson-c
 
 # Everything of the backend but its programs' main() and Xen itself.

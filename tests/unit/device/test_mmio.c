@@ -908,7 +908,7 @@ static void test_restarted(void **state)
 {
 	struct vg_device_params p = {
 		.guest = 5, .label = "dom5 restarted", .type = &test_type,
-		.queue_size_max = 64, .needs_reset = true,
+		.queue_size_max = 64, .start = VG_START_RESET,
 	};
 	struct host *h = calloc(1, sizeof(*h));
 
