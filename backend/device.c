@@ -6,13 +6,25 @@
  * Not trusted: the guest.  What it can make us do in one turn of the loop is
  * bounded per queue; the rest waits for the next turn, after the neighbours.
  *
- * One deferred call does the work of a turn, in this order: take requests
- * from the rings and start them, submit them together, show the driver what
- * was completed (now or since the last turn), then raise one interrupt at the
- * most.
+ * For each queue one deferred call does the work of a turn, in this order:
+ * take requests from the ring and start them, submit them together, show the
+ * driver what was completed (now or since the last turn), then notify it once
+ * at the most.
  *
  * A request is the core's from pop to start(), the type's from start() to
  * vg_req_complete(), and is unmapped before the driver sees it used.
+ *
+ * Threads.  If the driver has several queues ready when it sets DRIVER_OK,
+ * each is run by its lane.  Main thread and lanes share what is changed only
+ * between vg_device_freeze() and vg_device_thaw(), and these atomics:
+ *
+ *	to the lane	is_kicked_from_main	QueueNotify, then vg_lane_wake()
+ *	to all lanes	is_halted		one of them found a bad ring
+ *	to the main	is_bad, bad_*		... which; then wake_main()
+ *	thread		stats, events, in_flight	counters, for show
+ *
+ * A lane that ends requests while wants_drain is set wakes the main thread,
+ * which freezes and looks whether that was the last.
  */
 #include "device.h"
 
@@ -20,6 +32,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include <linux/virtio_config.h>
 #include <linux/virtio_ring.h>
@@ -186,13 +200,75 @@ static unsigned int in_flight(const struct vg_device *dev)
 	unsigned int i, n = 0;
 
 	for (i = 0; i < dev->nr_queues; i++)
-		n += dev->queues[i].in_flight;
+		n += count_read(dev->queues[i].in_flight);
 	return n;
 }
 
 static void work_later(struct vg_device *dev)
 {
 	vg_deferred_schedule(dev->work);
+}
+
+/* ---- threads -------------------------------------------------------------- */
+
+void vg_device_freeze(struct vg_device *dev)
+{
+	unsigned int i;
+
+	if (dev->freezes++)
+		return;
+	for (i = 0; i < dev->nr_queues; i++)
+		if (dev->queues[i].lane)
+			vg_lane_pause(dev->queues[i].lane);
+}
+
+/* What follows for the queues from the state of the device. */
+static void queue_update(struct vg_queue *q)
+{
+	struct vg_device *dev = q->dev;
+
+	/* Not into a ring that is being taken away. */
+	q->may_show = q->is_ready && !q->is_draining && !dev->broken &&
+		      !dev->is_resetting;
+	q->may_take = q->may_show && q->loop && vg_device_is_live(dev);
+}
+
+void vg_device_thaw(struct vg_device *dev)
+{
+	bool wants = dev->is_resetting || dev->ext.closing ||
+		     (dev->is_stopping && !dev->is_stopped);
+	unsigned int i;
+
+	if (--dev->freezes)
+		return;
+	for (i = 0; i < dev->nr_queues; i++) {
+		queue_update(&dev->queues[i]);
+		wants |= dev->queues[i].is_draining;
+	}
+	dev->wants_drain = wants;
+	for (i = 0; i < dev->nr_queues; i++)
+		if (dev->queues[i].lane)
+			vg_lane_resume(dev->queues[i].lane);
+}
+
+static void wake_main(struct vg_device *dev)
+{
+	const uint64_t one = 1;
+
+	/* Fails only when it is readable anyway. */
+	if (write(dev->wake_fd, &one, sizeof(one)) < 0)
+		return;
+}
+
+/* In the queue's own thread. */
+static bool may_take(const struct vg_queue *q)
+{
+	return q->may_take && !count_read(q->dev->is_halted);
+}
+
+static bool may_show(const struct vg_queue *q)
+{
+	return q->may_show && !count_read(q->dev->is_halted);
 }
 
 /* ---- broken --------------------------------------------------------------- */
@@ -221,6 +297,7 @@ void vg_device_break(struct vg_device *dev, const struct vg_queue *q,
 {
 	if (dev->broken)
 		return;
+	vg_device_freeze(dev);
 	dev->broken = why;
 	dev->stats.broken = why;
 	dev->stats.broken_queue = q ? q->index : VG_NO_QUEUE;
@@ -235,7 +312,44 @@ void vg_device_break(struct vg_device *dev, const struct vg_queue *q,
 		dev->config_irq_due = true;
 		work_later(dev);
 	}
+	vg_device_thaw(dev);
 	vg_device_save(dev);
+}
+
+/* In the queue's own thread: stops all of them, and has it said. */
+static void queue_break(struct vg_queue *q, enum vg_broken why,
+			enum vg_mem_fault fault, uint64_t value)
+{
+	struct vg_device *dev = q->dev;
+
+	if (!q->lane) {
+		vg_device_break(dev, q, why, fault, value);
+		return;
+	}
+	if (q->is_bad)
+		return;
+	q->may_take = q->may_show = false;
+	q->bad_why = why;
+	q->bad_fault = fault;
+	q->bad_value = value;
+	__atomic_store_n(&dev->is_halted, true, __ATOMIC_RELAXED);
+	/* After what it says; partner: take_bad(). */
+	store_release(&q->is_bad, true);
+	wake_main(dev);
+}
+
+static void take_bad(struct vg_device *dev)
+{
+	unsigned int i;
+
+	for (i = 0; i < dev->nr_queues; i++) {
+		struct vg_queue *q = &dev->queues[i];
+
+		/* Partner: queue_break(). */
+		if (q->lane && load_acquire(&q->is_bad))
+			vg_device_break(dev, q, q->bad_why, q->bad_fault,
+					q->bad_value);
+	}
 }
 
 /* ---- requests ------------------------------------------------------------- */
@@ -288,7 +402,7 @@ static int slots_create(struct vg_queue *q)
 /* False: what the device wrote did not reach the guest. */
 static bool request_unmap(struct vg_slot *s)
 {
-	struct vg_mem *mem = s->queue->dev->mem;
+	struct vg_mem *mem = s->queue->mem;
 	enum vg_mem_fault fault;
 	int err;
 
@@ -301,74 +415,64 @@ static bool request_unmap(struct vg_slot *s)
 static void request_gone(struct vg_slot *s)
 {
 	struct vg_queue *q = s->queue;
-	struct vg_device *dev = q->dev;
 
 	slot_put(s);
-	q->in_flight--;
-	dev->stats.in_flight--;
+	count_add(q->in_flight, -1);
+	count_add(q->stats->in_flight, -1);
 }
 
 void vg_req_complete(struct vg_req *req, uint32_t used_bytes)
 {
 	struct vg_slot *s = slot_of(req);
 	struct vg_queue *q = s->queue;
-	struct vg_device *dev = q->dev;
 
 	if (!request_unmap(s))
 		used_bytes = 0;
-	dev->stats.bytes_out += req->out_bytes;
-	dev->stats.bytes_in += used_bytes;
-	/* Not into a ring that is being taken away. */
-	if (!dev->broken && !dev->is_resetting && !q->is_draining)
+	count_add(q->stats->bytes_out, req->out_bytes);
+	count_add(q->stats->bytes_in, used_bytes);
+	if (may_show(q))
 		vg_vq_push(&q->vq, s->head, used_bytes);
 	request_gone(s);
-	dev->is_completed = true;
-	if (!dev->is_working)
-		work_later(dev);
+	q->is_completed = true;
+	if (!q->is_working)
+		vg_deferred_schedule(q->work);
 }
 
 /*
  * Waits for memory: until a request of ours returns some or, when none will,
- * for a while.  In the end it is nobody's fault but must not go on for ever.
+ * for a while.  In the end it is nobody's fault but must not go on for ever,
+ * unless it is another queue that has the memory.
  */
 static void queue_stall(struct vg_queue *q)
 {
-	struct vg_device *dev = q->dev;
-
 	q->is_stalled = true;
 	q->is_kicked = false;
-	if (in_flight(dev) || vg_timer_is_armed(dev->retry))
+	if (q->in_flight || vg_timer_is_armed(q->retry))
 		return;
-	if (++dev->retries > RETRIES_MAX)
-		vg_device_break(dev, q, VG_BROKEN_ADDRESS, VG_MEM_BUDGET, 0);
+	if (!in_flight(q->dev))
+		q->retries++;
+	if (q->retries > RETRIES_MAX)
+		queue_break(q, VG_BROKEN_ADDRESS, VG_MEM_BUDGET, 0);
 	else
-		vg_timer_arm(dev->retry, RETRY_NS);
+		vg_timer_arm(q->retry, RETRY_NS);
 }
 
-/* True if a queue waited. */
-static bool queues_unstall(struct vg_device *dev)
+/* True if it waited. */
+static bool queue_unstall(struct vg_queue *q)
 {
-	bool did_wait = false;
-	unsigned int i;
-
-	for (i = 0; i < dev->nr_queues; i++) {
-		struct vg_queue *q = &dev->queues[i];
-
-		if (!q->is_stalled)
-			continue;
-		q->is_stalled = false;
-		q->is_kicked = true;
-		did_wait = true;
-	}
-	return did_wait;
+	if (!q->is_stalled)
+		return false;
+	q->is_stalled = false;
+	q->is_kicked = true;
+	return true;
 }
 
 static void retry_due(void *arg)
 {
-	struct vg_device *dev = arg;
+	struct vg_queue *q = arg;
 
-	queues_unstall(dev);
-	work_later(dev);
+	queue_unstall(q);
+	vg_deferred_schedule(q->work);
 }
 
 /* 0, -EAGAIN (stalled; nothing taken), or -EPROTO (the device is broken). */
@@ -382,35 +486,34 @@ static int request_start(struct vg_queue *q, const struct vg_chain *c)
 
 	/* As many as the queue has entries, and no more can be outstanding. */
 	if (!s) {
-		vg_device_break(dev, q, VG_BROKEN_AVAIL_INDEX, VG_MEM_OK, 0);
+		queue_break(q, VG_BROKEN_AVAIL_INDEX, VG_MEM_OK, 0);
 		return -EPROTO;
 	}
-	err = dev->mem->ops->map_req(dev->mem, c->segs, c->nr_segs, s->req.iov,
-				     dev->type->segs_max, &s->req.nr_out,
-				     &nr_iov, &s->mreq, &fault);
+	err = q->mem->ops->map_req(q->mem, c->segs, c->nr_segs, s->req.iov,
+				   dev->type->segs_max, &s->req.nr_out,
+				   &nr_iov, &s->mreq, &fault);
 	if (err == -EAGAIN) {
 		vg_vq_unpop(&q->vq);
 		queue_stall(q);
 		return err;
 	}
 	if (err) {
-		vg_device_break(dev, q, VG_BROKEN_ADDRESS, fault,
-				c->segs[0].addr);
+		queue_break(q, VG_BROKEN_ADDRESS, fault, c->segs[0].addr);
 		return -EPROTO;
 	}
-	dev->retries = 0;
+	q->retries = 0;
 	q->free_slots = s->next;
 	s->head = c->head;
 	s->req.nr_in = nr_iov - s->req.nr_out;
 	s->req.out_bytes = c->out_bytes;
 	s->req.in_bytes = c->in_bytes;
 	memset(s->req.type_priv, 0, dev->type->req_priv_bytes);
-	q->in_flight++;
-	dev->stats.in_flight++;
-	dev->stats.requests++;
+	count_add(q->in_flight, 1);
+	count_add(q->stats->in_flight, 1);
+	count_add(q->stats->requests, 1);
 
-	if (dev->type->start(dev->priv, &s->req) < 0) {
-		vg_device_break(dev, q, VG_BROKEN_REQUEST, VG_MEM_OK, c->head);
+	if (dev->type->start(q->priv, &s->req) < 0) {
+		queue_break(q, VG_BROKEN_REQUEST, VG_MEM_OK, c->head);
 		request_unmap(s);
 		request_gone(s);
 		return -EPROTO;
@@ -447,7 +550,6 @@ static void poll_woken(struct vg_queue *q)
 /* True: look again in the next turn, which does not sleep. */
 static bool poll_goes_on(struct vg_queue *q)
 {
-	struct vg_device *dev = q->dev;
 	uint64_t now;
 
 	if (!q->poll_ns)
@@ -457,14 +559,14 @@ static bool poll_goes_on(struct vg_queue *q)
 		q->poll_until_ns = now + q->poll_ns;
 	if (now < q->poll_until_ns)
 		return true;
-	dev->stats.polls_missed++;
+	count_add(q->stats->polls_missed, 1);
 	return false;
 }
 
 static void poll_found(struct vg_queue *q)
 {
 	if (q->poll_until_ns)
-		q->dev->stats.polls_hit++;
+		count_add(q->stats->polls_hit, 1);
 	q->poll_until_ns = 0;
 }
 
@@ -477,7 +579,6 @@ static void poll_end(struct vg_queue *q)
 /* Takes what is there, within a turn's bound.  True: there may be more. */
 static bool queue_run(struct vg_queue *q)
 {
-	struct vg_device *dev = q->dev;
 	unsigned int budget = TURN_REQUESTS_MAX;
 	struct vg_chain c;
 
@@ -491,8 +592,8 @@ static bool queue_run(struct vg_queue *q)
 			return false;
 		}
 		if (n < 0) {
-			vg_device_break(dev, q, q->vq.broken, q->vq.fault,
-					q->vq.bad_value);
+			queue_break(q, q->vq.broken, q->vq.fault,
+				    q->vq.bad_value);
 			return false;
 		}
 		if (n == 0) {
@@ -567,13 +668,122 @@ void vg_device_answer_ranges(struct vg_device *dev)
 	}
 }
 
+static void queue_work(void *arg);
+static void lane_woken(void *arg);
+
+static struct vg_lane *lane_create(struct vg_queue *q)
+{
+	struct vg_lane *lane;
+	char name[16];
+	int err;
+
+	snprintf(name, sizeof(name), "vg-queue-%u", q->index);
+	err = vg_lane_create(name, lane_woken, q, &lane);
+	if (!err)
+		return lane;
+	vg_warn("%s: queue %u: no thread (%s): the main one runs it",
+		q->dev->label, q->index, strerror(-err));
+	return NULL;
+}
+
+/* Frozen.  From here on the queue can be run. */
+static void queue_place(struct vg_queue *q, bool own_thread)
+{
+	struct vg_device *dev = q->dev;
+
+	if (q->loop)
+		return;
+	if (own_thread)
+		q->lane = lane_create(q);
+	q->loop = q->lane ? vg_lane_loop(q->lane) : dev->loop;
+	q->work = vg_deferred_create(q->loop, queue_work, q);
+	q->retry = vg_timer_create(q->loop, retry_due, q);
+	q->priv = dev->priv;
+	if (dev->type->queue_create)
+		q->priv = dev->type->queue_create(dev->priv, q->loop,
+						  q->stats->type);
+	if (q->lane)
+		dev->host_ops->move_queue(dev->host, q->index, q->loop);
+}
+
+/* Frozen, and no request is under way. */
+static void queue_unplace(struct vg_queue *q)
+{
+	struct vg_device *dev = q->dev;
+
+	if (!q->loop)
+		return;
+	if (q->lane)
+		dev->host_ops->move_queue(dev->host, q->index, dev->loop);
+	if (dev->type->queue_destroy)
+		dev->type->queue_destroy(q->priv);
+	q->priv = NULL;
+	vg_timer_destroy(q->retry);
+	q->retry = NULL;
+	vg_deferred_destroy(q->work);
+	q->work = NULL;
+	vg_lane_destroy(q->lane);
+	q->lane = NULL;
+	q->loop = NULL;
+}
+
+static unsigned int nr_ready(const struct vg_device *dev)
+{
+	unsigned int i, n = 0;
+
+	for (i = 0; i < dev->nr_queues; i++)
+		n += dev->queues[i].is_ready;
+	return n;
+}
+
+/* Frozen: it looks at its ring in its next turn. */
+static void queue_kick(struct vg_queue *q)
+{
+	q->is_kicked = true;
+	vg_deferred_schedule(q->work);
+}
+
+/* Frozen. */
+static void queues_start(struct vg_device *dev)
+{
+	bool own_threads = dev->may_thread && nr_ready(dev) > 1;
+	unsigned int i;
+
+	for (i = 0; i < dev->nr_queues; i++) {
+		if (!dev->queues[i].is_ready)
+			continue;
+		queue_place(&dev->queues[i], own_threads);
+		queue_kick(&dev->queues[i]);
+	}
+}
+
+/* Memory is counted by who uses it; shown where others can read it. */
+static void queue_show_mem(struct vg_queue *q)
+{
+	const uint64_t *from = (const uint64_t *)&q->mem->stats;
+	uint64_t *to = (uint64_t *)&q->stats->mem;
+	unsigned int i;
+
+	if (q->mem == q->dev->mem)
+		return;
+	for (i = 0; i < sizeof(q->mem->stats) / sizeof(*from); i++)
+		__atomic_store_n(&to[i], from[i], __ATOMIC_RELAXED);
+}
+
+/* Frozen, and no request is under way. */
 static void queue_unmap(struct vg_queue *q)
 {
+	queue_unplace(q);
 	vg_vq_unmap(&q->vq);
+	queue_show_mem(q);
 	q->is_ready = false;
 	q->is_draining = false;
 	q->is_kicked = false;
+	q->is_kicked_from_main = false;
 	q->is_stalled = false;
+	q->is_completed = false;
+	q->is_bad = false;
+	q->retries = 0;
 	q->poll_ns = 0;
 	q->poll_until_ns = 0;
 	q->slept_at_ns = 0;
@@ -587,6 +797,7 @@ static void queue_drained(struct vg_queue *q)
 
 void vg_queue_disable(struct vg_queue *q, const struct vg_reg_access *acc)
 {
+	vg_device_freeze(q->dev);
 	q->is_kicked = false;
 	q->is_stalled = false;
 	waiter_add(q->dev, acc, q, false);
@@ -594,33 +805,43 @@ void vg_queue_disable(struct vg_queue *q, const struct vg_reg_access *acc)
 		q->is_draining = true;
 	else
 		queue_drained(q);
+	vg_device_thaw(q->dev);
+}
+
+/* The queue's memory; otherwise the device is broken. */
+static bool queue_map(struct vg_queue *q)
+{
+	struct vg_device *dev = q->dev;
+
+	if (q->cfg.num > dev->queue_size_max)
+		vg_device_break(dev, q, VG_BROKEN_QUEUE_SIZE, VG_MEM_OK,
+				q->cfg.num);
+	else if (slots_create(q))
+		vg_device_break(dev, q, VG_BROKEN_RING_ADDRESS, VG_MEM_OK, 0);
+	else if (vg_vq_map(&q->vq, &q->cfg))
+		vg_device_break(dev, q, q->vq.broken, q->vq.fault,
+				q->vq.bad_value);
+	else
+		return true;
+	return false;
 }
 
 void vg_queue_enable(struct vg_queue *q)
 {
 	struct vg_device *dev = q->dev;
 
-	if (q->cfg.num > dev->queue_size_max) {
-		vg_device_break(dev, q, VG_BROKEN_QUEUE_SIZE, VG_MEM_OK,
-				q->cfg.num);
-		return;
+	vg_device_freeze(dev);
+	if (queue_map(q)) {
+		q->is_ready = true;
+		/* Before anything is taken from it: its log is empty now. */
+		vg_device_save(dev);
+		queue_show_mem(q);
+		if (vg_device_is_live(dev)) {
+			queue_place(q, dev->may_thread && nr_ready(dev) > 1);
+			queue_kick(q);
+		}
 	}
-	if (slots_create(q)) {
-		vg_device_break(dev, q, VG_BROKEN_RING_ADDRESS, VG_MEM_OK, 0);
-		return;
-	}
-	if (vg_vq_map(&q->vq, &q->cfg)) {
-		vg_device_break(dev, q, q->vq.broken, q->vq.fault,
-				q->vq.bad_value);
-		return;
-	}
-	q->is_ready = true;
-	/* Before anything is taken from it: its log is empty now. */
-	vg_device_save(dev);
-	if (vg_device_is_live(dev)) {
-		q->is_kicked = true;
-		work_later(dev);
-	}
+	vg_device_thaw(dev);
 }
 
 static void all_unmap(struct vg_device *dev)
@@ -629,8 +850,6 @@ static void all_unmap(struct vg_device *dev)
 
 	for (i = 0; i < dev->nr_queues; i++)
 		queue_unmap(&dev->queues[i]);
-	vg_timer_cancel(dev->retry);
-	dev->retries = 0;
 }
 
 static void reset_finish(struct vg_device *dev)
@@ -642,6 +861,7 @@ static void reset_finish(struct vg_device *dev)
 	vg_mmio_reset(dev);
 	dev->is_resetting = false;
 	dev->broken = VG_BROKEN_NOT;
+	dev->is_halted = false;
 	dev->stats.broken = VG_BROKEN_NOT;
 	dev->config_irq_due = false;
 	dev->used_irq_due = false;
@@ -654,31 +874,36 @@ static void reset_finish(struct vg_device *dev)
 /* Finishes whatever waited for requests to end. */
 static void drained_check(struct vg_device *dev)
 {
-	bool idle = !in_flight(dev);
+	bool idle;
 	unsigned int i;
 
+	if (!dev->wants_drain)
+		return;
+	vg_device_freeze(dev);
+	idle = !in_flight(dev);
 	for (i = 0; i < dev->nr_queues; i++)
 		if (dev->queues[i].is_draining && !dev->queues[i].in_flight)
 			queue_drained(&dev->queues[i]);
 	vg_ext_drained(dev);
-	if (!idle)
-		return;
-	if (dev->is_resetting)
+	if (idle && dev->is_resetting)
 		reset_finish(dev);
-	if (dev->is_stopping && !dev->is_stopped) {
+	if (idle && dev->is_stopping && !dev->is_stopped) {
 		all_unmap(dev);
 		vg_ext_reset(dev);
 		waiters_answer(dev, NULL);
 		dev->is_stopped = true;
 		dev->host_ops->stopped(dev->host);
 	}
+	vg_device_thaw(dev);
 }
 
 void vg_device_reset(struct vg_device *dev, const struct vg_reg_access *acc)
 {
+	vg_device_freeze(dev);
 	waiter_add(dev, acc, NULL, false);
 	dev->is_resetting = true;
 	vg_device_save(dev);
+	vg_device_thaw(dev);
 	drained_check(dev);
 }
 
@@ -690,70 +915,42 @@ void vg_device_leave(struct vg_device *dev)
 
 void vg_device_stop(struct vg_device *dev)
 {
+	vg_device_freeze(dev);
 	dev->is_stopping = true;
+	vg_device_thaw(dev);
 	drained_check(dev);
 }
 
 /* ---- the work of a turn ----------------------------------------------------- */
 
-static bool queues_run(struct vg_device *dev)
-{
-	bool is_more = false;
-	unsigned int i;
-
-	for (i = 0; i < dev->nr_queues; i++) {
-		struct vg_queue *q = &dev->queues[i];
-
-		if (q->is_kicked && q->is_ready && !q->is_draining &&
-		    vg_device_is_live(dev))
-			is_more |= queue_run(q);
-	}
-	return is_more;
-}
-
 /*
- * True if the driver of any queue wants to be interrupted; one with an event
- * channel is told here.
+ * True if the driver wants to be interrupted; one with an event channel is
+ * told here.
  */
-static bool queues_publish(struct vg_device *dev)
+static bool queue_publish(struct vg_queue *q)
 {
-	bool wants_irq = false;
-	unsigned int i;
+	struct vg_device *dev = q->dev;
 
-	if (dev->broken)
+	if (!may_show(q) || !vg_vq_has_unpublished(&q->vq))
 		return false;
-	for (i = 0; i < dev->nr_queues; i++) {
-		struct vg_queue *q = &dev->queues[i];
-
-		if (!vg_vq_has_unpublished(&q->vq))
-			continue;
-		dev->stats.batches++;
-		if (!vg_vq_publish(&q->vq)) {
-			dev->stats.irqs_suppressed++;
-		} else if (q->port_state == VIRTIO_GRANT_QUEUE_BOUND) {
-			dev->stats.events_sent++;
-			dev->host_ops->notify_queue(dev->host, i);
-		} else {
-			wants_irq = true;
-		}
+	count_add(q->stats->batches, 1);
+	if (!vg_vq_publish(&q->vq)) {
+		count_add(q->stats->irqs_suppressed, 1);
+		return false;
 	}
-	return wants_irq;
+	if (q->port_state != VIRTIO_GRANT_QUEUE_BOUND)
+		return true;
+	count_add(q->stats->events_sent, 1);
+	dev->host_ops->notify_queue(dev->host, q->index);
+	return false;
 }
 
-static void work(void *arg)
+/* One interrupt for all that is due. */
+static void raise_irqs(struct vg_device *dev, bool is_used)
 {
-	struct vg_device *dev = arg;
 	uint32_t irq = 0;
-	bool is_more;
 
-	dev->is_working = true;
-	if (dev->is_completed)
-		queues_unstall(dev);
-	dev->is_completed = false;
-	is_more = queues_run(dev);
-	if (dev->type->flush_batch)
-		dev->type->flush_batch(dev->priv);
-	if (queues_publish(dev) || dev->used_irq_due) {
+	if (is_used || dev->used_irq_due) {
 		dev->used_irq_due = false;
 		dev->stats.irqs_used++;
 		irq |= VG_IRQ_USED;
@@ -763,14 +960,74 @@ static void work(void *arg)
 		dev->stats.irqs_config++;
 		irq |= VG_IRQ_CONFIG;
 	}
-	dev->is_working = false;
 	if (irq)
 		dev->host_ops->raise_irq(dev->host, irq);
+}
+
+static void queue_work(void *arg)
+{
+	struct vg_queue *q = arg;
+	struct vg_device *dev = q->dev;
+	bool is_more = false, wants_irq;
+
+	q->is_working = true;
+	if (q->is_completed)
+		queue_unstall(q);
+	q->is_completed = false;
+	if (q->is_kicked && may_take(q))
+		is_more = queue_run(q);
+	if (dev->type->flush_batch)
+		dev->type->flush_batch(q->priv);
+	wants_irq = queue_publish(q);
+	q->is_working = false;
 	/* Completed while we were at it: there is memory for who waits. */
-	if (dev->is_completed && queues_unstall(dev))
+	if (q->is_completed && queue_unstall(q))
 		is_more = true;
 	if (is_more)
-		work_later(dev);
+		vg_deferred_schedule(q->work);
+	queue_show_mem(q);
+	if (!q->lane) {
+		raise_irqs(dev, wants_irq);
+		drained_check(dev);	/* may be the end of this queue */
+		return;
+	}
+	if (wants_irq) {
+		count_add(q->stats->irqs_used, 1);
+		dev->host_ops->raise_irq_now(dev->host, VG_IRQ_USED);
+	}
+	if (dev->wants_drain)
+		wake_main(dev);
+}
+
+/* In the lane's thread: the main thread wants the queue looked at. */
+static void lane_woken(void *arg)
+{
+	struct vg_queue *q = arg;
+
+	/* Partner: the release in vg_device_notify(). */
+	if (!__atomic_exchange_n(&q->is_kicked_from_main, false,
+				 __ATOMIC_ACQUIRE))
+		return;
+	q->is_kicked = true;
+	vg_deferred_schedule(q->work);
+}
+
+static void device_work(void *arg)
+{
+	struct vg_device *dev = arg;
+
+	raise_irqs(dev, false);
+	drained_check(dev);
+}
+
+static void on_lanes(void *arg)
+{
+	struct vg_device *dev = arg;
+	uint64_t n;
+
+	if (read(dev->wake_fd, &n, sizeof(n)) != sizeof(n))
+		return;
+	take_bad(dev);
 	drained_check(dev);
 }
 
@@ -780,31 +1037,42 @@ void vg_device_notify(struct vg_device *dev, unsigned int queue)
 						      NULL;
 
 	dev->stats.notifies++;
-	if (!q || !q->is_ready || q->is_draining || !vg_device_is_live(dev)) {
+	/* Without a loop: of a predecessor; vg_device_resume() comes. */
+	if (!q || !q->loop || q->is_draining || !vg_device_is_live(dev)) {
 		dev->stats.spurious_notifies++;
-		return;
+	} else if (q->lane && !dev->freezes) {
+		store_release(&q->is_kicked_from_main, true);
+		vg_lane_wake(q->lane);
+	} else {
+		queue_kick(q);
 	}
-	q->is_kicked = true;
-	work_later(dev);
 }
 
 void vg_device_event(struct vg_device *dev, unsigned int queue)
 {
-	dev->stats.events_received++;
-	dev->queues[queue].events++;
-	vg_device_notify(dev, queue);
+	struct vg_queue *q = &dev->queues[queue];
+
+	count_add(q->stats->events_received, 1);
+	count_add(q->stats->notifies, 1);
+	count_add(q->events, 1);
+	if (!may_take(q)) {
+		count_add(q->stats->spurious_notifies, 1);
+		return;
+	}
+	q->is_kicked = true;
+	vg_deferred_schedule(q->work);
 }
 
 void vg_device_kick_all(struct vg_device *dev)
 {
-	unsigned int i;
-
-	for (i = 0; i < dev->nr_queues; i++)
-		dev->queues[i].is_kicked = true;
+	vg_device_freeze(dev);
+	if (vg_device_is_live(dev))
+		queues_start(dev);
 	/* It broke while there was no driver to tell. */
 	if (dev->broken)
 		dev->config_irq_due = true;
 	work_later(dev);
+	vg_device_thaw(dev);
 }
 
 void vg_device_resume(struct vg_device *dev)
@@ -836,7 +1104,12 @@ static void queues_create(struct vg_device *dev)
 
 		q->dev = dev;
 		q->index = i;
-		vg_vq_init(&q->vq, dev->mem, dev->type->segs_max);
+		q->mem = dev->mem;
+		if (dev->may_thread)
+			q->mem = dev->mem->ops->view(dev->mem);
+		q->stats = dev->queue_stats ? &dev->queue_stats[i] :
+						  &dev->stats;
+		vg_vq_init(&q->vq, q->mem, dev->type->segs_max);
 		if (dev->state)
 			vg_vq_set_log(&q->vq, &dev->state->queue[i]);
 	}
@@ -847,10 +1120,53 @@ static void queues_destroy(struct vg_device *dev)
 	unsigned int i;
 
 	for (i = 0; i < dev->nr_queues; i++) {
-		vg_vq_exit(&dev->queues[i].vq);
-		free(dev->queues[i].slot_memory);
+		struct vg_queue *q = &dev->queues[i];
+
+		vg_vq_exit(&q->vq);
+		free(q->slot_memory);
+		if (q->mem != dev->mem)
+			q->mem->ops->destroy(q->mem);
 	}
 	free(dev->queues);
+}
+
+/* For several queues: counters of their own, and a way for them to call. */
+static int threads_create(struct vg_device *dev,
+			  const struct vg_device_params *params)
+{
+	int err;
+
+	dev->wake_fd = -1;
+	if (dev->nr_queues < 2)
+		return 0;
+	dev->has_own_stats = !params->queue_stats;
+	dev->queue_stats = params->queue_stats;
+	if (!dev->queue_stats)
+		dev->queue_stats = vg_calloc(dev->nr_queues,
+					     sizeof(*dev->queue_stats));
+	memset(dev->queue_stats, 0, dev->nr_queues * sizeof(*dev->queue_stats));
+	dev->may_thread = params->may_thread && dev->mem->ops->view &&
+			  dev->host_ops->raise_irq_now;
+	if (!dev->may_thread)
+		return 0;
+	dev->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (dev->wake_fd < 0)
+		return -errno;
+	err = vg_loop_add_fd(dev->loop, dev->wake_fd, on_lanes, dev,
+			     &dev->wake_vfd);
+	if (err)
+		close(dev->wake_fd);
+	return err;
+}
+
+static void threads_destroy(struct vg_device *dev)
+{
+	if (dev->wake_vfd) {
+		vg_loop_del_fd(dev->loop, dev->wake_vfd);
+		close(dev->wake_fd);
+	}
+	if (dev->has_own_stats)
+		free(dev->queue_stats);
 }
 
 /*
@@ -990,13 +1306,17 @@ int vg_device_create(const struct vg_device_params *params,
 	if (dev->nr_queues <= VG_STATE_QUEUES_MAX &&
 	    size <= VG_STATE_HEADS_MAX)
 		dev->state = params->state;
+	err = threads_create(dev, params);
+	if (err)
+		goto destroy_threads;
 	queues_create(dev);
-	dev->work = vg_deferred_create(loop, work, dev);
-	dev->retry = vg_timer_create(loop, retry_due, dev);
+	dev->work = vg_deferred_create(loop, device_work, dev);
 	start(dev, params);
 	*out = dev;
 	return 0;
 
+destroy_threads:
+	threads_destroy(dev);
 destroy_type:
 	dev->type->destroy(dev->priv);
 free_dev:
@@ -1010,16 +1330,16 @@ void vg_device_destroy(struct vg_device *dev)
 {
 	if (!dev)
 		return;
-	vg_timer_destroy(dev->retry);
 	vg_deferred_destroy(dev->work);
 	queues_destroy(dev);
+	threads_destroy(dev);
 	dev->type->destroy(dev->priv);
 	dev->mem->ops->destroy(dev->mem);
 	free(dev->label);
 	free(dev);
 }
 
-const struct vg_dev_stats *vg_device_stats(struct vg_device *dev)
+const struct vg_dev_stats *vg_device_own_stats(struct vg_device *dev)
 {
 	unsigned int i;
 
@@ -1036,9 +1356,33 @@ const struct vg_dev_stats *vg_device_stats(struct vg_device *dev)
 	return &dev->stats;
 }
 
-struct vg_loop *vg_device_loop(struct vg_device *dev)
+void vg_dev_stats_add(struct vg_dev_stats *sum, const struct vg_dev_stats *q)
 {
-	return dev->loop;
+	/* From here on nothing but counters. */
+	const size_t first = offsetof(struct vg_dev_stats, accesses) /
+			     sizeof(uint64_t);
+	const uint64_t *from = (const uint64_t *)q;
+	uint64_t *to = (uint64_t *)sum;
+	uint64_t most = max_u(sum->mem.mapped_pages_max,
+			      count_read(q->mem.mapped_pages_max));
+	size_t i;
+
+	for (i = first; i < sizeof(*sum) / sizeof(uint64_t); i++)
+		to[i] += count_read(from[i]);
+	sum->mem.mapped_pages_max = most;	/* not ever at one time */
+}
+
+const struct vg_dev_stats *vg_device_stats(struct vg_device *dev)
+{
+	unsigned int i;
+
+	vg_device_own_stats(dev);
+	if (!dev->queue_stats)
+		return &dev->stats;
+	dev->total = dev->stats;
+	for (i = 0; i < dev->nr_queues; i++)
+		vg_dev_stats_add(&dev->total, &dev->queue_stats[i]);
+	return &dev->total;
 }
 
 const char *vg_device_label(const struct vg_device *dev)
@@ -1049,9 +1393,4 @@ const char *vg_device_label(const struct vg_device *dev)
 unsigned int vg_device_queue_size_max(const struct vg_device *dev)
 {
 	return dev->queue_size_max;
-}
-
-uint64_t *vg_device_type_stats(struct vg_device *dev)
-{
-	return dev->stats.type;
 }

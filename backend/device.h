@@ -13,7 +13,9 @@
  * resets it, the configuration space of a broken device reads as zeroes: no
  * driver hangs on a disk without sectors.
  *
- * Single-threaded: all calls for one device come from its worker's loop.
+ * All calls for one device come from its worker's main thread, but for those
+ * that say otherwise.  A driver that uses several queues has each run by a
+ * thread of its own (device_priv.h, lane.h).
  */
 #ifndef VG_DEVICE_H
 #define VG_DEVICE_H
@@ -49,15 +51,21 @@ struct vg_host_ops {
 		      uint32_t data);
 	/* Raises bits of InterruptStatus (virtio 1.3, 4.2.2). */
 	void (*raise_irq)(void *host, uint32_t bits);
+	/* The same from any thread, and at once.  NULL: no such threads. */
+	void (*raise_irq_now)(void *host, uint32_t bits);
 	/*
 	 * An event channel for one queue, in place of notifications and
-	 * interrupts; all three NULL where there is no such thing.  After
-	 * bind_queue, the guest's events come as vg_device_notify().
-	 * notify_queue: used buffers are published, tell the driver.
+	 * interrupts; all NULL where there is no such thing.  After
+	 * bind_queue, the guest's events come as vg_device_event(), in
+	 * @loop's thread after move_queue(), which may be called at any time.
+	 * notify_queue: used buffers are published, tell the driver; from the
+	 * thread that runs the queue.
 	 */
 	int (*bind_queue)(void *host, unsigned int queue, xen_port_t remote);
 	void (*unbind_queue)(void *host, unsigned int queue);
 	void (*notify_queue)(void *host, unsigned int queue);
+	void (*move_queue)(void *host, unsigned int queue,
+			   struct vg_loop *loop);
 	/* All requests are done and nothing is mapped: vg_device_stop(). */
 	void (*stopped)(void *host);
 };
@@ -83,6 +91,13 @@ struct vg_device_params {
 	 * driver's notification is a trap, for which the guest's vCPU waits.
 	 */
 	uint64_t poll_mmio_max_ns;
+	/*
+	 * Several queues in use get a thread each.  Wants raise_irq_now,
+	 * move_queue, and memory that has views.
+	 */
+	bool may_thread;
+	/* One per queue, if there are several: theirs to write; or NULL. */
+	struct vg_dev_stats *queue_stats;
 	/*
 	 * What outlives this process, kept up to date from now on; NULL: such
 	 * a thing is not kept.  It must outlive the device.
@@ -114,7 +129,10 @@ void vg_device_access(struct vg_device *dev, const struct vg_reg_access *acc);
 /* QueueNotify; a queue that does not exist or is not ready is counted. */
 void vg_device_notify(struct vg_device *dev, unsigned int queue);
 
-/* The same, over the event channel that bind_queue() made for @queue. */
+/*
+ * The same, over the event channel that bind_queue() made for @queue; in the
+ * thread of the loop that move_queue() named last, the main thread before.
+ */
 void vg_device_event(struct vg_device *dev, unsigned int queue);
 
 /*
@@ -182,6 +200,7 @@ struct vg_dev_stats {
 	uint64_t broken_value;		/* the offending address, index, ... */
 	uint64_t broken_count;		/* times the device broke */
 	uint64_t driver_features;
+	/* From here on nothing but counters: vg_dev_stats_add(). */
 	uint64_t accesses, bad_accesses;	/* bad: width, offset, state */
 	uint64_t notifies, spurious_notifies;
 	uint64_t irqs_used, irqs_config, irqs_suppressed;
@@ -194,8 +213,19 @@ struct vg_dev_stats {
 	struct vg_mem_stats mem;
 	uint64_t type[VG_DEV_STATS_NR_TYPE];	/* names: vg_dev_type */
 };
-/* The device's own, brought up to date by the call. */
+/* All of the device's, brought up to date by the call. */
 const struct vg_dev_stats *vg_device_stats(struct vg_device *dev);
+/* Without its queues', if they have some of their own (queue_stats). */
+const struct vg_dev_stats *vg_device_own_stats(struct vg_device *dev);
+/* Adds a queue's counters to its device's. */
+void vg_dev_stats_add(struct vg_dev_stats *sum, const struct vg_dev_stats *q);
+
+/*
+ * Around changes of what the host's functions use that are not called by the
+ * main thread alone: no queue runs in between.
+ */
+void vg_device_freeze(struct vg_device *dev);
+void vg_device_thaw(struct vg_device *dev);
 
 /* ---- towards the device types (dev/) -------------------------------------- */
 
@@ -238,11 +268,19 @@ struct vg_dev_type {
 	 * negative return says that its shape is no request of this type:
 	 * the device breaks (VG_BROKEN_REQUEST), and @req is gone.  iov[] is
 	 * private and the type's to change; what it points to is shared with
-	 * the guest.
+	 * the guest.  @queue: of queue_create(), or @priv.
 	 */
-	int (*start)(void *priv, struct vg_req *req);
+	int (*start)(void *queue, struct vg_req *req);
 	/* End of a batch of start()s: submit what was gathered. */
-	void (*flush_batch)(void *priv);
+	void (*flush_batch)(void *queue);
+	/*
+	 * What a queue needs of its own, in the thread of @loop, which is the
+	 * only one to use it and @stats; no thread runs when these are
+	 * called.  NULL: nothing, and @priv may be used by one thread only.
+	 */
+	void *(*queue_create)(void *priv, struct vg_loop *loop,
+			      uint64_t *stats);
+	void (*queue_destroy)(void *queue);
 	/* Device reset: forget what set_features and config_write set. */
 	void (*reset)(void *priv);
 	/*
@@ -255,14 +293,13 @@ struct vg_dev_type {
 
 /*
  * @used_bytes: how many bytes were written, from the start of the writable
- * buffers (virtio 1.3, 2.7.8.2).  @req is gone after this.
+ * buffers (virtio 1.3, 2.7.8.2).  @req is gone after this.  From the thread
+ * that runs the queue.
  */
 void vg_req_complete(struct vg_req *req, uint32_t used_bytes);
 
-struct vg_loop *vg_device_loop(struct vg_device *dev);
 unsigned int vg_device_queue_size_max(const struct vg_device *dev);
 const char *vg_device_label(const struct vg_device *dev);
-uint64_t *vg_device_type_stats(struct vg_device *dev);
 /* The configuration space changed: generation + 1, interrupt. */
 void vg_device_config_changed(struct vg_device *dev);
 

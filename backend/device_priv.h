@@ -7,6 +7,7 @@
 #define VG_DEVICE_PRIV_H
 
 #include "device.h"
+#include "lane.h"
 #include "state.h"
 #include "virtqueue.h"
 
@@ -21,10 +22,18 @@ struct vg_slot {
 	uint16_t head;
 };
 
+/*
+ * A queue is run either in the main thread or, if the driver uses several, by
+ * a thread of its own: its lane.  What is below "run" belongs to whoever runs
+ * it; the main thread touches it only while the device is frozen.  Registers
+ * and the life cycle are the main thread's.
+ */
 struct vg_queue {
 	struct vg_device *dev;
 	unsigned int index;
 	struct vg_vq vq;
+	struct vg_mem *mem;		/* the device's, or a view of it */
+	struct vg_dev_stats *stats;	/* one writer: who runs it */
 
 	/* registers; only change while !is_ready */
 	struct vg_vq_config cfg;
@@ -35,6 +44,29 @@ struct vg_queue {
 	uint32_t port_state;		/* VIRTIO_GRANT_QUEUE_* */
 	uint32_t port;			/* the guest's, if BOUND */
 	uint32_t events;		/* that came over its channel */
+
+	/* from DRIVER_OK to the end of the queue; NULL before and after */
+	struct vg_loop *loop;
+	struct vg_lane *lane;		/* NULL: the main thread */
+	void *priv;			/* of the type */
+	struct vg_deferred *work;
+	struct vg_timer *retry;		/* memory was short, nobody returns any */
+
+	/* set by the main thread, frozen: vg_device_thaw() */
+	bool may_take;			/* from the available ring */
+	bool may_show;			/* in the used ring */
+
+	/* between the threads: atomic */
+	bool is_kicked_from_main;
+	bool is_bad;			/* ... and this is why: */
+	enum vg_broken bad_why;
+	enum vg_mem_fault bad_fault;
+	uint64_t bad_value;
+
+	/* run */
+	bool is_working;		/* inside of the work of a turn */
+	bool is_completed;		/* a request was, since that last began */
+	unsigned int retries;
 
 	uint64_t poll_ns;		/* how long to look now, <= poll_max_ns */
 	uint64_t poll_until_ns;		/* 0: not looking */
@@ -95,12 +127,21 @@ struct vg_device {
 	bool is_stopping, is_stopped;
 	struct vg_waiter waiters[VG_WAITERS_MAX];
 
-	struct vg_deferred *work;	/* queues, completions, interrupts */
-	bool is_working;		/* inside of it */
-	bool is_completed;		/* a request was, since it last began */
+	struct vg_deferred *work;	/* interrupts; the end of waiting */
 	bool config_irq_due, used_irq_due;
-	struct vg_timer *retry;		/* memory was short, nobody returns any */
-	unsigned int retries;
+
+	/* lanes */
+	bool may_thread;
+	unsigned int freezes;		/* they nest */
+	bool wants_drain;		/* set frozen: somebody waits for
+					 * requests to end */
+	bool is_halted;			/* atomic: a queue is bad, all stop */
+	int wake_fd;			/* lanes want the main thread; -1: no
+					 * lanes */
+	struct vg_fd *wake_vfd;
+	struct vg_dev_stats *queue_stats;	/* NULL: one queue */
+	bool has_own_stats;
+	struct vg_dev_stats total;
 
 	struct vg_state *state;		/* NULL: none */
 	struct vg_state_regs regs;	/* as last written there */
@@ -121,7 +162,14 @@ void vg_mmio_reset(struct vg_device *dev);
 void vg_device_reply(struct vg_device *dev, const struct vg_reg_access *acc,
 		     uint32_t data);
 
-/* May the queues be used: DRIVER_OK, not broken, not being reset or stopped? */
+/*
+ * In between no queue is run by another thread, and whatever of the device
+ * they use may be changed.
+ */
+void vg_device_freeze(struct vg_device *dev);
+void vg_device_thaw(struct vg_device *dev);
+
+/* For the main thread.  May the queues be used: DRIVER_OK, not broken, not being reset or stopped? */
 bool vg_device_is_live(const struct vg_device *dev);
 
 void vg_device_break(struct vg_device *dev, const struct vg_queue *q,

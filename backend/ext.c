@@ -103,17 +103,23 @@ static bool withdraw(struct vg_device *dev, const struct vg_reg_access *acc)
 
 static bool range_write(struct vg_device *dev, const struct vg_reg_access *acc)
 {
+	bool later = false;
+
 	if (!dev->mem->ops->range_add || !may_configure(dev) ||
 	    dev->ext.range_sel >= VG_MEM_RANGES_MAX || acc->data > 1) {
 		dev->stats.bad_accesses++;
 		return false;
 	}
-	if (!acc->data)
-		return withdraw(dev, acc);
-	announce(dev);
-	return false;
+	vg_device_freeze(dev);
+	if (acc->data)
+		announce(dev);
+	else
+		later = withdraw(dev, acc);
+	vg_device_thaw(dev);
+	return later;
 }
 
+/* Frozen. */
 void vg_ext_drained(struct vg_device *dev)
 {
 	struct vg_ext *x = &dev->ext;
@@ -152,9 +158,10 @@ static void port_write(struct vg_device *dev, uint32_t port)
 		dev->stats.bad_accesses++;
 		return;
 	}
+	vg_device_freeze(dev);
 	unbind(dev, q);
 	if (!port)
-		return;
+		goto thaw;
 	err = dev->host_ops->bind_queue(dev->host, q->index, port);
 	if (err)
 		vg_debug("%s: queue %u: port %u: refused (%d)", dev->label,
@@ -164,6 +171,8 @@ static void port_write(struct vg_device *dev, uint32_t port)
 	q->port = port;
 	/* An event on the port before this one may have gone with it. */
 	vg_device_notify(dev, q->index);
+thaw:
+	vg_device_thaw(dev);
 }
 
 /* ---- registers ---------------------------------------------------------------------- */
@@ -194,7 +203,7 @@ bool vg_ext_read(struct vg_device *dev, uint32_t offset, uint32_t *data)
 		*data = q ? q->port_state : VIRTIO_GRANT_QUEUE_REFUSED;
 		return true;
 	case VIRTIO_GRANT_MMIO_EVENTS:
-		*data = q ? q->events : 0;
+		*data = q ? count_read(q->events) : 0;
 		return true;
 	}
 	return false;
@@ -261,7 +270,7 @@ void vg_ext_save(const struct vg_device *dev, struct vg_state_regs *r)
 	for (i = 0; i < dev->nr_queues; i++) {
 		r->queue[i].port_state = dev->queues[i].port_state;
 		r->queue[i].port = dev->queues[i].port;
-		r->queue[i].events = dev->queues[i].events;
+		r->queue[i].events = count_read(dev->queues[i].events);
 	}
 }
 

@@ -41,6 +41,7 @@ static void usage(FILE *f)
 	      "  -d, --direct-io=libxl|on|off  O_DIRECT: block devices, and files with direct-io-safe (libxl)\n"
 	      "  -e, --engine=auto|io_uring|sync  how images are read and written (auto)\n"
 	      "  -q, --queue-size=N            descriptors per queue, a power of two (256)\n"
+	      "      --queues=N                queues per device (as many as CPUs, at most 4)\n"
 	      "  -m, --map-budget=MIB          guest memory mapped at once, per device (32)\n"
 	      "  -p, --poll=US                 look at a ring for so long before sleeping (0;\n"
 	      "                                2000 for guests without event channels)\n"
@@ -128,6 +129,14 @@ static bool parse_engine(const char *s, enum vg_blk_engine *v)
 	return true;
 }
 
+/* More threads than CPUs serve nobody. */
+static unsigned int default_queues(void)
+{
+	long n = sysconf(_SC_NPROCESSORS_ONLN);
+
+	return n < 1 ? 1 : n > 4 ? 4 : (unsigned int)n;
+}
+
 static int run(struct vg_supervisor_config *cfg, const char *run_dir)
 {
 	struct vg_ctl_server *ctl = NULL;
@@ -180,7 +189,7 @@ static int __attribute__((format(printf, 1, 2))) bad_option(const char *fmt, ...
 
 int main(int argc, char **argv)
 {
-	enum { OPT_WORKER = 256, OPT_MEMORY, OPT_ONLY };
+	enum { OPT_WORKER = 256, OPT_MEMORY, OPT_ONLY, OPT_QUEUES };
 	static const struct option options[] = {
 		{ "direct-io", required_argument, NULL, 'd' },
 		{ "engine", required_argument, NULL, 'e' },
@@ -194,6 +203,7 @@ int main(int argc, char **argv)
 		{ "worker", required_argument, NULL, OPT_WORKER },
 		{ "memory", required_argument, NULL, OPT_MEMORY },
 		{ "only", required_argument, NULL, OPT_ONLY },
+		{ "queues", required_argument, NULL, OPT_QUEUES },
 		{ NULL, 0, NULL, 0 },
 	};
 	struct vg_supervisor_config cfg = {
@@ -201,6 +211,7 @@ int main(int argc, char **argv)
 		.engine = VG_BLK_ENGINE_AUTO,
 		.queue_size_max = VG_QUEUE_SIZE_MAX_DEFAULT,
 		.budget_pages = VG_BUDGET_PAGES_DEFAULT,
+		.nr_queues = default_queues(),
 		.poll_mmio_max_ns = 2000000,
 		.spawn = spawn,
 		.is_foreign = vg_program.set_memory,
@@ -265,6 +276,13 @@ int main(int argc, char **argv)
 			break;
 		case OPT_ONLY:
 			cfg.only = optarg;
+			break;
+		case OPT_QUEUES:
+			if (vg_parse_u64(optarg, 10, VG_BLK_QUEUES_MAX, &v) ||
+			    !v)
+				return bad_option("--queues=%s: not 1 to %u",
+						  optarg, VG_BLK_QUEUES_MAX);
+			cfg.nr_queues = (unsigned int)v;
 			break;
 		default:
 			usage(stderr);

@@ -232,9 +232,12 @@ static void config_write(struct vg_device *dev,
 
 	if (at < 0 || dev->broken || dev->is_resetting)
 		return;
-	if (dev->type->config_write)
-		dev->type->config_write(dev->priv, (unsigned int)at, &v,
-					acc->len_bytes);
+	if (!dev->type->config_write)
+		return;
+	vg_device_freeze(dev);
+	dev->type->config_write(dev->priv, (unsigned int)at, &v,
+				acc->len_bytes);
+	vg_device_thaw(dev);
 }
 
 /* ---- registers ------------------------------------------------------------ */

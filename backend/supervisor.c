@@ -93,6 +93,7 @@ struct dev {
 	struct vg_worker_relay relay;
 	char *image;
 	bool read_only, direct;
+	unsigned int nr_queues;	/* 0: not decided; then it stays */
 	uint64_t size_bytes;
 	struct vg_timer *timer;	/* NEW: no broker; CLOSED: remove the node */
 };
@@ -198,8 +199,12 @@ static void worker_drop(struct guest *g)
  */
 static bool dev_was_barren(const struct dev *d)
 {
-	return d->state == DEV_STARTING ||
-	       !d->guest->shared->dev[d->slot].batches;
+	struct vg_dev_stats st;
+
+	if (d->state == DEV_STARTING)
+		return true;
+	vg_worker_stats(d->guest->shared, d->slot, &st);
+	return !st.batches;
 }
 
 static void worker_died(struct guest *g)
@@ -612,6 +617,15 @@ static int open_image(struct dev *d, struct vg_blk_params *blk)
 	return fd;
 }
 
+/* The same file without O_DIRECT, for what is misaligned; -1: none. */
+static int open_buffered(const struct dev *d, int fd)
+{
+	char path[32];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	return open(path, (d->read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC);
+}
+
 static void set_serial(struct dev *d, struct vg_blk_params *blk)
 {
 	char *vdev = vg_key_read(d->s->xs, d->node, "dev");
@@ -671,6 +685,33 @@ static int take_slot(struct guest *g, unsigned int *slot)
 	return -ENOSPC;
 }
 
+/*
+ * A guest has so many threads for queues, shared out in the order of its
+ * devices; who comes late has one queue, which needs none.  What was decided
+ * for a device stays: its driver may know it.
+ */
+static unsigned int choose_nr_queues(struct dev *d, int state_fd)
+{
+	unsigned int left = VG_WORKER_LANES_MAX;
+	unsigned int want = max_u(d->s->cfg.nr_queues, 1u);
+	const struct dev *o;
+	uint32_t n;
+
+	if (d->nr_queues)
+		return d->nr_queues;
+	if (d->was_served && state_fd >= 0 &&
+	    pread(state_fd, &n, sizeof(n), offsetof(struct vg_state,
+						    nr_queues)) == sizeof(n) &&
+	    n && n <= VG_WORKER_QUEUES_MAX)
+		return d->nr_queues = n;
+	for (o = d->s->devs; o; o = o->next)
+		if (o->guest == d->guest && o->nr_queues > 1)
+			left -= min_u(left, o->nr_queues);
+	want = min_u(want, VG_WORKER_QUEUES_MAX);
+	d->nr_queues = want <= left ? want : left > 1 ? left : 1;
+	return d->nr_queues;
+}
+
 /* The relay is known: opens the image and gives both to the worker. */
 static void dev_start(struct dev *d)
 {
@@ -685,7 +726,7 @@ static void dev_start(struct dev *d)
 		.poll_mmio_max_ns = s->cfg.poll_mmio_max_ns,
 		.start = VG_START_NEW,
 	};
-	int fds[2], err;
+	int fds[VG_WORKER_FDS_MAX], err;
 
 	if (g->sock < 0) {
 		if (vg_timer_is_armed(g->respawn))
@@ -719,11 +760,16 @@ static void dev_start(struct dev *d)
 		goto fail;
 	d->locked_out_ns = 0;
 	set_serial(d, &msg.blk);
+	msg.blk.nr_queues = choose_nr_queues(d, fds[1]);
 	msg.slot = d->slot;
 	snprintf(msg.text, sizeof(msg.text), "%s", d->label);
 	how_to_start(d, &msg, fds[1] >= 0);
-	err = vg_worker_send(g->sock, &msg, fds, fds[1] >= 0 ? 2 : 1);
+	fds[2] = d->direct ? open_buffered(d, fds[0]) : -1;
+	err = vg_worker_send(g->sock, &msg, fds, fds[1] < 0 ? 1 :
+			     fds[2] < 0 ? 2 : 3);
 	close(fds[0]);
+	if (fds[2] >= 0)
+		close(fds[2]);
 	if (fds[1] >= 0)
 		close(fds[1]);
 	if (err) {
@@ -1167,6 +1213,31 @@ static struct json_object *stats_json(const struct vg_dev_stats *st)
 	return o;
 }
 
+/* What each queue did, if there are several. */
+static struct json_object *queues_json(const struct dev *d)
+{
+	struct json_object *a = json_object_new_array(), *o;
+	unsigned int i;
+
+	for (i = 0; i < d->nr_queues && d->nr_queues > 1; i++) {
+		struct vg_dev_stats q = d->guest->shared->queue[d->slot][i];
+
+		o = json_object_new_object();
+		add_u64(o, "requests", q.requests);
+		add_u64(o, "in_flight", q.in_flight);
+		add_u64(o, "batches", q.batches);
+		add_u64(o, "notifies", q.notifies);
+		add_u64(o, "events_sent", q.events_sent);
+		add_u64(o, "events_received", q.events_received);
+		add_u64(o, "range_hits", q.mem.range_hits);
+		add_u64(o, "maps", q.mem.maps);
+		add_u64(o, "bytes_out", q.bytes_out);
+		add_u64(o, "bytes_in", q.bytes_in);
+		json_object_array_add(a, o);
+	}
+	return a;
+}
+
 static struct json_object *dev_json(const struct dev *d)
 {
 	struct json_object *o = json_object_new_object();
@@ -1184,8 +1255,9 @@ static struct json_object *dev_json(const struct dev *d)
 	add_u64(o, "worker_pid", d->guest->pid > 0 ? (uint64_t)d->guest->pid : 0);
 	add_u64(o, "worker_deaths", d->guest->deaths);
 	if (d->has_slot && d->guest->shared) {
-		st = d->guest->shared->dev[d->slot];
+		vg_worker_stats(d->guest->shared, d->slot, &st);
 		json_object_object_add(o, "stats", stats_json(&st));
+		json_object_object_add(o, "queues", queues_json(d));
 	}
 	return o;
 }

@@ -30,6 +30,8 @@ struct vg_supervisor_config {
 	enum vg_blk_engine engine;
 	unsigned int queue_size_max;	/* a power of two, 2 .. 1024 */
 	unsigned int budget_pages;	/* mapped at once, per device */
+	unsigned int nr_queues;		/* offered per device, if the guest's
+					 * others leave so many; 0 is 1 */
 	/* See struct vg_device_params. */
 	uint64_t poll_max_ns, poll_mmio_max_ns;
 	bool is_foreign;	/* virtio-foreignd: grant_usage=0 is ours */

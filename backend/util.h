@@ -29,6 +29,14 @@
 #define smp_wmb()		__atomic_thread_fence(__ATOMIC_RELEASE)
 
 /*
+ * A counter with one writer, which others read meanwhile: a plain addition,
+ * but never half of one.
+ */
+#define count_add(c, n) \
+	__atomic_store_n(&(c), (c) + (__typeof__(c))(n), __ATOMIC_RELAXED)
+#define count_read(c)		__atomic_load_n(&(c), __ATOMIC_RELAXED)
+
+/*
  * Strict decimal or, with base 16, hexadecimal (an optional 0x before it):
  * digits only, no sign, no space, nothing behind them, at most @max.
  * 0, -EINVAL (not a number) or -ERANGE (too large).

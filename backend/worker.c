@@ -9,10 +9,16 @@
  *
  * Answers and interrupts of one turn of the loop are told to the broker with
  * one notification per device at its end.
+ *
+ * Threads: see device.h.  A device with several queues has a channel for each:
+ * an event channel handle of its own, so that a port's events arrive in the
+ * loop of the thread that runs the queue.  What those threads use of a slot
+ * (relay, port, channels) changes only while the device is frozen.
  */
 #include "worker.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,6 +42,17 @@ int (*vg_worker_mem_create)(struct xen_gnttab *gt, xen_domid_t domid,
 			    unsigned int budget_pages, struct vg_mem **out) =
 	vg_mem_pool_create;
 
+struct slot;
+
+/* Of one queue, if its device has several. */
+struct channel {
+	struct slot *s;
+	unsigned int queue;
+	struct xen_evtchn *ec;
+	struct vg_loop *loop;		/* where its events go */
+	struct vg_fd *vfd;		/* there; NULL: no port is bound */
+};
+
 struct slot {
 	struct vg_worker *w;
 	unsigned int index;
@@ -54,6 +71,8 @@ struct slot {
 	struct vg_ratelimit rl;
 	/* Event channels to the guest, by queue; 0: none. */
 	xen_port_t queue_port[VG_RELAY_QUEUES_MAX];
+	struct channel *channels;	/* NULL: they come by the worker's */
+	unsigned int nr_channels;
 };
 
 /* Whose event a port brings. */
@@ -75,6 +94,9 @@ struct vg_worker {
 	struct vg_deferred *end_of_turn;
 	struct port_owner *owners;	/* by local port */
 	unsigned int nr_owners;
+	/* Handles for channels, not in use. */
+	struct xen_evtchn *stock[VG_WORKER_LANES_MAX];
+	unsigned int nr_stock;
 	struct slot slot[VG_WORKER_DEVICES_MAX];
 };
 
@@ -157,6 +179,16 @@ int vg_worker_recv(int sock, struct vg_worker_msg *msg,
 	return 1;
 }
 
+void vg_worker_stats(const struct vg_worker_shared *shared, unsigned int slot,
+		     struct vg_dev_stats *out)
+{
+	unsigned int i;
+
+	*out = shared->dev[slot];
+	for (i = 0; i < VG_WORKER_QUEUES_MAX; i++)
+		vg_dev_stats_add(out, &shared->queue[slot][i]);
+}
+
 static void report(struct slot *s, enum vg_worker_op op, int error,
 		   const char *text)
 {
@@ -208,6 +240,97 @@ static void relay_raise_irq(void *host, uint32_t bits)
 	tell_broker(s);
 }
 
+/* From any thread: the relay changes only while the device is frozen. */
+static void relay_raise_irq_now(void *host, uint32_t bits)
+{
+	struct slot *s = host;
+
+	if (!s->relay)
+		return;
+	/* As above. */
+	__atomic_fetch_or(&s->relay->irq, bits, __ATOMIC_RELEASE);
+	xen_evtchn_notify(s->w->ec, s->port);
+}
+
+/* ---- channels -------------------------------------------------------------------- */
+
+int vg_worker_stock(struct vg_worker *w, unsigned int n)
+{
+	while (w->nr_stock < min_u(n, VG_WORKER_LANES_MAX)) {
+		int err = xen_evtchn_open(&w->stock[w->nr_stock]);
+
+		if (err)
+			return err;
+		w->nr_stock++;
+	}
+	return 0;
+}
+
+static void channel_put(struct vg_worker *w, struct xen_evtchn *ec)
+{
+	if (w->nr_stock < VG_WORKER_LANES_MAX)
+		w->stock[w->nr_stock++] = ec;
+	else
+		xen_evtchn_close(ec);
+}
+
+static void channels_free(struct slot *s)
+{
+	while (s->nr_channels)
+		channel_put(s->w, s->channels[--s->nr_channels].ec);
+	free(s->channels);
+	s->channels = NULL;
+}
+
+/* False: the queues have to do without. */
+static bool channels_create(struct slot *s, unsigned int n)
+{
+	unsigned int i;
+
+	if (n < 2)
+		return false;
+	/* What is missing; fails if the worker can open nothing any more. */
+	if (n > VG_WORKER_LANES_MAX || vg_worker_stock(s->w, n)) {
+		vg_warn("%s: no threads for its queues: the guest has too many",
+			s->label);
+		return false;
+	}
+	s->channels = vg_calloc(n, sizeof(*s->channels));
+	for (i = 0; i < n; i++)
+		s->channels[i] = (struct channel){
+			.s = s, .queue = i, .loop = s->w->loop,
+			.ec = s->w->stock[--s->w->nr_stock],
+		};
+	s->nr_channels = n;
+	return true;
+}
+
+/* In the thread that runs the queue. */
+static void on_channel(void *arg)
+{
+	struct channel *c = arg;
+	xen_port_t port;
+
+	/* One port at the most: were there more, we would be called again. */
+	if (xen_evtchn_pending(c->ec, &port))
+		return;
+	xen_evtchn_unmask(c->ec, port);
+	vg_device_event(c->s->dev, c->queue);
+}
+
+static void channel_unwatch(struct channel *c)
+{
+	if (c->vfd)
+		vg_loop_del_fd(c->loop, c->vfd);
+	c->vfd = NULL;
+}
+
+static int channel_watch(struct channel *c)
+{
+	return vg_loop_add_fd(c->loop, xen_evtchn_fd(c->ec), on_channel, c,
+			      &c->vfd);
+}
+
 /* ---- ports ----------------------------------------------------------------------- */
 
 static void own_port(struct vg_worker *w, xen_port_t port, struct slot *s,
@@ -236,7 +359,8 @@ static void release_port(struct vg_worker *w, xen_port_t port)
  * A predecessor's ports are closed when it is gone, its state file may have
  * been a moment before.
  */
-static int bind_patiently(struct slot *s, xen_domid_t domid, xen_port_t remote,
+static int bind_patiently(struct slot *s, struct xen_evtchn *ec,
+			  xen_domid_t domid, xen_port_t remote,
 			  xen_port_t *port)
 {
 	const struct timespec ms1 = { .tv_nsec = 1000000 };
@@ -244,28 +368,42 @@ static int bind_patiently(struct slot *s, xen_domid_t domid, xen_port_t remote,
 	int err;
 
 	do {
-		err = xen_evtchn_bind_interdomain(s->w->ec, domid, remote, port);
+		err = xen_evtchn_bind_interdomain(ec, domid, remote, port);
 		if (err != -EINVAL || !--tries)
 			return err;
 		nanosleep(&ms1, NULL);
 	} while (true);
 }
 
+static struct xen_evtchn *queue_ec(struct slot *s, unsigned int queue)
+{
+	return s->channels ? s->channels[queue].ec : s->w->ec;
+}
+
 static int queue_bind(void *host, unsigned int queue, xen_port_t remote)
 {
 	struct slot *s = host;
+	struct xen_evtchn *ec;
 	xen_port_t port;
 	int err;
 
 	if (queue >= VG_RELAY_QUEUES_MAX)
 		return -EINVAL;
-	err = bind_patiently(s, s->w->guest, remote, &port);
+	ec = queue_ec(s, queue);
+	err = bind_patiently(s, ec, s->w->guest, remote, &port);
 	if (err)
 		return err;
-	own_port(s->w, port, s, (int)queue);
+	if (s->channels)
+		err = channel_watch(&s->channels[queue]);
+	else
+		own_port(s->w, port, s, (int)queue);
+	if (err) {
+		xen_evtchn_unbind(ec, port);
+		return err;
+	}
 	s->queue_port[queue] = port;
 	/* As the contract has it: so that the driver finds the channel alive. */
-	xen_evtchn_notify(s->w->ec, port);
+	xen_evtchn_notify(ec, port);
 	return 0;
 }
 
@@ -273,7 +411,12 @@ static void queue_unbind(void *host, unsigned int queue)
 {
 	struct slot *s = host;
 
-	release_port(s->w, s->queue_port[queue]);
+	if (s->channels) {
+		channel_unwatch(&s->channels[queue]);
+		xen_evtchn_unbind(s->channels[queue].ec, s->queue_port[queue]);
+	} else {
+		release_port(s->w, s->queue_port[queue]);
+	}
 	s->queue_port[queue] = 0;
 }
 
@@ -282,7 +425,20 @@ static void queue_notify(void *host, unsigned int queue)
 	struct slot *s = host;
 
 	/* Fails when the guest closed its end: then nobody listens. */
-	xen_evtchn_notify(s->w->ec, s->queue_port[queue]);
+	xen_evtchn_notify(queue_ec(s, queue), s->queue_port[queue]);
+}
+
+static void queue_move(void *host, unsigned int queue, struct vg_loop *loop)
+{
+	struct slot *s = host;
+	struct channel *c = &s->channels[queue];
+	bool is_bound = c->vfd;
+
+	channel_unwatch(c);
+	c->loop = loop;
+	if (is_bound && channel_watch(c))
+		vg_err("%s: queue %u: its events can't be waited for", s->label,
+		       queue);
 }
 
 static void relay_detach(struct slot *s)
@@ -308,6 +464,7 @@ static void slot_free(struct slot *s)
 {
 	vg_device_destroy(s->dev);
 	s->dev = NULL;
+	channels_free(s);
 	relay_detach(s);
 	vg_state_unmap(s->state);
 	s->state = NULL;
@@ -330,9 +487,11 @@ static void device_stopped(void *host)
 static const struct vg_host_ops host_ops = {
 	.reply = relay_reply,
 	.raise_irq = relay_raise_irq,
+	.raise_irq_now = relay_raise_irq_now,
 	.bind_queue = queue_bind,
 	.unbind_queue = queue_unbind,
 	.notify_queue = queue_notify,
+	.move_queue = queue_move,
 	.stopped = device_stopped,
 };
 
@@ -349,7 +508,7 @@ static void on_end_of_turn(void *arg)
 		if (s->tell && s->relay)
 			xen_evtchn_notify(w->ec, s->port);
 		s->tell = false;
-		w->shared->dev[i] = *vg_device_stats(s->dev);
+		w->shared->dev[i] = *vg_device_own_stats(s->dev);
 		if (s->removing) {
 			slot_free(s);
 			report(s, VG_WORKER_REMOVED, 0, "");
@@ -459,7 +618,8 @@ static int relay_attach(struct slot *s, const struct vg_worker_relay *where,
 	    s->nr_vcpus > VG_RELAY_VCPUS_MAX)
 		goto unmap;
 	*why = "binding the relay's event channel";
-	err = bind_patiently(s, where->domid, where->port, &s->port);
+	err = bind_patiently(s, w->ec, where->domid, where->port,
+			     &s->port);
 	if (err)
 		goto unmap;
 	own_port(w, s->port, s, -1);
@@ -486,6 +646,13 @@ static void relay_catch_up(struct slot *s)
 
 /* ---- from the supervisor ----------------------------------------------------------- */
 
+static void close_images(const struct vg_blk_params *blk)
+{
+	close(blk->fd);
+	if (blk->buffered_fd > 0)
+		close(blk->buffered_fd);
+}
+
 /* Takes fds[]: what is not used is closed. */
 static void add_device(struct vg_worker *w, const struct vg_worker_msg *msg,
 		       int fds[VG_WORKER_FDS_MAX])
@@ -500,6 +667,7 @@ static void add_device(struct vg_worker *w, const struct vg_worker_msg *msg,
 		.queue_size_max = msg->queue_size_max,
 		.poll_max_ns = msg->poll_max_ns,
 		.poll_mmio_max_ns = msg->poll_mmio_max_ns,
+		.queue_stats = w->shared->queue[msg->slot],
 		.start = msg->start,
 		.start_broken = msg->start_broken,
 	};
@@ -514,27 +682,32 @@ static void add_device(struct vg_worker *w, const struct vg_worker_msg *msg,
 		return;
 	}
 	memcpy(s->label, msg->text, sizeof(s->label));
+	memset(w->shared->queue[s->index], 0, sizeof(w->shared->queue[0]));
 	s->rl.burst = 3;
 	blk.fd = fds[0];
+	blk.buffered_fd = fds[2];
 	blk.hold_fd = s->state_fd = fds[1];
 	s->is_taking_over = msg->start == VG_START_TAKE_OVER;
 	why = "what outlives the worker";
 	err = fds[1] >= 0 ? vg_state_map(fds[1], &s->state) : 0;
 	if (err) {
-		close(fds[0]);
+		close_images(&blk);
 		goto fail;
 	}
 	p.state = s->state;
 	why = "guest memory";
 	err = vg_worker_mem_create(w->gt, w->guest, msg->budget_pages, &mem);
 	if (err) {
-		close(fds[0]);
+		close_images(&blk);
 		goto fail;
 	}
 	why = "device";
+	p.may_thread = channels_create(s, blk.nr_queues);
 	err = vg_device_create(&p, mem, w->loop, &host_ops, s, &s->dev);
-	if (err)
+	if (err) {
+		channels_free(s);
 		goto fail;
+	}
 	s->used = true;
 	err = relay_attach(s, &msg->relay, &why);
 	if (err) {
@@ -565,8 +738,10 @@ static void change_relay(struct vg_worker *w, const struct vg_worker_msg *msg)
 
 	if (!s->used)
 		return;
+	vg_device_freeze(s->dev);
 	relay_detach(s);
 	err = relay_attach(s, &msg->relay, &why);
+	vg_device_thaw(s->dev);
 	if (err) {
 		vg_err("%s: new relay: %s: %s", s->label, why, strerror(-err));
 		return;
@@ -680,6 +855,8 @@ void vg_worker_destroy(struct vg_worker *w)
 	if (w->ec_fd)
 		vg_loop_del_fd(w->loop, w->ec_fd);
 	vg_deferred_destroy(w->end_of_turn);
+	while (w->nr_stock)
+		xen_evtchn_close(w->stock[--w->nr_stock]);
 	xen_evtchn_close(w->ec);
 	xen_gnttab_close(w->gt);
 	free(w->owners);
@@ -708,12 +885,18 @@ int vg_worker_main(xen_domid_t guest, int sock, int shared_fd)
 	 * see state_lock() in supervisor.c.
 	 */
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	/* Threads allocate when a queue starts, if at all. */
+	mallopt(M_ARENA_MAX, 1);
 	err = vg_loop_create(&loop);
 	if (!err)
 		err = vg_worker_create(guest, loop, sock, shared, stop_loop,
 				       loop, &w);
 	if (err)
 		return 1;
+	err = vg_worker_stock(w, VG_WORKER_LANES_MAX);
+	if (err)
+		vg_warn("dom%u: /dev/xen/evtchn: %s: few queues get a thread",
+			guest, strerror(-err));
 	err = vg_loop_run(loop);
 	if (err)
 		vg_err("dom%u: event loop: %s", guest, strerror(-err));

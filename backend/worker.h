@@ -24,11 +24,15 @@
 
 #define VG_WORKER_DEVICES_MAX	16u
 #define VG_WORKER_TEXT_MAX	128u
+/* Threads of all devices together: what one guest can have of them. */
+#define VG_WORKER_LANES_MAX	16u
+#define VG_WORKER_QUEUES_MAX	VG_BLK_QUEUES_MAX
 
 enum vg_worker_op {
 	/* supervisor to worker */
-	VG_WORKER_ADD = 1,	/* with descriptors: the image, and the
-				 * device's state (state.h), if one is kept */
+	VG_WORKER_ADD = 1,	/* with descriptors: the image; the device's
+				 * state (state.h), if one is kept; then the
+				 * image without O_DIRECT, if it has that */
 	VG_WORKER_RELAY,	/* a new broker: other relay, same device */
 	VG_WORKER_REMOVE,
 	/* worker to supervisor */
@@ -57,10 +61,17 @@ struct vg_worker_msg {
 	struct vg_blk_params blk;		/* fds: those that came along */
 };
 
-/* What both sides map; the supervisor reads only. */
+/*
+ * What both sides map; the supervisor reads only.  A device with several
+ * queues counts what these do in queue[]: vg_worker_stats() has the sum.
+ */
 struct vg_worker_shared {
 	struct vg_dev_stats dev[VG_WORKER_DEVICES_MAX];
+	struct vg_dev_stats queue[VG_WORKER_DEVICES_MAX][VG_WORKER_QUEUES_MAX];
 };
+
+void vg_worker_stats(const struct vg_worker_shared *shared, unsigned int slot,
+		     struct vg_dev_stats *out);
 
 struct vg_worker;
 
@@ -85,7 +96,7 @@ int vg_worker_create(xen_domid_t guest, struct vg_loop *loop, int sock,
  */
 void vg_worker_destroy(struct vg_worker *w);
 
-#define VG_WORKER_FDS_MAX	2u
+#define VG_WORKER_FDS_MAX	3u
 
 /* Messages: whole or not at all.  0 or negative errno. */
 int vg_worker_send(int sock, const struct vg_worker_msg *msg, const int *fds,
@@ -97,6 +108,12 @@ int vg_worker_send(int sock, const struct vg_worker_msg *msg, const int *fds,
 int vg_worker_recv(int sock, struct vg_worker_msg *msg,
 		   int fds[VG_WORKER_FDS_MAX]);
 void vg_worker_close_fds(int fds[VG_WORKER_FDS_MAX]);
+
+/*
+ * Opens what @n queues with a thread each will need, for a worker that can't
+ * open anything later.  0 or negative errno.
+ */
+int vg_worker_stock(struct vg_worker *w, unsigned int n);
 
 /* The process: called by main() of virtio-grantd when it was started as one. */
 int vg_worker_main(xen_domid_t guest, int sock, int shared_fd);

@@ -19,12 +19,16 @@
  * guest owes us none of that (5.2: only multiples of 512 bytes).  Misaligned
  * memory goes through a buffer of ours; what is misaligned on the device is
  * done through the page cache.
+ *
+ * Each queue has its engine, buffers and counters, and is run by one thread
+ * (device.h); the device is the same for all.
  */
 #include "blk.h"
 
 #include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -72,21 +76,35 @@ struct bounce {
 	uint8_t *data;			/* BOUNCE_BYTES, aligned */
 };
 
-struct blk {
+/* The device: what its queues do not change. */
+struct blk_dev {
 	struct vg_device *dev;
 	struct vg_blk_image image;
-	struct blk_engine *engine;
-	int fd;
+	int fd, buffered_fd;		/* the same file; 0: see run_buffered() */
+	int hold_fd;			/* > 0: for the kernel to hold, too */
+	int file_flags;			/* of fd */
+	pthread_mutex_t flag_lock;	/* who changes those for a moment */
 	bool is_read_only, is_direct, has_zeroes;
 	unsigned int nr_queues;
+	enum vg_blk_engine engine;
 	uint64_t sectors, features;
-	bool is_writeback;		/* config.wce */
-	/* Found out by trying; spares the next request the attempt. */
+	bool is_writeback;		/* config.wce; changes while no queue
+					 * is run */
+	/*
+	 * Found out by trying; spares the next request the attempt.  Atomic,
+	 * of all queues.
+	 */
 	bool no_punch, no_zero_range;
 	char serial[VIRTIO_BLK_ID_BYTES];
-	struct bounce *free_bounces;
 	uint8_t *zeroes;
 	struct iovec zero_iov[ZERO_IOVS];
+};
+
+/* One queue: its thread's. */
+struct blk {
+	struct blk_dev *d;
+	struct blk_engine *engine;
+	struct bounce *free_bounces;
 	struct vg_ratelimit complaints;
 	uint64_t *stats;
 };
@@ -194,9 +212,9 @@ static void bounce_put(struct blk *b, struct blk_req *r)
 static void finish(struct blk *b, struct blk_req *r, uint8_t status)
 {
 	if (status == VIRTIO_BLK_S_IOERR)
-		b->stats[STAT_ERRORS]++;
+		count_add(b->stats[STAT_ERRORS], 1);
 	else if (status == VIRTIO_BLK_S_UNSUPP)
-		b->stats[STAT_UNSUPPORTED]++;
+		count_add(b->stats[STAT_UNSUPPORTED], 1);
 	bounce_put(b, r);
 	/*
 	 * used.len counts from the first writable byte (2.7.8.2) and the
@@ -212,7 +230,7 @@ static void finish_errno(struct blk *b, struct blk_req *r, const char *what,
 {
 	if (vg_ratelimit_ok(&b->complaints))
 		vg_err("%s: %s at byte %llu of the image failed: %s",
-		       vg_device_label(b->dev), what,
+		       vg_device_label(b->d->dev), what,
 		       (unsigned long long)r->offset_bytes,
 		       res ? strerror((int)-res) : "the image ends there");
 	finish(b, r, VIRTIO_BLK_S_IOERR);
@@ -227,32 +245,39 @@ static struct iovs *data_of(struct blk_req *r)
 
 static int write_flags(const struct blk *b)
 {
-	return b->is_writeback ? 0 : RWF_DSYNC;
+	return b->d->is_writeback ? 0 : RWF_DSYNC;
 }
 
 static bool is_dio_place(const struct blk *b, uint64_t offset, uint64_t len)
 {
-	uint32_t align = b->image.dio_offset_align_bytes;
+	uint32_t align = b->d->image.dio_offset_align_bytes;
 
-	return !b->is_direct || (offset % align == 0 && len % align == 0);
+	return !b->d->is_direct || (offset % align == 0 && len % align == 0);
 }
 
 /*
- * One operation past O_DIRECT: the flag belongs to the open file, and only
- * this thread submits to it.  What is under way at the same time at worst
- * goes through the page cache, too, which Linux keeps coherent.
+ * One operation past O_DIRECT, by the second descriptor.  Without one it is
+ * the flag of the first, which belongs to the open file: others' operations
+ * may then go through the page cache meanwhile, too, which Linux keeps
+ * coherent.
  */
 static int64_t run_buffered(struct blk *b, const struct blk_op *op)
 {
-	int fl = fcntl(b->fd, F_GETFL);
+	struct blk_dev *d = b->d;
 	int64_t res;
 
-	b->stats[STAT_UNALIGNED]++;
-	if (fl < 0 || fcntl(b->fd, F_SETFL, fl & ~O_DIRECT) < 0)
-		return -errno;
-	res = blk_op_run_sync(b->fd, op);
-	if (fcntl(b->fd, F_SETFL, fl) < 0 && res >= 0)
-		return -errno;
+	count_add(b->stats[STAT_UNALIGNED], 1);
+	if (d->buffered_fd > 0)
+		return blk_op_run_sync(d->buffered_fd, op);
+	pthread_mutex_lock(&d->flag_lock);
+	if (fcntl(d->fd, F_SETFL, d->file_flags & ~O_DIRECT) < 0) {
+		res = -errno;
+	} else {
+		res = blk_op_run_sync(d->fd, op);
+		if (fcntl(d->fd, F_SETFL, d->file_flags) < 0 && res >= 0)
+			res = -errno;
+	}
+	pthread_mutex_unlock(&d->flag_lock);
 	return res;
 }
 
@@ -271,7 +296,7 @@ static bool bounce_get(struct blk *b, struct blk_req *r)
 	bo = malloc(sizeof(*bo));
 	if (!bo)
 		return false;
-	if (posix_memalign(&data, max_u(4096u, b->image.dio_mem_align_bytes),
+	if (posix_memalign(&data, max_u(4096u, b->d->image.dio_mem_align_bytes),
 			   BOUNCE_BYTES)) {
 		free(bo);
 		return false;
@@ -289,7 +314,8 @@ static void rw_moved(struct blk *b, struct blk_req *r, uint64_t bytes)
 	r->offset_bytes += bytes;
 	r->left_bytes -= bytes;
 	r->retries = 0;
-	b->stats[is_read ? STAT_BYTES_READ : STAT_BYTES_WRITTEN] += bytes;
+	count_add(b->stats[is_read ? STAT_BYTES_READ : STAT_BYTES_WRITTEN],
+		  bytes);
 }
 
 static bool is_again(struct blk_req *r, int64_t res)
@@ -324,9 +350,9 @@ static void rw_buffered(struct blk *b, struct blk_req *r)
 
 static enum how rw_how(struct blk *b, struct blk_req *r)
 {
-	const struct vg_blk_image *im = &b->image;
+	const struct vg_blk_image *im = &b->d->image;
 
-	if (!b->is_direct)
+	if (!b->d->is_direct)
 		return AS_IS;
 	if (r->how == BUFFERED ||
 	    !is_dio_place(b, r->offset_bytes, r->left_bytes))
@@ -351,7 +377,7 @@ static void rw_next(struct blk *b, struct blk_req *r)
 		r->op.nr_iov = data->nr;
 		break;
 	case BOUNCED:
-		b->stats[STAT_BOUNCED]++;
+		count_add(b->stats[STAT_BOUNCED], 1);
 		n = min_u(r->left_bytes, (uint64_t)BOUNCE_BYTES);
 		if (r->type == VIRTIO_BLK_T_OUT)
 			iovs_copy(data, r->bounce->data, n, false);
@@ -371,7 +397,7 @@ static void rw_done(struct blk *b, struct blk_req *r, int64_t res)
 	if (is_again(r, res))
 		return rw_next(b, r);
 	/* Our notion of alignment, or of pinnable memory, was too good. */
-	if ((res == -EINVAL || res == -EFAULT) && b->is_direct) {
+	if ((res == -EINVAL || res == -EFAULT) && b->d->is_direct) {
 		r->how = r->how == AS_IS ? BOUNCED : BUFFERED;
 		return rw_next(b, r);
 	}
@@ -391,19 +417,19 @@ static bool is_in_image(const struct blk *b, uint64_t sector, uint64_t bytes)
 {
 	uint64_t sectors = bytes >> SECTOR_SHIFT;
 
-	return bytes % SECTOR_BYTES == 0 && sector <= b->sectors &&
-	       sectors <= b->sectors - sector;
+	return bytes % SECTOR_BYTES == 0 && sector <= b->d->sectors &&
+	       sectors <= b->d->sectors - sector;
 }
 
 static void rw_start(struct blk *b, struct blk_req *r, uint64_t sector)
 {
 	bool is_read = r->type == VIRTIO_BLK_T_IN;
 
-	b->stats[is_read ? STAT_READS : STAT_WRITES]++;
+	count_add(b->stats[is_read ? STAT_READS : STAT_WRITES], 1);
 	r->left_bytes = is_read ? r->req->in_bytes - 1 :
 				  r->req->out_bytes -
 				  sizeof(struct virtio_blk_outhdr);
-	if ((!is_read && b->is_read_only) ||
+	if ((!is_read && b->d->is_read_only) ||
 	    !is_in_image(b, sector, r->left_bytes))
 		return finish(b, r, VIRTIO_BLK_S_IOERR);
 	if (!r->left_bytes)
@@ -458,8 +484,8 @@ static void discard_by_ioctl(struct blk *b, struct blk_req *r)
 	uint64_t range[2] = { r->offset_bytes, r->left_bytes };
 
 	/* Discarding is a hint: content is undefined after it either way. */
-	if (b->image.is_block_device)
-		ioctl(b->fd, BLKDISCARD, range);
+	if (b->d->image.is_block_device)
+		ioctl(b->d->fd, BLKDISCARD, range);
 	range_finished(b, r);
 }
 
@@ -472,11 +498,11 @@ static void zeroes_write(struct blk *b, struct blk_req *r)
 	r->op.rw_flags = write_flags(b);
 	r->op.offset_bytes = r->offset_bytes;
 	if (left >= ZERO_BYTES) {
-		r->op.iov = b->zero_iov;
+		r->op.iov = b->d->zero_iov;
 		r->op.nr_iov = (unsigned int)
 			min_u(left / ZERO_BYTES, (uint64_t)ZERO_IOVS);
 	} else {
-		r->own_iov = (struct iovec){ b->zeroes, left };
+		r->own_iov = (struct iovec){ b->d->zeroes, left };
 		r->op.iov = &r->own_iov;
 		r->op.nr_iov = 1;
 	}
@@ -490,7 +516,7 @@ static int64_t zeroes_write_buffered(struct blk *b, struct blk_req *r)
 		int64_t res;
 
 		r->own_iov = (struct iovec){
-			b->zeroes, min_u(r->left_bytes, (uint64_t)ZERO_BYTES)
+			b->d->zeroes, min_u(r->left_bytes, (uint64_t)ZERO_BYTES)
 		};
 		r->op.kind = BLK_OP_WRITE;
 		r->op.rw_flags = write_flags(b);
@@ -510,9 +536,10 @@ static int64_t zeroes_write_buffered(struct blk *b, struct blk_req *r)
 
 static void range_try(struct blk *b, struct blk_req *r)
 {
-	if (r->method == METHOD_PUNCH && b->no_punch)
+	if (r->method == METHOD_PUNCH && count_read(b->d->no_punch))
 		r->method = METHOD_ZERO_RANGE;
-	if (r->method == METHOD_ZERO_RANGE && b->no_zero_range)
+	if (r->method == METHOD_ZERO_RANGE &&
+	    count_read(b->d->no_zero_range))
 		r->method = METHOD_WRITE;
 	if (r->method != METHOD_PUNCH && r->type == VIRTIO_BLK_T_DISCARD)
 		return discard_by_ioctl(b, r);
@@ -538,7 +565,7 @@ static void range_try(struct blk *b, struct blk_req *r)
 /* What can't be discarded exactly need not be: whole blocks inside only. */
 static void shrink_to_blocks(const struct blk *b, struct blk_req *r)
 {
-	uint64_t align = b->image.logical_block_bytes;
+	uint64_t align = b->d->image.logical_block_bytes;
 	uint64_t first = (r->offset_bytes + align - 1) / align * align;
 	uint64_t end = (r->offset_bytes + r->left_bytes) / align * align;
 
@@ -560,7 +587,7 @@ static void range_next(struct blk *b, struct blk_req *r)
 		if (r->left_bytes)
 			return range_try(b, r);
 	}
-	if (b->is_writeback)
+	if (b->d->is_writeback)
 		finish(b, r, VIRTIO_BLK_S_OK);
 	else
 		sync_start(b, r);
@@ -582,9 +609,11 @@ static void range_done(struct blk *b, struct blk_req *r, int64_t res)
 	if (is_not_supported(res)) {
 		/* -EINVAL is about this range: blocks larger than sectors. */
 		if (res != -EINVAL && r->method == METHOD_PUNCH)
-			b->no_punch = true;
+			__atomic_store_n(&b->d->no_punch, true,
+					 __ATOMIC_RELAXED);
 		else if (res != -EINVAL)
-			b->no_zero_range = true;
+			__atomic_store_n(&b->d->no_zero_range, true,
+					 __ATOMIC_RELAXED);
 		r->method++;
 		return range_try(b, r);
 	}
@@ -602,10 +631,10 @@ static uint8_t ranges_take(struct blk *b, struct blk_req *r)
 	uint64_t bytes = r->req->out_bytes - sizeof(struct virtio_blk_outhdr);
 	unsigned int i, n = (unsigned int)(bytes / sizeof(d));
 
-	if (b->is_read_only)
+	if (b->d->is_read_only)
 		return VIRTIO_BLK_S_IOERR;
-	if (is_discard ? !b->image.discard_max_bytes || !b->has_zeroes :
-			 !b->has_zeroes)
+	if (is_discard ? !b->d->image.discard_max_bytes || !b->d->has_zeroes :
+			 !b->d->has_zeroes)
 		return VIRTIO_BLK_S_UNSUPP;
 	if (!bytes || bytes % sizeof(d) || bytes / sizeof(d) > RANGES_MAX)
 		return VIRTIO_BLK_S_IOERR;
@@ -640,8 +669,8 @@ static void ranges_start(struct blk *b, struct blk_req *r)
 {
 	uint8_t status = ranges_take(b, r);
 
-	b->stats[r->type == VIRTIO_BLK_T_DISCARD ? STAT_DISCARDS :
-						   STAT_ZEROES]++;
+	count_add(b->stats[r->type == VIRTIO_BLK_T_DISCARD ? STAT_DISCARDS :
+						   STAT_ZEROES], 1);
 	if (status != VIRTIO_BLK_S_OK)
 		return finish(b, r, status);
 	range_next(b, r);
@@ -651,10 +680,10 @@ static void ranges_start(struct blk *b, struct blk_req *r)
 
 static void get_id(struct blk *b, struct blk_req *r)
 {
-	size_t n = min_u(r->req->in_bytes - 1, (uint64_t)sizeof(b->serial));
+	size_t n = min_u(r->req->in_bytes - 1, (uint64_t)sizeof(b->d->serial));
 
-	b->stats[STAT_GET_IDS]++;
-	iovs_copy(&r->in, b->serial, n, true);
+	count_add(b->stats[STAT_GET_IDS], 1);
+	iovs_copy(&r->in, b->d->serial, n, true);
 	iovs_advance(&r->in, n);
 	finish(b, r, VIRTIO_BLK_S_OK);
 }
@@ -670,11 +699,11 @@ static void status_take(struct blk_req *r)
 		r->in.nr--;
 }
 
-static int blk_start(void *priv, struct vg_req *req)
+static int blk_start(void *queue, struct vg_req *req)
 {
 	struct blk_req *r = req->type_priv;
 	struct virtio_blk_outhdr hdr;
-	struct blk *b = priv;
+	struct blk *b = queue;
 
 	if (req->out_bytes < sizeof(hdr) || req->in_bytes < 1)
 		return -EINVAL;
@@ -692,7 +721,7 @@ static int blk_start(void *priv, struct vg_req *req)
 		rw_start(b, r, le64toh(hdr.sector));
 		break;
 	case VIRTIO_BLK_T_FLUSH:
-		b->stats[STAT_FLUSHES]++;
+		count_add(b->stats[STAT_FLUSHES], 1);
 		sync_start(b, r);
 		break;
 	case VIRTIO_BLK_T_GET_ID:
@@ -722,23 +751,23 @@ static void op_done(void *arg, struct blk_op *op, int64_t res)
 		rw_done(b, r, res);
 }
 
-static void blk_flush_batch(void *priv)
+static void blk_flush_batch(void *queue)
 {
-	struct blk *b = priv;
+	struct blk *b = queue;
 
 	b->engine->ops->kick(b->engine);
 }
 
 /* ---- features and configuration space ---------------------------------------- */
 
-static bool offers_discard(const struct blk *b)
+static bool offers_discard(const struct blk_dev *b)
 {
 	return b->has_zeroes && b->image.discard_max_bytes;
 }
 
 static uint64_t blk_features(void *priv)
 {
-	const struct blk *b = priv;
+	const struct blk_dev *b = priv;
 	uint64_t f = BIT64(VIRTIO_BLK_F_SEG_MAX) |
 		     BIT64(VIRTIO_BLK_F_SIZE_MAX) |
 		     BIT64(VIRTIO_BLK_F_BLK_SIZE) |
@@ -759,7 +788,7 @@ static uint64_t blk_features(void *priv)
 
 static int blk_set_features(void *priv, uint64_t features)
 {
-	struct blk *b = priv;
+	struct blk_dev *b = priv;
 
 	b->features = features;
 	/* 5.2.5.2: a driver that can't flush gets a writethrough cache. */
@@ -769,13 +798,13 @@ static int blk_set_features(void *priv, uint64_t features)
 
 static void blk_reset(void *priv)
 {
-	struct blk *b = priv;
+	struct blk_dev *b = priv;
 
 	b->features = 0;
 	b->is_writeback = true;
 }
 
-static uint32_t seg_max(const struct blk *b)
+static uint32_t seg_max(const struct blk_dev *b)
 {
 	unsigned int size = vg_device_queue_size_max(b->dev);
 
@@ -791,7 +820,7 @@ static uint8_t log2_of(uint32_t v)
 	return n;
 }
 
-static void config_fill(const struct blk *b, struct virtio_blk_config *c)
+static void config_fill(const struct blk_dev *b, struct virtio_blk_config *c)
 {
 	const struct vg_blk_image *im = &b->image;
 	uint32_t block = im->logical_block_bytes;
@@ -838,7 +867,7 @@ static void blk_config_read(void *priv, unsigned int offset, void *buf,
 static void blk_config_write(void *priv, unsigned int offset, const void *buf,
 			     unsigned int len_bytes)
 {
-	struct blk *b = priv;
+	struct blk_dev *b = priv;
 
 	if (offset != offsetof(struct virtio_blk_config, wce) ||
 	    len_bytes != 1 ||
@@ -849,44 +878,87 @@ static void blk_config_write(void *priv, unsigned int offset, const void *buf,
 
 static uint64_t blk_get_state(void *priv)
 {
-	return ((struct blk *)priv)->is_writeback;
+	return ((struct blk_dev *)priv)->is_writeback;
 }
 
 static void blk_put_state(void *priv, uint64_t state)
 {
-	((struct blk *)priv)->is_writeback = state & 1;
+	((struct blk_dev *)priv)->is_writeback = state & 1;
 }
 
 static unsigned int blk_nr_queues(void *priv)
 {
-	return ((struct blk *)priv)->nr_queues;
+	return ((struct blk_dev *)priv)->nr_queues;
 }
 
 /* ---- life cycle --------------------------------------------------------------- */
 
-static int engine_create(struct blk *b, enum vg_blk_engine which, int hold_fd)
+/* So that a device which wants io_uring and has none is refused at once. */
+static int engine_probe(struct blk_dev *d, enum vg_blk_engine which)
 {
-	unsigned int depth = vg_device_queue_size_max(b->dev) * b->nr_queues;
 	int err;
 
-	if (which != VG_BLK_ENGINE_SYNC) {
-		err = blk_engine_uring_create(b->fd, hold_fd,
-					      vg_device_loop(b->dev), depth,
-					      op_done, b, &b->engine);
-		if (!err)
-			return 0;
-		if (which == VG_BLK_ENGINE_URING) {
-			vg_err("%s: no io_uring here: %s",
-			       vg_device_label(b->dev), strerror(-err));
-			return err;
-		}
-		vg_info("%s: no io_uring here (%s): plain system calls",
-			vg_device_label(b->dev), strerror(-err));
+	d->engine = which;
+	if (which == VG_BLK_ENGINE_SYNC)
+		return 0;
+	err = blk_engine_uring_probe();
+	if (err && which == VG_BLK_ENGINE_URING) {
+		vg_err("%s: no io_uring here: %s", vg_device_label(d->dev),
+		       strerror(-err));
+		return err;
 	}
-	return blk_engine_sync_create(b->fd, op_done, b, &b->engine);
+	if (err) {
+		vg_info("%s: no io_uring here (%s): plain system calls",
+			vg_device_label(d->dev), strerror(-err));
+		d->engine = VG_BLK_ENGINE_SYNC;
+	}
+	return 0;
 }
 
-static void zeroes_create(struct blk *b)
+static void engine_create(struct blk *b, struct vg_loop *loop)
+{
+	unsigned int depth = vg_device_queue_size_max(b->d->dev);
+	int err;
+
+	if (b->d->engine != VG_BLK_ENGINE_SYNC) {
+		err = blk_engine_uring_create(b->d->fd, b->d->hold_fd, loop,
+					      depth, op_done, b, &b->engine);
+		if (!err)
+			return;
+		vg_warn("%s: no io_uring for a queue (%s): plain system calls",
+			vg_device_label(b->d->dev), strerror(-err));
+	}
+	blk_engine_sync_create(b->d->fd, op_done, b, &b->engine);
+}
+
+static void *blk_queue_create(void *priv, struct vg_loop *loop,
+			      uint64_t *stats)
+{
+	struct blk *b = vg_zalloc(sizeof(*b));
+
+	b->d = priv;
+	b->stats = stats;
+	b->complaints.burst = 4;
+	engine_create(b, loop);
+	return b;
+}
+
+static void blk_queue_destroy(void *queue)
+{
+	struct blk *b = queue;
+
+	b->engine->ops->destroy(b->engine);
+	while (b->free_bounces) {
+		struct bounce *bo = b->free_bounces;
+
+		b->free_bounces = bo->next;
+		free(bo->data);
+		free(bo);
+	}
+	free(b);
+}
+
+static void zeroes_create(struct blk_dev *b)
 {
 	unsigned int i;
 	void *z;
@@ -898,19 +970,26 @@ static void zeroes_create(struct blk *b)
 		b->zero_iov[i] = (struct iovec){ b->zeroes, ZERO_BYTES };
 }
 
+static void close_files(const struct blk_dev *b)
+{
+	close(b->fd);
+	if (b->buffered_fd > 0)
+		close(b->buffered_fd);
+}
+
 static int blk_create(struct vg_device *dev, const void *params, void **priv)
 {
 	const struct vg_blk_params *p = params;
-	struct blk *b = vg_zalloc(sizeof(*b));
+	struct blk_dev *b = vg_zalloc(sizeof(*b));
 	const char *why;
 	int err, fl;
 
 	b->dev = dev;
 	b->fd = p->fd;
+	b->buffered_fd = p->buffered_fd;
+	b->hold_fd = p->hold_fd;
 	b->nr_queues = p->nr_queues ? min_u(p->nr_queues, VG_BLK_QUEUES_MAX) :
 				      1;
-	b->stats = vg_device_type_stats(dev);
-	b->complaints.burst = 4;
 	err = vg_blk_probe(p->fd, &b->image, &why);
 	if (err) {
 		vg_err("%s: the image %s", vg_device_label(dev), why);
@@ -919,11 +998,13 @@ static int blk_create(struct vg_device *dev, const void *params, void **priv)
 	/* io_uring takes O_NONBLOCK at its word: -EAGAIN rather than wait. */
 	fl = fcntl(p->fd, F_GETFL);
 	b->is_direct = fl & O_DIRECT;
-	if (fl & O_NONBLOCK && fcntl(p->fd, F_SETFL, fl & ~O_NONBLOCK) < 0) {
+	b->file_flags = fl & ~O_NONBLOCK;
+	pthread_mutex_init(&b->flag_lock, NULL);
+	if (fl & O_NONBLOCK && fcntl(p->fd, F_SETFL, b->file_flags) < 0) {
 		err = -errno;
 		goto free_blk;
 	}
-	err = engine_create(b, p->engine, p->hold_fd);
+	err = engine_probe(b, p->engine);
 	if (err)
 		goto free_blk;
 	b->is_read_only = p->read_only;
@@ -936,25 +1017,17 @@ static int blk_create(struct vg_device *dev, const void *params, void **priv)
 	return 0;
 
 free_blk:
-	close(b->fd);
+	close_files(b);
 	free(b);
 	return err;
 }
 
 static void blk_destroy(void *priv)
 {
-	struct blk *b = priv;
+	struct blk_dev *b = priv;
 
-	b->engine->ops->destroy(b->engine);
-	while (b->free_bounces) {
-		struct bounce *bo = b->free_bounces;
-
-		b->free_bounces = bo->next;
-		free(bo->data);
-		free(bo);
-	}
+	close_files(b);
 	free(b->zeroes);
-	close(b->fd);
 	free(b);
 }
 
@@ -975,6 +1048,8 @@ const struct vg_dev_type vg_dev_blk = {
 				 max_secure_erase_sectors),
 	.config_read = blk_config_read,
 	.config_write = blk_config_write,
+	.queue_create = blk_queue_create,
+	.queue_destroy = blk_queue_destroy,
 	.start = blk_start,
 	.flush_batch = blk_flush_batch,
 	.reset = blk_reset,

@@ -20,6 +20,8 @@ struct vg_blk_params {
 				 * O_DIRECT or not as it was opened */
 	int hold_fd;		/* > 0: kept open by the kernel, too, until the
 				 * last I/O is done; stays the caller's */
+	int buffered_fd;	/* the same opened without O_DIRECT, likewise
+				 * the device's; 0: none */
 	bool read_only;
 	bool discard;		/* offer DISCARD and WRITE_ZEROES */
 	enum vg_blk_engine engine;
@@ -28,6 +30,18 @@ struct vg_blk_params {
 };
 
 #define VG_BLK_QUEUES_MAX	16u
+
+/*
+ * Where io_urings come from and go to: from the kernel, unless a process that
+ * can't make any later has put some by.  0 or negative errno; any thread may
+ * submit to the ring that it gets, one at a time.
+ */
+struct io_uring;
+extern int (*vg_blk_ring_get)(unsigned int depth, struct io_uring *ring);
+extern void (*vg_blk_ring_put)(struct io_uring *ring);
+/* What these are at first. */
+int vg_blk_ring_create(unsigned int depth, struct io_uring *ring);
+void vg_blk_ring_destroy(struct io_uring *ring);
 
 /*
  * What one request can be: seg_max (or queue_size_max - 2 if that is less)

@@ -97,6 +97,8 @@ int blk_engine_uring_create(int fd, int hold_fd, struct vg_loop *loop,
 			    void (*done)(void *arg, struct blk_op *op,
 					 int64_t res),
 			    void *arg, struct blk_engine **out);
+/* Whether there can be any: 0 or negative errno. */
+int blk_engine_uring_probe(void);
 int blk_engine_sync_create(int fd,
 			   void (*done)(void *arg, struct blk_op *op,
 					int64_t res),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * blk_engine_uring.c - block I/O through io_uring: one ring per device, one
+ * blk_engine_uring.c - block I/O through io_uring: one ring per queue, one
  * submission per batch, the image as a registered file.
  *
  * The ring's own descriptor stands in the loop and is readable while
@@ -8,6 +8,7 @@
  * submission: what the page cache or a RAM disk answers at once then needs no
  * turn of the loop.
  */
+#include "blk.h"
 #include "blk_engine.h"
 
 #include <errno.h>
@@ -147,7 +148,8 @@ static void uring_destroy(struct blk_engine *e)
 
 	vg_loop_del_fd(ue->loop, ue->vfd);
 	vg_timer_destroy(ue->retry);
-	io_uring_queue_exit(&ue->ring);
+	io_uring_unregister_files(&ue->ring);
+	vg_blk_ring_put(&ue->ring);
 	free(ue);
 }
 
@@ -161,13 +163,12 @@ static const struct blk_engine_ops uring_ops = {
 /*
  * The best that this kernel has.  Not IORING_SETUP_DEFER_TASKRUN: with it, a
  * ring in an epoll set does not become readable for what completes later
- * (seen with Linux 6.18).
+ * (seen with Linux 6.18).  Not IORING_SETUP_SINGLE_ISSUER: the thread that
+ * makes a ring need not be the one that uses it.
  */
-static int ring_init(struct io_uring *ring, unsigned int depth)
+int vg_blk_ring_create(unsigned int depth, struct io_uring *ring)
 {
 	static const unsigned int flags[] = {
-		IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_COOP_TASKRUN |
-			IORING_SETUP_TASKRUN_FLAG,
 		IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
 		0,
 	};
@@ -175,11 +176,30 @@ static int ring_init(struct io_uring *ring, unsigned int depth)
 	int err = -EINVAL;
 
 	for (i = 0; i < ARRAY_SIZE(flags); i++) {
-		err = io_uring_queue_init(depth, ring,
+		err = io_uring_queue_init(min_u(depth, DEPTH_MAX), ring,
 					  flags[i] | IORING_SETUP_CLAMP);
 		if (err != -EINVAL)
 			break;
 	}
+	return err;
+}
+
+void vg_blk_ring_destroy(struct io_uring *ring)
+{
+	io_uring_queue_exit(ring);
+}
+
+int (*vg_blk_ring_get)(unsigned int depth, struct io_uring *ring) =
+	vg_blk_ring_create;
+void (*vg_blk_ring_put)(struct io_uring *ring) = vg_blk_ring_destroy;
+
+int blk_engine_uring_probe(void)
+{
+	struct io_uring ring;
+	int err = vg_blk_ring_get(4, &ring);
+
+	if (!err)
+		vg_blk_ring_put(&ring);
 	return err;
 }
 
@@ -197,7 +217,7 @@ int blk_engine_uring_create(int fd, int hold_fd, struct vg_loop *loop,
 		.ops = &uring_ops, .fd = fd, .done = done, .arg = arg,
 	};
 	blk_op_list_init(&ue->queue);
-	err = ring_init(&ue->ring, min_u(depth, DEPTH_MAX));
+	err = vg_blk_ring_get(depth, &ue->ring);
 	if (err)
 		goto free_engine;
 	/*
@@ -206,18 +226,20 @@ int blk_engine_uring_create(int fd, int hold_fd, struct vg_loop *loop,
 	 */
 	err = io_uring_register_files(&ue->ring, files, hold_fd > 0 ? 2 : 1);
 	if (err)
-		goto exit_ring;
+		goto put_ring;
 	err = vg_loop_add_fd(loop, ue->ring.ring_fd, uring_event, ue,
 			     &ue->vfd);
 	if (err)
-		goto exit_ring;
+		goto unregister;
 	ue->loop = loop;
 	ue->retry = vg_timer_create(loop, uring_retry, &ue->e);
 	*out = &ue->e;
 	return 0;
 
-exit_ring:
-	io_uring_queue_exit(&ue->ring);
+unregister:
+	io_uring_unregister_files(&ue->ring);
+put_ring:
+	vg_blk_ring_put(&ue->ring);
 free_engine:
 	free(ue);
 	return err;

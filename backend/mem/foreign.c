@@ -44,6 +44,7 @@ struct mem_foreign {
 	bool is_static;
 	uint8_t *all;			/* the guest, if static */
 	unsigned int all_pages;
+	struct mem_foreign *parent;	/* whose view this is, or NULL */
 };
 
 static struct mem_foreign *to_foreign(struct vg_mem *m)
@@ -107,6 +108,12 @@ static int start(struct mem_foreign *mf)
 	void *va;
 	int err;
 
+	if (mf->is_static && mf->parent) {
+		err = start(mf->parent);
+		mf->all = mf->parent->all;
+		mf->all_pages = mf->parent->all_pages;
+		return err;
+	}
 	if (!mf->xf) {
 		err = xen_foreign_open(&mf->xf);
 		if (err)
@@ -378,11 +385,22 @@ static void foreign_destroy(struct vg_mem *m)
 		mf->free_reqs = r->next;
 		free(r);
 	}
-	if (mf->all)
+	if (mf->all && !mf->parent)
 		xen_foreign_unmap_all(mf->xf, mf->all, mf->all_pages);
 	xen_foreign_close(mf->xf);
 	free(mf->gfns);
 	free(mf);
+}
+
+/* The budget is each view's own: this is for the comparison only. */
+static struct vg_mem *foreign_view(struct vg_mem *m)
+{
+	struct mem_foreign *mf = to_foreign(m);
+	struct vg_mem *view;
+
+	vg_mem_foreign_create(m->domid, m->budget_pages, mf->is_static, &view);
+	to_foreign(view)->parent = mf;
+	return view;
 }
 
 #define FOREIGN_OPS(name_)				\
@@ -393,6 +411,7 @@ static void foreign_destroy(struct vg_mem *m)
 		.read = foreign_read,			\
 		.map_req = foreign_map_req,		\
 		.unmap_req = foreign_unmap_req,		\
+		.view = foreign_view,			\
 		.destroy = foreign_destroy,		\
 	}
 

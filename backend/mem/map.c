@@ -65,14 +65,20 @@ struct vg_mem_req {
 		__attribute__((aligned(XEN_GRANT_PAGE_SIZE / 4)));
 };
 
+/* Pages in use by a device, by all of its threads: atomic. */
+struct pages {
+	unsigned int now, max, rings;
+};
+
 struct mem_map {
 	struct vg_mem mem;
 	struct xen_gnttab *gt;
+	struct pages *pages;		/* own_pages, or those it is a view of */
+	struct pages own_pages;
 	struct vg_mem_req *free_reqs;
 	xen_ref_t *refs;		/* scratch: [budget_pages] */
 	struct xen_copy_seg *copies;	/* scratch: [copies_max] */
 	unsigned int copies_max;
-	unsigned int ring_pages;
 };
 
 static struct mem_map *to_map(struct vg_mem *m)
@@ -117,23 +123,30 @@ static int span_of(struct mem_map *mm, uint64_t addr, uint64_t len_bytes,
 
 /* ---- pages in use --------------------------------------------------------- */
 
-static bool fits(const struct mem_map *mm, uint64_t pages)
-{
-	return pages <= mm->mem.budget_pages &&
-	       mm->mem.stats.mapped_pages_now <= mm->mem.budget_pages - pages;
-}
-
-static void charge(struct mem_map *mm, unsigned int pages)
+/* False: not while others have theirs. */
+static bool charge(struct mem_map *mm, unsigned int pages)
 {
 	struct vg_mem_stats *st = &mm->mem.stats;
+	unsigned int max, now;
 
+	now = __atomic_add_fetch(&mm->pages->now, pages, __ATOMIC_RELAXED);
+	if (now > mm->mem.budget_pages) {
+		__atomic_sub_fetch(&mm->pages->now, pages, __ATOMIC_RELAXED);
+		return false;
+	}
+	max = count_read(mm->pages->max);
+	while (now > max &&
+	       !__atomic_compare_exchange_n(&mm->pages->max, &max, now, true,
+					    __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+		;
 	st->mapped_pages_now += pages;
-	st->mapped_pages_max = max_u(st->mapped_pages_max,
-				     st->mapped_pages_now);
+	st->mapped_pages_max = max_u(st->mapped_pages_max, now);
+	return true;
 }
 
 static void uncharge(struct mem_map *mm, unsigned int pages)
 {
+	__atomic_sub_fetch(&mm->pages->now, pages, __ATOMIC_RELAXED);
 	mm->mem.stats.mapped_pages_now -= pages;
 }
 
@@ -220,17 +233,18 @@ static int map_ring(struct vg_mem *m, uint64_t addr, size_t len_bytes,
 	err = span_of(mm, addr, len_bytes, &s, fault);
 	if (err)
 		return err;
-	if (!fits(mm, s.pages))
+	if (s.pages > m->budget_pages || !charge(mm, s.pages))
 		return refuse(mm, VG_MEM_BUDGET, fault, -E2BIG);
 	for (i = 0; i < s.pages; i++)
 		mm->refs[i] = s.ref + i;
 	err = xen_gnttab_map(mm->gt, m->domid, mm->refs, s.pages, prot, &base);
-	if (err)
+	if (err) {
+		uncharge(mm, s.pages);
 		return refuse(mm, VG_MEM_NOT_GRANTED, fault, err);
+	}
 	m->stats.maps++;
 	m->stats.map_pages += s.pages;
-	mm->ring_pages += s.pages;
-	charge(mm, s.pages);
+	mm->pages->rings += s.pages;
 	*va = (uint8_t *)base + s.offset_bytes;
 	return 0;
 }
@@ -245,7 +259,7 @@ static void unmap_ring(struct vg_mem *m, void *va, size_t len_bytes)
 
 	xen_gnttab_unmap(mm->gt, (uint8_t *)va - offset, pages);
 	m->stats.unmaps++;
-	mm->ring_pages -= pages;
+	mm->pages->rings -= pages;
 	uncharge(mm, pages);
 }
 
@@ -325,19 +339,21 @@ static int plan_make(struct mem_map *mm, const struct vg_seg *segs,
 	 * A page named often is counted often; so a chain of many tiny pieces
 	 * can be refused although it would fit.  Its driver is no driver.
 	 */
-	if (p->charge_pages > mm->mem.budget_pages - mm->ring_pages ||
+	if (p->charge_pages > mm->mem.budget_pages - mm->pages->rings ||
 	    p->copy_pages > mm->mem.budget_pages)
 		return refuse(mm, VG_MEM_BUDGET, fault, -E2BIG);
-	if (!fits(mm, p->charge_pages)) {
-		mm->mem.stats.waits++;
-		return -EAGAIN;
-	}
 	return 0;
 }
 
 static int req_prepare(struct mem_map *mm, struct vg_mem_req *r,
 		       const struct plan *p)
 {
+	/* First: nothing is allocated for a request that has to wait. */
+	if (!charge(mm, (unsigned int)p->charge_pages)) {
+		mm->mem.stats.waits++;
+		return -EAGAIN;
+	}
+	r->charged_pages = (unsigned int)p->charge_pages;
 	if (!p->maps[1] && p->nr[1] > r->outs_max) {
 		struct copy_out *o = realloc(r->outs, p->nr[1] * sizeof(*o));
 
@@ -356,8 +372,6 @@ static int req_prepare(struct mem_map *mm, struct vg_mem_req *r,
 	}
 	if (!copies_reserve(mm, (unsigned int)p->copy_pages))
 		return -EAGAIN;
-	charge(mm, (unsigned int)p->charge_pages);
-	r->charged_pages = (unsigned int)p->charge_pages;
 	return 0;
 }
 
@@ -572,6 +586,18 @@ static void map_destroy(struct vg_mem *m)
 	free(mm);
 }
 
+static struct mem_map *map_new(struct xen_gnttab *gt, xen_domid_t domid,
+			       unsigned int budget_pages);
+
+static struct vg_mem *map_view(struct vg_mem *m)
+{
+	struct mem_map *parent = to_map(m);
+	struct mem_map *mm = map_new(parent->gt, m->domid, m->budget_pages);
+
+	mm->pages = parent->pages;
+	return &mm->mem;
+}
+
 static const struct vg_mem_ops map_ops = {
 	.name = "map",
 	.map_ring = map_ring,
@@ -579,24 +605,31 @@ static const struct vg_mem_ops map_ops = {
 	.read = map_read,
 	.map_req = map_req,
 	.unmap_req = unmap_req,
+	.view = map_view,
 	.destroy = map_destroy,
 };
 
-int vg_mem_map_create(struct xen_gnttab *gt, xen_domid_t domid,
-		      unsigned int budget_pages, struct vg_mem **out)
+static struct mem_map *map_new(struct xen_gnttab *gt, xen_domid_t domid,
+			       unsigned int budget_pages)
 {
-	struct mem_map *mm;
+	struct mem_map *mm = vg_zalloc(sizeof(*mm));
 
-	if (!budget_pages)
-		return -EINVAL;
-	mm = vg_zalloc(sizeof(*mm));
 	mm->mem = (struct vg_mem){
 		.ops = &map_ops,
 		.domid = domid,
 		.budget_pages = budget_pages,
 	};
 	mm->gt = gt;
+	mm->pages = &mm->own_pages;
 	mm->refs = vg_calloc(budget_pages, sizeof(*mm->refs));
-	*out = &mm->mem;
+	return mm;
+}
+
+int vg_mem_map_create(struct xen_gnttab *gt, xen_domid_t domid,
+		      unsigned int budget_pages, struct vg_mem **out)
+{
+	if (!budget_pages)
+		return -EINVAL;
+	*out = &map_new(gt, domid, budget_pages)->mem;
 	return 0;
 }

@@ -48,7 +48,10 @@ const char *vg_mem_fault_text(enum vg_mem_fault f);	/* for an operator */
 struct vg_mem_stats {
 	/* hypercalls, and what they moved */
 	uint64_t maps, map_pages, unmaps, copies, copied_bytes;
-	/* rings, requests, and bounce memory beyond a request's own */
+	/*
+	 * Rings, requests, and bounce memory beyond a request's own; the
+	 * maximum is that of all views together.
+	 */
 	uint64_t mapped_pages_now, mapped_pages_max;
 	uint64_t waits;		/* requests that had to wait for pages */
 	/* ranges mapped so far, their pages now, requests all inside of them */
@@ -123,6 +126,15 @@ struct vg_mem_ops {
 	int (*range_add)(struct vg_mem *m, unsigned int index, xen_ref_t first,
 			 uint32_t pages);
 	int (*range_remove)(struct vg_mem *m, unsigned int index);
+
+	/*
+	 * The same memory for another thread: the same ranges and budget, but
+	 * requests, counters and scratch memory of its own.  Rings are mapped,
+	 * ranges added and removed, and views made and destroyed only while
+	 * no other thread uses any of them; ranges through @m itself.  Every
+	 * view is destroyed before @m.  NULL: there is no such thing.
+	 */
+	struct vg_mem *(*view)(struct vg_mem *m);
 
 	void (*destroy)(struct vg_mem *m);
 };

@@ -27,8 +27,14 @@ struct range {
 	uint8_t *va;			/* NULL: none */
 	xen_ref_t first;
 	unsigned int pages;
-	unsigned int requests, rings;	/* that use it */
+	unsigned int rings;		/* that use it */
 	bool is_closing;		/* withdrawn: no new user */
+};
+
+/* Of a device; changes only while no other thread looks at it. */
+struct table {
+	struct range range[VG_MEM_RANGES_MAX];
+	struct mem_pool *views;		/* all that use it */
 };
 
 struct vg_mem_req {
@@ -42,8 +48,11 @@ struct mem_pool {
 	struct xen_gnttab *gt;
 	struct vg_mem *map;		/* for all other addresses */
 	struct vg_mem_req *free_reqs;
-	struct range range[VG_MEM_RANGES_MAX];
+	struct table *table;
+	unsigned int requests[VG_MEM_RANGES_MAX];	/* that use a range */
 	uint64_t pages_max;		/* ever mapped at once, by both */
+	struct mem_pool *next;		/* view of the same table */
+	struct table own_table;
 };
 
 static struct mem_pool *to_pool(struct vg_mem *m)
@@ -63,8 +72,8 @@ static void stats_gather(struct mem_pool *mp)
 	st->range_maps = ranges;
 	st->range_hits = hits;
 	st->mapped_pages_now += range_pages;
-	if (st->mapped_pages_now > mp->pages_max)
-		mp->pages_max = st->mapped_pages_now;
+	mp->pages_max = max_u(mp->pages_max, max_u(st->mapped_pages_now,
+						   st->mapped_pages_max));
 	st->mapped_pages_max = mp->pages_max;
 }
 
@@ -82,7 +91,7 @@ static uint8_t *resolve(struct mem_pool *mp, uint64_t addr, uint64_t len_bytes,
 		return NULL;
 	addr &= ~VG_ADDR_GRANT;
 	for (i = 0; i < VG_MEM_RANGES_MAX; i++) {
-		const struct range *r = &mp->range[i];
+		const struct range *r = &mp->table->range[i];
 
 		if (!r->va || r->is_closing)
 			continue;
@@ -102,7 +111,7 @@ static struct range *range_of_va(struct mem_pool *mp, const void *va)
 	unsigned int i;
 
 	for (i = 0; i < VG_MEM_RANGES_MAX; i++) {
-		struct range *r = &mp->range[i];
+		struct range *r = &mp->table->range[i];
 		size_t bytes = (size_t)r->pages << XEN_GRANT_PAGE_SHIFT;
 
 		if (r->va && (const uint8_t *)va >= r->va &&
@@ -128,7 +137,7 @@ static int pool_range_add(struct vg_mem *m, unsigned int index,
 			  xen_ref_t first, uint32_t pages)
 {
 	struct mem_pool *mp = to_pool(m);
-	struct range *r = &mp->range[index];
+	struct range *r = &mp->table->range[index];
 	xen_ref_t *refs;
 	uint32_t i;
 	void *va;
@@ -163,15 +172,17 @@ static int pool_range_add(struct vg_mem *m, unsigned int index,
 static int pool_range_remove(struct vg_mem *m, unsigned int index)
 {
 	struct mem_pool *mp = to_pool(m);
-	struct range *r = &mp->range[index];
+	struct range *r = &mp->table->range[index];
+	const struct mem_pool *view;
 
 	if (!r->va)
 		return 0;
 	if (r->rings)
 		return -EBUSY;
 	r->is_closing = true;
-	if (r->requests)
-		return -EAGAIN;
+	for (view = mp->table->views; view; view = view->next)
+		if (view->requests[index])
+			return -EAGAIN;
 	range_unmap(mp, r);
 	return 0;
 }
@@ -187,7 +198,7 @@ static int pool_map_ring(struct vg_mem *m, uint64_t addr, size_t len_bytes,
 
 	*va = resolve(mp, addr, len_bytes, &i);
 	if (*va) {
-		mp->range[i].rings++;
+		mp->table->range[i].rings++;
 		return 0;
 	}
 	err = mp->map->ops->map_ring(mp->map, addr, len_bytes, prot, va, fault);
@@ -283,7 +294,7 @@ static bool resolve_all(struct mem_pool *mp, const struct vg_seg *segs,
 static void use_ranges(struct mem_pool *mp, uint32_t used, int by)
 {
 	for (; used; used &= used - 1)
-		mp->range[__builtin_ctz(used)].requests += (unsigned int)by;
+		mp->requests[__builtin_ctz(used)] += (unsigned int)by;
 }
 
 static int pool_map_req(struct vg_mem *m, const struct vg_seg *segs,
@@ -334,12 +345,15 @@ static int pool_unmap_req(struct vg_mem *m, struct vg_mem_req *r,
 
 static void pool_destroy(struct vg_mem *m)
 {
-	struct mem_pool *mp = to_pool(m);
+	struct mem_pool **p, *mp = to_pool(m);
 	unsigned int i;
 
+	for (p = &mp->table->views; *p != mp; p = &(*p)->next)
+		;
+	*p = mp->next;
 	for (i = 0; i < VG_MEM_RANGES_MAX; i++)
-		if (mp->range[i].va)
-			range_unmap(mp, &mp->range[i]);
+		if (mp->own_table.range[i].va)
+			range_unmap(mp, &mp->own_table.range[i]);
 	while (mp->free_reqs) {
 		struct vg_mem_req *r = mp->free_reqs;
 
@@ -348,6 +362,17 @@ static void pool_destroy(struct vg_mem *m)
 	}
 	mp->map->ops->destroy(mp->map);
 	free(mp);
+}
+
+static struct mem_pool *pool_new(struct xen_gnttab *gt, const struct vg_mem *m,
+				 struct vg_mem *map, struct table *table);
+
+static struct vg_mem *pool_view(struct vg_mem *m)
+{
+	struct mem_pool *mp = to_pool(m);
+
+	return &pool_new(mp->gt, m, mp->map->ops->view(mp->map),
+			 mp->table)->mem;
 }
 
 static const struct vg_mem_ops pool_ops = {
@@ -359,26 +384,38 @@ static const struct vg_mem_ops pool_ops = {
 	.unmap_req = pool_unmap_req,
 	.range_add = pool_range_add,
 	.range_remove = pool_range_remove,
+	.view = pool_view,
 	.destroy = pool_destroy,
 };
+
+/* @table: NULL for one of its own. */
+static struct mem_pool *pool_new(struct xen_gnttab *gt, const struct vg_mem *m,
+				 struct vg_mem *map, struct table *table)
+{
+	struct mem_pool *mp = vg_zalloc(sizeof(*mp));
+
+	mp->mem = (struct vg_mem){
+		.ops = &pool_ops,
+		.domid = m->domid,
+		.budget_pages = m->budget_pages,
+	};
+	mp->gt = gt;
+	mp->map = map;
+	mp->table = table ? table : &mp->own_table;
+	mp->next = mp->table->views;
+	mp->table->views = mp;
+	return mp;
+}
 
 int vg_mem_pool_create(struct xen_gnttab *gt, xen_domid_t domid,
 		       unsigned int budget_pages, struct vg_mem **out)
 {
-	struct mem_pool *mp = vg_zalloc(sizeof(*mp));
+	struct vg_mem *map;
 	int err;
 
-	mp->mem = (struct vg_mem){
-		.ops = &pool_ops,
-		.domid = domid,
-		.budget_pages = budget_pages,
-	};
-	mp->gt = gt;
-	err = vg_mem_map_create(gt, domid, budget_pages, &mp->map);
-	if (err) {
-		free(mp);
+	err = vg_mem_map_create(gt, domid, budget_pages, &map);
+	if (err)
 		return err;
-	}
-	*out = &mp->mem;
+	*out = &pool_new(gt, map, map, NULL)->mem;
 	return 0;
 }

@@ -12,11 +12,11 @@
 #include "../util.h"
 #include "xen.h"
 
+/* Pieces in one call to the library; gntdev makes hypercalls of 16 each. */
+#define COPY_SEGS	64u
+
 struct xen_gnttab {
 	xengnttab_handle *h;
-	/* Scratch for xen_gnttab_copy(), grown as needed. */
-	xengnttab_grant_copy_segment_t *segs;
-	unsigned int segs_max;
 };
 
 int xen_gnttab_open(struct xen_gnttab **out)
@@ -39,7 +39,6 @@ void xen_gnttab_close(struct xen_gnttab *gt)
 	if (!gt)
 		return;
 	xengnttab_close(gt->h);
-	free(gt->segs);
 	free(gt);
 }
 
@@ -65,19 +64,15 @@ int xen_gnttab_unmap(struct xen_gnttab *gt, void *addr, unsigned int count)
 	return 0;
 }
 
-int xen_gnttab_copy(struct xen_gnttab *gt, xen_domid_t domid,
-		    struct xen_copy_seg *segs, unsigned int count)
+static int copy_some(struct xen_gnttab *gt, xen_domid_t domid,
+		     struct xen_copy_seg *segs, unsigned int count)
 {
+	xengnttab_grant_copy_segment_t lib[COPY_SEGS];
 	unsigned int i;
 	int ret = 0;
 
-	if (count > gt->segs_max) {
-		free(gt->segs);
-		gt->segs = vg_calloc(count, sizeof(*gt->segs));
-		gt->segs_max = count;
-	}
 	for (i = 0; i < count; i++) {
-		xengnttab_grant_copy_segment_t *c = &gt->segs[i];
+		xengnttab_grant_copy_segment_t *c = &lib[i];
 
 		c->len = segs[i].len_bytes;
 		c->status = 0;
@@ -95,12 +90,29 @@ int xen_gnttab_copy(struct xen_gnttab *gt, xen_domid_t domid,
 			c->source.foreign.domid = domid;
 		}
 	}
-	if (xengnttab_grant_copy(gt->h, count, gt->segs))
+	if (xengnttab_grant_copy(gt->h, count, lib))
 		return errno ? -errno : -EFAULT;
 	for (i = 0; i < count; i++) {
-		segs[i].status = gt->segs[i].status;
+		segs[i].status = lib[i].status;
 		if (segs[i].status)
 			ret = -EFAULT;
+	}
+	return ret;
+}
+
+int xen_gnttab_copy(struct xen_gnttab *gt, xen_domid_t domid,
+		    struct xen_copy_seg *segs, unsigned int count)
+{
+	int err, ret = 0;
+
+	while (count) {
+		unsigned int n = min_u(count, COPY_SEGS);
+
+		err = copy_some(gt, domid, segs, n);
+		if (err)
+			ret = err;
+		segs += n;
+		count -= n;
 	}
 	return ret;
 }

@@ -17,8 +17,9 @@
  *	ioreq	  IOREQ servers, interrupts		broker only
  *
  * Errors are negative errno.  Nothing here logs: the caller does, once.
- * No handle is safe to use from two threads at once, and none survives
- * fork() for use by both sides.
+ * No handle is safe to use from two threads at once, but for xen_gnttab_map(),
+ * _unmap(), _copy() and xen_evtchn_notify(), which keep nothing in it; and none
+ * survives fork() for use by both sides.
  */
 #ifndef VG_XEN_XEN_H
 #define VG_XEN_XEN_H

@@ -3,6 +3,7 @@
  * fake_core.c - domains, processes, counting and broken calls: fake_xen.h.
  */
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -58,6 +59,21 @@ static const char *const call_names[FAKE_CALL_MAX] = {
 const char *fake_call_name(enum fake_call kind)
 {
 	return kind < FAKE_CALL_MAX ? call_names[kind] : "?";
+}
+
+/* ---- threads ------------------------------------------------------------------ */
+
+static pthread_mutex_t lock = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
+
+int fake_lock(void)
+{
+	return pthread_mutex_lock(&lock);
+}
+
+void fake_unlock(int *unused)
+{
+	(void)unused;
+	pthread_mutex_unlock(&lock);
 }
 
 /* ---- small things ----------------------------------------------------------- */
@@ -137,6 +153,7 @@ struct fake_domain *fake_current_domain(void)
 void fake_domain_create(xen_domid_t domid, unsigned int nr_vcpus,
 			unsigned int nr_pages)
 {
+	FAKE_LOCKED();
 	struct fake_domain *d;
 
 	if (domid > XEN_DOMID_MAX || domains[domid])
@@ -172,6 +189,7 @@ void fake_domain_create(xen_domid_t domid, unsigned int nr_vcpus,
 
 void fake_domain_destroy(xen_domid_t domid)
 {
+	FAKE_LOCKED();
 	struct fake_domain *d = fake_domain_need(domid);
 	struct fake_proc *p;
 
@@ -246,6 +264,8 @@ struct fake_proc *fake_current_proc(void)
 
 void fake_handle_add(struct fake_handle *h, enum fake_kind kind)
 {
+	FAKE_LOCKED();
+
 	h->kind = kind;
 	h->proc = current;
 	h->next = current->handles;
@@ -265,12 +285,15 @@ static void handle_unlink(struct fake_handle *h)
 
 void fake_handle_free(struct fake_handle *h)
 {
+	FAKE_LOCKED();
+
 	handle_unlink(h);
 	free(h);
 }
 
 void fake_proc_crash(struct fake_proc *proc)
 {
+	FAKE_LOCKED();
 	struct fake_handle *h, **p;
 
 	/* IOREQ first: it forgets its event channel handle, not its server. */
@@ -309,6 +332,8 @@ void fake_crash(xen_domid_t domid)
 
 int fake_call(xen_domid_t domid, enum fake_call kind)
 {
+	FAKE_LOCKED();
+
 	fake_domain_need(domid)->calls[kind]++;
 	if (!faults[kind].n || (faults[kind].domid != FAKE_ANY_DOMID &&
 				faults[kind].domid != domid))
@@ -329,6 +354,8 @@ int fake_hcall(const struct fake_handle *h, enum fake_call kind)
 void fake_fail_nth(unsigned int domid, enum fake_call kind, unsigned int n,
 		   int err)
 {
+	FAKE_LOCKED();
+
 	faults[kind].domid = domid;
 	faults[kind].n = n;
 	faults[kind].err = err;
@@ -337,11 +364,14 @@ void fake_fail_nth(unsigned int domid, enum fake_call kind, unsigned int n,
 
 bool fake_failed(enum fake_call kind)
 {
+	FAKE_LOCKED();
+
 	return faults[kind].happened;
 }
 
 static uint64_t sum(unsigned int domid, size_t offset)
 {
+	FAKE_LOCKED();
 	uint64_t total = 0;
 	unsigned int i;
 
@@ -369,6 +399,7 @@ uint64_t fake_bytes_copied(unsigned int domid)
 
 void fake_count_reset(void)
 {
+	FAKE_LOCKED();
 	unsigned int i;
 
 	for (i = 0; i <= highest_domid; i++) {

@@ -69,6 +69,7 @@ static void port_deliver(struct fake_domain *d, xen_port_t port)
 
 xen_port_t fake_port_new(struct fake_domain *d)
 {
+	FAKE_LOCKED();
 	xen_port_t i;
 
 	for (i = 1; i < FAKE_NR_PORTS; i++)
@@ -79,6 +80,7 @@ xen_port_t fake_port_new(struct fake_domain *d)
 
 void fake_port_close(struct fake_domain *d, xen_port_t port)
 {
+	FAKE_LOCKED();
 	struct fake_port *p = &d->port[port];
 	struct fake_domain *rd;
 
@@ -95,6 +97,7 @@ void fake_port_close(struct fake_domain *d, xen_port_t port)
 /* evtchn_send(): @port is @d's own. */
 void fake_evtchn_send(struct fake_domain *d, xen_port_t port)
 {
+	FAKE_LOCKED();
 	struct fake_port *p = &d->port[port];
 
 	if (p->state == FAKE_PORT_BOUND)
@@ -122,6 +125,7 @@ int xen_evtchn_open(struct xen_evtchn **out)
 
 void fake_evtchn_crash(struct xen_evtchn *ec)
 {
+	FAKE_LOCKED();
 	struct fake_domain *d = fake_domain_need(ec->h.proc->domid);
 	xen_port_t i;
 
@@ -141,6 +145,8 @@ void fake_evtchn_fini(struct xen_evtchn *ec)
 
 void xen_evtchn_close(struct xen_evtchn *ec)
 {
+	FAKE_LOCKED();
+
 	if (!ec)
 		return;
 	if (!ec->h.dead)
@@ -157,6 +163,7 @@ int xen_evtchn_fd(const struct xen_evtchn *ec)
 int xen_evtchn_alloc_unbound(struct xen_evtchn *ec, xen_domid_t domid,
 			     xen_port_t *port)
 {
+	FAKE_LOCKED();
 	int err = fake_hcall(&ec->h, FAKE_EVTCHN_ALLOC);
 	struct fake_domain *d;
 	xen_port_t p;
@@ -204,6 +211,7 @@ static int bind(struct fake_domain *d, struct xen_evtchn *owner,
 int xen_evtchn_bind_interdomain(struct xen_evtchn *ec, xen_domid_t domid,
 				xen_port_t remote, xen_port_t *port)
 {
+	FAKE_LOCKED();
 	int err = fake_hcall(&ec->h, FAKE_EVTCHN_BIND);
 
 	if (err)
@@ -214,6 +222,7 @@ int xen_evtchn_bind_interdomain(struct xen_evtchn *ec, xen_domid_t domid,
 
 int xen_evtchn_unbind(struct xen_evtchn *ec, xen_port_t port)
 {
+	FAKE_LOCKED();
 	int err = fake_hcall(&ec->h, FAKE_EVTCHN_UNBIND);
 
 	if (err)
@@ -226,6 +235,7 @@ int xen_evtchn_unbind(struct xen_evtchn *ec, xen_port_t port)
 
 int xen_evtchn_notify(struct xen_evtchn *ec, xen_port_t port)
 {
+	FAKE_LOCKED();
 	int err = fake_hcall(&ec->h, FAKE_EVTCHN_NOTIFY);
 
 	if (err)
@@ -238,6 +248,7 @@ int xen_evtchn_notify(struct xen_evtchn *ec, xen_port_t port)
 
 int xen_evtchn_pending(struct xen_evtchn *ec, xen_port_t *port)
 {
+	FAKE_LOCKED();
 	int err = fake_hcall(&ec->h, FAKE_EVTCHN_PENDING);
 	uint64_t one;
 
@@ -251,6 +262,7 @@ int xen_evtchn_pending(struct xen_evtchn *ec, xen_port_t *port)
 
 int xen_evtchn_unmask(struct xen_evtchn *ec, xen_port_t port)
 {
+	FAKE_LOCKED();
 	int err = fake_hcall(&ec->h, FAKE_EVTCHN_UNMASK);
 	struct fake_port *p;
 
@@ -269,6 +281,7 @@ int xen_evtchn_unmask(struct xen_evtchn *ec, xen_port_t port)
 
 xen_port_t fake_guest_alloc_unbound(xen_domid_t domid, xen_domid_t remote)
 {
+	FAKE_LOCKED();
 	struct fake_domain *d = fake_domain_need(domid);
 	xen_port_t p = fake_port_new(d);
 
@@ -283,6 +296,8 @@ xen_port_t fake_guest_alloc_unbound(xen_domid_t domid, xen_domid_t remote)
 int fake_guest_bind(xen_domid_t domid, xen_domid_t remote_dom,
 		    xen_port_t remote, xen_port_t *port)
 {
+	FAKE_LOCKED();
+
 	return bind(fake_domain_need(domid), NULL, remote_dom, remote, port);
 }
 
@@ -295,6 +310,7 @@ static bool is_guest_port(struct fake_domain *d, xen_port_t port)
 
 int fake_guest_notify(xen_domid_t domid, xen_port_t port)
 {
+	FAKE_LOCKED();
 	struct fake_domain *d = fake_domain_need(domid);
 
 	if (!is_guest_port(d, port))
@@ -305,6 +321,7 @@ int fake_guest_notify(xen_domid_t domid, xen_port_t port)
 
 int fake_guest_close(xen_domid_t domid, xen_port_t port)
 {
+	FAKE_LOCKED();
 	struct fake_domain *d = fake_domain_need(domid);
 
 	if (!is_guest_port(d, port))
@@ -315,6 +332,7 @@ int fake_guest_close(xen_domid_t domid, xen_port_t port)
 
 bool fake_guest_take_event(xen_domid_t domid, xen_port_t port)
 {
+	FAKE_LOCKED();
 	struct fake_domain *d = fake_domain_need(domid);
 	bool was = port < FAKE_NR_PORTS && d->port[port].pending;
 

@@ -30,6 +30,16 @@ void *fake_zalloc(size_t bytes);
 char *fake_strf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void fake_leak(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
+/*
+ * The rest of this scope is one thread's at a time: what a worker's threads
+ * call, and whatever changes what that looks at.  Nests.
+ */
+int fake_lock(void);
+void fake_unlock(int *unused);
+#define FAKE_LOCKED() \
+	int fake_locked __attribute__((cleanup(fake_unlock), unused)) = \
+		fake_lock()
+
 /* ---- handles --------------------------------------------------------------- */
 
 enum fake_kind { FAKE_H_GNTTAB, FAKE_H_GNTSHR, FAKE_H_EVTCHN, FAKE_H_STORE,

@@ -12,8 +12,9 @@
  * Xen and us, its drivers/xen/{gntdev,gntalloc,evtchn}.c; where the model
  * simplifies, the comment says so.
  *
- * One thread.  Whoever opens a handle is the "current process", which lives
- * in a domain: see fake_enter().
+ * One thread, but that other threads may use handles of grants and event
+ * channels.  Whoever opens a handle is the "current process", which lives in a
+ * domain: see fake_enter().
  */
 #ifndef FAKE_XEN_H
 #define FAKE_XEN_H

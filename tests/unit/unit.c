@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -17,12 +18,16 @@
 
 static char *lines[LINES_MAX];
 static unsigned int nr_lines;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
+/* From any thread. */
 static void hook(enum vg_log_level level, const char *line)
 {
 	(void)level;
+	pthread_mutex_lock(&lock);
 	if (nr_lines < LINES_MAX)
 		lines[nr_lines++] = strdup(line);
+	pthread_mutex_unlock(&lock);
 }
 
 void unit_log_start(void)
@@ -40,12 +45,14 @@ void unit_log_stop(void)
 
 bool unit_logged(const char *text)
 {
+	bool is = false;
 	unsigned int i;
 
+	pthread_mutex_lock(&lock);
 	for (i = 0; i < nr_lines; i++)
-		if (strstr(lines[i], text))
-			return true;
-	return false;
+		is |= strstr(lines[i], text) != NULL;
+	pthread_mutex_unlock(&lock);
+	return is;
 }
 
 unsigned int unit_log_lines(void)
