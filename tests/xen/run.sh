@@ -144,6 +144,9 @@ boot() {
 		-fsdev "local,id=vg-in,path=$dir/in,security_model=none,readonly=on"
 		-device "virtio-9p-device,fsdev=vg-in,mount_tag=vg-in")
 	make_disks
+	# For experiments, e.g. -chardev ... -gdb chardev:...
+	# shellcheck disable=SC2206 # a list of words
+	qemu+=(${VG_QEMU_OPTIONS:-})
 	if [ -n "$shell" ]; then
 		touch "$dir/in/shell"
 		"${qemu[@]}" -monitor none -serial mon:stdio

@@ -105,9 +105,18 @@ _finish() {
 	[ -e "$VG_RUN/verdict" ] ||
 		_verdict FAIL "$(cat "$VG_RUN/step"): it ended early:" \
 			"$(tail -n 1 /vg/log/scenario.log)"
+	if grep -q FAIL "$VG_RUN/verdict"; then
+		# Xen's own view: run queues, domains and vCPUs, event channels.
+		xl debug-keys r
+		xl debug-keys q
+		xl debug-keys e
+	fi
 	{
 		xl list
+		xl vcpu-list
 		dmesg
+		cat /proc/interrupts
+		ps -o pid,stat,wchan,args | grep -v "\]$"
 	} >/vg/log/dom0.log 2>&1
 	xl dmesg >/vg/log/xen.log 2>&1
 	if [ -S /run/virtio-grant/broker.sock ]; then
@@ -313,7 +322,7 @@ start_broker() {
 
 # stop_broker [SIGNAL]
 stop_broker() {
-	kill "-${1:-TERM}" "$(cat /run/virtio-grant/broker.pid)"
+	kill "-${1:-TERM}" "$(cat /run/virtio-grant/virtio-grant-broker.pid)"
 }
 
 # start_backend DOMAIN [OPTIONS]: virtio-grantd there; "dom0" for dom0 itself.
@@ -341,7 +350,7 @@ start_backend() {
 
 # stop_backend DOMAIN [SIGNAL]
 stop_backend() {
-	local command="kill -${2:-TERM} \$(cat /run/virtio-grant/grantd.pid)"
+	local command="kill -${2:-TERM} \$(cat /run/virtio-grant/virtio-grantd.pid)"
 
 	if [ "$1" = dom0 ]; then
 		eval "$command"
