@@ -24,13 +24,14 @@ VG_FOREIGND_SRCS := $(VG_GRANTD_SRCS) backend/program_foreignd.c \
 		  backend/mem/foreign.c backend/xen/foreign.c
 VG_GRANTD_SRCS += backend/program_grantd.c
 VG_BROKER_SRCS := $(VG_COMMON_SRCS) backend/broker_main.c backend/broker.c \
-		  backend/broker_guest.c backend/xen/gntshr.c \
-		  backend/xen/evtchn.c backend/xen/store.c backend/xen/ioreq.c
+		  backend/broker_child.c backend/broker_guest.c \
+		  backend/xen/gntshr.c backend/xen/evtchn.c \
+		  backend/xen/store.c backend/xen/ioreq.c backend/xen/confine.c
 VG_CTL_SRCS    := backend/ctl.c
 
 VG_GRANTD_LIBS := -lxengnttab -lxenevtchn -lxenstore -luring -ljson-c
-VG_BROKER_LIBS := -lxengnttab -lxenevtchn -lxenstore -lxendevicemodel \
-		  -lxenforeignmemory -ljson-c
+VG_BROKER_LIBS := -lxenevtchn -lxenstore -lxendevicemodel \
+		  -lxenforeignmemory -lxentoolcore -lseccomp -ljson-c
 VG_CTL_LIBS    := -ljson-c
 # Static: the rig's guests do not have the library.
 VG_FOREIGND_LIBS := -Wl,-Bstatic -lxenforeignmemory -Wl,-Bdynamic \

@@ -1,7 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * broker.c - finds the guests' virtio devices in xenstore and gives each a
- * relay page and an event channel.
+ * relay page and an event channel; runs a process for each guest that does the
+ * rest (broker_child.h).
+ *
+ * This process issues no device-model operation and looks at nothing that a
+ * guest wrote; of the driver domain it reads one word, the backend's state, for
+ * the status.  It owns pages and ports, so that a guest's process that ends is
+ * replaced by another with the same.
  *
  * Which backend serves which guest is read from /libxl, where only the
  * toolstack writes: a driver domain that makes up nodes below its own backend
@@ -15,13 +21,18 @@
 
 #include <errno.h>
 #include <json-c/json.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
-#include "broker_guest.h"
+#include "broker_child.h"
 #include "libxl_keys.h"
 #include "log.h"
 #include "relay.h"
@@ -30,24 +41,57 @@
 #define NOT_TAKEN_WARN_NS	UINT64_C(5000000000)
 #define NR_FAILURES		16
 
+/* Between a process' end and its successor, from the second one on. */
+#define RESPAWN_MIN_NS		UINT64_C(50000000)
+#define RESPAWN_MAX_NS		UINT64_C(2000000000)
+/* Of life, after which an end is a first one again. */
+#define RESPAWN_QUIET_NS	UINT64_C(30000000000)
+/* For a process that was told to end. */
+#define CHILD_END_NS		UINT64_C(2000000000)
+/* Processes that die while they destroy their IOREQ server. */
+#define END_TRIES		5u
+
+enum bdev_state {
+	BDEV_NEW,		/* found by a scan */
+	BDEV_STARTING,		/* its relay is there, the child was told */
+	BDEV_RUNNING,		/* announced to the backend */
+	BDEV_FAILED,		/* kept until libxl removes it */
+};
+
 struct bdev {
 	struct bdev *next;
-	struct bguest *guest;		/* NULL: it has no relay */
-	bool tried;			/* dev_start() was here */
+	struct vg_broker *b;
+	enum bdev_state state;
+	struct bguest *guest;		/* STARTING and RUNNING */
 	struct vg_devname name;
 	struct vg_devkeys keys;
 	char *label;
-	struct vg_bdev *relay;		/* NULL: it failed, see failures */
+	unsigned int slot;		/* of the guest */
+	uint32_t serial;
+	struct xen_shared_page *page;	/* the relay */
 	xen_ref_t ref;
+	struct xen_evtchn *ec;		/* with its port alone */
 	xen_port_t port;
 	struct vg_timer *not_taken;	/* has the backend attached by then? */
 	bool seen;			/* by the scan under way */
 };
 
+/* A guest and its process. */
 struct bguest {
 	struct bguest *next;
+	struct vg_broker *b;
 	xen_domid_t domid;
-	struct vg_bguest *io;
+	int server_id;			/* of its IOREQ server; -1: none yet */
+	pid_t pid;
+	int sock;			/* -1: no process now */
+	struct vg_fd *sock_fd;
+	int shared_fd;
+	const struct vg_bchild_shared *shared;
+	bool is_started, is_ending;
+	struct bdev *slot[VG_BROKER_DEVICES_MAX];
+	struct vg_timer *respawn;
+	uint64_t spawned_ns, respawn_delay_ns;
+	unsigned int deaths;
 };
 
 struct vg_broker {
@@ -55,13 +99,12 @@ struct vg_broker {
 	struct vg_loop *loop;
 	struct xen_store *xs;
 	struct vg_fd *xs_fd;
-	struct xen_gntshr *gs;
 	xen_domid_t own_domid;
 	struct vg_deferred *scan;
-	struct bguest *guests;		/* those with an IOREQ server */
+	struct bguest *guests;
 	struct bdev *devs;		/* failed ones too, until libxl
 					 * removes them */
-	bool first_scan_done;
+	uint32_t serial;		/* of the last device */
 	bool scan_failed;		/* not all that is there was seen */
 	/* The last things that went wrong, for virtio-grantctl. */
 	char *failure[NR_FAILURES];
@@ -69,8 +112,8 @@ struct vg_broker {
 };
 
 /* Logs it and keeps it; what every scan finds again is said once. */
-static void __attribute__((format(printf, 2, 3)))
-failed(struct vg_broker *b, const char *fmt, ...)
+static void __attribute__((format(printf, 3, 4)))
+keep(struct vg_broker *b, enum vg_log_level level, const char *fmt, ...)
 {
 	char **slot, text[512];
 	unsigned int i;
@@ -83,10 +126,11 @@ failed(struct vg_broker *b, const char *fmt, ...)
 		if (b->failure[i] && !strcmp(b->failure[i], text))
 			return;
 	slot = &b->failure[b->nr_failures++ % NR_FAILURES];
-	vg_err("%s", text);
+	vg_log(level, "%s", text);
 	free(*slot);
 	*slot = vg_strdup(text);
 }
+#define failed(b, ...)	keep(b, VG_LOG_ERR, __VA_ARGS__)
 
 /* ---- ids of IOREQ servers, for a successor ---------------------------------- */
 
@@ -163,65 +207,43 @@ static int recall_server(struct vg_broker *b, xen_domid_t domid)
 	return found;
 }
 
-/* ---- guests and devices ------------------------------------------------------ */
+/* ---- devices ------------------------------------------------------------------ */
 
-static struct bguest *guest_get(struct vg_broker *b, xen_domid_t domid,
-				int *err)
+/* Its relay goes; the guest's process has been told, or is none. */
+static void dev_release(struct bdev *d)
 {
-	struct bguest *g;
-	uint16_t id;
-
-	for (g = b->guests; g; g = g->next)
-		if (g->domid == domid)
-			return g;
-	g = vg_zalloc(sizeof(*g));
-	g->domid = domid;
-	*err = vg_bguest_create(domid, recall_server(b, domid),
-				b->cfg.answer_timeout_ns, b->loop, b->gs,
-				&g->io, &id);
-	if (*err) {
-		free(g);
-		return NULL;
-	}
-	remember_server(b, domid, id);
-	g->next = b->guests;
-	b->guests = g;
-	vg_info("dom%u: IOREQ server %u, %u vCPU(s)", domid, id,
-		vg_bguest_nr_vcpus(g->io));
-	return g;
-}
-
-static void guest_put(struct vg_broker *b, struct bguest *g, bool leave)
-{
-	struct bguest **p;
-
-	for (p = &b->guests; *p != g; p = &(*p)->next)
-		;
-	*p = g->next;
-	if (leave) {
-		vg_bguest_leave(g->io);
-	} else {
-		vg_bguest_destroy(g->io);
-		forget_server(b, g->domid);
-		vg_info("dom%u: no device left, IOREQ server destroyed",
-			g->domid);
-	}
-	free(g);
+	if (d->guest)
+		d->guest->slot[d->slot] = NULL;
+	d->guest = NULL;
+	xen_evtchn_close(d->ec);
+	d->ec = NULL;
+	xen_shared_page_close(d->page);
+	d->page = NULL;
+	vg_timer_cancel(d->not_taken);
 }
 
 static void dev_free(struct bdev *d)
 {
+	dev_release(d);
 	vg_timer_destroy(d->not_taken);
 	free(d->label);
 	free(d);
+}
+
+/* VG_RELAY_BACKEND_*, or whatever the backend wrote. */
+static uint32_t backend_state(const struct bdev *d)
+{
+	const struct vg_relay_page *relay = xen_shared_page_addr(d->page);
+
+	return READ_ONCE(relay->backend_state);
 }
 
 static void on_not_taken(void *arg)
 {
 	struct bdev *d = arg;
 
-	if (d->relay &&
-	    vg_bdev_backend_state(d->relay) == VG_RELAY_BACKEND_ABSENT)
+	if (d->state == BDEV_RUNNING &&
+	    backend_state(d) == VG_RELAY_BACKEND_ABSENT)
 		vg_warn("%s: no backend in dom%u has taken it up in %u s: is virtio-grantd running there?",
 			d->label, d->name.backend,
 			(unsigned int)(NOT_TAKEN_WARN_NS / 1000000000u));
@@ -264,17 +286,68 @@ static int announce(struct vg_broker *b, struct bdev *d)
 }
 
 /*
- * libxl waits for the backend's state to become InitWait; a state that is
- * removed makes it give up at once instead of after its 10 s.
+ * Can't be served; the caller has said why.  libxl waits for the backend's
+ * state to become InitWait; a state that is removed makes it give up at once
+ * instead of after its 10 s.
  */
-static void give_up(struct vg_broker *b, struct bdev *d)
+static void dev_fail(struct bdev *d)
 {
 	char *path = vg_devname_backend_path(&d->name);
 	char *state = vg_strf("%s/state", path);
 
-	xen_store_rm(b->xs, state);
+	xen_store_rm(d->b->xs, state);
 	free(state);
 	free(path);
+	dev_release(d);
+	d->state = BDEV_FAILED;
+}
+
+static int relay_create(struct bdev *d)
+{
+	int err;
+
+	err = xen_shared_page_create(d->name.backend, &d->page, &d->ref);
+	if (!err)
+		err = xen_evtchn_open(&d->ec);
+	if (!err)
+		err = xen_evtchn_alloc_unbound(d->ec, d->name.backend,
+					       &d->port);
+	/* The guest's process gets this handle: no other ports with it. */
+	if (!err)
+		err = xen_evtchn_restrict(d->ec, d->name.guest);
+	return err;
+}
+
+static int tell_add(struct bdev *d)
+{
+	struct vg_bchild_msg msg = {
+		.op = VG_BCHILD_ADD, .slot = d->slot, .serial = d->serial,
+		.base = d->keys.base, .irq = d->keys.irq, .port = d->port,
+		/* Else it goes on as a process that ended has left it. */
+		.is_new = d->state == BDEV_STARTING,
+	};
+	int fd[2] = { xen_shared_page_fd(d->page), xen_evtchn_fd(d->ec) };
+
+	snprintf(msg.label, sizeof(msg.label), "%s", d->label);
+	return vg_bchild_send(d->guest->sock, &msg, fd);
+}
+
+static void tell(struct bguest *g, enum vg_bchild_op op, unsigned int slot)
+{
+	struct vg_bchild_msg msg = { .op = op, .slot = slot };
+
+	/* If it is gone, the end of its socket is read next. */
+	if (g->sock >= 0)
+		vg_bchild_send(g->sock, &msg, NULL);
+}
+
+static void dev_stop(struct bdev *d)
+{
+	if (!d->guest)
+		return;
+	tell(d->guest, VG_BCHILD_REMOVE, d->slot);
+	dev_release(d);
+	vg_info("%s: removed", d->label);
 }
 
 static const char *why_no_server(int err)
@@ -295,54 +368,332 @@ static const char *why_no_server(int err)
 	}
 }
 
-static void dev_start(struct vg_broker *b, struct bdev *d)
+/* Its process has the window and serves it. */
+static void dev_added(struct bdev *d, int err)
 {
-	struct vg_bdev_params p = {
-		.label = d->label,
-		.backend = d->name.backend,
-		.base = d->keys.base,
-		.irq = d->keys.irq,
-	};
-	int err = 0;
+	struct vg_broker *b = d->b;
 
-	d->tried = true;
-	d->guest = guest_get(b, d->name.guest, &err);
-	if (!d->guest) {
-		failed(b, "%s: no IOREQ server: %s", d->label,
-		       why_no_server(err));
-		give_up(b, d);
-		return;
-	}
-	err = vg_bguest_add(d->guest->io, &p, &d->relay, &d->ref, &d->port);
 	if (err) {
 		failed(b, "%s: window 0x%llx: %s", d->label,
-		       (unsigned long long)p.base,
+		       (unsigned long long)d->keys.base,
 		       err == -EEXIST ? "another backend has it already" :
 		       strerror(-err));
-		give_up(b, d);
+		dev_fail(d);
 		return;
 	}
+	if (d->state != BDEV_STARTING)
+		return;		/* with a new process: the relay is as it was */
 	err = announce(b, d);
 	if (err) {
 		failed(b, "%s: writing the relay's keys to dom%u's node: %s",
 		       d->label, d->name.backend, strerror(-err));
-		vg_bguest_remove(d->relay);
-		d->relay = NULL;
-		give_up(b, d);
+		tell(d->guest, VG_BCHILD_REMOVE, d->slot);
+		dev_fail(d);
 		return;
 	}
+	d->state = BDEV_RUNNING;
 	vg_info("%s: window 0x%llx, SPI %u, backend in dom%u", d->label,
-		(unsigned long long)p.base, p.irq, p.backend);
-	d->not_taken = vg_timer_create(b->loop, on_not_taken, d);
+		(unsigned long long)d->keys.base, d->keys.irq,
+		d->name.backend);
 	vg_timer_arm(d->not_taken, NOT_TAKEN_WARN_NS);
 }
 
-static void dev_stop(struct bdev *d)
+/* ---- processes ------------------------------------------------------------------ */
+
+static void guest_free(struct bguest *g)
 {
-	if (!d->relay)
+	struct bguest **p;
+
+	for (p = &g->b->guests; *p != g; p = &(*p)->next)
+		;
+	*p = g->next;
+	if (g->shared)
+		munmap((void *)(uintptr_t)g->shared, sizeof(*g->shared));
+	if (g->shared_fd >= 0)
+		close(g->shared_fd);
+	vg_timer_destroy(g->respawn);
+	free(g);
+}
+
+static bool guest_has_device(const struct bguest *g)
+{
+	unsigned int i;
+
+	for (i = 0; i < VG_BROKER_DEVICES_MAX; i++)
+		if (g->slot[i])
+			return true;
+	return false;
+}
+
+static void fail_all(struct bguest *g, int err)
+{
+	unsigned int i;
+
+	for (i = 0; i < VG_BROKER_DEVICES_MAX; i++) {
+		struct bdev *d = g->slot[i];
+
+		if (!d)
+			continue;
+		failed(g->b, "%s: no IOREQ server: %s", d->label,
+		       why_no_server(err));
+		dev_fail(d);
+	}
+}
+
+/* Its exit status, as waitpid() has it. */
+static int child_drop(struct bguest *g)
+{
+	int status = 0;
+
+	vg_loop_del_fd(g->b->loop, g->sock_fd);
+	close(g->sock);
+	g->sock = -1;
+	g->is_started = false;
+	if (g->pid > 0) {
+		/* It is about to end, or broken: it must not stay. */
+		if (waitpid(g->pid, &status, WNOHANG) == 0) {
+			kill(g->pid, SIGKILL);
+			waitpid(g->pid, &status, 0);
+		}
+		g->pid = 0;
+	}
+	return status;
+}
+
+static void child_gone(struct bguest *g)
+{
+	struct vg_broker *b = g->b;
+	int status = child_drop(g);
+
+	if (g->is_ending ? !status || g->deaths >= END_TRIES :
+	    !guest_has_device(g)) {
+		forget_server(b, g->domid);
+		if (g->is_ending)
+			vg_info("dom%u: no device left, IOREQ server destroyed",
+				g->domid);
+		guest_free(g);
+		/* Devices may wait for it to be gone. */
+		vg_deferred_schedule(b->scan);
 		return;
-	vg_bguest_remove(d->relay);
-	vg_info("%s: removed", d->label);
+	}
+	if (vg_now_ns() - g->spawned_ns > RESPAWN_QUIET_NS)
+		g->respawn_delay_ns = 0;
+	g->deaths++;
+	failed(b, "dom%u: its process ended unexpectedly (%s %d, time %u), starting another",
+	       g->domid, WIFSIGNALED(status) ? "signal" : "status",
+	       WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status),
+	       g->deaths);
+	vg_timer_arm(g->respawn, g->respawn_delay_ns);
+	g->respawn_delay_ns = g->respawn_delay_ns ?
+		min_u(g->respawn_delay_ns * 2, RESPAWN_MAX_NS) :
+		RESPAWN_MIN_NS;
+}
+
+static void on_up(struct bguest *g, const struct vg_bchild_msg *msg)
+{
+	/* Some errors pass; not those of a guest that never had a server. */
+	if (msg->error) {
+		if (g->server_id < 0 || msg->error == -ESRCH)
+			fail_all(g, msg->error);
+		return;
+	}
+	if (msg->server_id > UINT16_MAX)
+		return;
+	if (g->server_id != (int)msg->server_id) {
+		g->server_id = (int)msg->server_id;
+		remember_server(g->b, g->domid, (uint16_t)msg->server_id);
+	}
+	vg_info("dom%u: IOREQ server %d, process %d", g->domid, g->server_id,
+		(int)g->pid);
+}
+
+static void on_child(void *arg)
+{
+	struct bguest *g = arg;
+	struct vg_bchild_msg msg;
+	struct bdev *d;
+	int fd[2], n;
+
+	n = vg_bchild_recv(g->sock, &msg, fd);
+	if (n == -EAGAIN)
+		return;
+	if (n <= 0) {
+		child_gone(g);
+		return;
+	}
+	if (fd[0] >= 0) {
+		close(fd[0]);
+		close(fd[1]);
+	}
+	d = g->slot[msg.slot];
+	if (msg.op == VG_BCHILD_UP)
+		on_up(g, &msg);
+	else if (msg.op == VG_BCHILD_ADDED && d && d->serial == msg.serial)
+		dev_added(d, msg.error);
+}
+
+static int child_spawn(struct bguest *g)
+{
+	const struct vg_broker_config *cfg = &g->b->cfg;
+	const struct vg_bchild_config child = {
+		.guest = g->domid, .adopt_id = g->server_id,
+		.answer_timeout_ns = cfg->answer_timeout_ns,
+	};
+	int pair[2], shared_fd, err;
+
+	shared_fd = dup(g->shared_fd);
+	if (shared_fd < 0)
+		return -errno;
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
+		err = -errno;
+		close(shared_fd);
+		return err;
+	}
+	err = cfg->spawn(cfg->spawn_arg, &child, pair[1], shared_fd, &g->pid);
+	if (!err) {
+		g->sock = pair[0];
+		g->spawned_ns = vg_now_ns();
+		err = vg_loop_add_fd(g->b->loop, pair[0], on_child, g,
+				     &g->sock_fd);
+		if (err)
+			child_drop(g);
+		return err;
+	}
+	close(pair[0]);
+	return err;
+}
+
+static void guest_start(struct bguest *g)
+{
+	if (g->is_started || g->sock < 0)
+		return;
+	tell(g, VG_BCHILD_START, 0);
+	g->is_started = true;
+}
+
+static void guest_end(struct bguest *g)
+{
+	g->is_ending = true;
+	tell(g, VG_BCHILD_END, 0);
+}
+
+static void on_respawn(void *arg)
+{
+	struct bguest *g = arg;
+	unsigned int i;
+	int err;
+
+	err = child_spawn(g);
+	if (err) {
+		failed(g->b, "dom%u: no process can be started: %s", g->domid,
+		       strerror(-err));
+		vg_timer_arm(g->respawn, RESPAWN_MAX_NS);
+		return;
+	}
+	for (i = 0; i < VG_BROKER_DEVICES_MAX; i++)
+		if (g->slot[i])
+			tell_add(g->slot[i]);
+	if (g->is_ending)
+		guest_end(g);
+	else
+		guest_start(g);
+}
+
+static int guest_create(struct vg_broker *b, xen_domid_t domid,
+			struct bguest **out)
+{
+	struct bguest *g = vg_zalloc(sizeof(*g));
+	int err;
+
+	g->b = b;
+	g->domid = domid;
+	g->sock = -1;
+	g->next = b->guests;
+	b->guests = g;
+	g->server_id = recall_server(b, domid);
+	g->respawn = vg_timer_create(b->loop, on_respawn, g);
+	g->shared_fd = memfd_create("virtio-grant-broker", MFD_CLOEXEC);
+	if (g->shared_fd < 0 ||
+	    ftruncate(g->shared_fd, sizeof(*g->shared)) < 0) {
+		err = -errno;
+		goto fail;
+	}
+	g->shared = mmap(NULL, sizeof(*g->shared), PROT_READ, MAP_SHARED,
+			 g->shared_fd, 0);
+	if (g->shared == MAP_FAILED) {
+		err = -errno;
+		g->shared = NULL;
+		goto fail;
+	}
+	err = child_spawn(g);
+	if (err)
+		goto fail;
+	*out = g;
+	return 0;
+fail:
+	guest_free(g);
+	return err;
+}
+
+static struct bguest *guest_find(struct vg_broker *b, xen_domid_t domid)
+{
+	struct bguest *g;
+
+	for (g = b->guests; g; g = g->next)
+		if (g->domid == domid)
+			return g;
+	return NULL;
+}
+
+static int take_slot(struct bguest *g, struct bdev *d)
+{
+	unsigned int i;
+
+	for (i = 0; i < VG_BROKER_DEVICES_MAX; i++) {
+		if (g->slot[i])
+			continue;
+		g->slot[i] = d;
+		d->slot = i;
+		d->guest = g;
+		return 0;
+	}
+	return -ENOSPC;
+}
+
+static void dev_start(struct vg_broker *b, struct bdev *d)
+{
+	struct bguest *g = guest_find(b, d->name.guest);
+	int err;
+
+	if (g && g->is_ending)
+		return;			/* scanned again when it has ended */
+	if (!g) {
+		err = guest_create(b, d->name.guest, &g);
+		if (err) {
+			failed(b, "%s: no process can be started: %s",
+			       d->label, strerror(-err));
+			dev_fail(d);
+			return;
+		}
+	}
+	err = take_slot(g, d);
+	if (err) {
+		failed(b, "%s: dom%u has %u devices already", d->label,
+		       g->domid, VG_BROKER_DEVICES_MAX);
+		dev_fail(d);
+		return;
+	}
+	d->state = BDEV_STARTING;
+	d->serial = ++b->serial;
+	err = relay_create(d);
+	if (err) {
+		failed(b, "%s: no relay: %s", d->label, strerror(-err));
+		dev_fail(d);
+		return;
+	}
+	/* Without a process now, it is told when there is one again. */
+	if (g->sock >= 0)
+		tell_add(d);
 }
 
 /* ---- the scan ------------------------------------------------------------------ */
@@ -353,11 +704,38 @@ static struct bdev *dev_find(struct vg_broker *b, const struct vg_devname *n,
 	struct bdev *d;
 
 	for (d = b->devs; d; d = d->next)
-		if (d->name.kind == n->kind && d->name.guest == n->guest &&
-		    d->name.devid == n->devid && d->name.backend == n->backend &&
+		if (!d->seen && d->name.kind == n->kind &&
+		    d->name.guest == n->guest && d->name.devid == n->devid &&
+		    d->name.backend == n->backend &&
 		    d->keys.base == k->base && d->keys.irq == k->irq)
 			return d;
 	return NULL;
+}
+
+/*
+ * Removed and added again between two scans: the backend's node is there, and
+ * our keys are not in it.
+ */
+static bool is_another(struct vg_broker *b, const struct bdev *d)
+{
+	char *path = vg_devname_backend_path(&d->name), *fe, *ref;
+	bool is = false;
+	uint64_t v;
+
+	if (d->state != BDEV_RUNNING) {
+		free(path);
+		return false;
+	}
+	fe = vg_key_read(b->xs, path, "frontend-id");
+	if (fe) {
+		ref = vg_key_read(b->xs, path, "relay-ref");
+		is = ref ? vg_parse_u64(ref, 10, UINT32_MAX, &v) ||
+			   v != d->ref : errno == ENOENT;
+		free(ref);
+	}
+	free(fe);
+	free(path);
+	return is;
 }
 
 static void scan_device(struct vg_broker *b, const struct vg_kind *kind,
@@ -394,17 +772,22 @@ static void scan_device(struct vg_broker *b, const struct vg_kind *kind,
 		goto out;
 	}
 	/* Without grants it is another backend's: not ours to touch. */
-	if (!keys.grant_usage && !b->cfg.serves_foreign)
+	if (!keys.grant_usage && !b->cfg.serves_foreign) {
+		keep(b, VG_LOG_INFO, "dom%u %s/%u: left to another backend, since its configuration does not have grant_usage=1",
+		     guest, kind->name, name.devid);
 		goto out;
+	}
 	d = dev_find(b, &name, &keys);
-	if (d) {
+	if (d && !is_another(b, d)) {
 		d->seen = true;
 		goto out;
 	}
 	d = vg_zalloc(sizeof(*d));
+	d->b = b;
 	d->name = name;
 	d->keys = keys;
 	d->label = vg_devname_label(&name);
+	d->not_taken = vg_timer_create(b->loop, on_not_taken, d);
 	d->seen = true;
 	for (p = &b->devs; *p; p = &(*p)->next)
 		;
@@ -458,20 +841,10 @@ static void remove_unseen(struct vg_broker *b)
 	}
 }
 
-static bool guest_has_device(struct vg_broker *b, const struct bguest *g)
-{
-	struct bdev *d;
-
-	for (d = b->devs; d; d = d->next)
-		if (d->guest == g && d->relay)
-			return true;
-	return false;
-}
-
 static void on_scan(void *arg)
 {
 	struct vg_broker *b = arg;
-	struct bguest *g, *next;
+	struct bguest *g;
 	struct bdev *d;
 	char **names;
 	int i, n;
@@ -493,21 +866,14 @@ static void on_scan(void *arg)
 	if (!b->scan_failed)
 		remove_unseen(b);
 	for (d = b->devs; d; d = d->next)
-		if (!d->tried)
+		if (d->state == BDEV_NEW)
 			dev_start(b, d);
-	for (g = b->guests; g; g = next) {
-		next = g->next;
-		if (!guest_has_device(b, g)) {
-			for (d = b->devs; d; d = d->next)
-				if (d->guest == g)
-					d->guest = NULL;
-			guest_put(b, g, false);
-		}
+	for (g = b->guests; g; g = g->next) {
+		if (guest_has_device(g))
+			guest_start(g);
+		else if (!g->is_ending)
+			guest_end(g);
 	}
-	if (!b->first_scan_done)
-		for (g = b->guests; g; g = g->next)
-			vg_bguest_kick(g->io);
-	b->first_scan_done = true;
 }
 
 static void on_xenstore(void *arg)
@@ -533,9 +899,11 @@ static void add_u64(struct json_object *o, const char *key, uint64_t v)
 
 static struct json_object *dev_json(const struct bdev *d)
 {
-	const struct vg_bdev_stats *s = vg_bdev_stats(d->relay);
+	/* The other process writes it: a copy. */
+	const struct vg_bdev_shared sh = d->guest->shared->dev[d->slot];
+	const struct vg_bdev_stats *s = &sh.stats;
 	struct json_object *o = json_object_new_object();
-	uint32_t state = vg_bdev_backend_state(d->relay);
+	uint32_t state = backend_state(d);
 
 	json_object_object_add(o, "device", json_object_new_string(d->label));
 	add_u64(o, "guest", d->name.guest);
@@ -543,11 +911,14 @@ static struct json_object *dev_json(const struct bdev *d)
 	add_u64(o, "base", d->keys.base);
 	add_u64(o, "irq", d->keys.irq);
 	json_object_object_add(o, "backend", json_object_new_string(
-			vg_bdev_is_dead(d->relay) ? "dead" :
+			sh.is_dead ? "dead" :
 			state == VG_RELAY_BACKEND_READY ? "ready" :
 			state == VG_RELAY_BACKEND_GONE ? "gone" :
+			state == VG_RELAY_BACKEND_RESTARTING ? "restarting" :
 			state == VG_RELAY_BACKEND_ABSENT ? "absent" :
 			"invalid"));
+	add_u64(o, "process", d->guest->pid > 0 ? (uint64_t)d->guest->pid : 0);
+	add_u64(o, "process_deaths", d->guest->deaths);
 	add_u64(o, "traps", s->traps);
 	add_u64(o, "notifies", s->notifies);
 	add_u64(o, "isr_reads", s->isr_reads);
@@ -557,8 +928,10 @@ static struct json_object *dev_json(const struct bdev *d)
 	add_u64(o, "irqs", s->irqs);
 	add_u64(o, "backend_events", s->backend_events);
 	add_u64(o, "bad_answers", s->bad_answers);
+	add_u64(o, "repeated_answers", s->repeated_answers);
 	add_u64(o, "late_answers", s->late_answers);
 	add_u64(o, "timeouts", s->timeouts);
+	add_u64(o, "backend_sessions", s->sessions);
 	return o;
 }
 
@@ -578,7 +951,7 @@ char *vg_broker_answer(void *broker, const char *request)
 	add_u64(root, "answer_timeout_ms", b->cfg.answer_timeout_ns / 1000000);
 	devs = json_object_new_array();
 	for (d = b->devs; d; d = d->next)
-		if (d->relay)
+		if (d->page)
 			json_object_array_add(devs, dev_json(d));
 	json_object_object_add(root, "devices", devs);
 	fails = json_object_new_array();
@@ -594,6 +967,23 @@ char *vg_broker_answer(void *broker, const char *request)
 }
 
 /* ---- life ------------------------------------------------------------------------ */
+
+/* Watches can be set on what may not be read. */
+static int may_read_libxl(struct vg_broker *b)
+{
+	char **names;
+	int n = xen_store_directory(b->xs, "/libxl", &names);
+
+	if (n >= 0)
+		xen_store_free_dir(names);
+	if (n >= 0 || n == -ENOENT)
+		return 0;
+	vg_err("xenstore directory /libxl: %s%s", strerror(-n),
+	       n == -EACCES || n == -EPERM ?
+	       " (only the control domain may read it: virtio-grant-broker runs there, and a driver domain needs no more than virtio-grantd)" :
+	       "");
+	return n;
+}
 
 int vg_broker_create(const struct vg_broker_config *cfg, struct vg_loop *loop,
 		     struct vg_broker **out)
@@ -615,16 +1005,19 @@ int vg_broker_create(const struct vg_broker_config *cfg, struct vg_loop *loop,
 		       strerror(-err));
 		goto fail;
 	}
-	err = xen_gntshr_open(&b->gs);
+	/* Both are opened when needed; what is amiss is to be said now. */
+	err = xen_shared_page_probe();
 	if (err) {
 		vg_err("/dev/xen/gntalloc: %s (is the module xen-gntalloc loaded?)",
 		       strerror(-err));
 		goto fail;
 	}
+	err = may_read_libxl(b);
+	if (err)
+		goto fail;
 	err = xen_store_watch(b->xs, "/libxl", "libxl");
 	if (err) {
-		vg_err("watching /libxl in xenstore: %s (only the control domain may)",
-		       strerror(-err));
+		vg_err("watching /libxl in xenstore: %s", strerror(-err));
 		goto fail;
 	}
 	err = vg_loop_add_fd(loop, xen_store_fd(b->xs), on_xenstore, b,
@@ -641,23 +1034,51 @@ fail:
 	return err;
 }
 
+/* One that does not end by itself, within reason, is made to. */
+static void child_reap(struct bguest *g)
+{
+	const struct timespec ms10 = { .tv_nsec = 10000000 };
+	unsigned int i;
+
+	for (i = 0; i < CHILD_END_NS / 10000000; i++) {
+		if (waitpid(g->pid, NULL, WNOHANG))
+			return;
+		nanosleep(&ms10, NULL);
+	}
+	vg_warn("dom%u: its process does not end, killed", g->domid);
+	kill(g->pid, SIGKILL);
+	waitpid(g->pid, NULL, 0);
+}
+
 void vg_broker_destroy(struct vg_broker *b, bool leave)
 {
+	struct bguest *g;
 	struct bdev *d;
 	unsigned int i;
 
+	for (g = b->guests; g; g = g->next) {
+		if (!leave)
+			guest_end(g);
+		if (g->sock < 0)
+			continue;
+		vg_loop_del_fd(b->loop, g->sock_fd);
+		close(g->sock);
+	}
+	for (g = b->guests; g; g = g->next) {
+		if (g->pid > 0)
+			child_reap(g);
+		if (!leave)
+			forget_server(b, g->domid);
+	}
 	while ((d = b->devs)) {
 		b->devs = d->next;
-		if (!leave)
-			dev_stop(d);
 		dev_free(d);
 	}
 	while (b->guests)
-		guest_put(b, b->guests, leave);
+		guest_free(b->guests);
 	if (b->xs_fd)
 		vg_loop_del_fd(b->loop, b->xs_fd);
 	vg_deferred_destroy(b->scan);
-	xen_gntshr_close(b->gs);
 	xen_store_close(b->xs);
 	for (i = 0; i < NR_FAILURES; i++)
 		free(b->failure[i]);

@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * broker.h - virtio-grant-broker without its main(): finds the guests' virtio
- * devices in xenstore and gives each a relay (broker_guest.h).
+ * devices in xenstore, gives each a relay, and each guest a process
+ * (broker_child.h).
  */
 #ifndef VG_BROKER_H
 #define VG_BROKER_H
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
+#include "broker_child.h"
 #include "loop.h"
 
 struct vg_broker;
@@ -22,6 +25,14 @@ struct vg_broker_config {
 	const char *run_dir;
 	/* Relay for devices with grant_usage=0, too: for virtio-foreignd. */
 	bool serves_foreign;
+	/*
+	 * Starts the process of one guest, which runs vg_bchild_main() or the
+	 * like.  Both descriptors become its own, also on failure; *pid is for
+	 * waitpid(), 0 where there is nothing to wait for.
+	 */
+	int (*spawn)(void *arg, const struct vg_bchild_config *cfg, int sock,
+		     int shared_fd, pid_t *pid);
+	void *spawn_arg;
 };
 
 /*
@@ -33,7 +44,8 @@ int vg_broker_create(const struct vg_broker_config *cfg, struct vg_loop *loop,
 /*
  * @leave: the guests go on, their IOREQ servers wait for a successor.
  * Otherwise every server is destroyed, which only suits tests and guests that
- * are gone.
+ * are gone.  The processes of the guests have ended, or been told to where
+ * there is no pid.
  */
 void vg_broker_destroy(struct vg_broker *b, bool leave);
 

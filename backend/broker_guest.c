@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * broker_guest.c - one guest's IOREQ server, and a relay page per device.
+ * broker_guest.c - one guest's IOREQ server, and its end of a relay page per
+ * device.
  *
  * Not trusted: the guest (address, width and value of its accesses) and the
  * driver domain (everything in the relay page, and when it sends events).
@@ -16,6 +17,8 @@
  * Status reads with DEVICE_NEEDS_RESET and a driver's reset loop ends; only
  * a reset (Status := 0) is forwarded.  The answer to it, or the one that was
  * overdue, revives the device: a reset takes as long as its slowest request.
+ * So does a backend that attaches anew, but not more often than SESSION_NS, or
+ * it could hold a vCPU for the limit at every access.
  *
  * Register offsets: virtio 1.3, 4.2.2.
  */
@@ -41,6 +44,7 @@
 #define INT_CONFIG		2u
 
 #define ALL_ONES		(~UINT64_C(0))
+#define SESSION_NS		UINT64_C(10000000000)
 
 struct vg_bdev {
 	struct vg_bguest *g;
@@ -49,12 +53,15 @@ struct vg_bdev {
 	uint64_t base;
 	uint32_t irq;
 	bool range_mapped;
-	struct vg_relay_page *relay;	/* NULL until granted */
+	struct xen_shared_page *page;
+	struct vg_relay_page *relay;
+	struct xen_evtchn *ec;
+	struct vg_fd *ec_fd;
 	xen_port_t port;
-	bool have_port;
-	bool dead;
-	uint32_t isr;			/* InterruptStatus */
-	struct vg_bdev_stats stats;
+	uint32_t session;		/* of the backend, as last seen */
+	uint64_t revivable_ns;		/* by a new session from then on */
+	/* Outlives us; written here only, or by a predecessor. */
+	struct vg_bdev_shared *sh;
 	struct vg_ratelimit rl;
 };
 
@@ -64,6 +71,7 @@ struct outstanding {
 	uint32_t seq;
 	uint32_t op;
 	uint64_t deadline_ns;
+	struct vg_bdev *last_dev;	/* dev, or who answered it in time */
 	struct vg_bdev *late_dev;	/* whose answer to late_seq is overdue */
 	uint32_t late_seq;
 };
@@ -71,14 +79,13 @@ struct outstanding {
 struct vg_bguest {
 	xen_domid_t domid;
 	struct vg_loop *loop;
-	struct xen_gntshr *gs;		/* the broker's, shared by all guests */
-	struct xen_evtchn *ec;
+	struct xen_evtchn *ec;		/* Xen's ports, one per vCPU */
 	struct vg_fd *ec_fd;
 	struct xen_ioreq *io;
 	struct vg_timer *timer;
 	bool adopted;			/* a predecessor's IOREQ server */
 	uint64_t answer_timeout_ns;
-	uint32_t seq;			/* of the last request, any slot */
+	uint32_t *seq;			/* of the last request, any slot */
 	unsigned int nr_vcpus;
 	struct outstanding *out;	/* by vCPU */
 	struct vg_bdev *devs;
@@ -97,8 +104,8 @@ static void raise_irq(struct vg_bdev *d, uint32_t bits)
 {
 	int err;
 
-	d->isr |= bits;
-	d->stats.irqs++;
+	d->sh->isr |= bits;
+	d->sh->stats.irqs++;
 	err = xen_ioreq_raise_spi(d->g->io, d->irq);
 	if (err && vg_ratelimit_ok(&d->rl))
 		vg_err("%s: raising SPI %u: %s", d->label, d->irq,
@@ -108,7 +115,7 @@ static void raise_irq(struct vg_bdev *d, uint32_t bits)
 static void tell_backend(struct vg_bdev *d)
 {
 	/* Fails while no backend is bound to the port: it will look then. */
-	xen_evtchn_notify(d->g->ec, d->port);
+	xen_evtchn_notify(d->ec, d->port);
 }
 
 static void rearm(struct vg_bguest *g)
@@ -142,10 +149,10 @@ static struct vg_bdev *dev_of_addr(struct vg_bguest *g, uint64_t addr)
 static void ring(struct vg_bdev *d, uint64_t queue)
 {
 	if (queue >= VG_RELAY_QUEUES_MAX) {
-		d->stats.bad_accesses++;
+		d->sh->stats.bad_accesses++;
 		return;
 	}
-	d->stats.notifies++;
+	d->sh->stats.notifies++;
 	/*
 	 * Release: what the guest wrote to the ring before its MMIO write is
 	 * ordered before it by Xen's world switch; this keeps our bit behind
@@ -163,13 +170,14 @@ static void forward(struct vg_bdev *d, unsigned int vcpu, uint32_t op,
 	struct vg_relay_slot *slot = &d->relay->slot[vcpu];
 	struct outstanding *o = &g->out[vcpu];
 
-	if (++g->seq == 0)
-		g->seq = 1;
+	if (++*g->seq == 0)
+		*g->seq = 1;
 	o->dev = d;
-	o->seq = g->seq;
+	o->last_dev = d;
+	o->seq = *g->seq;
 	o->op = op;
 	o->deadline_ns = vg_now_ns() + g->answer_timeout_ns;
-	d->stats.forwarded++;
+	d->sh->stats.forwarded++;
 
 	WRITE_ONCE(slot->op, op);
 	WRITE_ONCE(slot->data, data);
@@ -194,13 +202,13 @@ static bool answer_here(struct vg_bdev *d, unsigned int vcpu, uint32_t offset,
 		return true;
 	case REG_INTERRUPT_STATUS:
 		if (!acc->is_write)
-			d->stats.isr_reads++;
-		complete(d->g, vcpu, d->isr);
+			d->sh->stats.isr_reads++;
+		complete(d->g, vcpu, d->sh->isr);
 		return true;
 	case REG_INTERRUPT_ACK:
 		if (acc->is_write) {
-			d->stats.isr_acks++;
-			d->isr &= ~(uint32_t)acc->data;
+			d->sh->stats.isr_acks++;
+			d->sh->isr &= ~(uint32_t)acc->data;
 		}
 		complete(d->g, vcpu, 0);
 		return true;
@@ -220,11 +228,11 @@ static void guest_access(struct vg_bguest *g, unsigned int vcpu,
 		complete(g, vcpu, ALL_ONES);
 		return;
 	}
-	d->stats.traps++;
+	d->sh->stats.traps++;
 	offset = (uint32_t)(acc->addr - d->base);
 	if ((acc->size_bytes != 1 && acc->size_bytes != 2 &&
 	     acc->size_bytes != 4) || offset % acc->size_bytes) {
-		d->stats.bad_accesses++;
+		d->sh->stats.bad_accesses++;
 		complete(g, vcpu, ALL_ONES);
 		return;
 	}
@@ -233,9 +241,9 @@ static void guest_access(struct vg_bguest *g, unsigned int vcpu,
 
 	is_reset = acc->is_write && offset == REG_STATUS && data == 0;
 	if (is_reset)
-		d->isr = 0;
+		d->sh->isr = 0;
 	state = READ_ONCE(d->relay->backend_state);
-	if ((d->dead && !is_reset) || state == VG_RELAY_BACKEND_GONE) {
+	if ((d->sh->is_dead && !is_reset) || state == VG_RELAY_BACKEND_GONE) {
 		complete(g, vcpu, ALL_ONES);
 		return;
 	}
@@ -275,9 +283,9 @@ static bool may_take_long(uint32_t op)
 
 static void revive(struct vg_bdev *d)
 {
-	if (!d->dead)
+	if (!d->sh->is_dead)
 		return;
-	d->dead = false;
+	d->sh->is_dead = 0;
 	vg_info("%s: the backend answers again", d->label);
 }
 
@@ -292,12 +300,16 @@ static void take_answer(struct vg_bdev *d, unsigned int vcpu)
 	if (o->late_dev == d && o->late_seq == seq) {
 		/* Too late for the vCPU, but it was busy and not dead. */
 		o->late_dev = NULL;
-		d->stats.late_answers++;
+		d->sh->stats.late_answers++;
 		revive(d);
 		return;
 	}
 	if (o->dev != d || o->seq != seq) {
-		d->stats.bad_answers++;
+		/* A backend's successor may answer once more: no harm. */
+		if (!o->dev && o->last_dev == d && o->seq == seq)
+			d->sh->stats.repeated_answers++;
+		else
+			d->sh->stats.bad_answers++;
 		return;
 	}
 	o->dev = NULL;
@@ -305,13 +317,41 @@ static void take_answer(struct vg_bdev *d, unsigned int vcpu)
 	complete(d->g, vcpu, widen(o->op, data));
 }
 
+/*
+ * Another process of the backend has attached.  What its predecessor took from
+ * the page and did not answer is asked again; the time limit goes on.
+ */
+static void new_session(struct vg_bdev *d, uint32_t session)
+{
+	struct vg_bguest *g = d->g;
+	uint64_t now = vg_now_ns();
+	unsigned int v, n = 0;
+
+	d->session = session;
+	d->sh->stats.sessions++;
+	if (d->sh->is_dead && now >= d->revivable_ns) {
+		d->revivable_ns = now + SESSION_NS;
+		revive(d);
+	}
+	for (v = 0; v < g->nr_vcpus; v++) {
+		if (g->out[v].dev != d)
+			continue;
+		/* Partner: the exchange (acquire) in relay_event(). */
+		__atomic_fetch_or(&d->relay->pending[v / 32], 1u << (v % 32),
+				  __ATOMIC_RELEASE);
+		n++;
+	}
+	if (n)
+		tell_backend(d);
+}
+
 static void backend_event(struct vg_bdev *d)
 {
 	struct vg_bguest *g = d->g;
-	uint32_t irq, answered;
+	uint32_t irq, answered, session;
 	unsigned int w, v;
 
-	d->stats.backend_events++;
+	d->sh->stats.backend_events++;
 	for (w = 0; w < ARRAY_SIZE(d->relay->answered); w++) {
 		answered = __atomic_exchange_n(&d->relay->answered[w], 0,
 					       __ATOMIC_ACQUIRE);
@@ -321,13 +361,19 @@ static void backend_event(struct vg_bdev *d)
 			if (v < g->nr_vcpus)
 				take_answer(d, v);
 			else
-				d->stats.bad_answers++;
+				d->sh->stats.bad_answers++;
 		}
 	}
 	/* Acquire: used entries are in the ring before the guest looks. */
 	irq = __atomic_exchange_n(&d->relay->irq, 0, __ATOMIC_ACQUIRE);
 	if (irq & (INT_USED | INT_CONFIG))
 		raise_irq(d, irq & (INT_USED | INT_CONFIG));
+	/* Acquire: partner of the release of the state in relay_attach(). */
+	if (load_acquire(&d->relay->backend_state) == VG_RELAY_BACKEND_READY) {
+		session = READ_ONCE(d->relay->backend_session);
+		if (session != d->session)
+			new_session(d, session);
+	}
 	rearm(g);
 }
 
@@ -335,10 +381,10 @@ static void backend_event(struct vg_bdev *d)
 
 static void declare_dead(struct vg_bdev *d)
 {
-	d->stats.timeouts++;
-	if (d->dead)
+	d->sh->stats.timeouts++;
+	if (d->sh->is_dead)
 		return;
-	d->dead = true;
+	d->sh->is_dead = 1;
 	vg_err("%s: the backend did not answer within %llu ms; the device needs reset",
 	       d->label,
 	       (unsigned long long)d->g->answer_timeout_ns / 1000000);
@@ -357,6 +403,7 @@ static void on_timer(void *arg)
 		if (!d || g->out[i].deadline_ns > now)
 			continue;
 		g->out[i].dev = NULL;
+		g->out[i].last_dev = NULL;
 		g->out[i].late_dev = may_take_long(g->out[i].op) ? d : NULL;
 		g->out[i].late_seq = g->out[i].seq;
 		declare_dead(d);
@@ -367,45 +414,67 @@ static void on_timer(void *arg)
 
 /* ---- events ----------------------------------------------------------------- */
 
-static void on_port(struct vg_bguest *g, xen_port_t port)
+static void on_vcpu(struct vg_bguest *g, unsigned int vcpu)
 {
 	struct xen_ioreq_access acc;
-	struct vg_bdev *d;
-	int vcpu = xen_ioreq_vcpu_of_port(g->io, port);
 
-	/* Unmask first: what comes from here on makes a new event. */
-	xen_evtchn_unmask(g->ec, port);
-	if (vcpu >= 0) {
-		if (!g->out[vcpu].dev &&
-		    xen_ioreq_fetch(g->io, (unsigned int)vcpu, &acc))
-			guest_access(g, (unsigned int)vcpu, &acc);
-		return;
-	}
-	for (d = g->devs; d; d = d->next) {
-		if (d->have_port && d->port == port) {
-			backend_event(d);
-			return;
-		}
-	}
+	if (!g->out[vcpu].dev && xen_ioreq_fetch(g->io, vcpu, &acc))
+		guest_access(g, vcpu, &acc);
 }
 
 static void on_evtchn(void *arg)
 {
 	struct vg_bguest *g = arg;
-	unsigned int budget = g->nr_vcpus + VG_BROKER_DEVICES_MAX;
+	unsigned int budget = g->nr_vcpus;
+	xen_port_t port;
+	int vcpu;
+
+	while (budget-- && !xen_evtchn_pending(g->ec, &port)) {
+		/* Unmask first: what comes from here on makes a new event. */
+		xen_evtchn_unmask(g->ec, port);
+		vcpu = xen_ioreq_vcpu_of_port(g->io, port);
+		if (vcpu >= 0)
+			on_vcpu(g, (unsigned int)vcpu);
+	}
+}
+
+static void on_backend(void *arg)
+{
+	struct vg_bdev *d = arg;
 	xen_port_t port;
 
-	while (budget-- && !xen_evtchn_pending(g->ec, &port))
-		on_port(g, port);
+	if (xen_evtchn_pending(d->ec, &port))
+		return;
+	xen_evtchn_unmask(d->ec, port);		/* first, as above */
+	backend_event(d);
 }
 
 static void dev_free(struct vg_bdev *d);
 
 /* ---- life ------------------------------------------------------------------- */
 
+static int server_get(struct vg_bguest *g, int adopt_id, uint16_t *server_id)
+{
+	int err;
+
+	if (adopt_id >= 0) {
+		err = xen_ioreq_adopt(g->domid, (uint16_t)adopt_id, g->ec,
+				      &g->io);
+		/* The vCPUs' ports are bound: by whom we are to replace. */
+		if (err == -EINVAL)
+			return -EBUSY;
+		g->adopted = !err;
+		*server_id = (uint16_t)adopt_id;
+		/* It can be gone, with a guest that had the same domid. */
+		if (err != -ENOENT && err != -EPERM)
+			return err;
+	}
+	return xen_ioreq_create(g->domid, g->ec, &g->io, server_id);
+}
+
 int vg_bguest_create(xen_domid_t guest, int adopt_id,
-		     uint64_t answer_timeout_ns, struct vg_loop *loop,
-		     struct xen_gntshr *gs, struct vg_bguest **out,
+		     uint64_t answer_timeout_ns, uint32_t *seq,
+		     struct vg_loop *loop, struct vg_bguest **out,
 		     uint16_t *server_id)
 {
 	struct vg_bguest *g = vg_zalloc(sizeof(*g));
@@ -413,20 +482,14 @@ int vg_bguest_create(xen_domid_t guest, int adopt_id,
 
 	g->domid = guest;
 	g->loop = loop;
-	g->gs = gs;
 	g->answer_timeout_ns = answer_timeout_ns;
+	g->seq = seq;
 	err = xen_evtchn_open(&g->ec);
 	if (err)
 		goto fail;
-	if (adopt_id >= 0 && !xen_ioreq_adopt(guest, (uint16_t)adopt_id, g->ec,
-					      &g->io)) {
-		g->adopted = true;
-		*server_id = (uint16_t)adopt_id;
-	} else {
-		err = xen_ioreq_create(guest, g->ec, &g->io, server_id);
-		if (err)
-			goto fail;
-	}
+	err = server_get(g, adopt_id, server_id);
+	if (err)
+		goto fail;
 	g->nr_vcpus = xen_ioreq_nr_vcpus(g->io);
 	if (g->nr_vcpus > VG_RELAY_VCPUS_MAX) {
 		err = -E2BIG;
@@ -434,10 +497,6 @@ int vg_bguest_create(xen_domid_t guest, int adopt_id,
 	}
 	g->out = vg_calloc(g->nr_vcpus, sizeof(*g->out));
 	g->timer = vg_timer_create(loop, on_timer, g);
-	err = vg_loop_add_fd(loop, xen_evtchn_fd(g->ec), on_evtchn, g,
-			     &g->ec_fd);
-	if (err)
-		goto fail;
 	*out = g;
 	return 0;
 fail:
@@ -445,14 +504,18 @@ fail:
 	return err;
 }
 
-void vg_bguest_kick(struct vg_bguest *g)
+int vg_bguest_start(struct vg_bguest *g)
 {
-	struct xen_ioreq_access acc;
 	unsigned int i;
+	int err;
 
+	err = vg_loop_add_fd(g->loop, xen_evtchn_fd(g->ec), on_evtchn, g,
+			     &g->ec_fd);
+	if (err)
+		return err;
 	for (i = 0; i < g->nr_vcpus; i++)
-		if (!g->out[i].dev && xen_ioreq_fetch(g->io, i, &acc))
-			guest_access(g, i, &acc);
+		on_vcpu(g, i);
+	return 0;
 }
 
 static void bguest_free(struct vg_bguest *g)
@@ -502,66 +565,85 @@ static void dev_free(struct vg_bdev *d)
 	if (d->range_mapped)
 		xen_ioreq_unmap_range(g->io, d->base,
 				      d->base + VG_BROKER_WINDOW_BYTES - 1);
-	if (d->have_port)
-		xen_evtchn_unbind(g->ec, d->port);
-	if (d->relay)
-		xen_gntshr_unshare_page(g->gs, d->relay);
+	vg_loop_del_fd(g->loop, d->ec_fd);
+	xen_evtchn_close(d->ec);
+	xen_shared_page_close(d->page);
 	free(d->label);
 	free(d);
 }
 
+static int map_window(struct vg_bdev *d)
+{
+	struct xen_ioreq *io = d->g->io;
+	uint64_t last = d->base + VG_BROKER_WINDOW_BYTES - 1;
+	int err;
+
+	if (d->g->adopted)
+		xen_ioreq_unmap_range(io, d->base, last);
+	err = xen_ioreq_map_range(io, d->base, last);
+	d->range_mapped = !err;
+	return err;
+}
+
 int vg_bguest_add(struct vg_bguest *g, const struct vg_bdev_params *params,
-		  struct vg_bdev **out, xen_ref_t *relay_ref,
-		  xen_port_t *relay_port)
+		  struct vg_bdev **out)
 {
 	struct vg_bdev *d = vg_zalloc(sizeof(*d));
 	unsigned int n = 0;
 	struct vg_bdev *i;
-	void *page;
+	xen_port_t port;
+	unsigned int w;
 	int err;
 
 	d->g = g;
 	d->label = vg_strdup(params->label);
 	d->base = params->base;
 	d->irq = params->irq;
+	d->page = params->page;
+	d->relay = xen_shared_page_addr(d->page);
+	d->ec = params->ec;
+	d->port = params->port;
+	d->sh = params->shared;
+	d->sh->isr &= INT_USED | INT_CONFIG;
 	d->rl.burst = 3;
 
 	for (i = g->devs; i; i = i->next)
 		n++;
 	err = n < VG_BROKER_DEVICES_MAX ? 0 : -ENOSPC;
-	if (err)
-		goto fail;
-	err = xen_gntshr_share_page(g->gs, params->backend, &page, relay_ref);
-	if (err)
-		goto fail;
-	d->relay = page;
-	d->relay->magic = VG_RELAY_MAGIC;
-	d->relay->version = VG_RELAY_VERSION;
+	if (!err)
+		err = vg_loop_add_fd(g->loop, xen_evtchn_fd(d->ec), on_backend,
+				     d, &d->ec_fd);
+	if (!err)
+		err = map_window(d);
+	if (err) {
+		dev_free(d);
+		return err;
+	}
 	d->relay->nr_vcpus = g->nr_vcpus;
 	d->relay->nr_queues_max = VG_RELAY_QUEUES_MAX;
-	err = xen_evtchn_alloc_unbound(g->ec, params->backend, &d->port);
-	if (err)
-		goto fail;
-	d->have_port = true;
-	*relay_port = d->port;
-	if (g->adopted)
-		xen_ioreq_unmap_range(g->io, d->base,
-				      d->base + VG_BROKER_WINDOW_BYTES - 1);
-	err = xen_ioreq_map_range(g->io, d->base,
-				  d->base + VG_BROKER_WINDOW_BYTES - 1);
-	if (err)
-		goto fail;
-	d->range_mapped = true;
+	d->relay->version = VG_RELAY_VERSION;
+	store_release(&d->relay->magic, VG_RELAY_MAGIC);
 	d->next = g->devs;
 	g->devs = d;
-	/* InterruptStatus died with a predecessor: let the driver look. */
-	if (g->adopted)
-		raise_irq(d, INT_USED);
 	*out = d;
+	if (!g->adopted)
+		return 0;
+	/*
+	 * Where a predecessor stopped is not known: it may have taken an event
+	 * and left its port masked, set a bit and not said so, raised no
+	 * interrupt for what is in InterruptStatus.  Answers to it are nothing
+	 * to us: what it had asked will be asked again.
+	 */
+	d->session = READ_ONCE(d->relay->backend_session);
+	for (w = 0; w < ARRAY_SIZE(d->relay->answered); w++)
+		__atomic_exchange_n(&d->relay->answered[w], 0,
+				    __ATOMIC_RELAXED);
+	xen_evtchn_pending(d->ec, &port);
+	xen_evtchn_unmask(d->ec, d->port);
+	backend_event(d);
+	tell_backend(d);
+	raise_irq(d, INT_USED);
 	return 0;
-fail:
-	dev_free(d);
-	return err;
 }
 
 void vg_bguest_remove(struct vg_bdev *d)
@@ -576,6 +658,8 @@ void vg_bguest_remove(struct vg_bdev *d)
 	for (i = 0; i < g->nr_vcpus; i++) {
 		if (g->out[i].late_dev == d)
 			g->out[i].late_dev = NULL;
+		if (g->out[i].last_dev == d)
+			g->out[i].last_dev = NULL;
 		if (g->out[i].dev != d)
 			continue;
 		g->out[i].dev = NULL;
@@ -588,19 +672,4 @@ void vg_bguest_remove(struct vg_bdev *d)
 unsigned int vg_bguest_nr_vcpus(const struct vg_bguest *g)
 {
 	return g->nr_vcpus;
-}
-
-const struct vg_bdev_stats *vg_bdev_stats(const struct vg_bdev *d)
-{
-	return &d->stats;
-}
-
-bool vg_bdev_is_dead(const struct vg_bdev *d)
-{
-	return d->dead;
-}
-
-uint32_t vg_bdev_backend_state(const struct vg_bdev *d)
-{
-	return READ_ONCE(d->relay->backend_state);
 }

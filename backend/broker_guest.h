@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * broker_guest.h - the broker's half that belongs to one guest: its IOREQ
- * server, and a relay page per device.
+ * server, and its end of a relay page per device.
  *
  * Knows no device type, no virtqueue, no xenstore, and touches no guest
- * memory.  What it holds privilege for is in xen_ioreq_*().
+ * memory.  What it holds privilege for is in xen_ioreq_*().  Runs in a process
+ * of its own (broker_child.h).
  */
 #ifndef VG_BROKER_GUEST_H
 #define VG_BROKER_GUEST_H
@@ -35,25 +36,42 @@ struct vg_bdev_stats {
 	uint64_t irqs;			/* edges raised */
 	uint64_t backend_events;
 	uint64_t bad_answers;		/* unasked for, replayed */
+	uint64_t repeated_answers;	/* to what was answered, the same */
 	uint64_t late_answers;		/* to what had timed out */
 	uint64_t timeouts;		/* answered here with all ones */
+	uint64_t sessions;		/* backends that attached */
+};
+
+/*
+ * What a device's successor, in another process, goes on with; and what the
+ * broker's parent shows.  The parent does not trust it.
+ */
+struct vg_bdev_shared {
+	struct vg_bdev_stats stats;
+	uint32_t isr;			/* InterruptStatus */
+	uint32_t is_dead;
 };
 
 struct vg_bdev_params {
 	const char *label;		/* "dom3 virtio_disk/51712" */
-	xen_domid_t backend;
 	uint64_t base;			/* guest physical, of the window */
 	uint32_t irq;			/* SPI */
+	struct xen_shared_page *page;	/* the relay, taken */
+	struct xen_evtchn *ec;		/* with only this port */
+	xen_port_t port;
+	struct vg_bdev_shared *shared;	/* the caller's */
 };
 
 /*
  * @adopt_id >= 0: the IOREQ server that a predecessor left behind is taken
  * over; if it does not exist (any more), a new one is made.  *server_id is
- * what a successor of ours will need.
+ * what a successor of ours will need.  -EBUSY: the predecessor still holds it.
+ * *@seq is the caller's and outlives us: the number of the last access that was
+ * forwarded, none of which may come twice in the life of a relay page.
  */
 int vg_bguest_create(xen_domid_t guest, int adopt_id,
-		     uint64_t answer_timeout_ns, struct vg_loop *loop,
-		     struct xen_gntshr *gs, struct vg_bguest **out,
+		     uint64_t answer_timeout_ns, uint32_t *seq,
+		     struct vg_loop *loop, struct vg_bguest **out,
 		     uint16_t *server_id);
 /*
  * Completes what the guest's vCPUs wait for, removes every device and the
@@ -67,25 +85,20 @@ void vg_bguest_destroy(struct vg_bguest *g);
 void vg_bguest_leave(struct vg_bguest *g);
 
 /*
- * To be called once after the devices that are known at the start have been
- * added: looks at accesses whose event a predecessor took.
+ * To be called once, after the devices that are known at the start have been
+ * added: accesses are taken from here on, also those whose event a predecessor
+ * took.
  */
-void vg_bguest_kick(struct vg_bguest *g);
+int vg_bguest_start(struct vg_bguest *g);
 
 /*
- * Takes the window [base, base + 0x200).  *relay_ref and *relay_port are what
- * the backend needs; *relay_port may be bound, unbound by the backend's death
- * and bound again.
+ * Takes the window [base, base + 0x200).  Page and event channel become the
+ * device's, also when this fails; the port may be bound, unbound by the
+ * backend's death and bound again.
  */
 int vg_bguest_add(struct vg_bguest *g, const struct vg_bdev_params *params,
-		  struct vg_bdev **out, xen_ref_t *relay_ref,
-		  xen_port_t *relay_port);
+		  struct vg_bdev **out);
 void vg_bguest_remove(struct vg_bdev *d);
 
 unsigned int vg_bguest_nr_vcpus(const struct vg_bguest *g);
-const struct vg_bdev_stats *vg_bdev_stats(const struct vg_bdev *d);
-bool vg_bdev_is_dead(const struct vg_bdev *d);
-/* VG_RELAY_BACKEND_*, or the raw value that the backend wrote. */
-uint32_t vg_bdev_backend_state(const struct vg_bdev *d);
-
 #endif

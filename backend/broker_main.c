@@ -1,21 +1,31 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * broker_main.c - virtio-grant-broker(8): options, signals, the loop.
+ * broker_main.c - virtio-grant-broker(8): options, signals, the loop; and the
+ * same program as the process of one guest, which the broker starts.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "broker.h"
-#include "broker_guest.h"
+#include "broker_child.h"
 #include "ctl_server.h"
 #include "daemon.h"
 #include "log.h"
 #include "util.h"
 
 #define PROGRAM "virtio-grant-broker"
+
+/* Where a guest's process finds what the broker gave it. */
+#define CHILD_SOCK_FD		3
+#define CHILD_SHARED_FD		4
+
+static enum vg_log_level log_level = VG_LOG_INFO;
 
 static void usage(FILE *f)
 {
@@ -31,14 +41,105 @@ static void usage(FILE *f)
 	      "  -V, --version            the version\n", f);
 }
 
+/* In the child: only what async-signal-safe functions can do. */
+static void __attribute__((noreturn))
+become_child(int sock, int shared_fd, char *const *argv)
+{
+	sigset_t none;
+	int s, m;
+
+	/* Out of the way first: either may stand where the other goes. */
+	s = fcntl(sock, F_DUPFD, 10);
+	m = fcntl(shared_fd, F_DUPFD, 10);
+	if (s < 0 || m < 0 || dup2(s, CHILD_SOCK_FD) < 0 ||
+	    dup2(m, CHILD_SHARED_FD) < 0 ||
+	    close_range(CHILD_SHARED_FD + 1, ~0U, 0))
+		_exit(126);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	execv("/proc/self/exe", argv);
+	_exit(127);
+}
+
+static int spawn(void *arg, const struct vg_bchild_config *cfg, int sock,
+		 int shared_fd, pid_t *pid)
+{
+	char *guest = vg_strf("--guest=%u", cfg->guest);
+	char *server = vg_strf("--server=%d", cfg->adopt_id);
+	char *timeout = vg_strf("--answer-timeout=%llu",
+		(unsigned long long)(cfg->answer_timeout_ns / 1000000));
+	char name[] = PROGRAM, verbose[] = "--verbose";
+	char *argv[] = { name, guest, timeout, NULL, NULL, NULL };
+	unsigned int n = 3;
+	pid_t child;
+	int err = 0;
+
+	(void)arg;
+	if (cfg->adopt_id >= 0)
+		argv[n++] = server;
+	if (log_level == VG_LOG_DEBUG)
+		argv[n] = verbose;
+	child = fork();
+	if (child == 0)
+		become_child(sock, shared_fd, argv);
+	if (child < 0)
+		err = -errno;
+	*pid = child;
+	close(sock);
+	close(shared_fd);
+	free(timeout);
+	free(server);
+	free(guest);
+	return err;
+}
+
+static int run(struct vg_broker_config *cfg)
+{
+	struct vg_ctl_server *ctl = NULL;
+	struct vg_broker *broker;
+	struct vg_loop *loop;
+	char *sock;
+	int err;
+
+	if (vg_daemon_run_dir(cfg->run_dir) ||
+	    vg_daemon_only_one(cfg->run_dir, PROGRAM))
+		return 1;
+	err = vg_loop_create(&loop);
+	if (!err)
+		err = vg_daemon_signals(loop);
+	if (err) {
+		vg_err("event loop: %s", strerror(-err));
+		return 1;
+	}
+	if (vg_broker_create(cfg, loop, &broker))
+		return 1;
+	sock = vg_strf("%s/broker.sock", cfg->run_dir);
+	err = vg_ctl_server_create(loop, sock, vg_broker_answer, broker, &ctl);
+	if (err)
+		vg_warn("%s: %s; virtio-grantctl will not see this broker",
+			sock, strerror(-err));
+	vg_info("ready");
+	err = vg_loop_run(loop);
+	if (err)
+		vg_err("event loop: %s", strerror(-err));
+	vg_ctl_server_destroy(ctl);
+	vg_broker_destroy(broker, true);
+	vg_loop_destroy(loop);
+	free(sock);
+	return err ? 1 : 0;
+}
+
 int main(int argc, char **argv)
 {
-	enum { OPT_FOREIGN = 256 };
+	enum { OPT_FOREIGN = 256, OPT_GUEST, OPT_SERVER };
 	static const struct option options[] = {
 		{ "answer-timeout", required_argument, NULL, 't' },
 		{ "run-dir", required_argument, NULL, 'r' },
 		{ "verbose", no_argument, NULL, 'v' },
 		{ "foreign", no_argument, NULL, OPT_FOREIGN },
+		/* For ourselves: not documented. */
+		{ "guest", required_argument, NULL, OPT_GUEST },
+		{ "server", required_argument, NULL, OPT_SERVER },
 		{ "help", no_argument, NULL, 'h' },
 		{ "version", no_argument, NULL, 'V' },
 		{ NULL, 0, NULL, 0 },
@@ -46,33 +147,42 @@ int main(int argc, char **argv)
 	struct vg_broker_config cfg = {
 		.answer_timeout_ns = VG_BROKER_ANSWER_TIMEOUT_NS,
 		.run_dir = "/run/virtio-grant",
+		.spawn = spawn,
 	};
-	enum vg_log_level level = VG_LOG_INFO;
-	struct vg_ctl_server *ctl = NULL;
-	struct vg_broker *broker;
-	struct vg_loop *loop;
-	uint64_t ms;
-	char *sock;
-	int c, err;
+	struct vg_bchild_config child = { .adopt_id = -1 };
+	bool is_child = false;
+	uint64_t n;
+	int c;
 
 	while ((c = getopt_long(argc, argv, "t:r:vhV", options, NULL)) != -1) {
 		switch (c) {
 		case 't':
-			if (vg_parse_u64(optarg, 10, 600000, &ms) || !ms) {
+			if (vg_parse_u64(optarg, 10, 600000, &n) || !n) {
 				fprintf(stderr, PROGRAM ": --answer-timeout=%s: not 1 to 600000 ms\n",
 					optarg);
 				return 2;
 			}
-			cfg.answer_timeout_ns = ms * 1000000;
+			cfg.answer_timeout_ns = n * 1000000;
 			break;
 		case 'r':
 			cfg.run_dir = optarg;
 			break;
 		case 'v':
-			level = VG_LOG_DEBUG;
+			log_level = VG_LOG_DEBUG;
 			break;
 		case OPT_FOREIGN:	/* make compare: docs/comparison.md */
 			cfg.serves_foreign = true;
+			break;
+		case OPT_GUEST:
+			if (vg_parse_u64(optarg, 10, XEN_DOMID_MAX, &n))
+				return 2;
+			child.guest = (xen_domid_t)n;
+			is_child = true;
+			break;
+		case OPT_SERVER:
+			if (vg_parse_u64(optarg, 10, UINT16_MAX, &n))
+				return 2;
+			child.adopt_id = (int)n;
 			break;
 		case 'h':
 			usage(stdout);
@@ -90,31 +200,9 @@ int main(int argc, char **argv)
 			argv[optind]);
 		return 2;
 	}
-	vg_log_init(PROGRAM, level);
-	if (vg_daemon_run_dir(cfg.run_dir) ||
-	    vg_daemon_only_one(cfg.run_dir, PROGRAM))
-		return 1;
-	err = vg_loop_create(&loop);
-	if (!err)
-		err = vg_daemon_signals(loop);
-	if (err) {
-		vg_err("event loop: %s", strerror(-err));
-		return 1;
-	}
-	if (vg_broker_create(&cfg, loop, &broker))
-		return 1;
-	sock = vg_strf("%s/broker.sock", cfg.run_dir);
-	err = vg_ctl_server_create(loop, sock, vg_broker_answer, broker, &ctl);
-	if (err)
-		vg_warn("%s: %s; virtio-grantctl will not see this broker",
-			sock, strerror(-err));
-	vg_info("ready");
-	err = vg_loop_run(loop);
-	if (err)
-		vg_err("event loop: %s", strerror(-err));
-	vg_ctl_server_destroy(ctl);
-	vg_broker_destroy(broker, true);
-	vg_loop_destroy(loop);
-	free(sock);
-	return err ? 1 : 0;
+	vg_log_init(PROGRAM, log_level);
+	if (!is_child)
+		return run(&cfg);
+	child.answer_timeout_ns = cfg.answer_timeout_ns;
+	return vg_bchild_main(&child, CHILD_SOCK_FD, CHILD_SHARED_FD);
 }

@@ -41,6 +41,11 @@
  * the bit in answered, then notifies.  An answer whose rsp_seq is not the seq
  * of the outstanding request is dropped and counted: late (the broker's time
  * limit has passed) or hostile.
+ * A backend's process that takes over from another, on the same page and port,
+ * writes another value into backend_session, then backend_state (release),
+ * then notifies.  The broker thereupon sets the bits in pending again of all
+ * that it still waits for, since a dead process may have taken them: such an
+ * access may be executed twice.  Slots whose bit is not set are nobody's.
  */
 #ifndef VG_RELAY_H
 #define VG_RELAY_H
@@ -74,6 +79,7 @@ struct vg_relay_slot {
 #define VG_RELAY_BACKEND_ABSENT	0u	/* initial */
 #define VG_RELAY_BACKEND_READY	1u	/* attached, answers */
 #define VG_RELAY_BACKEND_GONE	2u	/* left on purpose: answer locally */
+#define VG_RELAY_BACKEND_RESTARTING 3u	/* left, a successor comes: wait for it */
 
 struct vg_relay_page {
 	uint32_t magic;
@@ -91,7 +97,8 @@ struct vg_relay_page {
 	uint32_t pad2[11];
 
 	uint32_t backend_state;
-	uint32_t pad3[207];
+	uint32_t backend_session;
+	uint32_t pad3[206];
 
 	struct vg_relay_slot slot[VG_RELAY_VCPUS_MAX];
 };

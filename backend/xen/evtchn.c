@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include <xenevtchn.h>
 
@@ -34,6 +35,32 @@ int xen_evtchn_open(struct xen_evtchn **out)
 	}
 	*out = ec;
 	return 0;
+}
+
+int xen_evtchn_take(int fd, struct xen_evtchn **out)
+{
+	struct xen_evtchn *ec = vg_zalloc(sizeof(*ec));
+	int err;
+
+	ec->h = xenevtchn_fdopen(NULL, fd, 0);
+	if (!ec->h) {
+		err = errno ? -errno : -ENODEV;
+		free(ec);
+		close(fd);
+		return err;
+	}
+	err = vg_fd_nonblock(fd);
+	if (err) {
+		xen_evtchn_close(ec);
+		return err;
+	}
+	*out = ec;
+	return 0;
+}
+
+int xen_evtchn_restrict(struct xen_evtchn *ec, xen_domid_t domid)
+{
+	return xenevtchn_restrict(ec->h, domid) ? -errno : 0;
 }
 
 void xen_evtchn_close(struct xen_evtchn *ec)

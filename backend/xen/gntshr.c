@@ -1,59 +1,108 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * gntshr.c - granting pages of our own, over libxengnttab's other half
- * (/dev/xen/gntalloc).  See xen.h.
+ * gntshr.c - granting pages of our own, over /dev/xen/gntalloc.  See xen.h.
+ *
+ * Not over libxengnttab's other half: that ends the descriptor's hold on the
+ * page at once, and the page would die with the one process that mapped it.
+ * Here each page has a descriptor of its own, which can be sent.
+ *
+ * Follows Linux' include/uapi/xen/gntalloc.h.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
-#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
-#include <xengnttab.h>
+#include <xen/gntalloc.h>
 
 #include "../util.h"
 #include "xen.h"
 
-struct xen_gntshr {
-	xengntshr_handle *h;
+struct xen_shared_page {
+	int fd;			/* -1: the mapping alone holds it */
+	void *addr;
 };
 
-int xen_gntshr_open(struct xen_gntshr **out)
+static int gntalloc_open(void)
 {
-	struct xen_gntshr *gs = vg_zalloc(sizeof(*gs));
+	int fd = open("/dev/xen/gntalloc", O_RDWR | O_CLOEXEC);
 
-	gs->h = xengntshr_open(NULL, 0);
-	if (!gs->h) {
-		int err = errno ? -errno : -ENODEV;
+	return fd < 0 ? -errno : fd;
+}
 
-		free(gs);
+int xen_shared_page_probe(void)
+{
+	int fd = gntalloc_open();
+
+	if (fd < 0)
+		return fd;
+	close(fd);
+	return 0;
+}
+
+static int page_map(int fd, int prot, struct xen_shared_page **out)
+{
+	struct xen_shared_page *sp;
+	/* A descriptor's first page is at offset 0. */
+	void *va = mmap(NULL, XEN_GRANT_PAGE_SIZE, prot, MAP_SHARED, fd, 0);
+
+	if (va == MAP_FAILED)
+		return -errno;
+	sp = vg_zalloc(sizeof(*sp));
+	sp->fd = fd;
+	sp->addr = va;
+	*out = sp;
+	return 0;
+}
+
+int xen_shared_page_create(xen_domid_t domid, struct xen_shared_page **out,
+			   xen_ref_t *ref)
+{
+	struct ioctl_gntalloc_alloc_gref op = {
+		.domid = domid, .flags = GNTALLOC_FLAG_WRITABLE, .count = 1,
+	};
+	int err, fd = gntalloc_open();
+
+	if (fd < 0)
+		return fd;
+	err = ioctl(fd, IOCTL_GNTALLOC_ALLOC_GREF, &op) ? -errno :
+	      op.index ? -EPROTO : page_map(fd, PROT_READ, out);
+	if (err) {
+		close(fd);
 		return err;
 	}
-	*out = gs;
+	*ref = op.gref_ids[0];
 	return 0;
 }
 
-void xen_gntshr_close(struct xen_gntshr *gs)
+int xen_shared_page_fd(const struct xen_shared_page *sp)
 {
-	if (!gs)
+	return sp->fd;
+}
+
+int xen_shared_page_take(int fd, struct xen_shared_page **out)
+{
+	int err = page_map(fd, PROT_READ | PROT_WRITE, out);
+
+	close(fd);
+	if (!err)
+		(*out)->fd = -1;
+	return err;
+}
+
+void *xen_shared_page_addr(const struct xen_shared_page *sp)
+{
+	return sp->addr;
+}
+
+void xen_shared_page_close(struct xen_shared_page *sp)
+{
+	if (!sp)
 		return;
-	xengntshr_close(gs->h);
-	free(gs);
-}
-
-int xen_gntshr_share_page(struct xen_gntshr *gs, xen_domid_t domid,
-			  void **page, xen_ref_t *ref)
-{
-	uint32_t r;
-	void *va = xengntshr_share_pages(gs->h, domid, 1, &r, 1);
-
-	if (!va)
-		return errno ? -errno : -ENOMEM;
-	memset(va, 0, XEN_GRANT_PAGE_SIZE);
-	*page = va;
-	*ref = r;
-	return 0;
-}
-
-void xen_gntshr_unshare_page(struct xen_gntshr *gs, void *page)
-{
-	xengntshr_unshare(gs->h, page, 1);
+	munmap(sp->addr, XEN_GRANT_PAGE_SIZE);
+	if (sp->fd >= 0)
+		close(sp->fd);
+	free(sp);
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * ioreq.c - the privileged part: an IOREQ server for one guest, and its
- * interrupts.  Linked into virtio-grant-broker only.  See xen.h.
+ * interrupts.  Linked into virtio-grant-broker only, and there used by the
+ * process of that guest only.  See xen.h.
  *
  * The page mapped here is Xen's own (XENMEM_resource_ioreq_server), one
  * ioreq_t per vCPU; no memory of the guest is ever mapped.  Its fields are
@@ -36,6 +37,7 @@ struct xen_ioreq {
 	struct xen_evtchn *ec;
 	unsigned int nr_vcpus;
 	xen_port_t *port;		/* by vCPU */
+	bool *begun;			/* by vCPU: the predecessor fetched it */
 	unsigned int nr_bound;
 };
 
@@ -80,6 +82,7 @@ static int open_libraries(struct xen_ioreq *io)
 	if (io->nr_vcpus > XEN_GRANT_PAGE_SIZE / sizeof(ioreq_t))
 		return -E2BIG;
 	io->port = vg_calloc(io->nr_vcpus, sizeof(*io->port));
+	io->begun = vg_calloc(io->nr_vcpus, sizeof(*io->begun));
 	return 0;
 }
 
@@ -150,12 +153,15 @@ int xen_ioreq_adopt(xen_domid_t domid, uint16_t server_id,
 		return err;
 	}
 	io->created = true;
-	/* What the predecessor had begun is fetched from the start again. */
+	/*
+	 * What the predecessor had begun is fetched from the start again.  Its
+	 * state stays: if Xen saw it go backwards, it would crash the guest
+	 * (wait_for_io() of xen/common/ioreq.c).
+	 */
 	for (i = 0; i < io->nr_vcpus; i++) {
 		volatile ioreq_t *req = &io->page->vcpu_ioreq[i];
 
-		if (req->state == STATE_IOREQ_INPROCESS)
-			req->state = STATE_IOREQ_READY;
+		io->begun[i] = req->state == STATE_IOREQ_INPROCESS;
 	}
 	*out = io;
 	return 0;
@@ -177,6 +183,7 @@ void xen_ioreq_destroy(struct xen_ioreq *io)
 		xenforeignmemory_close(io->fmem);
 	if (io->dm)
 		xendevicemodel_close(io->dm);
+	free(io->begun);
 	free(io->port);
 	free(io);
 }
@@ -226,9 +233,11 @@ bool xen_ioreq_fetch(struct xen_ioreq *io, unsigned int vcpu,
 {
 	volatile ioreq_t *req = &io->page->vcpu_ioreq[vcpu];
 
-	if (req->state != STATE_IOREQ_READY)
+	if (req->state != STATE_IOREQ_READY &&
+	    !(io->begun[vcpu] && req->state == STATE_IOREQ_INPROCESS))
 		return false;
 	smp_rmb();
+	io->begun[vcpu] = false;
 	req->state = STATE_IOREQ_INPROCESS;
 	if (req->type != IOREQ_TYPE_COPY || req->data_is_ptr ||
 	    req->count != 1) {

@@ -7,7 +7,7 @@
  * libxendevicemodel and libxenforeignmemory; tests/fake/ implements the same
  * functions over a Xen in memory.  No other file includes a Xen header.
  *
- * Four groups, each in an object of its own, so that the link line of a
+ * Groups, each in an object of its own, so that the link line of a
  * program says what it may do:
  *
  *	gnttab	  map and copy what was granted to us	grantd
@@ -15,6 +15,7 @@
  *	store	  xenstore				grantd (supervisor), broker
  *	gntshr	  grant pages of our own		broker
  *	ioreq	  IOREQ servers, interrupts		broker only
+ *	confine	  give up whatever is not needed	broker
  *
  * Errors are negative errno.  Nothing here logs: the caller does, once.
  * No handle is safe to use from two threads at once, but for xen_gnttab_map(),
@@ -79,16 +80,24 @@ int xen_gnttab_copy(struct xen_gnttab *gt, xen_domid_t domid,
 
 /* ---- gntshr: pages of ours, granted to another -------------------------- */
 
-struct xen_gntshr;
+/* One holder's part of such a page; several processes may hold the same. */
+struct xen_shared_page;
 
-int xen_gntshr_open(struct xen_gntshr **out);
-void xen_gntshr_close(struct xen_gntshr *gs);
-
-/* One zeroed page, granted read-write to @domid.  *@ref is its reference. */
-int xen_gntshr_share_page(struct xen_gntshr *gs, xen_domid_t domid,
-			  void **page, xen_ref_t *ref);
-/* Ends the grant as soon as @domid has unmapped it; the page is gone for us. */
-void xen_gntshr_unshare_page(struct xen_gntshr *gs, void *page);
+/* Whether this domain can make some: 0 or negative errno. */
+int xen_shared_page_probe(void);
+/*
+ * One zeroed page, granted read-write to @domid.  *@ref is its reference.  The
+ * maker itself only reads it: who works with it takes it by its descriptor.
+ * The grant ends when no holder is left and @domid has unmapped it.
+ */
+int xen_shared_page_create(xen_domid_t domid, struct xen_shared_page **out,
+			   xen_ref_t *ref);
+/* For another process, which takes it with the next call; stays ours. */
+int xen_shared_page_fd(const struct xen_shared_page *sp);
+/* Maps the page read-write.  @fd becomes the holder's in any case. */
+int xen_shared_page_take(int fd, struct xen_shared_page **out);
+void *xen_shared_page_addr(const struct xen_shared_page *sp);
+void xen_shared_page_close(struct xen_shared_page *sp);
 
 /* ---- evtchn -------------------------------------------------------------- */
 
@@ -99,6 +108,17 @@ void xen_evtchn_close(struct xen_evtchn *ec);	/* closes every port, too */
 
 /* Readable while a port is pending; for poll(2) and its like. */
 int xen_evtchn_fd(const struct xen_evtchn *ec);
+/*
+ * The descriptor can be sent to another process, for which it is the same
+ * handle with the same ports: they close with the last descriptor.  @fd becomes
+ * the handle's in any case.
+ */
+int xen_evtchn_take(int fd, struct xen_evtchn **out);
+/*
+ * From now on the handle can bind to ports of @domid (not 0) only, and cannot
+ * make new ones.  The ports that it has stay as they are.
+ */
+int xen_evtchn_restrict(struct xen_evtchn *ec, xen_domid_t domid);
 
 /* A new port that only @domid can bind to.  >= 0: the port. */
 int xen_evtchn_alloc_unbound(struct xen_evtchn *ec, xen_domid_t domid,
@@ -213,5 +233,15 @@ int xen_ioreq_complete(struct xen_ioreq *io, unsigned int vcpu, uint64_t data);
 
 /* One rising edge on the guest's SPI @irq (32 .. 1019). */
 int xen_ioreq_raise_spi(struct xen_ioreq *io, uint32_t irq);
+
+/* ---- confine: for the broker's process of one guest ----------------------- */
+
+/*
+ * To be called once, when the IOREQ server is there.  Afterwards this process
+ * can issue device-model operations for @guest alone, use the event channels
+ * and shared pages that it has or is sent, and nothing else: no file, no other
+ * hypercall, no other mapping.  Errors say in *@what which step failed.
+ */
+int xen_confine(xen_domid_t guest, const char **what);
 
 #endif

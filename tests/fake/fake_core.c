@@ -30,8 +30,10 @@ static const char *const call_names[FAKE_CALL_MAX] = {
 	[FAKE_GNTTAB_UNMAP] = "gnttab_unmap",
 	[FAKE_GNTTAB_COPY] = "gnttab_copy",
 	[FAKE_GNTSHR_OPEN] = "gntshr_open",
-	[FAKE_GNTSHR_SHARE] = "gntshr_share_page",
+	[FAKE_GNTSHR_SHARE] = "shared_page_create",
+	[FAKE_GNTSHR_TAKE] = "shared_page_take",
 	[FAKE_EVTCHN_OPEN] = "evtchn_open",
+	[FAKE_EVTCHN_TAKE] = "evtchn_take",
 	[FAKE_EVTCHN_ALLOC] = "evtchn_alloc_unbound",
 	[FAKE_EVTCHN_BIND] = "evtchn_bind_interdomain",
 	[FAKE_EVTCHN_UNBIND] = "evtchn_unbind",
@@ -54,6 +56,7 @@ static const char *const call_names[FAKE_CALL_MAX] = {
 	[FAKE_IOREQ_UNMAP_RANGE] = "ioreq_unmap_range",
 	[FAKE_IOREQ_COMPLETE] = "ioreq_complete",
 	[FAKE_IOREQ_RAISE_SPI] = "ioreq_raise_spi",
+	[FAKE_CONFINE] = "confine",
 };
 
 const char *fake_call_name(enum fake_call kind)
@@ -351,6 +354,13 @@ int fake_hcall(const struct fake_handle *h, enum fake_call kind)
 	return fake_call(h->proc->domid, kind);
 }
 
+int xen_confine(xen_domid_t guest, const char **what)
+{
+	(void)guest;
+	*what = "confine";
+	return fake_call(current->domid, FAKE_CONFINE);
+}
+
 void fake_fail_nth(unsigned int domid, enum fake_call kind, unsigned int n,
 		   int err)
 {
@@ -459,6 +469,7 @@ void fake_exit(void)
 			fake_evtchn_fini((struct xen_evtchn *)h);
 		if (h->kind == FAKE_H_STORE)
 			fake_store_fini((struct xen_store *)h);
+		fake_gnt_fini(h);
 		graveyard = h->next;
 		free(h);
 	}

@@ -8,50 +8,64 @@
  * taken from it stays masked until it is unmasked).
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "fake_int.h"
 
-struct xen_evtchn {
-	struct fake_handle h;
-	int fd;				/* a semaphore: one for each on the ring */
+/* An open /dev/xen/evtchn; several processes may have a handle of it. */
+struct fake_evfile {
+	struct fake_evfile *next;
+	unsigned int handles;
+	/* A byte for each port on the ring.  A pipe, for it has an inode. */
+	int rfd, wfd;
+	ino_t ino;
+	int restricted_to;		/* -1 */
 	unsigned int head, tail;	/* free-running */
 	xen_port_t ring[FAKE_NR_PORTS];
 };
+
+struct xen_evtchn {
+	struct fake_handle h;
+	struct fake_evfile *file;
+	int fd;
+};
+
+static struct fake_evfile *files;
 
 static struct fake_port *port_of(const struct xen_evtchn *ec, xen_port_t port)
 {
 	struct fake_domain *d = fake_domain_need(ec->h.proc->domid);
 
-	if (port >= FAKE_NR_PORTS || d->port[port].owner != ec)
+	if (port >= FAKE_NR_PORTS || d->port[port].owner != ec->file)
 		return NULL;
 	return &d->port[port];
 }
 
-static void ring_push(struct xen_evtchn *ec, xen_port_t port)
+static void ring_push(struct fake_evfile *ec, xen_port_t port)
 {
-	uint64_t one = 1;
+	char one = 1;
 
 	ec->ring[ec->tail++ % FAKE_NR_PORTS] = port;
-	if (write(ec->fd, &one, sizeof(one)) != sizeof(one))
-		fake_die("eventfd: %s", strerror(errno));
+	if (write(ec->wfd, &one, sizeof(one)) != sizeof(one))
+		fake_die("pipe: %s", strerror(errno));
 }
 
-static void ring_drop(struct xen_evtchn *ec, xen_port_t port)
+static void ring_drop(struct fake_evfile *ec, xen_port_t port)
 {
 	unsigned int i, n = ec->tail - ec->head;
-	uint64_t one;
+	char one;
 
 	for (i = 0; i < n; i++) {
 		xen_port_t p = ec->ring[ec->head++ % FAKE_NR_PORTS];
 
 		if (p != port)
 			ec->ring[ec->tail++ % FAKE_NR_PORTS] = p;
-		else if (read(ec->fd, &one, sizeof(one)) != sizeof(one))
-			fake_die("eventfd: %s", strerror(errno));
+		else if (read(ec->rfd, &one, sizeof(one)) != sizeof(one))
+			fake_die("pipe: %s", strerror(errno));
 	}
 }
 
@@ -107,36 +121,108 @@ void fake_evtchn_send(struct fake_domain *d, xen_port_t port)
 
 /* ---- handles ---------------------------------------------------------------------- */
 
+static struct xen_evtchn *handle_new(struct fake_evfile *f, int fd)
+{
+	struct xen_evtchn *ec = fake_zalloc(sizeof(*ec));
+
+	fake_handle_add(&ec->h, FAKE_H_EVTCHN);
+	ec->file = f;
+	ec->fd = fd;
+	f->handles++;
+	return ec;
+}
+
 int xen_evtchn_open(struct xen_evtchn **out)
 {
+	FAKE_LOCKED();
 	int err = fake_call(fake_current_domain()->domid, FAKE_EVTCHN_OPEN);
-	struct xen_evtchn *ec;
+	struct fake_evfile *f;
+	struct stat st;
+	int fd[2], dup_fd;
 
 	if (err)
 		return err;
-	ec = fake_zalloc(sizeof(*ec));
-	ec->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK | EFD_SEMAPHORE);
-	if (ec->fd < 0)
-		fake_die("eventfd: %s", strerror(errno));
-	fake_handle_add(&ec->h, FAKE_H_EVTCHN);
-	*out = ec;
+	if (pipe2(fd, O_CLOEXEC | O_NONBLOCK) || fstat(fd[0], &st))
+		fake_die("pipe: %s", strerror(errno));
+	dup_fd = fcntl(fd[0], F_DUPFD_CLOEXEC, 0);
+	if (dup_fd < 0)
+		fake_die("dup: %s", strerror(errno));
+	f = fake_zalloc(sizeof(*f));
+	f->rfd = fd[0];
+	f->wfd = fd[1];
+	f->ino = st.st_ino;
+	f->restricted_to = -1;
+	f->next = files;
+	files = f;
+	*out = handle_new(f, dup_fd);
 	return 0;
+}
+
+int xen_evtchn_take(int fd, struct xen_evtchn **out)
+{
+	FAKE_LOCKED();
+	int err = fake_call(fake_current_domain()->domid, FAKE_EVTCHN_TAKE);
+	struct fake_evfile *f;
+	struct stat st;
+
+	if (!err && fstat(fd, &st))
+		err = -errno;
+	for (f = files; !err && f; f = f->next)
+		if (f->ino == st.st_ino)
+			break;
+	if (!err && !f)
+		err = -EINVAL;
+	if (err) {
+		close(fd);
+		return err;
+	}
+	*out = handle_new(f, fd);
+	return 0;
+}
+
+int xen_evtchn_restrict(struct xen_evtchn *ec, xen_domid_t domid)
+{
+	FAKE_LOCKED();
+
+	if (ec->h.dead)
+		return -EBADF;
+	if (ec->file->restricted_to >= 0)
+		return -EACCES;
+	if (!domid)
+		return -EINVAL;
+	ec->file->restricted_to = domid;
+	return 0;
+}
+
+static void file_put(struct fake_evfile *f, struct fake_domain *d)
+{
+	struct fake_evfile **p;
+	xen_port_t i;
+
+	if (--f->handles)
+		return;
+	for (i = 1; i < FAKE_NR_PORTS; i++)
+		if (d->port[i].owner == f)
+			fake_port_close(d, i);
+	for (p = &files; *p != f; p = &(*p)->next)
+		;
+	*p = f->next;
+	close(f->rfd);
+	close(f->wfd);
+	free(f);
 }
 
 void fake_evtchn_crash(struct xen_evtchn *ec)
 {
 	FAKE_LOCKED();
-	struct fake_domain *d = fake_domain_need(ec->h.proc->domid);
-	xen_port_t i;
 
-	for (i = 1; i < FAKE_NR_PORTS; i++)
-		if (d->port[i].owner == ec)
-			fake_port_close(d, i);
+	file_put(ec->file, fake_domain_need(ec->h.proc->domid));
+	ec->file = NULL;
 }
 
 /*
- * A crash leaves the descriptor open, never readable: its number must not
- * come back while an abandoned loop may still know it.
+ * A crash leaves the descriptor open: its number must not come back while an
+ * abandoned loop may still know it.
  */
 void fake_evtchn_fini(struct xen_evtchn *ec)
 {
@@ -170,18 +256,21 @@ int xen_evtchn_alloc_unbound(struct xen_evtchn *ec, xen_domid_t domid,
 
 	if (err)
 		return err;
+	if (ec->file->restricted_to >= 0)
+		return -EACCES;
 	d = fake_domain_need(ec->h.proc->domid);
 	p = fake_port_new(d);
 	if (!p)
 		return -ENOSPC;
 	d->port[p] = (struct fake_port){
-		.state = FAKE_PORT_UNBOUND, .remote_dom = domid, .owner = ec,
+		.state = FAKE_PORT_UNBOUND, .remote_dom = domid,
+		.owner = ec->file,
 	};
 	*port = p;
 	return 0;
 }
 
-static int bind(struct fake_domain *d, struct xen_evtchn *owner,
+static int bind(struct fake_domain *d, struct fake_evfile *owner,
 		xen_domid_t domid, xen_port_t remote, xen_port_t *port)
 {
 	struct fake_domain *rd = fake_domain_alive(domid);
@@ -216,8 +305,10 @@ int xen_evtchn_bind_interdomain(struct xen_evtchn *ec, xen_domid_t domid,
 
 	if (err)
 		return err;
-	return bind(fake_domain_need(ec->h.proc->domid), ec, domid, remote,
-		    port);
+	if (ec->file->restricted_to >= 0 && ec->file->restricted_to != domid)
+		return -EACCES;
+	return bind(fake_domain_need(ec->h.proc->domid), ec->file, domid,
+		    remote, port);
 }
 
 int xen_evtchn_unbind(struct xen_evtchn *ec, xen_port_t port)
@@ -250,13 +341,13 @@ int xen_evtchn_pending(struct xen_evtchn *ec, xen_port_t *port)
 {
 	FAKE_LOCKED();
 	int err = fake_hcall(&ec->h, FAKE_EVTCHN_PENDING);
-	uint64_t one;
+	char one;
 
 	if (err)
 		return err;
 	if (read(ec->fd, &one, sizeof(one)) != sizeof(one))
 		return -EAGAIN;
-	*port = ec->ring[ec->head++ % FAKE_NR_PORTS];
+	*port = ec->file->ring[ec->file->head++ % FAKE_NR_PORTS];
 	return 0;
 }
 

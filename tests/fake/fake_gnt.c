@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * fake_gnt.c - grants: xen_gnttab_*, xen_gntshr_* and the guest's side.
+ * fake_gnt.c - grants: xen_gnttab_*, xen_shared_page_* and the guest's side.
  *
  * Guest memory is a memfd, so that a mapping of arbitrary references is
  * MAP_FIXED pieces of it: what one side writes the other reads, and a
@@ -10,9 +10,12 @@
  * Follows xen/common/grant_table.c and Linux drivers/xen/gntdev.c.
  */
 #include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "fake_int.h"
 
@@ -34,16 +37,22 @@ struct xen_gnttab {
 	struct map *maps;
 };
 
+/* A page of ours that is granted; every process' part of it is a holder. */
 struct share {
 	struct share *next;
-	void *va;
+	struct fake_domain *d;
 	xen_ref_t ref;
+	unsigned int pfn, holders;
 };
 
-struct xen_gntshr {
+struct xen_shared_page {
 	struct fake_handle h;
-	struct share *shares;
+	struct share *share;
+	int fd;
+	void *va;
 };
+
+static struct share *shares;
 
 static struct { void *va; size_t bytes; } quarantine[QUARANTINE];
 static unsigned int quarantine_next;
@@ -287,25 +296,21 @@ int xen_gnttab_copy(struct xen_gnttab *gt, xen_domid_t domid,
 
 /* ---- gntshr --------------------------------------------------------------------- */
 
-int xen_gntshr_open(struct xen_gntshr **out)
+int xen_shared_page_probe(void)
 {
-	int err = fake_call(fake_current_domain()->domid, FAKE_GNTSHR_OPEN);
-	struct xen_gntshr *gs;
-
-	if (err)
-		return err;
-	gs = fake_zalloc(sizeof(*gs));
-	fake_handle_add(&gs->h, FAKE_H_GNTSHR);
-	*out = gs;
-	return 0;
+	return fake_call(fake_current_domain()->domid, FAKE_GNTSHR_OPEN);
 }
 
-static void share_end(struct xen_gntshr *gs, struct share *s)
+static void share_put(struct share *s)
 {
-	struct fake_grant *g =
-		&fake_domain_need(gs->h.proc->domid)->grant[s->ref];
+	struct fake_grant *g = &s->d->grant[s->ref];
+	struct share **p;
 
-	quarantine_add(s->va, FAKE_PAGE_BYTES);
+	if (--s->holders)
+		return;
+	for (p = &shares; *p != s; p = &(*p)->next)
+		;
+	*p = s->next;
 	if (g->maps)
 		g->end_deferred = true;	/* gntalloc's gref list */
 	else
@@ -313,66 +318,107 @@ static void share_end(struct xen_gntshr *gs, struct share *s)
 	free(s);
 }
 
-static void gntshr_release_all(struct xen_gntshr *gs)
+static void page_release(struct xen_shared_page *sp)
 {
-	struct share *s;
-
-	while ((s = gs->shares)) {
-		gs->shares = s->next;
-		share_end(gs, s);
-	}
-}
-
-void xen_gntshr_close(struct xen_gntshr *gs)
-{
-	FAKE_LOCKED();
-
-	if (!gs)
+	if (!sp->share)
 		return;
-	gntshr_release_all(gs);
-	fake_handle_free(&gs->h);
+	share_put(sp->share);
+	sp->share = NULL;
+	quarantine_add(sp->va, FAKE_PAGE_BYTES);
 }
 
-int xen_gntshr_share_page(struct xen_gntshr *gs, xen_domid_t domid,
-			  void **page, xen_ref_t *ref)
+static struct xen_shared_page *holder_new(struct share *s, int fd, int prot)
+{
+	struct xen_shared_page *sp = fake_zalloc(sizeof(*sp));
+
+	fake_handle_add(&sp->h, FAKE_H_GNTSHR);
+	sp->share = s;
+	sp->fd = fd;
+	s->holders++;
+	sp->va = mmap(NULL, FAKE_PAGE_BYTES, prot, MAP_SHARED, s->d->memfd,
+		      (off_t)s->pfn * FAKE_PAGE_BYTES);
+	if (sp->va == MAP_FAILED)
+		fake_die("mmap: %s", strerror(errno));
+	return sp;
+}
+
+/*
+ * A descriptor of the domain's memory whose position is the page's: that
+ * survives being sent.
+ */
+static int page_fd(const struct share *s)
+{
+	char path[32];
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", s->d->memfd);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	if (fd < 0 || lseek(fd, (off_t)s->pfn * FAKE_PAGE_BYTES, SEEK_SET) < 0)
+		fake_die("memfd: %s", strerror(errno));
+	return fd;
+}
+
+int xen_shared_page_create(xen_domid_t domid, struct xen_shared_page **out,
+			   xen_ref_t *ref)
 {
 	FAKE_LOCKED();
-	int err = fake_hcall(&gs->h, FAKE_GNTSHR_SHARE);
-	struct fake_domain *d;
+	struct fake_domain *d = fake_current_domain();
+	int err = fake_call(d->domid, FAKE_GNTSHR_SHARE);
 	struct share *s;
-	unsigned int pfn;
 
 	if (err)
 		return err;
-	d = fake_domain_need(gs->h.proc->domid);
-	pfn = fake_alloc_pages(d->domid, 1);
 	s = fake_zalloc(sizeof(*s));
-	s->ref = fake_grant(d->domid, domid, pfn, 1, false);
-	s->va = mmap(NULL, FAKE_PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED,
-		     d->memfd, (off_t)pfn * FAKE_PAGE_BYTES);
-	if (s->va == MAP_FAILED)
-		fake_die("mmap: %s", strerror(errno));
-	s->next = gs->shares;
-	gs->shares = s;
-	*page = s->va;
+	s->d = d;
+	s->pfn = fake_alloc_pages(d->domid, 1);
+	s->ref = fake_grant(d->domid, domid, s->pfn, 1, false);
+	s->next = shares;
+	shares = s;
+	*out = holder_new(s, page_fd(s), PROT_READ);
 	*ref = s->ref;
 	return 0;
 }
 
-void xen_gntshr_unshare_page(struct xen_gntshr *gs, void *page)
+int xen_shared_page_fd(const struct xen_shared_page *sp)
+{
+	return sp->fd;
+}
+
+int xen_shared_page_take(int fd, struct xen_shared_page **out)
 {
 	FAKE_LOCKED();
-	struct share *s, **p;
+	struct fake_domain *d = fake_current_domain();
+	int err = fake_call(d->domid, FAKE_GNTSHR_TAKE);
+	off_t at = lseek(fd, 0, SEEK_CUR);
+	struct share *s;
 
-	if (gs->h.dead)
-		return;
-	for (p = &gs->shares; (s = *p); p = &s->next)
-		if (s->va == page)
+	close(fd);
+	if (err)
+		return err;
+	for (s = shares; s; s = s->next)
+		if (s->d == d && (off_t)s->pfn * FAKE_PAGE_BYTES == at)
 			break;
 	if (!s)
-		fake_die("unshare of a page that is not shared");
-	*p = s->next;
-	share_end(gs, s);
+		return -EINVAL;
+	*out = holder_new(s, -1, PROT_READ | PROT_WRITE);
+	return 0;
+}
+
+void *xen_shared_page_addr(const struct xen_shared_page *sp)
+{
+	return sp->va;
+}
+
+void xen_shared_page_close(struct xen_shared_page *sp)
+{
+	FAKE_LOCKED();
+
+	if (!sp)
+		return;
+	page_release(sp);
+	if (sp->fd >= 0)
+		close(sp->fd);
+	fake_handle_free(&sp->h);
 }
 
 /* ---- the guest's side ------------------------------------------------------------- */
@@ -458,7 +504,16 @@ void fake_gnt_crash(struct fake_handle *h)
 	if (h->kind == FAKE_H_GNTTAB)
 		gnttab_release_all((struct xen_gnttab *)h);
 	else
-		gntshr_release_all((struct xen_gntshr *)h);
+		page_release((struct xen_shared_page *)h);
+}
+
+/* A crash leaves the descriptor open, as with event channels. */
+void fake_gnt_fini(struct fake_handle *h)
+{
+	struct xen_shared_page *sp = (struct xen_shared_page *)h;
+
+	if (h->kind == FAKE_H_GNTSHR && sp->fd >= 0)
+		close(sp->fd);
 }
 
 unsigned int fake_gnt_leaks(void)

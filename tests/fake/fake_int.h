@@ -82,7 +82,7 @@ struct fake_port {
 	bool is_xens;			/* consumer is Xen: a vCPU's IOREQ port */
 	xen_domid_t remote_dom;
 	xen_port_t remote_port;
-	struct xen_evtchn *owner;	/* NULL: the guest's, or Xen's */
+	struct fake_evfile *owner;	/* NULL: the guest's, or Xen's */
 	bool pending;
 	bool masked;			/* on the owner's ring, or taken from it */
 };
@@ -142,6 +142,7 @@ int fake_hcall(const struct fake_handle *h, enum fake_call kind);
 /* ---- between the files ------------------------------------------------------ */
 
 void fake_gnt_crash(struct fake_handle *h);
+void fake_gnt_fini(struct fake_handle *h);
 void fake_gnt_exit(void);
 xen_ref_t fake_free_ref(struct fake_domain *d, unsigned int n);
 

@@ -21,7 +21,7 @@ struct rig rig;
  * Killed processes: their objects are never touched again, but stay reachable
  * from here so that the leak checker knows them.
  */
-static void *abandoned[256];
+static void *abandoned[1024];
 static unsigned int nr_abandoned;
 
 static void abandon(void *p)
@@ -159,6 +159,89 @@ void rig_worker_kill(struct rig_worker *rw)
 	rw->is_used = false;
 }
 
+/* ---- the broker's processes ----------------------------------------------------------- */
+
+static void bchild_gone(void *arg)
+{
+	((struct rig_bchild *)arg)->is_gone = true;
+}
+
+static int bchild_spawn(void *arg, const struct vg_bchild_config *cfg, int sock,
+			int shared_fd, pid_t *pid)
+{
+	struct fake_proc *caller = fake_current_proc();
+	struct rig_bchild *rc = rig.bchild;
+	int err;
+
+	(void)arg;
+	*pid = 0;
+	while (rc->is_used)
+		if (++rc == rig.bchild + RIG_BCHILDREN_MAX)
+			abort();
+	memset(rc, 0, sizeof(*rc));
+	rc->is_used = true;
+	rc->guest = cfg->guest;
+	rc->sock = sock;
+	rc->proc = fake_proc_create(0);
+	rc->shared = mmap(NULL, sizeof(*rc->shared), PROT_READ | PROT_WRITE,
+			  MAP_SHARED, shared_fd, 0);
+	close(shared_fd);
+	fake_enter_proc(rc->proc);
+	err = vg_loop_create(&rc->loop);
+	if (!err)
+		err = vg_bchild_create(cfg, rc->loop, sock, rc->shared,
+				       bchild_gone, rc, &rc->c);
+	fake_enter_proc(caller);
+	if (err)
+		abort();
+	return 0;
+}
+
+static void bchild_end(struct rig_bchild *rc)
+{
+	fake_enter_proc(rc->proc);
+	vg_bchild_destroy(rc->c);
+	vg_loop_destroy(rc->loop);
+	munmap(rc->shared, sizeof(*rc->shared));
+	close(rc->sock);
+	rc->is_used = false;
+}
+
+struct rig_bchild *rig_bchild_of(xen_domid_t guest)
+{
+	unsigned int i;
+
+	for (i = 0; i < RIG_BCHILDREN_MAX; i++)
+		if (rig.bchild[i].is_used && rig.bchild[i].guest == guest)
+			return &rig.bchild[i];
+	return NULL;
+}
+
+void rig_bchild_kill(struct rig_bchild *rc)
+{
+	fake_proc_crash(rc->proc);
+	close(rc->sock);
+	abandon(rc->c);
+	abandon(rc->loop);
+	rc->is_used = false;
+}
+
+static void bchildren_step(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < RIG_BCHILDREN_MAX; i++) {
+		struct rig_bchild *rc = &rig.bchild[i];
+
+		if (!rc->is_used || rc->is_hung)
+			continue;
+		fake_enter_proc(rc->proc);
+		vg_loop_run_once(rc->loop, 0);
+		if (rc->is_gone)
+			bchild_end(rc);
+	}
+}
+
 /* ---- the daemons ------------------------------------------------------------------------ */
 
 int rig_broker_start(void)
@@ -166,6 +249,7 @@ int rig_broker_start(void)
 	struct vg_broker_config cfg = {
 		.answer_timeout_ns = rig.answer_timeout_ns,
 		.run_dir = rig.dir,
+		.spawn = bchild_spawn,
 	};
 	int err;
 
@@ -183,17 +267,50 @@ int rig_broker_start(void)
 
 void rig_broker_stop(bool leave)
 {
+	uint64_t until = rig_now_ms() + 5000;
+	unsigned int i;
+
 	if (!rig.broker)
 		return;
 	fake_enter_proc(rig.broker_proc);
 	vg_broker_destroy(rig.broker, leave);
 	vg_loop_destroy(rig.broker_loop);
 	rig.broker = NULL;
+	/* As waitpid() would have it. */
+	for (i = 0; i < RIG_BCHILDREN_MAX; i++) {
+		rig.bchild[i].is_hung = false;
+		while (rig.bchild[i].is_used) {
+			bchildren_step();
+			if (rig_now_ms() < until)
+				continue;
+			fprintf(stderr, "rig: the broker's process of dom%u does not end\n",
+				rig.bchild[i].guest);
+			abort();
+		}
+	}
 }
 
 void rig_broker_kill(void)
 {
+	unsigned int i;
+
+	for (i = 0; i < RIG_BCHILDREN_MAX; i++)
+		if (rig.bchild[i].is_used)
+			rig_bchild_kill(&rig.bchild[i]);
 	fake_proc_crash(rig.broker_proc);
+	abandon(rig.broker);
+	abandon(rig.broker_loop);
+	rig.broker = NULL;
+}
+
+void rig_broker_kill_parent(void)
+{
+	unsigned int i;
+
+	fake_proc_crash(rig.broker_proc);
+	for (i = 0; i < RIG_BCHILDREN_MAX; i++)
+		if (rig.bchild[i].is_used)
+			shutdown(rig.bchild[i].sock, SHUT_RDWR);
 	abandon(rig.broker);
 	abandon(rig.broker_loop);
 	rig.broker = NULL;
@@ -249,6 +366,7 @@ void rig_step(void)
 		fake_enter_proc(rig.broker_proc);
 		vg_loop_run_once(rig.broker_loop, 0);
 	}
+	bchildren_step();
 	if (rig.sup && !rig.sup_hung) {
 		fake_enter_proc(rig.sup_proc);
 		vg_loop_run_once(rig.sup_loop, 0);

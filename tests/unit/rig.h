@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * rig.h - the real broker, supervisor and workers in one process over the
- * fake: domain 0 has the broker, domain 1 the supervisor and one worker per
- * guest, each with its loop and its process of the fake, stepped in turn.
+ * fake: domain 0 has the broker with its process per guest, domain 1 the
+ * supervisor and one worker per guest, each with its loop and its process of
+ * the fake, stepped in turn.
  *
  *	guest (driver.h) --MMIO--> fake --> broker <--relay--> worker --> image
  *	                    grants <---------------------------'
@@ -23,6 +24,7 @@
 
 #define RIG_BACKEND	1u
 #define RIG_WORKERS_MAX	16u
+#define RIG_BCHILDREN_MAX 16u
 #define RIG_IMAGE_BYTES	(1u << 20)
 
 struct rig_worker {
@@ -32,6 +34,17 @@ struct rig_worker {
 	struct vg_loop *loop;
 	struct vg_worker *w;
 	struct vg_worker_shared *shared;
+	int sock;
+};
+
+/* The broker's process of one guest. */
+struct rig_bchild {
+	bool is_used, is_gone, is_hung;
+	xen_domid_t guest;
+	struct fake_proc *proc;
+	struct vg_loop *loop;
+	struct vg_bchild *c;
+	struct vg_bchild_shared *shared;
 	int sock;
 };
 
@@ -46,6 +59,7 @@ struct rig {
 	struct vg_supervisor *sup;
 	bool broker_hung, sup_hung;
 	struct rig_worker worker[RIG_WORKERS_MAX];
+	struct rig_bchild bchild[RIG_BCHILDREN_MAX];
 	unsigned int spawn_fails;	/* so many, then it works again */
 	unsigned int nr_fds;		/* before rig_up() */
 	bool killed;			/* somebody was: descriptors stay */
@@ -63,7 +77,10 @@ int rig_teardown(void **state);
 
 int rig_broker_start(void);
 void rig_broker_stop(bool leave);
-void rig_broker_kill(void);		/* kill -9 */
+void rig_broker_kill(void);		/* kill -9, of its children, too */
+void rig_broker_kill_parent(void);	/* its children read an end of file */
+struct rig_bchild *rig_bchild_of(xen_domid_t guest);	/* NULL: none */
+void rig_bchild_kill(struct rig_bchild *rc);
 int rig_sup_start(void);
 void rig_sup_stop(void);
 void rig_sup_kill(void);

@@ -9,8 +9,9 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
-#include "broker_guest.h"
+#include "broker_child.h"
 #include "driver.h"
 #include "relay.h"
 #include "unit.h"
@@ -30,12 +31,25 @@ struct hand {
 	xen_port_t port;
 };
 
+/* What the broker's parent keeps of a device. */
+struct kept {
+	struct xen_shared_page *page;
+	struct xen_evtchn *ec;
+	xen_ref_t ref;
+	xen_port_t port;
+};
+
 static struct vg_loop *loop;
-static struct xen_gntshr *gs;
 static struct vg_bguest *g;
+static struct fake_proc *proc;		/* the child's */
+static struct vg_bchild_shared shared;
+static struct kept kept[2];
 static struct vg_bdev *dev[2];
 static struct hand be[2];
 static uint16_t server_id;
+/* Of killed processes: never touched again, but known to the leak checker. */
+static void *abandoned[16];
+static unsigned int nr_abandoned;
 
 static void attach(struct hand *h, xen_ref_t ref, xen_port_t port)
 {
@@ -62,10 +76,21 @@ static void detach(struct hand *h)
 	h->gt = NULL;
 }
 
+static const struct vg_bdev_stats *stats(unsigned int i)
+{
+	return &shared.dev[i].stats;
+}
+
+static bool is_dead(unsigned int i)
+{
+	return shared.dev[i].is_dead;
+}
+
 static void turn(void)
 {
-	fake_enter(0);
+	fake_enter_proc(proc);
 	assert_true(vg_loop_run_once(loop, 0) >= 0);
+	fake_enter(0);
 }
 
 static void turns(unsigned int n)
@@ -74,9 +99,63 @@ static void turns(unsigned int n)
 		turn();
 }
 
+static int relay_make(struct kept *k)
+{
+	fake_enter(0);
+	return xen_shared_page_create(BE, &k->page, &k->ref) ||
+	       xen_evtchn_open(&k->ec) ||
+	       xen_evtchn_alloc_unbound(k->ec, BE, &k->port);
+}
+
+static void relay_drop(struct kept *k)
+{
+	fake_enter(0);
+	xen_shared_page_close(k->page);
+	xen_evtchn_close(k->ec);
+	memset(k, 0, sizeof(*k));
+}
+
+/* As the child does with what it is sent. */
+static int dev_add(unsigned int i)
+{
+	struct vg_bdev_params p = {
+		.label = i ? "second" : "first", .base = i ? BASE2 : BASE,
+		.irq = 33 + i, .port = kept[i].port, .shared = &shared.dev[i],
+	};
+	int err;
+
+	fake_enter_proc(proc);
+	err = xen_shared_page_take(dup(xen_shared_page_fd(kept[i].page)),
+				   &p.page) ||
+	      xen_evtchn_take(dup(xen_evtchn_fd(kept[i].ec)), &p.ec) ||
+	      vg_bguest_add(g, &p, &dev[i]);
+	fake_enter(0);
+	return err;
+}
+
+static int child_make(int adopt_id)
+{
+	int err;
+
+	proc = fake_proc_create(0);
+	fake_enter_proc(proc);
+	err = vg_loop_create(&loop);
+	if (!err)
+		err = vg_bguest_create(GUEST, adopt_id, TIMEOUT_NS,
+				       &shared.seq, loop, &g, &server_id);
+	fake_enter(0);
+	return err;
+}
+
+static void start(void)
+{
+	fake_enter_proc(proc);
+	assert_int_equal(vg_bguest_start(g), 0);
+	fake_enter(0);
+}
+
 static int setup(void **state)
 {
-	static const uint64_t base[] = { BASE, BASE2 };
 	unsigned int i;
 
 	(void)state;
@@ -84,21 +163,15 @@ static int setup(void **state)
 	fake_init();
 	fake_domain_create(BE, 1, 64);
 	fake_domain_create(GUEST, 4, 64);
-	if (vg_loop_create(&loop) || xen_gntshr_open(&gs) ||
-	    vg_bguest_create(GUEST, -1, TIMEOUT_NS, loop, gs, &g, &server_id))
+	memset(&shared, 0, sizeof(shared));
+	if (child_make(-1))
 		return -1;
 	for (i = 0; i < 2; i++) {
-		struct vg_bdev_params p = {
-			.label = i ? "second" : "first", .backend = BE,
-			.base = base[i], .irq = 33 + i,
-		};
-		xen_ref_t ref;
-		xen_port_t port;
-
-		if (vg_bguest_add(g, &p, &dev[i], &ref, &port))
+		if (relay_make(&kept[i]) || dev_add(i))
 			return -1;
-		attach(&be[i], ref, port);
+		attach(&be[i], kept[i].ref, kept[i].port);
 	}
+	start();
 	turns(4);
 	return 0;
 }
@@ -113,7 +186,8 @@ static int teardown(void **state)
 	if (g)
 		vg_bguest_destroy(g);
 	g = NULL;
-	xen_gntshr_close(gs);
+	relay_drop(&kept[0]);
+	relay_drop(&kept[1]);
 	vg_loop_destroy(loop);
 	n = fake_leaks();
 	fake_exit();
@@ -196,9 +270,9 @@ static void reads_and_writes_are_forwarded(void **state)
 	answer(&be[0], 2, 99);
 	turns(2);
 	assert_true(fake_mmio_done(GUEST, 2, NULL));
-	assert_int_equal(vg_bdev_stats(dev[0])->forwarded, 4);
-	assert_int_equal(vg_bdev_stats(dev[0])->bad_answers, 0);
-	assert_int_equal(vg_bdev_stats(dev[1])->traps, 0);
+	assert_int_equal(stats(0)->forwarded, 4);
+	assert_int_equal(stats(0)->bad_answers, 0);
+	assert_int_equal(stats(1)->traps, 0);
 }
 
 static void notify_is_posted(void **state)
@@ -207,7 +281,7 @@ static void notify_is_posted(void **state)
 	unsigned int i;
 
 	(void)state;
-	before = vg_bdev_stats(dev[0])->forwarded;
+	before = stats(0)->forwarded;
 	for (i = 0; i < 64; i += 21) {
 		assert_int_equal(fake_mmio_start(GUEST, 0, BASE + 0x50, 4,
 						 true, i), 0);
@@ -220,8 +294,8 @@ static void notify_is_posted(void **state)
 			 0);
 	turns(2);
 	assert_true(fake_mmio_done(GUEST, 0, NULL));
-	assert_int_equal(vg_bdev_stats(dev[0])->bad_accesses, 1);
-	assert_int_equal(vg_bdev_stats(dev[0])->forwarded, before);
+	assert_int_equal(stats(0)->bad_accesses, 1);
+	assert_int_equal(stats(0)->forwarded, before);
 	assert_int_equal(be[1].page->notify[0] | be[1].page->notify[1], 0);
 }
 
@@ -297,8 +371,8 @@ static void odd_accesses_get_all_ones(void **state)
 		expect_read(0, cases[i].size == 8 ? UINT64_MAX :
 			    (UINT64_C(1) << (8 * cases[i].size)) - 1);
 	}
-	assert_int_equal(vg_bdev_stats(dev[0])->bad_accesses, 4);
-	assert_int_equal(vg_bdev_stats(dev[0])->forwarded, 0);
+	assert_int_equal(stats(0)->bad_accesses, 4);
+	assert_int_equal(stats(0)->forwarded, 0);
 }
 
 /* ---- silent -------------------------------------------------------------------------- */
@@ -324,7 +398,7 @@ static void silence_ends_at_the_bound(void **state)
 	took = wait_done(0, &data);
 	assert_int_equal(data, 0xffffffff);
 	assert_true(took > TIMEOUT_NS / 2 && took < 20 * TIMEOUT_NS);
-	assert_true(vg_bdev_is_dead(dev[0]));
+	assert_true(is_dead(0));
 	assert_true(unit_logged("did not answer within 150 ms"));
 	assert_int_equal(fake_spi_count(GUEST, 33), 1);
 	begin_read(0, BASE + 0x60, 4);
@@ -332,10 +406,10 @@ static void silence_ends_at_the_bound(void **state)
 	/* From now on at once, and without telling the backend. */
 	begin_read(0, BASE + 0x100, 4);
 	expect_read(0, 0xffffffff);
-	assert_int_equal(vg_bdev_stats(dev[0])->timeouts, 1);
-	assert_int_equal(vg_bdev_stats(dev[0])->forwarded, 1);
+	assert_int_equal(stats(0)->timeouts, 1);
+	assert_int_equal(stats(0)->forwarded, 1);
 	/* The other device never noticed. */
-	assert_false(vg_bdev_is_dead(dev[1]));
+	assert_false(is_dead(1));
 	begin_read(1, BASE2 + 0x70, 4);
 	answer(&be[1], 1, 15);
 	expect_read(1, 15);
@@ -352,8 +426,8 @@ static void late_answer_is_dropped(void **state)
 	wait_done(0, &data);
 	answer_as(&be[0], 0, seq, 0x1234);
 	turns(2);
-	assert_int_equal(vg_bdev_stats(dev[0])->bad_answers, 1);
-	assert_true(vg_bdev_is_dead(dev[0]));
+	assert_int_equal(stats(0)->bad_answers, 1);
+	assert_true(is_dead(0));
 }
 
 /* A reset takes as long as its requests: then it was busy and not dead. */
@@ -366,17 +440,17 @@ static void late_answer_to_a_reset_revives(void **state)
 	turns(2);
 	seq = be[0].page->slot[0].seq;
 	wait_done(0, NULL);
-	assert_true(vg_bdev_is_dead(dev[0]));
+	assert_true(is_dead(0));
 	answer_as(&be[0], 0, seq, 0x1234);
 	turns(2);
-	assert_int_equal(vg_bdev_stats(dev[0])->late_answers, 1);
-	assert_int_equal(vg_bdev_stats(dev[0])->bad_answers, 0);
-	assert_false(vg_bdev_is_dead(dev[0]));
+	assert_int_equal(stats(0)->late_answers, 1);
+	assert_int_equal(stats(0)->bad_answers, 0);
+	assert_false(is_dead(0));
 	/* Once: said again, it is a replay. */
 	answer_as(&be[0], 0, seq, 0x1234);
 	turns(2);
-	assert_int_equal(vg_bdev_stats(dev[0])->late_answers, 1);
-	assert_int_equal(vg_bdev_stats(dev[0])->bad_answers, 1);
+	assert_int_equal(stats(0)->late_answers, 1);
+	assert_int_equal(stats(0)->bad_answers, 1);
 }
 
 static void reset_revives(void **state)
@@ -389,13 +463,13 @@ static void reset_revives(void **state)
 	/* A reset that is not answered either ends at the bound as well. */
 	assert_int_equal(fake_mmio_start(GUEST, 0, BASE + 0x70, 4, true, 0), 0);
 	wait_done(0, NULL);
-	assert_true(vg_bdev_is_dead(dev[0]));
+	assert_true(is_dead(0));
 	assert_int_equal(fake_mmio_start(GUEST, 0, BASE + 0x70, 4, true, 0), 0);
 	turns(2);
 	answer(&be[0], 0, 0);
 	turns(2);
 	assert_true(fake_mmio_done(GUEST, 0, NULL));
-	assert_false(vg_bdev_is_dead(dev[0]));
+	assert_false(is_dead(0));
 	begin_read(0, BASE + 0x70, 4);
 	answer(&be[0], 0, 0);
 	expect_read(0, 0);
@@ -407,12 +481,11 @@ static void gone_backend_needs_no_waiting(void **state)
 	be[0].page->backend_state = VG_RELAY_BACKEND_GONE;
 	begin_read(0, BASE + 0x70, 4);
 	expect_read(0, 0xffffffff);
-	assert_int_equal(vg_bdev_stats(dev[0])->timeouts, 0);
+	assert_int_equal(stats(0)->timeouts, 0);
 	be[0].page->backend_state = 0xdeadbeef;		/* no state at all */
 	begin_read(0, BASE + 0x70, 4);
 	answer(&be[0], 0, 7);
 	expect_read(0, 7);
-	assert_int_equal(vg_bdev_backend_state(dev[0]), 0xdeadbeef);
 }
 
 /* The backend's process dies under an access; its successor binds again. */
@@ -440,7 +513,7 @@ static void answers_nobody_asked_for(void **state)
 	memset(be[0].page->answered, 0xff, sizeof(be[0].page->answered));
 	tell(&be[0]);
 	turns(2);
-	assert_int_equal(vg_bdev_stats(dev[0])->bad_answers, 128);
+	assert_int_equal(stats(0)->bad_answers, 128);
 	for (i = 0; i < 4; i++)
 		assert_false(fake_mmio_done(GUEST, i, NULL));
 	/* For a vCPU that waits for the other device. */
@@ -472,13 +545,14 @@ static void wrong_and_replayed_sequence_numbers(void **state)
 	answer_as(&be[0], 0, seq + 1, 2);
 	turns(2);
 	assert_false(fake_mmio_done(GUEST, 0, NULL));
-	assert_int_equal(vg_bdev_stats(dev[0])->bad_answers, 3);
+	assert_int_equal(stats(0)->bad_answers, 3);
 	answer_as(&be[0], 0, seq, 3);
 	expect_read(0, 3);
 	/* The same again: there is nobody left to answer. */
 	answer_as(&be[0], 0, seq, 4);
 	turns(2);
-	assert_int_equal(vg_bdev_stats(dev[0])->bad_answers, 4);
+	assert_int_equal(stats(0)->bad_answers, 3);
+	assert_int_equal(stats(0)->repeated_answers, 1);
 	assert_false(fake_mmio_done(GUEST, 0, NULL));
 }
 
@@ -530,13 +604,13 @@ static void storm_of_events(void **state)
 	assert_true(fake_spi_count(GUEST, 33) <= 2000);
 	assert_int_equal(fake_spi_count(GUEST, 34), 0);
 	/* Without a turn of ours, thousands cost one wake-up. */
-	i = (unsigned int)vg_bdev_stats(dev[0])->backend_events;
+	i = (unsigned int)stats(0)->backend_events;
 	turns(3);
-	i = (unsigned int)vg_bdev_stats(dev[0])->backend_events;
+	i = (unsigned int)stats(0)->backend_events;
 	for (unsigned int k = 0; k < 5000; k++)
 		tell(&be[0]);
 	turns(4);
-	assert_true(vg_bdev_stats(dev[0])->backend_events <= i + 2);
+	assert_true(stats(0)->backend_events <= i + 2);
 }
 
 static void random_pages(void **state)
@@ -621,30 +695,42 @@ static void everything_goes_before_an_access_is_seen(void **state)
 
 /* ---- a successor -------------------------------------------------------------------------- */
 
-static void successor_finds_the_access(void **state)
+/* The process ends, with the access unanswered; kill -9 or in order. */
+static void child_replace(bool killed)
 {
-	struct vg_bdev_params p = { .label = "first", .backend = BE,
-				    .base = BASE, .irq = 33 };
-	uint64_t spis = fake_spi_count(GUEST, 33);
 	uint16_t id = server_id;
-	xen_port_t port;
-	xen_ref_t ref;
+
+	if (killed) {
+		fake_proc_crash(proc);
+		abandoned[nr_abandoned++ % 16] = g;
+		abandoned[nr_abandoned++ % 16] = loop;
+	} else {
+		vg_bguest_leave(g);
+		vg_loop_destroy(loop);
+	}
+	assert_int_equal(child_make(id), 0);
+	assert_int_equal(server_id, id);
+	assert_int_equal(fake_ioreq_servers(GUEST), 1);
+}
+
+static void successor_on_new_pages(void **state)
+{
+	uint64_t spis = fake_spi_count(GUEST, 33);
 
 	(void)state;
 	begin_read(0, BASE + 0x70, 4);
-	vg_bguest_leave(g);
+	child_replace(false);
 	assert_true(fake_mmio_waits(GUEST, 0));
 	detach(&be[0]);
+	relay_drop(&kept[0]);
 	/* One more while nobody is there. */
 	assert_int_equal(fake_mmio_start(GUEST, 1, BASE + 0x74, 4, false, 0),
 			 0);
-	assert_int_equal(vg_bguest_create(GUEST, id, TIMEOUT_NS, loop, gs, &g,
-					  &server_id), 0);
-	assert_int_equal(server_id, id);
-	assert_int_equal(fake_ioreq_servers(GUEST), 1);
-	assert_int_equal(vg_bguest_add(g, &p, &dev[0], &ref, &port), 0);
-	attach(&be[0], ref, port);
-	vg_bguest_kick(g);
+	memset(&shared, 0, sizeof(shared));
+	assert_int_equal(relay_make(&kept[0]), 0);
+	assert_int_equal(dev_add(0), 0);
+	attach(&be[0], kept[0].ref, kept[0].port);
+	start();
 	assert_int_equal(be[0].page->pending[0], 3);
 	answer(&be[0], 0, 11);
 	answer(&be[0], 1, 12);
@@ -654,18 +740,229 @@ static void successor_finds_the_access(void **state)
 	assert_int_equal(fake_spi_count(GUEST, 33), spis + 1);
 }
 
+/* The backend keeps page and port, and has only to answer once more. */
+static void successor_on_the_same_pages(void **state)
+{
+	unsigned int killed;
+	uint64_t spis;
+	uint32_t seq;
+
+	for (killed = 0; killed < 2; killed++) {
+		be[0].page->irq = 3;
+		tell(&be[0]);
+		turns(2);
+		begin_read(0, BASE + 0x70, 4);
+		seq = be[0].page->slot[0].seq;
+		be[0].page->pending[0] = 0;	/* taken */
+		spis = fake_spi_count(GUEST, 33);
+		child_replace(killed);
+		/* Said while nobody is there. */
+		answer_as(&be[0], 0, seq, 0x666);
+		assert_int_equal(dev_add(0), 0);
+		assert_int_equal(dev_add(1), 0);
+		start();
+		assert_false(fake_mmio_done(GUEST, 0, NULL));
+		/* No number comes twice. */
+		assert_true(be[0].page->slot[0].seq > seq);
+		assert_int_equal(be[0].page->pending[0], 1);
+		answer(&be[0], 0, 21);
+		expect_read(0, 21);
+		assert_int_equal(stats(0)->bad_answers, 0);
+		assert_true(fake_spi_count(GUEST, 33) > spis);
+		/* InterruptStatus was kept. */
+		begin_read(0, BASE + 0x60, 4);
+		expect_read(0, 3);
+		begin_read(1, BASE2 + 0x70, 4);
+		answer(&be[1], 1, 3);
+		expect_read(1, 3);
+	}
+	(void)state;
+}
+
+/* It died between taking the backend's event and unmasking its port. */
+static void successor_unmasks_the_port(void **state)
+{
+	struct xen_evtchn *ec;
+	xen_port_t port;
+
+	(void)state;
+	fake_enter_proc(proc);
+	assert_int_equal(xen_evtchn_take(dup(xen_evtchn_fd(kept[0].ec)), &ec),
+			 0);
+	be[0].page->irq = 1;
+	tell(&be[0]);
+	assert_int_equal(xen_evtchn_pending(ec, &port), 0);
+	child_replace(true);
+	assert_int_equal(dev_add(0), 0);
+	assert_int_equal(dev_add(1), 0);
+	start();
+	begin_read(0, BASE + 0x60, 4);
+	expect_read(0, 1);
+	begin_read(0, BASE + 0x70, 4);
+	answer(&be[0], 0, 7);
+	expect_read(0, 7);
+}
+
+static void successor_of_a_dead_device(void **state)
+{
+	uint64_t data;
+
+	(void)state;
+	begin_read(0, BASE + 0x70, 4);
+	wait_done(0, &data);
+	assert_true(is_dead(0));
+	child_replace(true);
+	assert_int_equal(dev_add(0), 0);
+	assert_int_equal(dev_add(1), 0);
+	start();
+	begin_read(0, BASE + 0x70, 4);
+	expect_read(0, 0xffffffff);
+}
+
+static void predecessor_has_not_ended(void **state)
+{
+	struct vg_bguest *g2;
+	uint32_t seq = 0;
+	uint16_t id;
+
+	(void)state;
+	assert_int_equal(vg_bguest_create(GUEST, server_id, TIMEOUT_NS, &seq,
+					  loop, &g2, &id), -EBUSY);
+	assert_int_equal(fake_ioreq_servers(GUEST), 1);
+}
+
 static void successor_of_nobody(void **state)
 {
 	struct vg_bguest *g2;
+	uint32_t seq = 0;
 	uint16_t id;
 
 	(void)state;
 	vg_bguest_destroy(g);
 	g = NULL;
-	assert_int_equal(vg_bguest_create(GUEST, server_id, TIMEOUT_NS, loop,
-					  gs, &g2, &id), 0);
+	assert_int_equal(vg_bguest_create(GUEST, server_id, TIMEOUT_NS, &seq,
+					  loop, &g2, &id), 0);
 	assert_int_equal(fake_ioreq_servers(GUEST), 1);
 	vg_bguest_destroy(g2);
+}
+
+/* ---- a backend's successor ----------------------------------------------------------------- */
+
+static void new_session(struct hand *h)
+{
+	h->page->backend_session++;
+	h->page->backend_state = VG_RELAY_BACKEND_READY;
+	tell(h);
+}
+
+/* A worker took the access and died; the next one is asked the same. */
+static void backend_is_asked_again(void **state)
+{
+	uint32_t seq;
+
+	(void)state;
+	begin_read(0, BASE + 0x70, 4);
+	begin_read(1, BASE + 0x74, 4);
+	begin_read(2, BASE2 + 0x70, 4);
+	seq = be[0].page->slot[0].seq;
+	be[0].page->pending[0] = 0;
+	answer(&be[0], 1, 5);
+	expect_read(1, 5);
+	detach(&be[0]);
+	attach(&be[0], kept[0].ref, kept[0].port);
+	turns(2);
+	assert_int_equal(be[0].page->pending[0], 0);
+	be[1].page->pending[0] = 0;
+	new_session(&be[0]);
+	turns(2);
+	/* What was answered is not, nor what another backend was asked. */
+	assert_int_equal(be[0].page->pending[0], 1);
+	assert_int_equal(be[0].page->slot[0].seq, seq);
+	assert_int_equal(be[1].page->pending[0], 0);
+	answer(&be[0], 0, 6);
+	expect_read(0, 6);
+	answer(&be[1], 2, 7);
+	expect_read(2, 7);
+	/* It says once more what its predecessor had said: nobody minds. */
+	answer_as(&be[0], 0, seq, 6);
+	turns(2);
+	assert_int_equal(stats(0)->bad_answers, 0);
+	assert_int_equal(stats(0)->repeated_answers, 1);
+	assert_int_equal(stats(0)->sessions, 1);
+}
+
+/* Between the two the accesses wait, though for no longer than the limit. */
+static void backend_restarts(void **state)
+{
+	uint64_t took;
+
+	(void)state;
+	be[0].page->backend_state = VG_RELAY_BACKEND_RESTARTING;
+	begin_read(0, BASE + 0x70, 4);
+	assert_false(fake_mmio_done(GUEST, 0, NULL));
+	new_session(&be[0]);
+	turns(2);
+	answer(&be[0], 0, 6);
+	expect_read(0, 6);
+	be[0].page->backend_state = VG_RELAY_BACKEND_RESTARTING;
+	begin_read(0, BASE + 0x70, 4);
+	took = wait_done(0, NULL);
+	assert_true(took < 20 * TIMEOUT_NS);
+	assert_true(is_dead(0));
+	/* One more second would do: it lives. */
+	new_session(&be[0]);
+	turns(2);
+	assert_false(is_dead(0));
+	begin_read(0, BASE + 0x70, 4);
+	answer(&be[0], 0, 8);
+	expect_read(0, 8);
+	/* Not again so soon: it could hold the vCPU at every access. */
+	begin_read(0, BASE + 0x70, 4);
+	wait_done(0, NULL);
+	assert_true(is_dead(0));
+	new_session(&be[0]);
+	turns(2);
+	assert_true(is_dead(0));
+}
+
+/*
+ * Bounded work: whatever is in the page, an event costs its pass of one
+ * pending, one unmask, one interrupt, one notification, and no completion of
+ * an access that nobody answered rightly.
+ */
+static void work_per_event_is_bounded(void **state)
+{
+	static const enum fake_call kinds[] = {
+		FAKE_EVTCHN_PENDING, FAKE_EVTCHN_UNMASK, FAKE_EVTCHN_NOTIFY,
+		FAKE_IOREQ_RAISE_SPI, FAKE_IOREQ_COMPLETE,
+	};
+	static const unsigned int most[] = { 1, 1, 1, 1, 0 };
+	unsigned int i, n, v;
+
+	(void)state;
+	for (v = 0; v < 4; v++)
+		begin_read(v, BASE + 0x70, 4);
+	for (i = 0; i < 200; i++) {
+		memset(be[0].page->answered, 0xff,
+		       sizeof(be[0].page->answered));
+		be[0].page->irq = UINT32_MAX;
+		be[0].page->backend_session = i;
+		for (n = 0; n < 50; n++)
+			tell(&be[0]);
+		fake_count_reset();
+		turn();
+		for (n = 0; n < ARRAY_SIZE(kinds); n++)
+			if (fake_calls(0, kinds[n]) > most[n])
+				fail_msg("event %u: %llu calls of %s", i,
+					 (unsigned long long)
+					 fake_calls(0, kinds[n]),
+					 fake_call_name(kinds[n]));
+	}
+	assert_int_equal(stats(0)->bad_answers, 200 * 128);
+	for (v = 0; v < 4; v++)
+		answer(&be[0], v, v);
+	for (v = 0; v < 4; v++)
+		expect_read(v, v);
 }
 
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -693,8 +990,15 @@ int main(void)
 		T(removal_completes_what_waits),
 		T(everything_goes_under_an_access),
 		T(everything_goes_before_an_access_is_seen),
-		T(successor_finds_the_access),
+		T(successor_on_new_pages),
+		T(successor_on_the_same_pages),
+		T(successor_unmasks_the_port),
+		T(successor_of_a_dead_device),
+		T(predecessor_has_not_ended),
 		T(successor_of_nobody),
+		T(backend_is_asked_again),
+		T(backend_restarts),
+		T(work_per_event_is_bounded),
 	};
 
 	return cmocka_run_group_tests_name("broker", tests, NULL, NULL);

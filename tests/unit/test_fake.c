@@ -236,18 +236,22 @@ static void gnt_copy_status_per_segment(void **state)
 	xen_gnttab_close(gt);
 }
 
-static void gntshr_grant_outlives_unshare_while_mapped(void **state)
+static void shared_page_outlives_its_holders_while_mapped(void **state)
 {
-	struct xen_gntshr *gs;
+	struct xen_shared_page *mine, *theirs;
+	struct fake_proc *other;
 	struct xen_gnttab *gt;
 	xen_ref_t ref;
 	char *page, *va;
 
 	(void)state;
 	fake_enter(0);
-	assert_int_equal(xen_gntshr_open(&gs), 0);
-	assert_int_equal(xen_gntshr_share_page(gs, BE, (void **)&page, &ref),
-			 0);
+	assert_int_equal(xen_shared_page_create(BE, &mine, &ref), 0);
+	other = fake_proc_create(0);
+	fake_enter_proc(other);
+	assert_int_equal(xen_shared_page_take(dup(xen_shared_page_fd(mine)),
+					      &theirs), 0);
+	page = xen_shared_page_addr(theirs);
 	assert_int_equal(page[0] | page[4095], 0);
 	gt = gnttab(BE);
 	assert_int_equal(xen_gnttab_map(gt, 0, &ref, 1,
@@ -255,18 +259,67 @@ static void gntshr_grant_outlives_unshare_while_mapped(void **state)
 					(void **)&va), 0);
 	strcpy(page, "hello");
 	assert_string_equal(va, "hello");
-	xen_gntshr_unshare_page(gs, page);
+	assert_string_equal((char *)xen_shared_page_addr(mine), "hello");
+	/* One holder crashes: the grant stays for the other. */
+	fake_proc_crash(other);
+	assert_int_equal(xen_gnttab_unmap(gt, va, 1), 0);
+	assert_int_equal(xen_gnttab_map(gt, 0, &ref, 1, PROT_READ,
+					(void **)&va), 0);
 	assert_string_equal(va, "hello");
-	assert_int_equal(fake_leaks(), 3);	/* two handles, one map */
+	xen_shared_page_close(mine);
+	assert_string_equal(va, "hello");
+	assert_int_equal(fake_leaks(), 2);	/* a handle, one map */
 	assert_int_equal(xen_gnttab_unmap(gt, va, 1), 0);
 	assert_int_equal(xen_gnttab_map(gt, 0, &ref, 1, PROT_READ,
 					(void **)&va), -EINVAL);
-	xen_gntshr_close(gs);
 	xen_gnttab_close(gt);
 	assert_int_equal(fake_leaks(), 0);
 }
 
 /* ---- event channels -------------------------------------------------------------- */
+
+/* A handle in two processes: the ports close with the last one. */
+static void evtchn_is_shared_and_restricted(void **state)
+{
+	struct xen_evtchn *mine = evtchn(0), *theirs, *be = evtchn(BE);
+	struct fake_proc *other = fake_proc_create(0);
+	xen_port_t port, remote, got, guest;
+
+	(void)state;
+	assert_int_equal(xen_evtchn_alloc_unbound(mine, BE, &port), 0);
+	assert_int_equal(xen_evtchn_restrict(mine, 0), -EINVAL);
+	assert_int_equal(xen_evtchn_restrict(mine, GUEST), 0);
+	assert_int_equal(xen_evtchn_restrict(mine, BE), -EACCES);
+	assert_int_equal(xen_evtchn_alloc_unbound(mine, BE, &got), -EACCES);
+	fake_enter_proc(other);
+	assert_int_equal(xen_evtchn_take(dup(xen_evtchn_fd(mine)), &theirs),
+			 0);
+	assert_int_equal(xen_evtchn_bind_interdomain(be, 0, port, &remote), 0);
+	assert_int_equal(xen_evtchn_pending(be, &got), 0);
+	assert_int_equal(xen_evtchn_unmask(be, got), 0);
+	assert_int_equal(xen_evtchn_notify(be, remote), 0);
+	assert_int_equal(xen_evtchn_pending(theirs, &got), 0);
+	assert_int_equal(got, port);
+	assert_int_equal(xen_evtchn_pending(mine, &got), -EAGAIN);
+	assert_int_equal(xen_evtchn_unmask(mine, port), 0);
+	assert_int_equal(xen_evtchn_notify(theirs, port), 0);
+	assert_int_equal(xen_evtchn_pending(be, &got), 0);
+	/* To the guest it may bind, to another not. */
+	guest = fake_guest_alloc_unbound(GUEST, 0);
+	assert_int_equal(xen_evtchn_bind_interdomain(theirs, GUEST, guest,
+						     &got), 0);
+	guest = fake_guest_alloc_unbound(BE, 0);
+	assert_int_equal(xen_evtchn_bind_interdomain(theirs, BE, guest, &got),
+			 -EACCES);
+	fake_proc_crash(other);
+	assert_int_equal(xen_evtchn_notify(be, remote), 0);
+	assert_int_equal(xen_evtchn_pending(mine, &got), 0);
+	xen_evtchn_close(mine);
+	assert_int_equal(xen_evtchn_bind_interdomain(be, 0, port, &got),
+			 -EINVAL);
+	xen_evtchn_close(be);
+	assert_int_equal(fake_leaks(), 0);
+}
 
 static void evtchn_masks_until_unmask(void **state)
 {
@@ -764,7 +817,8 @@ int main(void)
 		T(gnt_map_all_or_nothing),
 		T(gnt_protection_is_real),
 		T(gnt_copy_status_per_segment),
-		T(gntshr_grant_outlives_unshare_while_mapped),
+		T(shared_page_outlives_its_holders_while_mapped),
+		T(evtchn_is_shared_and_restricted),
 		T(evtchn_masks_until_unmask),
 		T(evtchn_peer_closes_and_rebinds),
 		T(store_permissions),

@@ -174,6 +174,149 @@ static void broker_killed_often(void **state)
 	assert_false(drv_needs_reset(&d[0]));
 }
 
+/* ---- the broker's process of one guest ------------------------------------------- */
+
+/* Neither the backend nor the guest notices: page, port and server are kept. */
+static void broker_child_killed_under_an_access(void **state)
+{
+	long ref = fake_libxl_disk_key(&disk[0], "relay-ref");
+	struct rig_worker *rw = rig_worker_of(GUEST);
+	uint64_t data = 0;
+
+	(void)state;
+	rw->is_hung = true;
+	assert_int_equal(fake_mmio_start(GUEST, 1, disk[0].base, 4, false, 0),
+			 0);
+	rig_steps(3);
+	rig_bchild_kill(rig_bchild_of(GUEST));
+	rig_steps(3);
+	rw->is_hung = false;
+	assert_true(rig_until(fake_mmio_done(GUEST, 1, &data)));
+	assert_int_equal(data, 0x74726976);
+	assert_true(unit_logged("dom3: its process ended unexpectedly"));
+	assert_int_equal(io(&d[0]), 0);
+	assert_int_equal(io(&d[1]), 0);
+	assert_int_equal(fake_libxl_disk_key(&disk[0], "relay-ref"), ref);
+	assert_int_equal(fake_ioreq_servers(GUEST), 1);
+	assert_false(drv_needs_reset(&d[0]));
+}
+
+static void broker_child_killed_often(void **state)
+{
+	long ref = fake_libxl_disk_key(&disk[0], "relay-ref");
+	unsigned int i;
+
+	(void)state;
+	for (i = 0; i < 6; i++) {
+		rig_steps(i % 7);
+		assert_true(rig_until(rig_bchild_of(GUEST)));
+		rig_bchild_kill(rig_bchild_of(GUEST));
+		assert_int_equal(io(&d[0]), 0);
+	}
+	assert_int_equal(fake_libxl_disk_key(&disk[0], "relay-ref"), ref);
+	assert_int_equal(fake_ioreq_servers(GUEST), 1);
+	assert_false(drv_needs_reset(&d[0]));
+}
+
+/* The old children are not gone yet when the new ones are there. */
+static void broker_parent_killed(void **state)
+{
+	uint64_t data = 0;
+	unsigned int i;
+
+	(void)state;
+	for (i = 0; i < 4; i++) {
+		assert_int_equal(fake_mmio_start(GUEST, 1, disk[0].base, 4,
+						 false, 0), 0);
+		rig_broker_kill_parent();
+		assert_int_equal(rig_broker_start(), 0);
+		assert_true(rig_until(fake_mmio_done(GUEST, 1, &data)));
+		assert_int_equal(data, 0x74726976);
+		assert_int_equal(io(&d[0]), 0);
+		assert_int_equal(io(&d[1]), 0);
+	}
+	assert_int_equal(fake_ioreq_servers(GUEST), 1);
+}
+
+/* What a child that was taken over can say: its own devices suffer, at most. */
+static void broker_child_is_not_believed(void **state)
+{
+	struct vg_bchild_msg m = { .op = VG_BCHILD_ADDED, .error = -EIO };
+	struct rig_bchild *rc = rig_bchild_of(GUEST);
+	unsigned int i;
+
+	(void)state;
+	for (i = 0; i < 20; i++) {	/* wrong serial, no such op, no device */
+		m.serial = i % 2 ? 77 : 0;
+		m.op = i % 5 ? VG_BCHILD_ADDED : i;
+		m.slot = i % VG_BROKER_DEVICES_MAX;
+		assert_int_equal(vg_bchild_send(rc->sock, &m, NULL), 0);
+		rig_steps(2);
+	}
+	m.op = VG_BCHILD_UP;
+	m.error = 0;
+	m.server_id = 0x12345;
+	assert_int_equal(vg_bchild_send(rc->sock, &m, NULL), 0);
+	m.slot = 1000;
+	assert_int_equal(vg_bchild_send(rc->sock, &m, NULL), 0);
+	/* No message: it is replaced. */
+	assert_true(rig_until(unit_logged("ended unexpectedly")));
+	rig_steps(20);
+	assert_int_equal(io(&d[0]), 0);
+	assert_int_equal(io(&d[1]), 0);
+}
+
+/* Removed and added again while the broker does not look. */
+static void same_disk_between_two_scans(void **state)
+{
+	long ref = fake_libxl_disk_key(&disk[0], "relay-ref");
+
+	(void)state;
+	assert_int_equal(drv_reset(&d[0]), 0);
+	assert_int_equal(drv_exit(&d[0]), 0);
+	d[0].hdrs.pages = 0;
+	fake_libxl_disk_close(&disk[0]);
+	assert_true(rig_until(fake_libxl_disk_key(&disk[0], "state") == 6));
+	rig.broker_hung = true;
+	fake_libxl_disk_remove(&disk[0]);
+	rig_steps(20);
+	fake_libxl_disk_add(&disk[0]);
+	rig_steps(20);
+	rig.broker_hung = false;
+	assert_true(rig_until(fake_libxl_disk_key(&disk[0], "state") == 2));
+	assert_int_not_equal(fake_libxl_disk_key(&disk[0], "relay-ref"), ref);
+	assert_int_equal(drv_start(&d[0], 1), 0);
+	assert_int_equal(io(&d[0]), 0);
+	assert_int_equal(io(&d[1]), 0);
+}
+
+static void broker_in_a_driver_domain(void **state)
+{
+	struct vg_broker_config cfg = { .answer_timeout_ns = 1000000000 };
+	struct vg_broker *b;
+
+	(void)state;
+	fake_enter(RIG_BACKEND);
+	assert_int_equal(vg_broker_create(&cfg, rig.sup_loop, &b), -EACCES);
+	assert_true(unit_logged("only the control domain may read it"));
+}
+
+static void disk_without_grants_is_named(void **state)
+{
+	struct fake_disk other = rig_disk(GUEST, 3);
+	char *text;
+
+	(void)state;
+	other.no_grants = true;
+	fake_libxl_disk_add(&other);
+	rig_steps(20);
+	text = vg_broker_answer(rig.broker, "status");
+	assert_non_null(strstr(text, "does not have grant_usage=1"));
+	free(text);
+	fake_libxl_disk_remove(&other);
+	rig_steps(20);
+}
+
 /* A guest's domid came back with another guest: its server is not adopted. */
 static void broker_meets_another_guest(void **state)
 {
@@ -472,6 +615,13 @@ int main(void)
 		T(broker_killed_with_a_notification),
 		T(broker_killed_with_an_interrupt),
 		T(broker_killed_often),
+		T(broker_child_killed_under_an_access),
+		T(broker_child_killed_often),
+		T(broker_parent_killed),
+		T(broker_child_is_not_believed),
+		T(same_disk_between_two_scans),
+		T(broker_in_a_driver_domain),
+		T(disk_without_grants_is_named),
 		G(broker_meets_another_guest),
 		T(worker_killed),
 		T(worker_killed_under_an_access),

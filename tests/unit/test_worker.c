@@ -32,7 +32,8 @@ static struct vg_worker *w;
 static struct vg_worker_shared shared;
 static int sock[2];
 static bool is_gone;
-static struct xen_gntshr *gs;
+static struct xen_shared_page *pages[64];	/* all that relay_new() made */
+static unsigned int nr_pages;
 static struct xen_evtchn *ec;
 static char *dir, *image;
 static unsigned int nr_fds;
@@ -54,12 +55,16 @@ static void turns(unsigned int n)
 static struct relay relay_new(void)
 {
 	struct relay r;
-	void *page;
+	struct xen_shared_page *maker, **page = &pages[nr_pages++];
 
 	fake_enter(0);
-	assert_int_equal(xen_gntshr_share_page(gs, BE, &page, &r.ref), 0);
+	assert_true(nr_pages < 64);
+	assert_int_equal(xen_shared_page_create(BE, &maker, &r.ref), 0);
+	assert_int_equal(xen_shared_page_take(dup(xen_shared_page_fd(maker)),
+					      page), 0);
+	xen_shared_page_close(maker);
 	assert_int_equal(xen_evtchn_alloc_unbound(ec, BE, &r.port), 0);
-	r.page = page;
+	r.page = xen_shared_page_addr(*page);
 	r.page->magic = VG_RELAY_MAGIC;
 	r.page->version = VG_RELAY_VERSION;
 	r.page->nr_vcpus = 2;
@@ -69,8 +74,15 @@ static struct relay relay_new(void)
 
 static void relay_end(struct relay *r)
 {
+	unsigned int i;
+
 	xen_evtchn_unbind(ec, r->port);
-	xen_gntshr_unshare_page(gs, r->page);
+	for (i = 0; i < nr_pages; i++) {
+		if (!pages[i] || xen_shared_page_addr(pages[i]) != r->page)
+			continue;
+		xen_shared_page_close(pages[i]);
+		pages[i] = NULL;
+	}
 }
 
 static int setup(void **state)
@@ -87,7 +99,7 @@ static int setup(void **state)
 	fake_domain_create(BE, 1, 64);
 	fake_domain_create(GUEST, 1, 4096);
 	fake_enter(0);
-	if (xen_gntshr_open(&gs) || xen_evtchn_open(&ec))
+	if (xen_evtchn_open(&ec))
 		return -1;
 	memset(&shared, 0, sizeof(shared));
 	is_gone = false;
@@ -111,7 +123,8 @@ static int teardown(void **state)
 	if (sock[0] >= 0)
 		close(sock[0]);
 	close(sock[1]);
-	xen_gntshr_close(gs);
+	while (nr_pages)
+		xen_shared_page_close(pages[--nr_pages]);
 	xen_evtchn_close(ec);
 	n = fake_leaks();
 	fake_exit();

@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * broker_child.c - see broker_child.h.
+ *
+ * Its life: take the guest's IOREQ server over or make one, give up everything
+ * else (xen_confine()), say so, then do what the parent says until it says END
+ * or is gone.  Nothing that a guest or a driver domain wrote is looked at
+ * before the process is confined.
+ *
+ * The parent is trusted.
+ */
+#include "broker_child.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "util.h"
+
+/* For a predecessor that is about to end: every so often, so many times. */
+#define ADOPT_RETRY_NS		UINT64_C(10000000)
+#define ADOPT_TRIES		300u
+
+struct vg_bchild {
+	struct vg_bchild_config cfg;
+	struct vg_loop *loop;
+	int sock;
+	struct vg_fd *sock_fd;
+	struct vg_bchild_shared *shared;
+	void (*gone)(void *arg);
+	void *gone_arg;
+	struct vg_timer *begin;
+	unsigned int tries;
+	struct vg_bguest *g;		/* NULL: no server (yet, any more) */
+	struct vg_bdev *dev[VG_BROKER_DEVICES_MAX];
+};
+
+/* ---- messages --------------------------------------------------------------------- */
+
+int vg_bchild_send(int sock, const struct vg_bchild_msg *msg, const int *fd)
+{
+	struct iovec iov = { (void *)(uintptr_t)msg, sizeof(*msg) };
+	union {
+		struct cmsghdr hdr;
+		char room[CMSG_SPACE(2 * sizeof(int))];
+	} ctl = { 0 };
+	struct msghdr mh = { .msg_iov = &iov, .msg_iovlen = 1 };
+	ssize_t n;
+
+	if (fd) {
+		mh.msg_control = &ctl;
+		mh.msg_controllen = sizeof(ctl);
+		ctl.hdr.cmsg_level = SOL_SOCKET;
+		ctl.hdr.cmsg_type = SCM_RIGHTS;
+		ctl.hdr.cmsg_len = CMSG_LEN(2 * sizeof(int));
+		memcpy(CMSG_DATA(&ctl.hdr), fd, 2 * sizeof(int));
+	}
+	do {
+		n = sendmsg(sock, &mh, MSG_NOSIGNAL | MSG_DONTWAIT);
+	} while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return -errno;
+	return n == (ssize_t)sizeof(*msg) ? 0 : -EIO;
+}
+
+int vg_bchild_recv(int sock, struct vg_bchild_msg *msg, int fd[2])
+{
+	struct iovec iov = { msg, sizeof(*msg) };
+	union {
+		struct cmsghdr hdr;
+		char room[CMSG_SPACE(2 * sizeof(int))];
+	} ctl;
+	struct msghdr mh = {
+		.msg_iov = &iov, .msg_iovlen = 1,
+		.msg_control = &ctl, .msg_controllen = sizeof(ctl),
+	};
+	struct cmsghdr *c;
+	unsigned int nr_fds = 0;
+	ssize_t n;
+
+	fd[0] = fd[1] = -1;
+	do {
+		n = recvmsg(sock, &mh, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	} while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return errno == ECONNRESET ? 0 : -errno;
+	c = CMSG_FIRSTHDR(&mh);
+	if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS) {
+		nr_fds = (unsigned int)((c->cmsg_len - CMSG_LEN(0)) /
+					sizeof(int));
+		nr_fds = min_u(nr_fds, 2u);
+		memcpy(fd, CMSG_DATA(c), nr_fds * sizeof(int));
+	}
+	if (n == (ssize_t)sizeof(*msg) && !(mh.msg_flags & MSG_TRUNC) &&
+	    msg->slot < VG_BROKER_DEVICES_MAX && nr_fds != 1) {
+		msg->label[sizeof(msg->label) - 1] = 0;
+		return 1;
+	}
+	while (nr_fds)
+		close(fd[--nr_fds]);
+	return n == 0 ? 0 : -EPROTO;
+}
+
+static void say(struct vg_bchild *c, const struct vg_bchild_msg *msg)
+{
+	/* The parent's end may be closed: then so is ours, soon. */
+	if (vg_bchild_send(c->sock, msg, NULL))
+		vg_debug("dom%u: the parent can't be told", c->cfg.guest);
+}
+
+/* ---- what the parent wants ---------------------------------------------------------- */
+
+static void over(struct vg_bchild *c)
+{
+	vg_loop_del_fd(c->loop, c->sock_fd);
+	c->sock_fd = NULL;
+	c->gone(c->gone_arg);
+}
+
+static int add_device(struct vg_bchild *c, const struct vg_bchild_msg *msg,
+		      const int fd[2])
+{
+	struct vg_bdev_params p = {
+		.label = msg->label, .base = msg->base, .irq = msg->irq,
+		.port = msg->port, .shared = &c->shared->dev[msg->slot],
+	};
+	int err;
+
+	err = xen_shared_page_take(fd[0], &p.page);
+	if (err) {
+		close(fd[1]);
+		return err;
+	}
+	err = xen_evtchn_take(fd[1], &p.ec);
+	if (err) {
+		xen_shared_page_close(p.page);
+		return err;
+	}
+	if (msg->is_new)
+		memset(p.shared, 0, sizeof(*p.shared));
+	return vg_bguest_add(c->g, &p, &c->dev[msg->slot]);
+}
+
+static void on_add(struct vg_bchild *c, const struct vg_bchild_msg *msg,
+		   const int fd[2])
+{
+	struct vg_bchild_msg answer = {
+		.op = VG_BCHILD_ADDED, .slot = msg->slot,
+		.serial = msg->serial, .error = -EINVAL,
+	};
+
+	if (fd[0] >= 0 && !c->dev[msg->slot])
+		answer.error = add_device(c, msg, fd);
+	say(c, &answer);
+}
+
+static void on_parent(void *arg)
+{
+	struct vg_bchild *c = arg;
+	struct vg_bchild_msg msg;
+	int fd[2], n, err;
+
+	n = vg_bchild_recv(c->sock, &msg, fd);
+	if (n == -EAGAIN)
+		return;
+	if (n <= 0) {
+		over(c);
+		return;
+	}
+	switch (msg.op) {
+	case VG_BCHILD_ADD:
+		on_add(c, &msg, fd);
+		break;
+	case VG_BCHILD_REMOVE:
+		if (c->dev[msg.slot])
+			vg_bguest_remove(c->dev[msg.slot]);
+		c->dev[msg.slot] = NULL;
+		break;
+	case VG_BCHILD_START:
+		err = vg_bguest_start(c->g);
+		if (err) {
+			vg_err("dom%u: event loop: %s", c->cfg.guest,
+			       strerror(-err));
+			over(c);
+		}
+		break;
+	case VG_BCHILD_END:
+		vg_bguest_destroy(c->g);
+		c->g = NULL;
+		over(c);
+		break;
+	}
+}
+
+/* ---- life ------------------------------------------------------------------------------ */
+
+static void on_begin(void *arg)
+{
+	struct vg_bchild *c = arg;
+	struct vg_bchild_msg msg = { .op = VG_BCHILD_UP };
+	const char *what = "";
+	uint16_t id = 0;
+	int err;
+
+	err = vg_bguest_create(c->cfg.guest, c->cfg.adopt_id,
+			       c->cfg.answer_timeout_ns, &c->shared->seq,
+			       c->loop, &c->g, &id);
+	if (err == -EBUSY && ++c->tries < ADOPT_TRIES) {
+		vg_timer_arm(c->begin, ADOPT_RETRY_NS);
+		return;
+	}
+	if (!err) {
+		err = xen_confine(c->cfg.guest, &what);
+		if (err)
+			vg_err("dom%u: %s: %s", c->cfg.guest, what,
+			       strerror(-err));
+	}
+	if (!err)
+		err = vg_loop_add_fd(c->loop, c->sock, on_parent, c,
+				     &c->sock_fd);
+	msg.error = err;
+	msg.server_id = id;
+	say(c, &msg);
+	if (err)
+		c->gone(c->gone_arg);
+}
+
+int vg_bchild_create(const struct vg_bchild_config *cfg, struct vg_loop *loop,
+		     int sock, struct vg_bchild_shared *shared,
+		     void (*gone)(void *arg), void *arg,
+		     struct vg_bchild **out)
+{
+	struct vg_bchild *c = vg_zalloc(sizeof(*c));
+
+	c->cfg = *cfg;
+	c->loop = loop;
+	c->sock = sock;
+	c->shared = shared;
+	c->gone = gone;
+	c->gone_arg = arg;
+	c->begin = vg_timer_create(loop, on_begin, c);
+	vg_timer_arm(c->begin, 0);
+	*out = c;
+	return 0;
+}
+
+void vg_bchild_destroy(struct vg_bchild *c)
+{
+	if (c->g)
+		vg_bguest_leave(c->g);
+	vg_loop_del_fd(c->loop, c->sock_fd);
+	vg_timer_destroy(c->begin);
+	free(c);
+}
+
+static void on_gone(void *arg)
+{
+	vg_loop_stop(arg);
+}
+
+int vg_bchild_main(const struct vg_bchild_config *cfg, int sock,
+		   int shared_fd)
+{
+	struct vg_bchild_shared *shared;
+	struct vg_bchild *c;
+	struct vg_loop *loop;
+	int err;
+
+	/* It ends with its parent, and not by a signal to the group. */
+	signal(SIGTERM, SIG_IGN);
+	signal(SIGINT, SIG_IGN);
+	signal(SIGPIPE, SIG_IGN);
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0))
+		return 1;
+	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE,
+		      MAP_SHARED, shared_fd, 0);
+	if (shared == MAP_FAILED)
+		return 1;
+	close(shared_fd);
+	err = vg_loop_create(&loop);
+	if (!err)
+		err = vg_bchild_create(cfg, loop, sock, shared, on_gone, loop,
+				       &c);
+	if (!err) {
+		err = vg_loop_run(loop);
+		vg_bchild_destroy(c);
+	}
+	if (err)
+		vg_err("dom%u: event loop: %s", cfg->guest, strerror(-err));
+	return err ? 1 : 0;
+}
