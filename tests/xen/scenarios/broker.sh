@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# The broker's process of each guest: what it holds and what it can't do; that
+# the guests go on when it, its parent or both are killed under verified load;
+# and that a backend which hangs holds a vCPU for the bound and no longer, stops
+# no other device, and leaves one whose I/O fails.
+#
+# rig: kernels 6.12
+# rig: needs backend modules program:vg-broker-probe
+# rig: timeout 300
+
+. /vg/in/dom0/virtio.sh
+
+# child NAME: the pid of the broker's process of that guest.
+child() {
+	pgrep -f "^virtio-grant-broker --guest=$(domid "$1") "
+}
+
+# relays NAME: what the backend was told of its relay pages, all of them.
+relays() {
+	xenstore-ls -fp /local/domain 2>/dev/null |
+		sed -n "s,^\(.*/virtio_disk/$(domid "$1")/.*/relay-[^ ]* = [^ ]*\).*,\1,p"
+}
+
+step "two backends, two guests"
+start_broker
+start_driver DomD
+modprobe brd rd_nr=1 rd_size=32768
+start_backend dom0
+together 'start_ours G1 "disk=[$(virtio_disk /dev/ram0 xvda DomD),$(virtio_disk /dev/ram0 xvdb Domain-0)]"' \
+	'start_ours G2 "disk=[$(virtio_disk /dev/ram1 xvda DomD)]"'
+has_disk G1 vdb
+
+step "what a guest's process holds"
+# check_child NAME DEVICES
+check_child() {
+	local pid maps
+
+	pid=$(child "$1") || fail "$1 has no process of the broker"
+	[ "$(wc -w <<<"$pid")" = 1 ] || fail "$1 has several: $pid"
+	expect 0000000000000000 "$(awk '/^CapEff/ { print $2 }' "/proc/$pid/status")" "capabilities"
+	expect 0000000000000000 "$(awk '/^CapBnd/ { print $2 }' "/proc/$pid/status")" "capabilities at most"
+	expect "2 1" "$(awk '/^(Seccomp|NoNewPrivs):/ { v[$1] = $2 }
+		END { print v["Seccomp:"], v["NoNewPrivs:"] }' "/proc/$pid/status")" "filter, no new privileges"
+	# One page of Xen's, and a relay page per device: nothing else is mapped.
+	maps=$(awk '$NF ~ "^/dev/" { print $NF, $1 }' "/proc/$pid/maps" |
+		while read -r what range; do
+			echo "$what $(((0x${range#*-} - 0x${range%-*}) / 4096))"
+		done | sort | uniq -c | sed 's/^ *//')
+	expect "$2 /dev/xen/gntalloc 1
+1 /dev/xen/privcmd 1" "$maps" "devices' pages mapped by the process of $1"
+	ls -l "/proc/$pid/fd" >/tmp/fds
+	cat /tmp/fds
+	! grep -q 'xenbus\|gntdev\|gntalloc' /tmp/fds || fail "it has xenstore or grants open"
+	! ls -l "/proc/$pid/fd" | grep 'socket:' | grep -v ' 3 ->' | grep -q . ||
+		fail "it has another socket than its parent's"
+}
+check_child G1 2
+check_child G2 1
+pid=$(daemon_pid dom0 virtio-grant-broker)
+if ls -l "/proc/$pid/fd" | grep privcmd; then
+	fail "the parent has privcmd open"
+fi
+expect 2 "$(pgrep -P "$pid" | wc -l)" "processes"
+
+step "what it can do, by another that confines itself in the same way"
+status=0
+vg-broker-probe "$(domid G1)" "$(domid G2)" \
+	"$(cut -d ' ' -f 1 "/run/virtio-grant/ioreq-$(domid G2)")" >/vg/out/probe 2>/tmp/probe.err ||
+	status=$?
+cat /vg/out/probe
+tail -n 5 /tmp/probe.err
+say "$(grep 'system calls' /vg/out/probe)"
+result attempts_refused "$(grep -c '^confined:.*: refused' /vg/out/probe)"
+expect 0 "$status" "vg-broker-probe ($(grep -m 1 WRONG /vg/out/probe))"
+
+step "it is killed under verified load, then its parent, then both"
+for disk in vda vdb; do
+	in_domain G1 "rm -f /tmp/ended.$disk /tmp/stop; ( n=0; while [ ! -e /tmp/stop ]; do
+		fio --name=$disk --filename=/dev/$disk $VG_FIO --direct=1 \
+			--ioengine=libaio --iodepth=8 --rw=randwrite --bs=4k \
+			--size=2m --output=/tmp/fio.$disk 2>/tmp/err.$disk || break
+		n=\$((n + 1)); done
+	[ -e /tmp/stop ] && echo \$n >/tmp/ended.$disk || echo bad >/tmp/ended.$disk
+	) >/dev/null 2>&1 &"
+done
+# Register accesses meanwhile, which the load does not make.
+in_domain G1 '( while [ ! -e /tmp/stop ]; do cat /sys/bus/virtio/devices/virtio*/status >>/tmp/status
+	done; >/tmp/ended.status ) >/dev/null 2>&1 &'
+before=$(relays G1)
+for i in 1 2 3 4 5; do
+	kill -KILL "$(child G1)"
+	retry 10 child G1 || fail "no successor"
+	sleep 0.$((i * 2))
+done
+retry 10 grep -q 'process ended unexpectedly (signal 9, time 5)' /vg/log/broker.log
+expect "$before" "$(relays G1)" "relays after its process was killed"
+for i in 1 2; do
+	[ "$i" = 1 ] || kill -KILL "$(child G1)"
+	end_daemon dom0 virtio-grant-broker KILL
+	rm -f /run/virtio-grant/broker.sock
+	start_broker
+	retry 10 child G1 || fail "no successor"
+	sleep 1
+done
+in_domain G1 '>/tmp/stop'
+for what in vda vdb status; do
+	retry 60 in_domain G1 "test -e /tmp/ended.$what" || fail "$what hangs after the kills"
+done
+for disk in vda vdb; do
+	passes=$(in_domain G1 "cat /tmp/ended.$disk")
+	[ "$passes" != bad ] || fail "fio: $(in_domain G1 "tail -n 2 /tmp/err.$disk")"
+	result "passes_$disk" "$passes"
+done
+result register_reads "$(in_domain G1 'wc -l </tmp/status')"
+expect 0x0000000f "$(in_domain G1 'sort -u /tmp/status')" "the status registers, all the while"
+check_child G1 2
+no_trouble G1 G2
+
+step "a backend that hangs: one vCPU waits for the bound, nobody else does"
+worker=$(in_domain DomD virtio-grantctl -j | awk -v "g=$(domid G1)," '
+	$1 == "\"guest\":" { mine = $2 == g }
+	mine && $1 == "\"worker_pid\":" { print $2 + 0 }')
+in_domain DomD "kill -STOP $worker"
+# centiseconds NAME COMMAND
+centiseconds() {
+	in_domain -t 60 "$1" "a=\$(cut -d ' ' -f 1 /proc/uptime); $2 >/dev/null 2>&1
+		b=\$(cut -d ' ' -f 1 /proc/uptime); echo \$a \$b" |
+		awk '{ printf "%d", ($2 - $1) * 100 + 0.5 }'
+}
+# Of the one disk in DomD; which virtioN it is, its address says.
+frozen=$(in_domain G1 'echo /sys/bus/platform/devices/2000000.virtio/virtio*/status')
+first=$(centiseconds G1 "cat $frozen")
+second=$(centiseconds G1 "cat $frozen")
+result frozen_ms "$((first * 10))"
+result frozen_again_ms "$((second * 10))"
+[ "$first" -ge 90 ] || fail "the access took ${first}0 ms: was the worker stopped?"
+[ "$first" -le 250 ] || fail "the access held the vCPU for ${first}0 ms"
+[ "$second" -le 80 ] || fail "a second access held the vCPU for ${second}0 ms"
+virtio-grantctl | tee /tmp/status
+grep "dom$(domid G1) virtio_disk/51712:" /tmp/status | grep -q 'backend in domain .* dead' ||
+	fail "the broker does not say that the backend is dead"
+expect 1 "$(grep -c ' dead, ' /tmp/status)" "devices with a dead backend"
+fio_verify G1 vdb "--ioengine=libaio --direct=1 --iodepth=8 --size=1m --rw=randwrite --bs=4k"
+fio_verify G2 vda "--ioengine=libaio --direct=1 --iodepth=8 --size=1m --rw=randwrite --bs=4k"
+
+step "its I/O fails, instead of hanging; the driver takes it up when it is back"
+status=0
+in_domain -t 60 G1 'dd if=/dev/vda of=/dev/null bs=4k count=1 iflag=direct' || status=$?
+[ "$status" -ne 0 ] || fail "a read of a hung backend succeeded"
+[ "$status" -lt 124 ] || fail "a read of a hung backend hangs"
+in_domain DomD "kill -CONT $worker"
+in_domain -t 30 G1 'cd /sys/bus/platform/drivers/virtio-grant-mmio &&
+	echo 2000000.virtio >unbind; echo 2000000.virtio >bind' ||
+	fail "the device cannot be taken up again"
+has_disk G1 vda
+fio_verify G1 vda "--ioengine=libaio --direct=1 --iodepth=8 --size=1m --rw=randwrite --bs=4k"
+no_trouble G1 G2
+
+step "the guests go, and their processes with them"
+destroy_guest G1
+stop_guest G2
+retry 10 eval '! pgrep -P "$(daemon_pid dom0 virtio-grant-broker)"' ||
+	fail "a process is left: $(pgrep -fl virtio-grant-broker)"
+expect "" "$(ls /run/virtio-grant | grep ioreq-)" "files of IOREQ servers"
