@@ -180,6 +180,9 @@ static void print_broker(struct json_object *root)
 		if (num(d, "bad_answers"))
 			printf(", %llu answers that nobody waited for",
 			       (unsigned long long)num(d, "bad_answers"));
+		if (num(d, "process_deaths"))
+			printf(", the guest's process ended %llu times",
+			       (unsigned long long)num(d, "process_deaths"));
 		putchar('\n');
 	}
 	print_failures(root);
