@@ -30,6 +30,7 @@ census() {
 		echo "grants $(grep -c -E '^\(XEN\) \[ *[0-9a-fx]+\]' "$1.grants" || :)"
 		echo "xenstore_nodes $(wc -l <"$1.nodes")"
 		echo "broker_fds $(ls "/proc/$(daemon_pid dom0 virtio-grant-broker)/fd" | wc -l)"
+		echo "broker_processes $(pidof virtio-grant-broker | wc -w)"
 		echo "grantd_fds $(in_domain DomD 'ls /proc/$(cat /run/virtio-grant/virtio-grantd.pid)/fd | wc -l')"
 		echo "grantd_processes $(in_domain DomD 'pidof virtio-grantd | wc -w')"
 		echo "ioreq_files $(ls /run/virtio-grant | grep -c ^ioreq || :)"
@@ -46,7 +47,7 @@ census() {
 	} >"$1.kib"
 	cat "$1" "$1.kib"
 	# Counts that cannot be nothing, lest nothing is what is counted.
-	awk '/^(event_channels|grants|xenstore_nodes|broker_fds|grantd_fds|grantd_processes) 0$/ {
+	awk '/^(event_channels|grants|xenstore_nodes|broker_fds|broker_processes|grantd_fds|grantd_processes) 0$/ {
 		exit 1 }' "$1" || fail "the census does not count: $(tr '\n' ' ' <"$1")"
 }
 
