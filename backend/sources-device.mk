@@ -9,6 +9,7 @@ VG_DEVICE_SRCS := \
 	backend/dev/blk_engine_sync.c \
 	backend/dev/blk_engine_uring.c \
 	backend/dev/blk_probe.c \
+	backend/dev/blk_rings.c \
 	backend/mem/map.c \
 	backend/mem/mem.c \
 	backend/mem/pool.c \

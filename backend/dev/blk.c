@@ -990,7 +990,8 @@ static int blk_create(struct vg_device *dev, const void *params, void **priv)
 	b->hold_fd = p->hold_fd;
 	b->nr_queues = p->nr_queues ? min_u(p->nr_queues, VG_BLK_QUEUES_MAX) :
 				      1;
-	err = vg_blk_probe(p->fd, &b->image, &why);
+	b->image = p->image;
+	err = p->is_probed ? 0 : vg_blk_probe(p->fd, &b->image, &why);
 	if (err) {
 		vg_err("%s: the image %s", vg_device_label(dev), why);
 		goto free_blk;

@@ -15,6 +15,23 @@ enum vg_blk_engine {
 	VG_BLK_ENGINE_SYNC,	/* preadv2(2), pwritev2(2) in the loop */
 };
 
+/*
+ * What vg_blk_probe() finds about an open image; the supervisor calls it
+ * before it offers the device, to say in words what is wrong with an image.
+ */
+struct vg_blk_image {
+	bool is_block_device;
+	uint64_t size_bytes;
+	uint32_t logical_block_bytes;
+	uint32_t physical_block_bytes;
+	uint32_t io_min_bytes, io_opt_bytes;
+	uint32_t alignment_offset_bytes;
+	uint64_t discard_max_bytes;	/* 0: can't */
+	uint32_t discard_granularity_bytes;
+	/* With O_DIRECT; 1 without. */
+	uint32_t dio_mem_align_bytes, dio_offset_align_bytes;
+};
+
 struct vg_blk_params {
 	int fd;			/* image or block device, becomes the device's;
 				 * O_DIRECT or not as it was opened */
@@ -25,6 +42,12 @@ struct vg_blk_params {
 	bool read_only;
 	bool discard;		/* offer DISCARD and WRITE_ZEROES */
 	enum vg_blk_engine engine;
+	/*
+	 * Probed by who opened the image: a confined process can't.  Else the
+	 * device does it.
+	 */
+	bool is_probed;
+	struct vg_blk_image image;
 	char serial[20];	/* VIRTIO_BLK_T_GET_ID, not NUL-terminated if full */
 	unsigned int nr_queues;	/* 0 is 1; at most VG_BLK_QUEUES_MAX */
 };
@@ -52,23 +75,6 @@ void vg_blk_ring_destroy(struct io_uring *ring);
 #define VG_BLK_SEG_MAX		254u
 #define VG_BLK_SIZE_MAX_BYTES	65536u
 #define VG_BLK_REQ_PAGES_MAX	(VG_BLK_SEG_MAX * 17u + 4u)
-
-/*
- * What vg_blk_probe() finds about an open image; the supervisor calls it
- * before it offers the device, to say in words what is wrong with an image.
- */
-struct vg_blk_image {
-	bool is_block_device;
-	uint64_t size_bytes;
-	uint32_t logical_block_bytes;
-	uint32_t physical_block_bytes;
-	uint32_t io_min_bytes, io_opt_bytes;
-	uint32_t alignment_offset_bytes;
-	uint64_t discard_max_bytes;	/* 0: can't */
-	uint32_t discard_granularity_bytes;
-	/* With O_DIRECT; 1 without. */
-	uint32_t dio_mem_align_bytes, dio_offset_align_bytes;
-};
 
 /*
  * 0 or negative errno; *why is then a static text ("is empty", "is not a

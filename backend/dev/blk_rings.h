@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * blk_rings.h - io_uring instances for the images, made before the process
+ * is confined.
+ *
+ * What a ring is asked for is done by the kernel without passing the filter of
+ * system calls, so a confined process gets rings that can do nothing but its
+ * block I/O, and no way to make others: each is made disabled
+ * (IORING_SETUP_R_DISABLED), given its restrictions, which last, and enabled.
+ */
+#ifndef VG_DEV_BLK_RINGS_H
+#define VG_DEV_BLK_RINGS_H
+
+#define VG_BLK_RING_DEPTH	256u
+
+/*
+ * Makes @count rings, which vg_blk_ring_get() (blk.h) hands out from then on:
+ * these and no more, -EMFILE when all are taken.  0 or the negative errno of
+ * io_uring_setup(2) and its like: then there are none, and vg_blk_ring_get()
+ * gives that error.
+ */
+int vg_blk_rings_prepare(unsigned int count);
+
+#endif
