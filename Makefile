@@ -15,6 +15,7 @@ include backend/backend.mk
 include tests/unit/unit.mk
 include tests/xen/rig.mk
 include backend/install.mk
+include tests/sandbox/sandbox.mk
 
 .PHONY: all arm64 modules demo compare check check-unit check-kernel check-xen shell \
 	clean help deps-host
@@ -22,10 +23,11 @@ include backend/install.mk
 all: $(VG_PROGRAMS:%=build/host/%)
 
 help:
-	@echo 'make            the programs, for this machine (needs libxen-dev liburing-dev libjson-c-dev)'
+	@echo 'make            the programs, for this machine (needs libxen-dev liburing-dev libseccomp-dev libjson-c-dev)'
 	@echo 'make demo       the main job on real Xen, in QEMU'
 	@echo 'make check      all tests; ends with "N passed, N failed"'
 	@echo 'make check-unit the fast part'
+	@echo 'make check-sandbox  attempts to get out of a worker (as root)'
 	@echo 'make check-kernel  the modules for every promised kernel, W=1 and sparse'
 	@echo 'make check-xen  the scenarios on real Xen; SCENARIOS="a b" for some'
 	@echo 'make compare    this against PV block and foreign mapping; QUICK=1 for 10 minutes'

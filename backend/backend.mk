@@ -17,7 +17,9 @@ include backend/sources-device.mk	# VG_DEVICE_SRCS
 VG_COMMON_SRCS := backend/util.c backend/log.c backend/loop.c \
 		  backend/daemon.c backend/ctl_server.c backend/libxl_keys.c
 VG_GRANTD_SRCS := $(VG_COMMON_SRCS) backend/grantd_main.c \
-		  backend/supervisor.c backend/worker.c $(VG_DEVICE_SRCS) \
+		  backend/supervisor.c backend/worker.c backend/worker_main.c \
+		  backend/spawn.c backend/sandbox.c backend/sandbox_filter.c \
+		  $(VG_DEVICE_SRCS) \
 		  backend/xen/gnttab.c backend/xen/evtchn.c backend/xen/store.c
 # The same with guest memory swapped, for the comparison; never installed.
 VG_FOREIGND_SRCS := $(VG_GRANTD_SRCS) backend/program_foreignd.c \
@@ -29,7 +31,7 @@ VG_BROKER_SRCS := $(VG_COMMON_SRCS) backend/broker_main.c backend/broker.c \
 		  backend/xen/store.c backend/xen/ioreq.c backend/xen/confine.c
 VG_CTL_SRCS    := backend/ctl.c
 
-VG_GRANTD_LIBS := -lxengnttab -lxenevtchn -lxenstore -luring -ljson-c
+VG_GRANTD_LIBS := -lxengnttab -lxenevtchn -lxenstore -luring -lseccomp -ljson-c
 VG_BROKER_LIBS := -lxenevtchn -lxenstore -lxendevicemodel \
 		  -lxenforeignmemory -lxentoolcore -lseccomp -ljson-c
 VG_CTL_LIBS    := -ljson-c

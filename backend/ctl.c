@@ -135,8 +135,10 @@ static void print_grantd(struct json_object *root)
 	struct json_object *devs = sub(root, "devices"), *d, *st;
 	size_t i, n = devs ? json_object_array_length(devs) : 0;
 
-	printf("virtio-grantd in domain %llu: %zu device(s)\n",
-	       (unsigned long long)num(root, "domain"), n);
+	printf("%s in domain %llu: %zu device(s)%s\n", str(root, "program"),
+	       (unsigned long long)num(root, "domain"), n,
+	       num(root, "sandbox") ? ", workers confined" :
+	       ", workers NOT confined");
 	for (i = 0; i < n; i++) {
 		d = json_object_array_get_idx(devs, i);
 		st = sub(d, "stats");

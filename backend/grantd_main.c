@@ -5,9 +5,7 @@
  * (program.h).
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,13 +16,11 @@
 #include "daemon.h"
 #include "log.h"
 #include "program.h"
+#include "sandbox.h"
+#include "spawn.h"
 #include "supervisor.h"
 #include "util.h"
-#include "worker.h"
-
-/* Where a worker finds what the supervisor gave it. */
-#define WORKER_SOCK_FD		3
-#define WORKER_SHARED_FD	4
+#include "worker_main.h"
 
 static enum vg_log_level log_level = VG_LOG_INFO;
 static const char *memory_mode;	/* virtio-foreignd's --memory */
@@ -46,61 +42,12 @@ static void usage(FILE *f)
 	      "  -p, --poll=US                 look at a ring for so long before sleeping (0;\n"
 	      "                                2000 for guests without event channels)\n"
 	      "      --only=VDEV,...           these devices (\"xvda,xvdb\") and no others\n"
+	      "      --uid-base=N              workers run as users N, N + 1, ... (1900000000)\n"
+	      "      --no-sandbox              workers run as this user, without confinement\n"
 	      "  -r, --run-dir=DIR             pid file and socket (/run/virtio-grant)\n"
 	      "  -v, --verbose                 say more\n"
 	      "  -h, --help                    this text\n"
 	      "  -V, --version                 the version\n", f);
-}
-
-/* In the child: only what async-signal-safe functions can do. */
-static void __attribute__((noreturn))
-become_worker(int sock, int shared_fd, char *const *argv)
-{
-	sigset_t none;
-	int s, m;
-
-	/* Out of the way first: either may stand where the other goes. */
-	s = fcntl(sock, F_DUPFD, 10);
-	m = fcntl(shared_fd, F_DUPFD, 10);
-	if (s < 0 || m < 0 || dup2(s, WORKER_SOCK_FD) < 0 ||
-	    dup2(m, WORKER_SHARED_FD) < 0)
-		_exit(126);
-	for (s = WORKER_SHARED_FD + 1; s < 1024; s++)
-		close(s);
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
-	execv("/proc/self/exe", argv);
-	_exit(127);
-}
-
-static int spawn(void *arg, xen_domid_t guest, int sock, int shared_fd,
-		 pid_t *pid)
-{
-	char *opt = vg_strf("--worker=%u", guest);
-	char *name = vg_strdup(vg_program.name), verbose[] = "--verbose";
-	char *mem = vg_strf("--memory=%s", memory_mode ? memory_mode : "");
-	char *argv[] = { name, opt, NULL, NULL, NULL };
-	unsigned int n = 2;
-	pid_t child;
-	int err = 0;
-
-	(void)arg;
-	if (log_level == VG_LOG_DEBUG)
-		argv[n++] = verbose;
-	if (memory_mode)
-		argv[n] = mem;
-	child = fork();
-	if (child == 0)
-		become_worker(sock, shared_fd, argv);
-	if (child < 0)
-		err = -errno;
-	*pid = child;
-	close(sock);
-	close(shared_fd);
-	free(mem);
-	free(name);
-	free(opt);
-	return err;
 }
 
 static bool parse_direct(const char *s, enum vg_direct_io *v)
@@ -137,7 +84,57 @@ static unsigned int default_queues(void)
 	return n < 1 ? 1 : n > 4 ? 4 : (unsigned int)n;
 }
 
-static int run(struct vg_supervisor_config *cfg, const char *run_dir)
+/*
+ * What every worker is started with: name, engine, budget, rings, verbose,
+ * memory.  Never freed: for the life of the process.
+ */
+static const char **worker_args(const struct vg_supervisor_config *cfg)
+{
+	static const char *const engines[] = {
+		[VG_BLK_ENGINE_AUTO] = "auto",
+		[VG_BLK_ENGINE_URING] = "io_uring",
+		[VG_BLK_ENGINE_SYNC] = "sync",
+	};
+	static const char *args[8];
+	unsigned int n = 0;
+
+	args[n++] = vg_program.name;
+	args[n++] = vg_strf("--engine=%s", engines[cfg->engine]);
+	args[n++] = vg_strf("--map-budget=%u",
+			    cfg->budget_pages >> (20 - XEN_GRANT_PAGE_SHIFT));
+	/* One for each queue: see choose_nr_queues() in supervisor.c. */
+	args[n++] = vg_strf("--rings=%u", VG_WORKER_DEVICES_MAX +
+			    (cfg->nr_queues > 1 ? VG_WORKER_LANES_MAX : 0));
+	if (log_level == VG_LOG_DEBUG)
+		args[n++] = "--verbose";
+	if (memory_mode)
+		args[n] = vg_strf("--memory=%s", memory_mode);
+	return args;
+}
+
+/* Whether workers can be confined as they shall be; says why not. */
+static bool sandbox_works(uid_t uid_base)
+{
+	const char *step;
+	char *owner;
+	int err;
+
+	owner = vg_sandbox_uid_owner(uid_base);
+	if (owner) {
+		vg_err("%s has one of the numbers %u to %u that workers run as: choose others with --uid-base",
+		       owner, uid_base, uid_base + VG_SANDBOX_UIDS - 1);
+		free(owner);
+		return false;
+	}
+	err = vg_sandbox_check(uid_base, &step);
+	if (err)
+		vg_err("workers can't be confined here: %s: %s; with --no-sandbox they are served without",
+		       step, strerror(-err));
+	return !err;
+}
+
+static int run(struct vg_supervisor_config *cfg, struct vg_spawn *sp,
+	       const char *run_dir)
 {
 	struct vg_ctl_server *ctl = NULL;
 	struct vg_supervisor *s;
@@ -147,6 +144,12 @@ static int run(struct vg_supervisor_config *cfg, const char *run_dir)
 
 	if (vg_daemon_run_dir(run_dir) || vg_daemon_only_one(run_dir, vg_program.name))
 		return 1;
+	if (sp->is_confined && !sandbox_works(sp->uid_base))
+		return 1;
+	if (!sp->is_confined && !cfg->is_foreign)
+		vg_warn("workers are not confined (--no-sandbox): whoever takes one over has this user's rights");
+	cfg->is_confined = sp->is_confined;
+	sp->args = worker_args(cfg);
 	err = vg_loop_create(&loop);
 	if (!err)
 		err = vg_daemon_signals(loop);
@@ -189,7 +192,11 @@ static int __attribute__((format(printf, 1, 2))) bad_option(const char *fmt, ...
 
 int main(int argc, char **argv)
 {
-	enum { OPT_WORKER = 256, OPT_MEMORY, OPT_ONLY, OPT_QUEUES };
+	enum {
+		OPT_WORKER = 256, OPT_MEMORY, OPT_ONLY, OPT_UID_BASE,
+		OPT_NO_SANDBOX, OPT_CONFINE, OPT_RINGS,
+		OPT_QUEUES,
+	};
 	static const struct option options[] = {
 		{ "direct-io", required_argument, NULL, 'd' },
 		{ "engine", required_argument, NULL, 'e' },
@@ -204,6 +211,10 @@ int main(int argc, char **argv)
 		{ "memory", required_argument, NULL, OPT_MEMORY },
 		{ "only", required_argument, NULL, OPT_ONLY },
 		{ "queues", required_argument, NULL, OPT_QUEUES },
+		{ "uid-base", required_argument, NULL, OPT_UID_BASE },
+		{ "no-sandbox", no_argument, NULL, OPT_NO_SANDBOX },
+		{ "confine", required_argument, NULL, OPT_CONFINE },
+		{ "rings", required_argument, NULL, OPT_RINGS },
 		{ NULL, 0, NULL, 0 },
 	};
 	struct vg_supervisor_config cfg = {
@@ -213,8 +224,17 @@ int main(int argc, char **argv)
 		.budget_pages = VG_BUDGET_PAGES_DEFAULT,
 		.nr_queues = default_queues(),
 		.poll_mmio_max_ns = 2000000,
-		.spawn = spawn,
+		.spawn = vg_spawn_worker,
 		.is_foreign = vg_program.set_memory,
+	};
+	/* Foreign mapping needs /dev/xen/privcmd at any moment. */
+	struct vg_spawn sp = {
+		.is_confined = !vg_program.set_memory,
+		.uid_base = VG_SANDBOX_UID_BASE,
+	};
+	struct vg_worker_start start = {
+		.sock = VG_WORKER_SOCK_FD,
+		.shared_fd = VG_WORKER_SHARED_FD,
 	};
 	const char *run_dir = "/run/virtio-grant";
 	int worker_for = -1, c;
@@ -266,7 +286,7 @@ int main(int argc, char **argv)
 		case 'V':
 			printf("%s %s\n", vg_program.name, VG_VERSION);
 			return 0;
-		case OPT_WORKER:	/* not for people: see spawn() */
+		case OPT_WORKER:	/* not for people: see spawn.c */
 			if (vg_parse_u64(optarg, 10, XEN_DOMID_MAX, &v))
 				return 2;
 			worker_for = (int)v;
@@ -283,6 +303,29 @@ int main(int argc, char **argv)
 				return bad_option("--queues=%s: not 1 to %u",
 						  optarg, VG_BLK_QUEUES_MAX);
 			cfg.nr_queues = (unsigned int)v;
+			break;
+		case OPT_UID_BASE:
+			if (vg_parse_u64(optarg, 10,
+					 UINT32_MAX - 2 * VG_SANDBOX_UIDS, &v) ||
+			    v < VG_SANDBOX_UIDS)
+				return bad_option("--uid-base=%s: not %u to %u",
+						  optarg, VG_SANDBOX_UIDS,
+						  UINT32_MAX - 2 * VG_SANDBOX_UIDS);
+			sp.uid_base = (uid_t)v;
+			break;
+		case OPT_NO_SANDBOX:
+			sp.is_confined = false;
+			break;
+		case OPT_CONFINE:	/* nor are these two */
+			if (vg_parse_u64(optarg, 10, UINT32_MAX - 1, &v) || !v)
+				return 2;
+			start.uid = (uid_t)v;
+			start.is_confined = true;
+			break;
+		case OPT_RINGS:
+			if (vg_parse_u64(optarg, 10, 512, &v))
+				return 2;
+			start.rings = (unsigned int)v;
 			break;
 		default:
 			usage(stderr);
@@ -301,8 +344,12 @@ int main(int argc, char **argv)
 	if (optind < argc)
 		return bad_option("%s: no argument is expected", argv[optind]);
 	vg_log_init(vg_program.name, log_level);
-	if (worker_for >= 0)
-		return vg_worker_main((xen_domid_t)worker_for, WORKER_SOCK_FD,
-				      WORKER_SHARED_FD);
-	return run(&cfg, run_dir);
+	if (worker_for >= 0) {
+		start.guest = (xen_domid_t)worker_for;
+		start.engine = cfg.engine;
+		start.budget_pages = cfg.budget_pages;
+		return vg_worker_main(&start);
+	}
+	cfg.spawn_arg = &sp;
+	return run(&cfg, &sp, run_dir);
 }

@@ -39,6 +39,7 @@
 
 #include "libxl_keys.h"
 #include "log.h"
+#include "sandbox.h"
 #include "state.h"
 #include "util.h"
 
@@ -175,10 +176,13 @@ static void dev_fail(struct dev *d)
 static void dev_start(struct dev *d);
 static void dev_closed(struct dev *d);
 
-static void worker_drop(struct guest *g)
+/* Its status as wait(2) has it, 0 if there was no process of ours. */
+static int worker_drop(struct guest *g)
 {
+	int status = 0;
+
 	if (g->sock < 0)
-		return;
+		return 0;
 	vg_loop_del_fd(g->s->loop, g->sock_fd);
 	close(g->sock);
 	g->sock = -1;
@@ -188,9 +192,24 @@ static void worker_drop(struct guest *g)
 		 * broken: then it must not outlive its replacement.
 		 */
 		kill(g->pid, SIGKILL);
-		waitpid(g->pid, NULL, 0);
+		waitpid(g->pid, &status, 0);
 		g->pid = 0;
 	}
+	return status;
+}
+
+/*
+ * A worker that was ended by its filter of system calls (sandbox.h) was most
+ * likely taken over.  The number comes from itself: a hint, not a fact.
+ */
+static void say_violation(struct guest *g)
+{
+	uint32_t nr = g->shared ? READ_ONCE(g->shared->violation) : 0;
+	char *name = nr ? vg_sandbox_syscall_name(nr - 1) : vg_strdup("unknown");
+
+	failed(g->s, "dom%u: its worker made a system call that it may not make (%s) and was killed: it may have been taken over by the guest",
+	       g->domid, name);
+	free(name);
 }
 
 /*
@@ -211,11 +230,14 @@ static void worker_died(struct guest *g)
 {
 	struct vg_supervisor *s = g->s;
 	struct dev *d;
+	int status;
 
 	g->deaths++;
+	status = worker_drop(g);
+	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS)
+		say_violation(g);
 	failed(s, "dom%u: its worker ended unexpectedly (time %u), starting another",
 	       g->domid, g->deaths);
-	worker_drop(g);
 	memset(g->slot_used, 0, sizeof(g->slot_used));
 	for (d = s->devs; d; d = d->next) {
 		if (d->guest != g || !d->has_slot)
@@ -614,6 +636,8 @@ static int open_image(struct dev *d, struct vg_blk_params *blk)
 	blk->read_only = d->read_only;
 	blk->discard = !d->read_only && key_is_1(d, "discard-enable");
 	blk->engine = s->cfg.engine;
+	blk->is_probed = true;
+	blk->image = image;
 	return fd;
 }
 
@@ -1276,6 +1300,8 @@ char *vg_supervisor_answer(void *supervisor, const char *request)
 	add_str(root, "program", s->cfg.is_foreign ? "virtio-foreignd" :
 		"virtio-grantd");
 	add_u64(root, "domain", s->own_domid);
+	json_object_object_add(root, "sandbox",
+			       json_object_new_boolean(s->cfg.is_confined));
 	devs = json_object_new_array();
 	for (d = s->devs; d; d = d->next)
 		json_object_array_add(devs, dev_json(d));

@@ -35,6 +35,7 @@ struct vg_supervisor_config {
 	/* See struct vg_device_params. */
 	uint64_t poll_max_ns, poll_mmio_max_ns;
 	bool is_foreign;	/* virtio-foreignd: grant_usage=0 is ours */
+	bool is_confined;	/* workers are (sandbox.h), for the status */
 	const char *only;	/* these vdevs only, "xvda,xvdb"; NULL: all */
 	/*
 	 * Where the devices' states are kept, a directory of ours alone on a

@@ -18,13 +18,11 @@
 #include "worker.h"
 
 #include <errno.h>
-#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -861,46 +859,4 @@ void vg_worker_destroy(struct vg_worker *w)
 	xen_gnttab_close(w->gt);
 	free(w->owners);
 	free(w);
-}
-
-static void stop_loop(void *arg)
-{
-	vg_loop_stop(arg);
-}
-
-int vg_worker_main(xen_domid_t guest, int sock, int shared_fd)
-{
-	struct vg_worker_shared *shared;
-	struct vg_worker *w;
-	struct vg_loop *loop;
-	int err;
-
-	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED,
-		      shared_fd, 0);
-	if (shared == MAP_FAILED)
-		return 1;
-	close(shared_fd);
-	/*
-	 * A supervisor that is gone has a successor, which waits until we are:
-	 * see state_lock() in supervisor.c.
-	 */
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	/* Threads allocate when a queue starts, if at all. */
-	mallopt(M_ARENA_MAX, 1);
-	err = vg_loop_create(&loop);
-	if (!err)
-		err = vg_worker_create(guest, loop, sock, shared, stop_loop,
-				       loop, &w);
-	if (err)
-		return 1;
-	err = vg_worker_stock(w, VG_WORKER_LANES_MAX);
-	if (err)
-		vg_warn("dom%u: /dev/xen/evtchn: %s: few queues get a thread",
-			guest, strerror(-err));
-	err = vg_loop_run(loop);
-	if (err)
-		vg_err("dom%u: event loop: %s", guest, strerror(-err));
-	vg_worker_destroy(w);
-	vg_loop_destroy(loop);
-	return err ? 1 : 0;
 }

@@ -4,7 +4,7 @@
  * the worker and its supervisor.
  *
  * The worker has /dev/xen/gntdev, /dev/xen/evtchn and the images' descriptors
- * and nothing else: no xenstore, no file it could open itself.  The supervisor
+ * and nothing else: no xenstore, no file it could open itself (sandbox.h).  The supervisor
  * tells it over a SOCK_SEQPACKET pair what to serve; it tells back what became
  * of it.  Statistics stand in memory that both map.
  *
@@ -68,6 +68,7 @@ struct vg_worker_msg {
 struct vg_worker_shared {
 	struct vg_dev_stats dev[VG_WORKER_DEVICES_MAX];
 	struct vg_dev_stats queue[VG_WORKER_DEVICES_MAX][VG_WORKER_QUEUES_MAX];
+	uint32_t violation;		/* struct vg_sandbox */
 };
 
 void vg_worker_stats(const struct vg_worker_shared *shared, unsigned int slot,
@@ -114,8 +115,5 @@ void vg_worker_close_fds(int fds[VG_WORKER_FDS_MAX]);
  * open anything later.  0 or negative errno.
  */
 int vg_worker_stock(struct vg_worker *w, unsigned int n);
-
-/* The process: called by main() of virtio-grantd when it was started as one. */
-int vg_worker_main(xen_domid_t guest, int sock, int shared_fd);
 
 #endif

@@ -10,7 +10,7 @@
 # failure and skip by name, then the line "N passed, N failed[, N skipped]".
 # Exit status: 0 only if something passed and nothing failed.
 #
-# CHECK_PARTS: which parts, instead of "unit programs spec kernel xen".
+# CHECK_PARTS: which parts, instead of "unit sandbox programs spec kernel xen".
 
 set -u -o pipefail
 cd "$(dirname "$0")/.." || exit 1
@@ -120,6 +120,19 @@ part_programs() {
 	try "only backend/xen includes Xen headers" xen_headers_stay
 }
 
+part_sandbox() {
+	say "attempts to get out of a worker's sandbox"
+	sh tests/unit/deps.sh || {
+		bad "sandbox: its packages can't be installed"
+		return
+	}
+	make --no-print-directory check-sandbox 2>&1 | tee build/check/sandbox.log |
+		grep -v '^PASS '
+	count build/check/sandbox.log
+	grep -qE '^(PASS|SKIP) ' build/check/sandbox.log ||
+		bad "the sandbox's probe gave no result (log: build/check/sandbox.log)"
+}
+
 part_kernel() {
 	say "the modules: every promised kernel, W=1 and sparse"
 	bash tests/xen/lib/deps.sh kernel-build || {
@@ -177,7 +190,7 @@ part_xen() {
 }
 
 mkdir -p build/check
-for part in ${CHECK_PARTS:-unit programs spec kernel xen}; do
+for part in ${CHECK_PARTS:-unit sandbox programs spec kernel xen}; do
 	"part_$part"
 done
 

@@ -6,7 +6,7 @@
 # nothing and fails when something is missing.
 set -eu
 
-packages="gcc libc6-dev libcmocka-dev liburing-dev libjson-c-dev"
+packages="gcc libc6-dev libcmocka-dev liburing-dev libseccomp-dev libjson-c-dev"
 
 if [ "${1-}" = --list ]; then
 	echo "$packages"

@@ -17,7 +17,7 @@ UNIT_CFLAGS := -std=gnu11 -D_GNU_SOURCE -O1 -g -Wall -Wextra -Wshadow \
 	-Wmissing-prototypes -Wstrict-prototypes -fno-omit-frame-pointer \
 	-fsanitize=address,undefined -fno-sanitize-recover=all
 UNIT_CPPFLAGS := -DVG_STEPS -Ibackend -Itests/fake -Itests/unit
-UNIT_LIBS := -lcmocka -luring -ljson-c
+UNIT_LIBS := -lcmocka -luring -lseccomp -ljson-c
 
 # Everything of the backend but its programs' main() and Xen itself.
 UNIT_BACKEND_SRC := $(filter-out backend/xen/%,$(shell grep -Lw '^int main' \

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * worker_main.c - the process of a worker: opens what it needs, gives up
+ * everything else (sandbox.h), and serves.
+ *
+ * Nothing of the guest is looked at before the sandbox is closed.
+ */
+#include "worker_main.h"
+
+#include <errno.h>
+#include <malloc.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include "dev/blk_rings.h"
+#include "log.h"
+#include "loop.h"
+#include "sandbox.h"
+#include "worker.h"
+
+/* Beside the guest's memory: programs, stacks, heaps, rings. */
+#define OWN_MEMORY_BYTES	(UINT64_C(4) << 30)
+
+static void stop_loop(void *arg)
+{
+	vg_loop_stop(arg);
+}
+
+static int confine(const struct vg_worker_start *start,
+		   struct vg_worker_shared *shared)
+{
+	struct vg_sandbox sb = {
+		.kind = VG_SANDBOX_WORKER_SYNC,
+		.uid = start->uid,
+		.memory_max_bytes = OWN_MEMORY_BYTES + VG_WORKER_DEVICES_MAX *
+			((uint64_t)start->budget_pages << XEN_GRANT_PAGE_SHIFT),
+		.violation = &shared->violation,
+	};
+	const char *step;
+	int err;
+
+	/* Without rings: what that means is decided with the first image. */
+	if (start->engine != VG_BLK_ENGINE_SYNC &&
+	    !vg_blk_rings_prepare(start->rings))
+		sb.kind = VG_SANDBOX_WORKER_URING;
+	err = vg_sandbox_enter(&sb, &step);
+	if (err)
+		vg_err("dom%u: its worker can't be confined: %s: %s",
+		       start->guest, step, strerror(-err));
+	return err;
+}
+
+int vg_worker_main(const struct vg_worker_start *start)
+{
+	struct vg_worker_shared *shared;
+	struct vg_worker *w;
+	struct vg_loop *loop;
+	int err;
+
+	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED,
+		      start->shared_fd, 0);
+	if (shared == MAP_FAILED)
+		return 1;
+	close(start->shared_fd);
+	/*
+	 * A supervisor that is gone has a successor, which waits until we are:
+	 * see state_lock() in supervisor.c.  (Once more in vg_sandbox_enter(),
+	 * since a change of user forgets it.)
+	 */
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	/* Threads allocate when a queue starts, if at all. */
+	mallopt(M_ARENA_MAX, 1);
+	err = vg_loop_create(&loop);
+	if (!err)
+		err = vg_worker_create(start->guest, loop, start->sock, shared,
+				       stop_loop, loop, &w);
+	if (err)
+		return 1;
+	err = vg_worker_stock(w, VG_WORKER_LANES_MAX);
+	if (err)
+		vg_warn("dom%u: /dev/xen/evtchn: %s: few queues get a thread",
+			start->guest, strerror(-err));
+	if (start->is_confined && confine(start, shared))
+		return 1;
+	err = vg_loop_run(loop);
+	if (err)
+		vg_err("dom%u: event loop: %s", start->guest, strerror(-err));
+	vg_worker_destroy(w);
+	vg_loop_destroy(loop);
+	return err ? 1 : 0;
+}

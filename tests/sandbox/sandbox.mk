@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# make check-sandbox: attempts to get out of a worker's sandbox, on this
+# machine's kernel; build/arm64/vg-sandbox-probe is the same for the rig's.
+# Without sanitizers: they make system calls of their own.
+
+VG_SANDBOX_SRCS := tests/sandbox/probe.c backend/sandbox.c \
+	backend/sandbox_filter.c backend/dev/blk_rings.c \
+	backend/dev/blk_engine_uring.c backend/loop.c backend/util.c backend/log.c
+
+build/host/vg-sandbox-probe: $(VG_SANDBOX_SRCS) $(wildcard backend/*.h backend/*/*.h)
+	@mkdir -p $(@D)
+	@echo "  CC      $@"
+	@$(CC) $(VG_CFLAGS) $(VG_LDFLAGS) -Ibackend $(VG_SANDBOX_SRCS) -o $@ \
+		-luring -lseccomp
+
+build/arm64/vg-sandbox-probe: $(VG_SANDBOX_SRCS) $(wildcard backend/*.h backend/*/*.h)
+	@mkdir -p $(@D)
+	@echo "  CC      $@"
+	@$(VG_ARM64_CC) $(VG_CFLAGS) $(VG_LDFLAGS) -Ibackend $(VG_SANDBOX_SRCS) -o $@ \
+		-luring -lseccomp
+
+.PHONY: check-sandbox
+check-sandbox: build/host/vg-sandbox-probe
+	@build/host/vg-sandbox-probe
