@@ -6,7 +6,7 @@
  * pool at any time, it can go on mapping them for ever, and it learns whatever
  * is written to them.  So
  *  - only bytes in flight are ever copied into a pool, and a slot that the
- *    backend is to write starts out as zeroes;
+ *    backend is to write starts out as zeroes, unless it promised to fill it;
  *  - where a slot's data belongs (address, size, direction) is kept in private
  *    memory, never in the pool;
  *  - a page that the backend still maps when the pool is destroyed is left to
@@ -19,19 +19,31 @@
  *
  * Layout of a pool of N pages, page i being granted as first_ref + i:
  *
- *	0        small_pages                                        N
- *	+--------+--------------------------------------------------+
- *	| slots  | single pages ->       runs ->        <- coherent |
- *	| 256 B  |                                         (rings)  |
- *	+--------+--------------------------------------------------+
+ *	0        small_pages                       coherent_first    N
+ *	+--------+---------------------------------+-----------------+
+ *	| slots  | blocks of 1, 2, 4, 8, 16 pages  | coherent memory |
+ *	| 256 B  | (buddies)                       | (rings)         |
+ *	+--------+---------------------------------+-----------------+
  *
- * Single slots (small ones and pages) come out of per-CPU magazines: a short
- * stack each, under a lock that nobody else wants in the common case.  It is a
- * lock and not just disabled interrupts so that a CPU that found nothing can
- * take from the others: slots idle in a magazine never make a request fail.
- * Magazines are filled from and emptied to the bitmaps, some slots at a time.
+ * A buffer is contiguous in one slot.  Each size of slot is a class with a
+ * magazine per CPU: a short stack, under a lock that nobody else wants in the
+ * common case.  It is a lock and not just disabled interrupts so that a CPU
+ * that found nothing can take from the others: slots idle in a magazine never
+ * make a request fail.  Magazines are filled from and emptied to the bitmaps,
+ * some slots at a time.
+ *
+ * No buffer needs more than one block of the largest size.  So however the
+ * pool was used before, as soon as nothing is in flight it holds as many
+ * buffers of any size as it has such blocks: that is what keeps a large request
+ * from waiting for ever (vgrant_pool_measure()).
  *
  * Lock order: a magazine's lock, then the pool's.  Never two magazines.
+ *
+ * Direct grants, off by default, are for backends that are trusted more: large
+ * buffers of whole pages are granted for the time of their mapping, outside of
+ * the pool, instead of copied.  Only then does the backend see pages that the
+ * guest uses otherwise, and one that maps them for longer can do harm: see
+ * vgrant_direct_unmap().
  *
  * Addresses: uapi/virtio_grant.h.  Required of a platform's DMA by virtio 1.2,
  * section 6.1 (VIRTIO_F_ACCESS_PLATFORM).
@@ -40,6 +52,7 @@
 #include <linux/delay.h>
 #include <linux/device.h>
 #include <linux/dma-map-ops.h>
+#include <linux/highmem.h>
 #include <linux/jiffies.h>
 #include <linux/mm.h>
 #include <linux/module.h>
@@ -61,13 +74,17 @@
 #define VGRANT_SMALL_PER_PAGE	(PAGE_SIZE >> VGRANT_SMALL_SHIFT)
 /* One page in this many is set apart for small slots. */
 #define VGRANT_SMALL_SHARE	16
-/* No mapping is larger than this many pages, however large the pool. */
-#define VGRANT_RUN_MAX_PAGES	64
+/* Blocks are of 1 << 0 to 1 << VGRANT_ORDER_MAX pages. */
+#define VGRANT_ORDER_MAX	4
 /* Default size, and the share of the guest's memory it may not exceed. */
 #define VGRANT_POOL_KIB		8192
+#define VGRANT_QUEUE_KIB	2048	/* for each queue but the first */
 #define VGRANT_POOL_RAM_SHARE	32
-/* Slots in a full magazine; half of them are moved at a time. */
-#define VGRANT_MAG_SLOTS	32
+/*
+ * Most slots in a full magazine; half of them are moved at a time.  Enough for
+ * what a few large requests of scattered pages take and give back at once.
+ */
+#define VGRANT_MAG_SLOTS	128
 /*
  * gntdev in the backend's kernel unmaps when the last user of the page is
  * gone, which can be after the daemon's munmap() returned.
@@ -78,7 +95,25 @@ VISIBLE_IF_KUNIT unsigned int vgrant_pool_kib;
 EXPORT_SYMBOL_IF_KUNIT(vgrant_pool_kib);
 module_param_named(pool_kib, vgrant_pool_kib, uint, 0644);
 MODULE_PARM_DESC(pool_kib,
-		 "KiB of granted pages per device (0, the default: 8192, or a 32nd of the memory if that is less; never less than a device needs)");
+		 "KiB of granted pages per device (0, the default: 8192 and 2048 for each further queue, or a 32nd of the memory if that is less; never less than a device needs)");
+
+VISIBLE_IF_KUNIT unsigned int vgrant_direct_kib;
+EXPORT_SYMBOL_IF_KUNIT(vgrant_direct_kib);
+module_param_named(direct_kib, vgrant_direct_kib, uint, 0644);
+MODULE_PARM_DESC(direct_kib,
+		 "grant buffers of whole pages and at least this many KiB instead of copying them; for backends that are trusted not to keep them mapped (0, the default: never)");
+
+static int direct_domains[16];
+static unsigned int nr_direct_domains;
+module_param_array(direct_domains, int, &nr_direct_domains, 0444);
+MODULE_PARM_DESC(direct_domains,
+		 "numbers of the backend domains that direct_kib is for (default: all)");
+
+VISIBLE_IF_KUNIT bool vgrant_zero;
+EXPORT_SYMBOL_IF_KUNIT(vgrant_zero);
+module_param_named(zero, vgrant_zero, bool, 0644);
+MODULE_PARM_DESC(zero,
+		 "clear slots that the device is to write, even if it promised to write all of them (default: no)");
 
 static unsigned int quarantined_pages;
 module_param(quarantined_pages, uint, 0444);
@@ -86,11 +121,10 @@ MODULE_PARM_DESC(quarantined_pages,
 		 "pages that a backend still mapped when their pool went away (read-only)");
 static DEFINE_MUTEX(quarantined_lock);
 
-enum vgrant_class {
-	VGRANT_SMALL,
-	VGRANT_PAGE,
-	VGRANT_CLASSES,
-};
+/* Classes of slots: blocks of 1 << class pages, and small slots. */
+#define VGRANT_PAGE		0
+#define VGRANT_SMALL		(VGRANT_ORDER_MAX + 1)
+#define VGRANT_CLASSES		(VGRANT_SMALL + 1)
 
 /* Free slots that a CPU keeps at hand. */
 struct vgrant_mag {
@@ -105,28 +139,31 @@ struct vgrant_cpu {
 	u64 exhaustions;
 	u64 bytes_in;
 	u64 bytes_out;
+	u64 direct_mappings;
 };
 
-/*
- * What a slot holds.  A run's first page describes the run; its other pages
- * only say how far back that is.  size_bytes is 0 in a slot without mapping.
- */
+/* A page that is granted directly, by reference; the first one has the rest. */
+struct vgrant_direct {
+	struct page *page;
+	u32 size_bytes;
+	u8 dir;
+	bool is_held;		/* given back, and the backend still maps it */
+};
+
+/* What a slot holds: nothing, if size_bytes is 0. */
 struct vgrant_use {
 	void *orig;		/* the driver's buffer; NULL: coherent */
 	u32 size_bytes;
-	u16 pages_back;
-	u16 dir;
+	u8 class;
+	u8 dir;
 };
 
-/* All slots of a class. */
+/* The free slots of a class that are in nobody's magazine. */
 struct vgrant_depot {
-	unsigned long *taken;	/* a bit per slot: not in the bitmap's hands */
-	struct vgrant_use *use;
+	unsigned long *free;	/* a bit per slot */
 	unsigned int slots;
-	unsigned int first;	/* lowest slot that is ever handed out */
 	unsigned int hint;	/* no slot below this one is free */
-	unsigned int nr_taken;
-	unsigned int high_water;
+	unsigned int nr_free;
 };
 
 struct vgrant_pool {
@@ -136,22 +173,41 @@ struct vgrant_pool {
 	const struct dma_map_ops *ops_before;
 	bool attached;
 	bool has_failed;
+	bool is_filled;		/* see vgrant_pool_set_filled() */
 	unsigned int pages;
 	unsigned int small_pages;
+	unsigned int coherent_first;
 	unsigned int mapping_max_pages;
-	unsigned int mag_slots;	/* at most VGRANT_MAG_SLOTS */
+	unsigned int segs_max;
+	unsigned int mag_slots[VGRANT_CLASSES];	/* at most VGRANT_MAG_SLOTS */
 	grant_ref_t first_ref;
 	dma_addr_t base;
 	u8 *va;
 	struct page **page;
 	struct vgrant_cpu __percpu *cpu;
-	spinlock_t lock;	/* taken, hint, nr_taken of both depots */
+	unsigned int direct_min_bytes;
+	unsigned int direct_refs;	/* 0: no direct grants */
+	grant_ref_t direct_first;
+	dma_addr_t direct_base;
+	struct vgrant_direct *direct;	/* by reference */
+	void (*held)(void *priv);
+	void *held_priv;
+	struct vgrant_use *small_use;	/* by slot */
+	struct vgrant_use *page_use;	/* by page: a block's first one */
+
+	spinlock_t lock;	/* all below */
 	struct vgrant_depot depot[VGRANT_CLASSES];
+	unsigned long *coherent_taken;	/* a bit per page of that area */
+	unsigned int pages_taken;
+	unsigned int pages_high_water;
+	unsigned long *direct_taken;	/* a bit per reference */
+	unsigned int direct_hint;
+	unsigned int pages_held;
 };
 
-/* A slot: its class and number there. */
+/* A slot: its class, and its number: of the small slot, or the first page. */
 struct vgrant_slot {
-	enum vgrant_class class;
+	unsigned int class;
 	u32 nr;
 };
 
@@ -161,6 +217,11 @@ static struct vgrant_pool *vgrant_pool_of(struct device *dev)
 			    struct vgrant_pool, ops);
 }
 
+static size_t vgrant_mapping_max(const struct vgrant_pool *pool)
+{
+	return (size_t)pool->mapping_max_pages << PAGE_SHIFT;
+}
+
 /* Bytes from the start of the pool. */
 static size_t vgrant_slot_offset(struct vgrant_slot slot)
 {
@@ -168,66 +229,127 @@ static size_t vgrant_slot_offset(struct vgrant_slot slot)
 				   VGRANT_SMALL_SHIFT : PAGE_SHIFT);
 }
 
-/* Depots */
+/* Depots.  The pool's lock is held. */
 
-/* Takes up to @want free slots, returns how many it got.  Pool lock held. */
-static unsigned int vgrant_depot_take(struct vgrant_depot *depot, u32 *slot,
-				      unsigned int want)
+static bool vgrant_depot_take_one(struct vgrant_depot *depot, unsigned int *bit)
 {
-	unsigned int bit = depot->hint, got = 0;
+	if (!depot->nr_free)
+		return false;
+	*bit = find_next_bit(depot->free, depot->slots, depot->hint);
+	__clear_bit(*bit, depot->free);
+	depot->hint = *bit + 1;
+	depot->nr_free--;
+	return true;
+}
 
-	while (got < want) {
-		bit = find_next_zero_bit(depot->taken, depot->slots, bit);
-		if (bit >= depot->slots)
+static void vgrant_depot_give_one(struct vgrant_depot *depot, unsigned int bit)
+{
+	__set_bit(bit, depot->free);
+	depot->hint = min(depot->hint, bit);
+	depot->nr_free++;
+}
+
+/*
+ * A block, from the smallest that there are: what is whole stays whole.  The
+ * lowest of them, for the same reason.
+ */
+static bool vgrant_block_take(struct vgrant_pool *pool, unsigned int order,
+			      u32 *nr)
+{
+	unsigned int from, bit;
+
+	for (from = order; from <= VGRANT_ORDER_MAX; from++)
+		if (vgrant_depot_take_one(&pool->depot[from], &bit))
 			break;
-		__set_bit(bit, depot->taken);
-		slot[got++] = bit++;
+	if (from > VGRANT_ORDER_MAX)
+		return false;
+	while (from > order) {
+		from--;
+		bit <<= 1;
+		vgrant_depot_give_one(&pool->depot[from], bit + 1);
 	}
-	depot->hint = bit;
-	depot->nr_taken += got;
-	depot->high_water = max(depot->high_water, depot->nr_taken);
+	*nr = bit << order;
+	return true;
+}
+
+static void vgrant_block_give(struct vgrant_pool *pool, unsigned int order,
+			      u32 nr)
+{
+	unsigned int bit = nr >> order;
+
+	for (; order < VGRANT_ORDER_MAX; order++, bit >>= 1) {
+		struct vgrant_depot *depot = &pool->depot[order];
+
+		if ((bit ^ 1) >= depot->slots || !test_bit(bit ^ 1, depot->free))
+			break;
+		__clear_bit(bit ^ 1, depot->free);
+		depot->nr_free--;
+	}
+	vgrant_depot_give_one(&pool->depot[order], bit);
+}
+
+/* Takes up to @want free slots, returns how many it got. */
+static unsigned int vgrant_take(struct vgrant_pool *pool, unsigned int class,
+				u32 *slot, unsigned int want)
+{
+	unsigned int got = 0;
+
+	if (class == VGRANT_SMALL) {
+		while (got < want &&
+		       vgrant_depot_take_one(&pool->depot[class], &slot[got]))
+			got++;
+	} else {
+		while (got < want && vgrant_block_take(pool, class, &slot[got]))
+			got++;
+		pool->pages_taken += got << class;
+		pool->pages_high_water = max(pool->pages_high_water,
+					     pool->pages_taken);
+	}
 	return got;
 }
 
-/* Pool lock held. */
-static void vgrant_depot_give(struct vgrant_depot *depot, const u32 *slot,
-			      unsigned int nr)
+static void vgrant_give(struct vgrant_pool *pool, unsigned int class,
+			const u32 *slot, unsigned int nr)
 {
 	unsigned int i;
 
-	for (i = 0; i < nr; i++) {
-		__clear_bit(slot[i], depot->taken);
-		depot->hint = min(depot->hint, slot[i]);
+	if (class == VGRANT_SMALL) {
+		for (i = 0; i < nr; i++)
+			vgrant_depot_give_one(&pool->depot[class], slot[i]);
+	} else {
+		for (i = 0; i < nr; i++)
+			vgrant_block_give(pool, class, slot[i]);
+		pool->pages_taken -= nr << class;
 	}
-	depot->nr_taken -= nr;
 }
 
 /* Magazines */
 
-static void vgrant_mag_refill(struct vgrant_pool *pool,
-			      enum vgrant_class class, struct vgrant_mag *mag)
+static void vgrant_mag_refill(struct vgrant_pool *pool, unsigned int class,
+			      struct vgrant_mag *mag)
 {
 	/* Half full: the next operation is as likely to give as to take. */
-	unsigned int batch = max(pool->mag_slots / 2, 1U);
+	unsigned int batch = DIV_ROUND_UP(pool->mag_slots[class], 2);
 
 	spin_lock(&pool->lock);
-	mag->nr = vgrant_depot_take(&pool->depot[class], mag->slot, batch);
+	mag->nr = vgrant_take(pool, class, mag->slot, batch);
 	spin_unlock(&pool->lock);
 }
 
-static void vgrant_mag_drain(struct vgrant_pool *pool, enum vgrant_class class,
+static void vgrant_mag_drain(struct vgrant_pool *pool, unsigned int class,
 			     struct vgrant_mag *mag, unsigned int nr)
 {
 	nr = min(nr, mag->nr);
+	if (!nr)
+		return;
 	mag->nr -= nr;
 	spin_lock(&pool->lock);
-	vgrant_depot_give(&pool->depot[class], mag->slot + mag->nr, nr);
+	vgrant_give(pool, class, mag->slot + mag->nr, nr);
 	spin_unlock(&pool->lock);
 }
 
 /* A slot out of another CPU's magazine. */
-static bool vgrant_steal(struct vgrant_pool *pool, enum vgrant_class class,
-			 u32 *nr)
+static bool vgrant_steal(struct vgrant_pool *pool, unsigned int class, u32 *nr)
 {
 	unsigned long flags;
 	bool found = false;
@@ -236,9 +358,9 @@ static bool vgrant_steal(struct vgrant_pool *pool, enum vgrant_class class,
 	for_each_possible_cpu(cpu) {
 		struct vgrant_mag *mag = &per_cpu_ptr(pool->cpu, cpu)->mag[class];
 
+		if (!READ_ONCE(mag->nr))
+			continue;
 		spin_lock_irqsave(&mag->lock, flags);
-		if (!mag->nr)
-			vgrant_mag_refill(pool, class, mag);
 		if (mag->nr) {
 			*nr = mag->slot[--mag->nr];
 			found = true;
@@ -250,11 +372,41 @@ static bool vgrant_steal(struct vgrant_pool *pool, enum vgrant_class class,
 	return found;
 }
 
-static bool vgrant_single_get(struct vgrant_pool *pool,
-			      enum vgrant_class class, u32 *nr)
+/*
+ * Empties every CPU's magazines of blocks, so that buddies find each other
+ * again, and takes one then.
+ */
+static bool vgrant_gather(struct vgrant_pool *pool, unsigned int order, u32 *nr)
 {
-	/* Being moved to another CPU meanwhile costs speed, nothing else. */
-	struct vgrant_mag *mag = &raw_cpu_ptr(pool->cpu)->mag[class];
+	unsigned int class;
+	unsigned long flags;
+	bool found;
+	int cpu;
+
+	for_each_possible_cpu(cpu) {
+		for (class = 0; class <= VGRANT_ORDER_MAX; class++) {
+			struct vgrant_mag *mag =
+				&per_cpu_ptr(pool->cpu, cpu)->mag[class];
+
+			if (!READ_ONCE(mag->nr))
+				continue;
+			spin_lock_irqsave(&mag->lock, flags);
+			vgrant_mag_drain(pool, class, mag, mag->nr);
+			spin_unlock_irqrestore(&mag->lock, flags);
+		}
+	}
+	spin_lock_irqsave(&pool->lock, flags);
+	found = vgrant_take(pool, order, nr, 1);
+	spin_unlock_irqrestore(&pool->lock, flags);
+	return found;
+}
+
+/* What this CPU has at hand is all gone. */
+static noinline bool vgrant_get_slowly(struct vgrant_pool *pool,
+				       unsigned int class, u32 *nr)
+{
+	struct vgrant_cpu *local = raw_cpu_ptr(pool->cpu);
+	struct vgrant_mag *mag = &local->mag[class];
 	unsigned long flags;
 	bool found = false;
 
@@ -266,136 +418,94 @@ static bool vgrant_single_get(struct vgrant_pool *pool,
 		found = true;
 	}
 	spin_unlock_irqrestore(&mag->lock, flags);
-	return found || vgrant_steal(pool, class, nr);
+	if (found || vgrant_steal(pool, class, nr))
+		return true;
+	return class != VGRANT_SMALL && vgrant_gather(pool, class, nr);
 }
 
-static void vgrant_single_put(struct vgrant_pool *pool,
-			      enum vgrant_class class, u32 nr)
+static __always_inline bool vgrant_get(struct vgrant_pool *pool,
+				       unsigned int class, u32 *nr)
+{
+	/* Being moved to another CPU meanwhile costs speed, nothing else. */
+	struct vgrant_mag *mag = &raw_cpu_ptr(pool->cpu)->mag[class];
+	unsigned long flags;
+	bool found;
+
+	spin_lock_irqsave(&mag->lock, flags);
+	found = mag->nr;
+	if (likely(found))
+		*nr = mag->slot[--mag->nr];
+	spin_unlock_irqrestore(&mag->lock, flags);
+	return likely(found) || vgrant_get_slowly(pool, class, nr);
+}
+
+static __always_inline void vgrant_put(struct vgrant_pool *pool,
+				       unsigned int class, u32 nr)
 {
 	struct vgrant_mag *mag = &raw_cpu_ptr(pool->cpu)->mag[class];
 	unsigned long flags;
 
 	spin_lock_irqsave(&mag->lock, flags);
-	if (mag->nr >= pool->mag_slots)
+	if (unlikely(mag->nr >= pool->mag_slots[class]))
 		vgrant_mag_drain(pool, class, mag,
-				 max(pool->mag_slots / 2, 1U));
+				 DIV_ROUND_UP(pool->mag_slots[class], 2));
 	mag->slot[mag->nr++] = nr;
 	spin_unlock_irqrestore(&mag->lock, flags);
 }
 
-/* Empties every CPU's magazine, so that neighbours can form runs again. */
-static void vgrant_drain_all(struct vgrant_pool *pool, enum vgrant_class class)
+/* Coherent memory: seldom, and for long. */
+
+static bool vgrant_coherent_get(struct vgrant_pool *pool, unsigned int pages,
+				u32 *nr)
 {
-	unsigned long flags;
-	int cpu;
-
-	for_each_possible_cpu(cpu) {
-		struct vgrant_mag *mag = &per_cpu_ptr(pool->cpu, cpu)->mag[class];
-
-		spin_lock_irqsave(&mag->lock, flags);
-		vgrant_mag_drain(pool, class, mag, mag->nr);
-		spin_unlock_irqrestore(&mag->lock, flags);
-	}
-}
-
-/* Runs of pages */
-
-static bool vgrant_run_try(struct vgrant_pool *pool, unsigned int pages,
-			   unsigned int from, u32 *nr)
-{
-	struct vgrant_depot *depot = &pool->depot[VGRANT_PAGE];
+	unsigned int area = pool->pages - pool->coherent_first;
 	unsigned long flags, start;
 	bool found;
 
 	spin_lock_irqsave(&pool->lock, flags);
-	start = bitmap_find_next_zero_area(depot->taken, depot->slots, from,
-					   pages, 0);
-	found = start < depot->slots;
+	start = bitmap_find_next_zero_area(pool->coherent_taken, area, 0, pages,
+					   0);
+	found = start < area;
 	if (found) {
-		bitmap_set(depot->taken, start, pages);
-		depot->nr_taken += pages;
-		depot->high_water = max(depot->high_water, depot->nr_taken);
-		*nr = start;
+		bitmap_set(pool->coherent_taken, start, pages);
+		*nr = pool->coherent_first + start;
 	}
 	spin_unlock_irqrestore(&pool->lock, flags);
 	return found;
 }
 
-static bool vgrant_run_get(struct vgrant_pool *pool, unsigned int pages,
-			   u32 *nr)
+static void vgrant_coherent_put(struct vgrant_pool *pool, u32 nr,
+				unsigned int pages)
 {
-	unsigned int first = pool->depot[VGRANT_PAGE].first;
-
-	/* Leave the low end to single pages, which fill it from below. */
-	if (vgrant_run_try(pool, pages, first + (pool->pages - first) / 8, nr) ||
-	    vgrant_run_try(pool, pages, first, nr))
-		return true;
-	vgrant_drain_all(pool, VGRANT_PAGE);
-	return vgrant_run_try(pool, pages, first, nr);
-}
-
-/* From the top, so that what stays for long does not part the rest. */
-static bool vgrant_run_get_top(struct vgrant_pool *pool, unsigned int pages,
-			       u32 *nr)
-{
-	struct vgrant_depot *depot = &pool->depot[VGRANT_PAGE];
-	unsigned long flags;
-	bool found = false;
-	unsigned int start;
-
-	if (pages > depot->slots - depot->first)
-		return false;
-	vgrant_drain_all(pool, VGRANT_PAGE);
-	spin_lock_irqsave(&pool->lock, flags);
-	for (start = depot->slots - pages; start >= depot->first; start--) {
-		unsigned int end = start + pages;
-
-		if (find_next_bit(depot->taken, end, start) < end)
-			continue;
-		bitmap_set(depot->taken, start, pages);
-		depot->nr_taken += pages;
-		depot->high_water = max(depot->high_water, depot->nr_taken);
-		*nr = start;
-		found = true;
-		break;
-	}
-	spin_unlock_irqrestore(&pool->lock, flags);
-	return found;
-}
-
-static void vgrant_run_put(struct vgrant_pool *pool, u32 nr,
-			   unsigned int pages)
-{
-	struct vgrant_depot *depot = &pool->depot[VGRANT_PAGE];
 	unsigned long flags;
 
 	spin_lock_irqsave(&pool->lock, flags);
-	bitmap_clear(depot->taken, nr, pages);
-	depot->nr_taken -= pages;
-	depot->hint = min(depot->hint, nr);
+	bitmap_clear(pool->coherent_taken, nr - pool->coherent_first, pages);
 	spin_unlock_irqrestore(&pool->lock, flags);
 }
 
 /* Slots */
 
-static bool vgrant_slot_get(struct vgrant_pool *pool, size_t size_bytes,
-			    struct vgrant_slot *slot)
+static __always_inline bool vgrant_slot_get(struct vgrant_pool *pool,
+					    size_t size_bytes,
+					    struct vgrant_slot *slot)
 {
-	if (size_bytes <= VGRANT_SMALL_BYTES) {
-		slot->class = VGRANT_SMALL;
-		if (vgrant_single_get(pool, VGRANT_SMALL, &slot->nr))
-			return true;
-	}
+	slot->class = size_bytes <= VGRANT_SMALL_BYTES ? VGRANT_SMALL :
+							 get_order(size_bytes);
+	if (likely(vgrant_get(pool, slot->class, &slot->nr)))
+		return true;
+	if (slot->class != VGRANT_SMALL)
+		return false;
+	/* The small ones are used up, pages may be left. */
 	slot->class = VGRANT_PAGE;
-	if (size_bytes <= PAGE_SIZE)
-		return vgrant_single_get(pool, VGRANT_PAGE, &slot->nr);
-	return vgrant_run_get(pool, PFN_UP(size_bytes), &slot->nr);
+	return vgrant_get_slowly(pool, VGRANT_PAGE, &slot->nr);
 }
 
 static struct vgrant_use *vgrant_slot_use(struct vgrant_pool *pool,
 					  struct vgrant_slot slot)
 {
-	return &pool->depot[slot.class].use[slot.nr];
+	return slot.class == VGRANT_SMALL ? &pool->small_use[slot.nr] :
+					    &pool->page_use[slot.nr];
 }
 
 static void vgrant_slot_claim(struct vgrant_pool *pool,
@@ -403,31 +513,29 @@ static void vgrant_slot_claim(struct vgrant_pool *pool,
 			      size_t size_bytes, enum dma_data_direction dir)
 {
 	struct vgrant_use *use = vgrant_slot_use(pool, slot);
-	unsigned int i;
 
 	use->orig = orig;
 	use->size_bytes = size_bytes;
+	use->class = slot.class;
 	use->dir = dir;
-	use->pages_back = 0;
-	if (slot.class == VGRANT_PAGE)
-		for (i = 1; i < PFN_UP(size_bytes); i++)
-			use[i].pages_back = i;
 }
 
-static void vgrant_slot_put(struct vgrant_pool *pool, struct vgrant_slot slot)
+static __always_inline void vgrant_slot_put(struct vgrant_pool *pool,
+					    struct vgrant_slot slot)
 {
 	struct vgrant_use *use = vgrant_slot_use(pool, slot);
-	unsigned int pages = PFN_UP(use->size_bytes), i;
 
 	use->size_bytes = 0;
 	use->orig = NULL;
-	if (slot.class == VGRANT_SMALL || pages == 1) {
-		vgrant_single_put(pool, slot.class, slot.nr);
-		return;
-	}
-	for (i = 1; i < pages; i++)
-		use[i].pages_back = 0;
-	vgrant_run_put(pool, slot.nr, pages);
+	vgrant_put(pool, slot.class, slot.nr);
+}
+
+/* Does this slot hold these bytes of the pool? */
+static bool vgrant_slot_has(struct vgrant_pool *pool, struct vgrant_slot slot,
+			    u64 offset, size_t size_bytes)
+{
+	return offset - vgrant_slot_offset(slot) + size_bytes <=
+		READ_ONCE(vgrant_slot_use(pool, slot)->size_bytes);
 }
 
 /*
@@ -435,34 +543,229 @@ static void vgrant_slot_put(struct vgrant_pool *pool, struct vgrant_slot slot)
  * slot that nothing is mapped to, is the fault of the driver above us: loud,
  * and without consequences.
  */
-static bool vgrant_slot_find(struct vgrant_pool *pool, dma_addr_t addr,
-			     size_t size_bytes, struct vgrant_slot *slot)
+static noinline bool vgrant_slot_find_within(struct vgrant_pool *pool,
+					     u64 offset, size_t size_bytes,
+					     struct vgrant_slot *slot)
 {
-	u64 offset = addr - pool->base, start;
-	struct vgrant_use *use;
+	unsigned int order;
 
 	if (WARN_ONCE(offset >= (u64)pool->pages << PAGE_SHIFT,
 		      "address outside the pool\n"))
 		return false;
+	/* Blocks are aligned to their size. */
+	for (order = 1; slot->class == VGRANT_PAGE && order <= VGRANT_ORDER_MAX;
+	     order++) {
+		slot->nr &= ~0U << order;
+		if (vgrant_slot_has(pool, *slot, offset, size_bytes)) {
+			slot->class = vgrant_slot_use(pool, *slot)->class;
+			return true;
+		}
+	}
+	WARN_ONCE(1, "address of a slot that is not mapped, or beyond its end\n");
+	return false;
+}
+
+static __always_inline bool vgrant_slot_find(struct vgrant_pool *pool,
+					     dma_addr_t addr, size_t size_bytes,
+					     struct vgrant_slot *slot)
+{
+	u64 offset = addr - pool->base;
+
 	if (offset >> PAGE_SHIFT < pool->small_pages) {
 		slot->class = VGRANT_SMALL;
 		slot->nr = offset >> VGRANT_SMALL_SHIFT;
 	} else {
 		slot->class = VGRANT_PAGE;
 		slot->nr = offset >> PAGE_SHIFT;
-		slot->nr -= vgrant_slot_use(pool, *slot)->pages_back;
 	}
-	use = vgrant_slot_use(pool, *slot);
-	start = vgrant_slot_offset(*slot);
-	return !WARN_ONCE(offset - start + size_bytes > use->size_bytes,
-			  "address of a slot that is not mapped, or beyond its end\n");
+	if (likely(offset >> PAGE_SHIFT < pool->pages &&
+		   vgrant_slot_has(pool, *slot, offset, size_bytes))) {
+		slot->class = vgrant_slot_use(pool, *slot)->class;
+		return true;
+	}
+	return vgrant_slot_find_within(pool, offset, size_bytes, slot);
+}
+
+/* Direct grants */
+
+static bool vgrant_direct_get(struct vgrant_pool *pool, unsigned int pages,
+			      unsigned int *nr)
+{
+	unsigned long flags, start;
+	bool found;
+
+	spin_lock_irqsave(&pool->lock, flags);
+	/* Round and round, so that a reference rests after its use. */
+	start = bitmap_find_next_zero_area(pool->direct_taken, pool->direct_refs,
+					   pool->direct_hint, pages, 0);
+	if (start >= pool->direct_refs)
+		start = bitmap_find_next_zero_area(pool->direct_taken,
+						   pool->direct_refs, 0, pages,
+						   0);
+	found = start < pool->direct_refs;
+	if (found) {
+		bitmap_set(pool->direct_taken, start, pages);
+		pool->direct_hint = start + pages;
+		*nr = start;
+	}
+	spin_unlock_irqrestore(&pool->lock, flags);
+	return found;
+}
+
+/*
+ * Whole pages that can be held on to.  Those of the slab are its own, and others
+ * without references cannot be kept from their owner either.
+ */
+static bool vgrant_is_direct(struct vgrant_pool *pool, phys_addr_t phys,
+			     size_t size)
+{
+	struct page *page = pfn_to_page(PHYS_PFN(phys));
+	size_t at;
+
+	if (size < pool->direct_min_bytes || !PAGE_ALIGNED(phys | size))
+		return false;
+	for (at = 0; at < size; at += PAGE_SIZE, page++)
+		if (PageSlab(page) || !page_count(page))
+			return false;
+	return true;
+}
+
+static noinline dma_addr_t vgrant_direct_map(struct vgrant_pool *pool,
+					     phys_addr_t phys, size_t size,
+					     enum dma_data_direction dir)
+{
+	unsigned int pages = size >> PAGE_SHIFT, nr, i;
+	struct vgrant_direct *direct;
+
+	if (!vgrant_direct_get(pool, pages, &nr))
+		return DMA_MAPPING_ERROR;
+	direct = &pool->direct[nr];
+	direct->size_bytes = size;
+	direct->dir = dir;
+	for (i = 0; i < pages; i++) {
+		direct[i].page = pfn_to_page(PHYS_PFN(phys)) + i;
+		/* A write barrier before the entry's flags is in there. */
+		gnttab_grant_foreign_access_ref(pool->direct_first + nr + i,
+						pool->backend,
+						xen_page_to_gfn(direct[i].page),
+						dir == DMA_TO_DEVICE);
+	}
+	raw_cpu_inc(pool->cpu->direct_mappings);
+	return pool->direct_base + ((dma_addr_t)nr << PAGE_SHIFT);
+}
+
+/*
+ * The driver takes its buffer back, and the grants end.  If the backend still
+ * maps a page, that cannot be undone (compare XSA-396), and its owner cannot be
+ * told.  So the page never goes back to the kernel while it is mapped, its
+ * reference is not used again, and the device has failed: nothing else of it is
+ * believed.
+ */
+static noinline void vgrant_direct_unmap(struct vgrant_pool *pool,
+					 dma_addr_t addr, size_t size,
+					 enum dma_data_direction dir)
+{
+	unsigned int nr = (addr - pool->direct_base) >> PAGE_SHIFT;
+	struct vgrant_direct *direct = &pool->direct[nr];
+	unsigned int pages = size >> PAGE_SHIFT, nr_held = 0, i;
+	unsigned long flags;
+
+	if (WARN_ONCE(!PAGE_ALIGNED(addr) || direct->size_bytes != size ||
+		      direct->dir != dir, "unmapped otherwise than mapped\n"))
+		return;
+	direct->size_bytes = 0;
+	for (i = 0; i < pages; i++) {
+		if (gnttab_end_foreign_access_ref(pool->direct_first + nr + i)) {
+			direct[i].page = NULL;
+			continue;
+		}
+		get_page(direct[i].page);
+		direct[i].is_held = true;
+		nr_held++;
+	}
+	spin_lock_irqsave(&pool->lock, flags);
+	for (i = 0; i < pages; i++)
+		if (!direct[i].is_held)
+			__clear_bit(nr + i, pool->direct_taken);
+	pool->pages_held += nr_held;
+	spin_unlock_irqrestore(&pool->lock, flags);
+	if (likely(!nr_held))
+		return;
+	dev_err(pool->dev, "domain %u still maps %u pages of a buffer that is not its any more: it can go on reading%s them\n",
+		pool->backend, nr_held,
+		dir == DMA_TO_DEVICE ? "" : " and writing");
+	vgrant_pool_fail(pool);
+	if (pool->held)
+		pool->held(pool->held_priv);
+}
+
+static bool vgrant_addr_is_direct(struct vgrant_pool *pool, dma_addr_t addr)
+{
+	return (addr - pool->direct_base) >> PAGE_SHIFT < pool->direct_refs;
+}
+
+static bool vgrant_direct_is_for(domid_t backend)
+{
+	unsigned int i;
+
+	if (!nr_direct_domains)
+		return true;
+	for (i = 0; i < nr_direct_domains; i++)
+		if (direct_domains[i] == backend)
+			return true;
+	return false;
+}
+
+/* As many references as the pool has pages.  Without them, copying does. */
+static void vgrant_direct_init(struct vgrant_pool *pool)
+{
+	unsigned int refs = pool->pages;
+
+	if (!vgrant_direct_kib || !vgrant_direct_is_for(pool->backend))
+		return;
+	pool->direct_min_bytes = max_t(size_t, PAGE_SIZE,
+				       min(vgrant_direct_kib, SZ_1M / SZ_1K) * SZ_1K);
+	pool->direct_taken = bitmap_zalloc(refs, GFP_KERNEL);
+	pool->direct = kvcalloc(refs, sizeof(*pool->direct), GFP_KERNEL);
+	if (!pool->direct_taken || !pool->direct ||
+	    gnttab_alloc_grant_reference_seq(refs, &pool->direct_first)) {
+		dev_warn(pool->dev, "no room for direct grants, all is copied\n");
+		return;
+	}
+	pool->direct_base = virtio_grant_addr(pool->direct_first, 0);
+	pool->direct_refs = refs;
+}
+
+/* Returns how many pages the backend still maps: they are the kernel's now. */
+static unsigned int vgrant_direct_exit(struct vgrant_pool *pool)
+{
+	unsigned int i, nr_held = 0;
+
+	for (i = 0; i < pool->direct_refs; i++) {
+		struct vgrant_direct *direct = &pool->direct[i];
+
+		if (direct->is_held &&
+		    !gnttab_try_end_foreign_access(pool->direct_first + i)) {
+			gnttab_end_foreign_access(pool->direct_first + i,
+						  direct->page);
+			nr_held++;
+		} else if (direct->is_held) {
+			put_page(direct->page);
+		} else {
+			gnttab_free_grant_reference(pool->direct_first + i);
+		}
+	}
+	bitmap_free(pool->direct_taken);
+	kvfree(pool->direct);
+	return nr_held;
 }
 
 /* DMA operations: streaming */
 
-static dma_addr_t vgrant_map_phys(struct device *dev, phys_addr_t phys,
-				  size_t size, enum dma_data_direction dir,
-				  unsigned long attrs)
+static __always_inline dma_addr_t vgrant_map_phys(struct device *dev,
+						  phys_addr_t phys, size_t size,
+						  enum dma_data_direction dir,
+						  unsigned long attrs)
 {
 	struct vgrant_pool *pool = vgrant_pool_of(dev);
 	struct vgrant_slot slot;
@@ -471,15 +774,24 @@ static dma_addr_t vgrant_map_phys(struct device *dev, phys_addr_t phys,
 
 	if (WARN_ON_ONCE(dir == DMA_NONE || attrs & DMA_ATTR_MMIO))
 		return DMA_MAPPING_ERROR;
-	if (!size || size > (size_t)pool->mapping_max_pages << PAGE_SHIFT) {
+	/*
+	 * mapping_max_pages is for segments, of which there can be many; there
+	 * is room for one indirect table of any size.
+	 */
+	if (unlikely(!size || size > PAGE_SIZE << VGRANT_ORDER_MAX)) {
 		dev_warn_once(dev, "a buffer of %zu bytes cannot be mapped, the limit is %zu\n",
-			      size,
-			      (size_t)pool->mapping_max_pages << PAGE_SHIFT);
+			      size, vgrant_mapping_max(pool));
 		return DMA_MAPPING_ERROR;
 	}
-	if (READ_ONCE(pool->has_failed))
+	if (unlikely(READ_ONCE(pool->has_failed)))
 		return DMA_MAPPING_ERROR;
-	if (!vgrant_slot_get(pool, size, &slot)) {
+	if (unlikely(pool->direct_refs) && vgrant_is_direct(pool, phys, size)) {
+		dma_addr_t addr = vgrant_direct_map(pool, phys, size, dir);
+
+		if (addr != DMA_MAPPING_ERROR)
+			return addr;
+	}
+	if (unlikely(!vgrant_slot_get(pool, size, &slot))) {
 		/* The ring says -ENOMEM, and the layers above try again. */
 		raw_cpu_inc(pool->cpu->exhaustions);
 		return DMA_MAPPING_ERROR;
@@ -497,40 +809,52 @@ static dma_addr_t vgrant_map_phys(struct device *dev, phys_addr_t phys,
 	if (dir != DMA_FROM_DEVICE && !(attrs & DMA_ATTR_SKIP_CPU_SYNC)) {
 		memcpy(copy, orig, size);
 		raw_cpu_add(pool->cpu->bytes_in, size);
-	} else {
+	} else if (dir != DMA_FROM_DEVICE || !pool->is_filled) {
 		memset(copy, 0, size);
 	}
 	raw_cpu_inc(pool->cpu->mappings);
 	return pool->base + offset;
 }
 
-static void vgrant_unmap_phys(struct device *dev, dma_addr_t addr, size_t size,
-			      enum dma_data_direction dir, unsigned long attrs)
+/*
+ * What a driver gets to see of a buffer that the device could write.  The
+ * backend wrote the data before used->idx; the ring's read barrier after reading
+ * used->idx is the partner of its write barrier.  It may write on while we
+ * copy: what it wrote is its to choose anyway.
+ */
+static void vgrant_copy_out(struct vgrant_pool *pool, void *orig,
+			    const void *copy, size_t size)
+{
+	if (unlikely(READ_ONCE(pool->has_failed)))
+		memset(orig, 0xff, size);
+	else
+		memcpy(orig, copy, size);
+	raw_cpu_add(pool->cpu->bytes_out, size);
+}
+
+static __always_inline void vgrant_unmap_phys(struct device *dev,
+					      dma_addr_t addr, size_t size,
+					      enum dma_data_direction dir,
+					      unsigned long attrs)
 {
 	struct vgrant_pool *pool = vgrant_pool_of(dev);
 	struct vgrant_slot slot;
 	struct vgrant_use *use;
 
-	if (!vgrant_slot_find(pool, addr, size, &slot))
+	if (unlikely(vgrant_addr_is_direct(pool, addr))) {
+		vgrant_direct_unmap(pool, addr, size, dir);
+		return;
+	}
+	if (unlikely(!vgrant_slot_find(pool, addr, size, &slot)))
 		return;
 	use = vgrant_slot_use(pool, slot);
 	if (WARN_ONCE(addr - pool->base != vgrant_slot_offset(slot) ||
 		      use->size_bytes != size || use->dir != dir || !use->orig,
 		      "unmapped otherwise than mapped\n"))
 		return;
-	/*
-	 * The backend wrote the data before used->idx; the ring's read barrier
-	 * after reading used->idx is the partner of its write barrier.  It may
-	 * write on while we copy: what it wrote is its to choose anyway.
-	 */
-	if (dir != DMA_TO_DEVICE && !(attrs & DMA_ATTR_SKIP_CPU_SYNC)) {
-		if (READ_ONCE(pool->has_failed))
-			memset(use->orig, 0xff, size);
-		else
-			memcpy(use->orig, pool->va + vgrant_slot_offset(slot),
-			       size);
-		raw_cpu_add(pool->cpu->bytes_out, size);
-	}
+	if (dir != DMA_TO_DEVICE && !(attrs & DMA_ATTR_SKIP_CPU_SYNC))
+		vgrant_copy_out(pool, use->orig,
+				pool->va + vgrant_slot_offset(slot), size);
 	vgrant_slot_put(pool, slot);
 }
 
@@ -541,12 +865,12 @@ static void vgrant_sync_for_cpu(struct device *dev, dma_addr_t addr,
 	struct vgrant_slot slot;
 	size_t within;
 
-	if (dir == DMA_TO_DEVICE || !vgrant_slot_find(pool, addr, size, &slot))
+	if (dir == DMA_TO_DEVICE || vgrant_addr_is_direct(pool, addr) ||
+	    !vgrant_slot_find(pool, addr, size, &slot))
 		return;
 	within = addr - pool->base - vgrant_slot_offset(slot);
-	memcpy(vgrant_slot_use(pool, slot)->orig + within,
-	       pool->va + (addr - pool->base), size);
-	raw_cpu_add(pool->cpu->bytes_out, size);
+	vgrant_copy_out(pool, vgrant_slot_use(pool, slot)->orig + within,
+			pool->va + (addr - pool->base), size);
 }
 
 static void vgrant_sync_for_device(struct device *dev, dma_addr_t addr,
@@ -556,7 +880,8 @@ static void vgrant_sync_for_device(struct device *dev, dma_addr_t addr,
 	struct vgrant_slot slot;
 	size_t within;
 
-	if (dir == DMA_FROM_DEVICE || !vgrant_slot_find(pool, addr, size, &slot))
+	if (dir == DMA_FROM_DEVICE || vgrant_addr_is_direct(pool, addr) ||
+	    !vgrant_slot_find(pool, addr, size, &slot))
 		return;
 	within = addr - pool->base - vgrant_slot_offset(slot);
 	memcpy(pool->va + (addr - pool->base),
@@ -628,10 +953,14 @@ static void *vgrant_alloc(struct device *dev, size_t size, dma_addr_t *addr,
 	struct vgrant_slot slot = { .class = VGRANT_PAGE };
 	size_t offset;
 
-	if (!size || size > (size_t)pool->pages << PAGE_SHIFT ||
-	    !vgrant_run_get_top(pool, PFN_UP(size), &slot.nr))
+	if (!size || size > (size_t)pool->pages << PAGE_SHIFT)
 		return NULL;
 	size = PAGE_ALIGN(size);
+	/* More than was announced goes where the buffers are. */
+	if (!vgrant_coherent_get(pool, size >> PAGE_SHIFT, &slot.nr) &&
+	    (get_order(size) > VGRANT_ORDER_MAX ||
+	     !vgrant_slot_get(pool, size, &slot)))
+		return NULL;
 	offset = vgrant_slot_offset(slot);
 	vgrant_slot_claim(pool, slot, NULL, size, DMA_BIDIRECTIONAL);
 	memset(pool->va + offset, 0, size);
@@ -654,7 +983,12 @@ static void vgrant_free(struct device *dev, size_t size, void *va,
 		      use->size_bytes != size || use->orig,
 		      "freed otherwise than allocated\n"))
 		return;
-	vgrant_slot_put(pool, slot);
+	if (slot.nr < pool->coherent_first) {
+		vgrant_slot_put(pool, slot);
+		return;
+	}
+	use->size_bytes = 0;
+	vgrant_coherent_put(pool, slot.nr, size >> PAGE_SHIFT);
 }
 
 /* Bit 63 is part of every address. */
@@ -665,7 +999,7 @@ static int vgrant_dma_supported(struct device *dev, u64 mask)
 
 static size_t vgrant_max_mapping_size(struct device *dev)
 {
-	return (size_t)vgrant_pool_of(dev)->mapping_max_pages << PAGE_SHIFT;
+	return vgrant_mapping_max(vgrant_pool_of(dev));
 }
 
 VGRANT_MAP_ADAPTERS(vgrant_map_phys, vgrant_unmap_phys)
@@ -690,7 +1024,7 @@ void vgrant_pool_read_stats(struct vgrant_pool *pool,
 			    struct vgrant_pool_stats *stats)
 {
 	struct vgrant_depot *small = &pool->depot[VGRANT_SMALL];
-	struct vgrant_depot *page = &pool->depot[VGRANT_PAGE];
+	unsigned int class, idle_pages = 0;
 	unsigned long flags;
 	int cpu;
 
@@ -699,27 +1033,31 @@ void vgrant_pool_read_stats(struct vgrant_pool *pool,
 	stats->first_ref = pool->first_ref;
 	stats->pages_total = pool->pages;
 	stats->small_total = small->slots;
-	stats->mapping_max_bytes = (size_t)pool->mapping_max_pages << PAGE_SHIFT;
+	stats->mapping_max_bytes = vgrant_mapping_max(pool);
+	stats->segs_max = pool->segs_max;
 
 	spin_lock_irqsave(&pool->lock, flags);
-	stats->pages_in_use = page->nr_taken;
-	stats->pages_high_water = page->high_water;
-	stats->small_in_use = small->nr_taken;
+	stats->pages_in_use = pool->pages_taken;
+	stats->pages_high_water = pool->pages_high_water;
+	stats->small_in_use = small->slots - small->nr_free;
+	stats->pages_held = pool->pages_held;
 	spin_unlock_irqrestore(&pool->lock, flags);
 
 	/* Slots move between here and there: exact only when all is quiet. */
 	for_each_possible_cpu(cpu) {
 		struct vgrant_cpu *local = per_cpu_ptr(pool->cpu, cpu);
 
-		stats->pages_in_use -= min(stats->pages_in_use,
-					   READ_ONCE(local->mag[VGRANT_PAGE].nr));
+		for (class = 0; class <= VGRANT_ORDER_MAX; class++)
+			idle_pages += READ_ONCE(local->mag[class].nr) << class;
 		stats->small_in_use -= min(stats->small_in_use,
 					   READ_ONCE(local->mag[VGRANT_SMALL].nr));
 		stats->mappings += READ_ONCE(local->mappings);
 		stats->exhaustions += READ_ONCE(local->exhaustions);
 		stats->bytes_in += READ_ONCE(local->bytes_in);
 		stats->bytes_out += READ_ONCE(local->bytes_out);
+		stats->direct_mappings += READ_ONCE(local->direct_mappings);
 	}
+	stats->pages_in_use -= min(stats->pages_in_use, idle_pages);
 }
 EXPORT_SYMBOL_GPL(vgrant_pool_read_stats);
 
@@ -747,10 +1085,13 @@ VGRANT_ATTR(pages_high_water, 0444);
 VGRANT_ATTR(small_total, 0444);
 VGRANT_ATTR(small_in_use, 0444);
 VGRANT_ATTR(mapping_max_bytes, 0444);
+VGRANT_ATTR(segs_max, 0444);
 VGRANT_ATTR(mappings, 0444);
 VGRANT_ATTR(exhaustions, 0444);
 VGRANT_ATTR(bytes_in, 0444);
 VGRANT_ATTR(bytes_out, 0444);
+VGRANT_ATTR(direct_mappings, 0444);
+VGRANT_ATTR(pages_held, 0444);
 
 static struct attribute *vgrant_attrs[] = {
 	&dev_attr_backend.attr,
@@ -761,10 +1102,13 @@ static struct attribute *vgrant_attrs[] = {
 	&dev_attr_small_total.attr,
 	&dev_attr_small_in_use.attr,
 	&dev_attr_mapping_max_bytes.attr,
+	&dev_attr_segs_max.attr,
 	&dev_attr_mappings.attr,
 	&dev_attr_exhaustions.attr,
 	&dev_attr_bytes_in.attr,
 	&dev_attr_bytes_out.attr,
+	&dev_attr_direct_mappings.attr,
+	&dev_attr_pages_held.attr,
 	NULL
 };
 
@@ -781,38 +1125,76 @@ static void vgrant_pool_grant(struct vgrant_pool *pool, unsigned int i)
 					xen_page_to_gfn(pool->page[i]), 0);
 }
 
+/* What a request may consist of at least. */
+static unsigned int vgrant_segs_needed(const struct vgrant_pool_need *need)
+{
+	return need->segs_enough ? min(need->segs_max, need->segs_enough) :
+				   need->segs_max;
+}
+
+/* How many slots of a class a CPU may keep at hand. */
+static unsigned int vgrant_mag_slots(unsigned int class)
+{
+	static const u8 most[VGRANT_CLASSES] = {
+		VGRANT_MAG_SLOTS, 8, 8, 4, 8, 64,
+	};
+
+	return most[class];
+}
+
+/* Buffers of one request that fit into an idle pool, whatever their size. */
+static unsigned int vgrant_segs_fit(unsigned int data_pages, unsigned int order)
+{
+	unsigned int blocks = (data_pages / 8 * 7) >> order;
+
+	/* The first and the last block of this size may be incomplete. */
+	return order && blocks ? blocks - 1 : blocks;
+}
+
 /*
  * Sizes of everything, from the wish and the need.  A request must fit into
- * an otherwise idle pool, or it would wait for ever: its segments, of at most
- * mapping_max_pages each, get seven eighths of what the rings leave, and the
- * last eighth is for its headers and indirect table.
+ * an otherwise idle pool, or it would wait for ever: its segments get seven
+ * eighths of what the rings leave, the last eighth is for its headers and
+ * indirect table.  Of the sizes with which enough segments fit, the largest.
  */
 static void vgrant_pool_measure(struct vgrant_pool *pool,
 				const struct vgrant_pool_need *need)
 {
-	unsigned int ring_pages = PFN_UP(need->coherent_bytes), data_pages;
+	unsigned int data_pages, order, class;
 
 	pool->small_pages = DIV_ROUND_UP(pool->pages, VGRANT_SMALL_SHARE);
-	data_pages = pool->pages - pool->small_pages - ring_pages;
-	pool->mapping_max_pages = clamp(data_pages / 8 * 7 / need->segs_max,
-					1U, VGRANT_RUN_MAX_PAGES);
-	pool->mag_slots = clamp(data_pages / 8 / num_possible_cpus(),
-				2U, VGRANT_MAG_SLOTS);
+	pool->coherent_first = pool->pages - PFN_UP(need->coherent_bytes);
+	data_pages = pool->coherent_first - pool->small_pages;
+	for (order = VGRANT_ORDER_MAX; order; order--)
+		if (vgrant_segs_fit(data_pages, order) >= vgrant_segs_needed(need))
+			break;
+	pool->mapping_max_pages = 1U << order;
+	pool->segs_max = min(need->segs_max, vgrant_segs_fit(data_pages, order));
+	for (class = 0; class < VGRANT_CLASSES; class++) {
+		unsigned int share = data_pages / 8 / num_possible_cpus();
+
+		if (class <= VGRANT_ORDER_MAX)
+			share >>= class;
+		pool->mag_slots[class] = clamp(share, 1U, vgrant_mag_slots(class));
+	}
 }
 
-static unsigned int vgrant_pages_wanted(void)
+static unsigned int vgrant_pages_wanted(const struct vgrant_pool_need *need)
 {
-	unsigned long pages = VGRANT_POOL_KIB >> (PAGE_SHIFT - 10);
+	unsigned long kib = VGRANT_POOL_KIB;
 
 	if (vgrant_pool_kib)
 		return vgrant_pool_kib >> (PAGE_SHIFT - 10);
-	return min(pages, totalram_pages() / VGRANT_POOL_RAM_SHARE);
+	if (need->queues > 1)
+		kib += (need->queues - 1) * VGRANT_QUEUE_KIB;
+	return min(kib >> (PAGE_SHIFT - 10),
+		   totalram_pages() / VGRANT_POOL_RAM_SHARE);
 }
 
 /* The fewest pages with which vgrant_pool_measure() keeps its promise. */
 static unsigned int vgrant_pages_needed(const struct vgrant_pool_need *need)
 {
-	unsigned int data_pages = (need->segs_max + 7) / 7 * 8 + 8;
+	unsigned int data_pages = (vgrant_segs_needed(need) + 7) / 7 * 8 + 8;
 
 	return (data_pages + PFN_UP(need->coherent_bytes)) *
 		VGRANT_SMALL_SHARE / (VGRANT_SMALL_SHARE - 1) + 1;
@@ -820,9 +1202,10 @@ static unsigned int vgrant_pages_needed(const struct vgrant_pool_need *need)
 
 /* As many consecutive references as wanted, or fewer, or not enough. */
 static int vgrant_pool_alloc_refs(struct vgrant_pool *pool,
-				  unsigned int needed)
+				  const struct vgrant_pool_need *need)
 {
-	unsigned int wanted = max(vgrant_pages_wanted(), needed);
+	unsigned int needed = vgrant_pages_needed(need);
+	unsigned int wanted = max(vgrant_pages_wanted(need), needed);
 
 	for (pool->pages = wanted; pool->pages >= needed;
 	     pool->pages = max(pool->pages / 2, needed)) {
@@ -873,28 +1256,60 @@ free_pages:
 	return -ENOMEM;
 }
 
-static void vgrant_depot_exit(struct vgrant_depot *depot)
+/* Pages that are in use from the beginning: for small slots and for rings. */
+static unsigned int vgrant_pages_apart(const struct vgrant_pool *pool)
 {
-	kvfree(depot->use);
-	bitmap_free(depot->taken);
+	return pool->small_pages + pool->pages - pool->coherent_first;
 }
 
-static int vgrant_depot_init(struct vgrant_depot *depot, unsigned int first,
-			     unsigned int slots)
+static void vgrant_pool_free_slots(struct vgrant_pool *pool)
 {
-	depot->slots = slots;
-	depot->first = first;
-	depot->hint = first;
-	depot->nr_taken = first;
-	depot->high_water = first;
-	depot->taken = bitmap_zalloc(slots, GFP_KERNEL);
-	depot->use = kvcalloc(slots, sizeof(*depot->use), GFP_KERNEL);
-	if (!depot->taken || !depot->use) {
-		vgrant_depot_exit(depot);
-		return -ENOMEM;
+	unsigned int class;
+
+	for (class = 0; class < VGRANT_CLASSES; class++)
+		bitmap_free(pool->depot[class].free);
+	bitmap_free(pool->coherent_taken);
+	kvfree(pool->page_use);
+	kvfree(pool->small_use);
+}
+
+/* All slots, and all of them free. */
+static int vgrant_pool_alloc_slots(struct vgrant_pool *pool)
+{
+	unsigned int class, i;
+
+	for (class = 0; class < VGRANT_CLASSES; class++) {
+		struct vgrant_depot *depot = &pool->depot[class];
+
+		depot->slots = class == VGRANT_SMALL ?
+			pool->small_pages * VGRANT_SMALL_PER_PAGE :
+			DIV_ROUND_UP(pool->coherent_first, 1U << class);
+		depot->hint = depot->slots;
+		depot->free = bitmap_zalloc(depot->slots, GFP_KERNEL);
+		if (!depot->free)
+			goto free_slots;
 	}
-	bitmap_set(depot->taken, 0, first);
+	pool->coherent_taken = bitmap_zalloc(pool->pages - pool->coherent_first,
+					     GFP_KERNEL);
+	pool->page_use = kvcalloc(pool->pages, sizeof(*pool->page_use),
+				  GFP_KERNEL);
+	pool->small_use = kvcalloc(pool->depot[VGRANT_SMALL].slots,
+				   sizeof(*pool->small_use), GFP_KERNEL);
+	if (!pool->coherent_taken || !pool->page_use || !pool->small_use)
+		goto free_slots;
+
+	for (i = 0; i < pool->depot[VGRANT_SMALL].slots; i++)
+		vgrant_depot_give_one(&pool->depot[VGRANT_SMALL], i);
+	/* Buddies join by themselves. */
+	for (i = pool->small_pages; i < pool->coherent_first; i++)
+		vgrant_block_give(pool, VGRANT_PAGE, i);
+	pool->pages_taken = vgrant_pages_apart(pool);
+	pool->pages_high_water = pool->pages_taken;
 	return 0;
+
+free_slots:
+	vgrant_pool_free_slots(pool);
+	return -ENOMEM;
 }
 
 static int vgrant_pool_alloc_cpus(struct vgrant_pool *pool)
@@ -946,7 +1361,7 @@ struct vgrant_pool *vgrant_pool_create(struct device *dev, domid_t backend,
 	pool->backend = backend;
 	spin_lock_init(&pool->lock);
 
-	ret = vgrant_pool_alloc_refs(pool, vgrant_pages_needed(need));
+	ret = vgrant_pool_alloc_refs(pool, need);
 	if (ret)
 		goto free_pool;
 	pool->base = virtio_grant_addr(pool->first_ref, 0);
@@ -954,26 +1369,21 @@ struct vgrant_pool *vgrant_pool_create(struct device *dev, domid_t backend,
 	ret = vgrant_pool_alloc_pages(pool);
 	if (ret)
 		goto free_refs;
-	ret = vgrant_depot_init(&pool->depot[VGRANT_SMALL], 0,
-				pool->small_pages * VGRANT_SMALL_PER_PAGE);
+	ret = vgrant_pool_alloc_slots(pool);
 	if (ret)
 		goto free_pages;
-	ret = vgrant_depot_init(&pool->depot[VGRANT_PAGE], pool->small_pages,
-				pool->pages);
-	if (ret)
-		goto exit_small;
 	ret = vgrant_pool_alloc_cpus(pool);
 	if (ret)
-		goto exit_page;
+		goto free_slots;
+
+	vgrant_direct_init(pool);
 
 	for (i = 0; i < pool->pages; i++)
 		vgrant_pool_grant(pool, i);
 	return pool;
 
-exit_page:
-	vgrant_depot_exit(&pool->depot[VGRANT_PAGE]);
-exit_small:
-	vgrant_depot_exit(&pool->depot[VGRANT_SMALL]);
+free_slots:
+	vgrant_pool_free_slots(pool);
 free_pages:
 	vunmap(pool->va);
 	vgrant_pool_free_pages(pool);
@@ -986,9 +1396,9 @@ free_pool:
 EXPORT_SYMBOL_GPL(vgrant_pool_create);
 
 /*
- * Ends all grants and frees the pages.  Those that the backend still maps
- * after the time of grace stay out of use, with their reference, until it
- * lets go: the kernel keeps that list, and it outlives this module.
+ * Ends all grants, clears the pages and frees them.  Those that the backend
+ * still maps after the time of grace stay out of use, with their reference,
+ * until it lets go: the kernel keeps that list, and it outlives this module.
  */
 static unsigned int vgrant_pool_end_grants(struct vgrant_pool *pool)
 {
@@ -998,6 +1408,7 @@ static unsigned int vgrant_pool_end_grants(struct vgrant_pool *pool)
 	for (i = 0; i < pool->pages; i++) {
 		while (!gnttab_try_end_foreign_access(pool->first_ref + i)) {
 			if (time_after(jiffies, end)) {
+				clear_highpage(pool->page[i]);
 				gnttab_end_foreign_access(pool->first_ref + i,
 							  pool->page[i]);
 				pool->page[i] = NULL;
@@ -1006,8 +1417,10 @@ static unsigned int vgrant_pool_end_grants(struct vgrant_pool *pool)
 			}
 			msleep(20);
 		}
-		if (pool->page[i])
+		if (pool->page[i]) {
+			clear_highpage(pool->page[i]);
 			__free_page(pool->page[i]);
+		}
 	}
 	return nr_held;
 }
@@ -1027,13 +1440,15 @@ unsigned int vgrant_pool_destroy(struct vgrant_pool *pool)
 
 	WARN_ON(pool->attached);
 	vgrant_pool_read_stats(pool, &stats);
-	if (stats.pages_in_use != pool->small_pages || stats.small_in_use)
+	stats.pages_in_use -= vgrant_pages_apart(pool);
+	stats.pages_in_use += bitmap_weight(pool->coherent_taken,
+					    pool->pages - pool->coherent_first);
+	if (stats.pages_in_use || stats.small_in_use)
 		dev_warn(pool->dev, "destroyed with %u pages and %u small slots still in use\n",
-			 stats.pages_in_use - pool->small_pages,
-			 stats.small_in_use);
+			 stats.pages_in_use, stats.small_in_use);
 
 	vunmap(pool->va);
-	nr_held = vgrant_pool_end_grants(pool);
+	nr_held = vgrant_pool_end_grants(pool) + vgrant_direct_exit(pool);
 	if (nr_held) {
 		mutex_lock(&quarantined_lock);
 		quarantined_pages += nr_held;
@@ -1042,8 +1457,7 @@ unsigned int vgrant_pool_destroy(struct vgrant_pool *pool)
 			pool->backend, nr_held);
 	}
 	free_percpu(pool->cpu);
-	vgrant_depot_exit(&pool->depot[VGRANT_PAGE]);
-	vgrant_depot_exit(&pool->depot[VGRANT_SMALL]);
+	vgrant_pool_free_slots(pool);
 	kvfree(pool->page);
 	kfree(pool);
 	return nr_held;
@@ -1093,6 +1507,36 @@ void vgrant_pool_fail(struct vgrant_pool *pool)
 EXPORT_SYMBOL_GPL(vgrant_pool_fail);
 
 /**
+ * vgrant_pool_set_held_handler - who wants to know of a buffer that is kept
+ * @pool: a pool that nothing is mapped in
+ * @held: called after the pool failed since the backend still maps a buffer
+ *	that was unmapped (direct grants only); from any context
+ * @priv: its argument
+ */
+void vgrant_pool_set_held_handler(struct vgrant_pool *pool,
+				  void (*held)(void *priv), void *priv)
+{
+	pool->held = held;
+	pool->held_priv = priv;
+}
+EXPORT_SYMBOL_GPL(vgrant_pool_set_held_handler);
+
+/**
+ * vgrant_pool_set_filled - need buffers be cleared for the device to write?
+ * @pool: a pool that nothing is mapped in
+ * @is_filled: no: the device promised to write all of them
+ *
+ * Otherwise what a device does not write comes back as zeroes, and not as what
+ * an earlier request of the device left in the slot.  There is nothing to gain
+ * for a device that lies: what it leaves there, it could write.
+ */
+void vgrant_pool_set_filled(struct vgrant_pool *pool, bool is_filled)
+{
+	pool->is_filled = is_filled && !vgrant_zero;
+}
+EXPORT_SYMBOL_GPL(vgrant_pool_set_filled);
+
+/**
  * vgrant_pool_suspend - end the grants and keep everything else
  * @pool: a pool that nothing is mapped in
  *
@@ -1106,6 +1550,8 @@ int vgrant_pool_suspend(struct vgrant_pool *pool)
 	unsigned long end = jiffies + msecs_to_jiffies(VGRANT_UNMAP_GRACE_MS);
 	unsigned int i;
 
+	if (pool->pages_held)
+		return -EBUSY;
 	for (i = 0; i < pool->pages; i++) {
 		while (!gnttab_end_foreign_access_ref(pool->first_ref + i)) {
 			if (time_after(jiffies, end))

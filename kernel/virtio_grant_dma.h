@@ -21,10 +21,16 @@ struct vgrant_pool;
 /**
  * struct vgrant_pool_need - what a pool has to be able to hold
  * @segs_max: the most buffers that one request can consist of
+ * @segs_enough: its driver can be told to be content with fewer, but not with
+ *	fewer than these; 0 if it cannot.  What it must be content with, is
+ *	segs_max of struct vgrant_pool_stats
+ * @queues: how many queues share it
  * @coherent_bytes: sum of the coherent allocations (the rings)
  */
 struct vgrant_pool_need {
 	unsigned int segs_max;
+	unsigned int segs_enough;
+	unsigned int queues;
 	size_t coherent_bytes;
 };
 
@@ -33,16 +39,19 @@ struct vgrant_pool_need {
  * @backend: the domain that the pages are granted to
  * @first_ref: grant reference of the first page; the others follow
  * @pages_total: pages of the pool
- * @pages_in_use: of those, pages that a mapping or a ring occupies, and pages
- *	set apart for small slots
+ * @pages_in_use: of those, pages that a mapping occupies, and those set apart
+ *	for rings and small slots
  * @pages_high_water: most pages ever taken, those cached per CPU included
  * @small_total: slots of VGRANT_SMALL_BYTES
  * @small_in_use: of those, occupied
  * @mapping_max_bytes: largest buffer that can be mapped
+ * @segs_max: as many of them make the largest request
  * @mappings: buffers mapped so far
  * @exhaustions: mappings refused because nothing was free
  * @bytes_in: bytes copied into the pool
  * @bytes_out: bytes copied out of it
+ * @direct_mappings: buffers granted instead of copied so far
+ * @pages_held: pages of such buffers that the backend mapped for too long
  */
 struct vgrant_pool_stats {
 	domid_t backend;
@@ -53,10 +62,13 @@ struct vgrant_pool_stats {
 	unsigned int small_total;
 	unsigned int small_in_use;
 	size_t mapping_max_bytes;
+	unsigned int segs_max;
 	u64 mappings;
 	u64 exhaustions;
 	u64 bytes_in;
 	u64 bytes_out;
+	u64 direct_mappings;
+	unsigned int pages_held;
 };
 
 /* Buffers up to this size share pages with other small ones of the device. */
@@ -70,6 +82,9 @@ void vgrant_pool_attach(struct vgrant_pool *pool);
 void vgrant_pool_detach(struct vgrant_pool *pool);
 
 void vgrant_pool_fail(struct vgrant_pool *pool);
+void vgrant_pool_set_held_handler(struct vgrant_pool *pool,
+				  void (*held)(void *priv), void *priv);
+void vgrant_pool_set_filled(struct vgrant_pool *pool, bool is_filled);
 int vgrant_pool_suspend(struct vgrant_pool *pool);
 void vgrant_pool_resume(struct vgrant_pool *pool);
 
@@ -77,7 +92,10 @@ void vgrant_pool_read_stats(struct vgrant_pool *pool,
 			    struct vgrant_pool_stats *stats);
 
 #if IS_ENABLED(CONFIG_KUNIT)
-extern unsigned int vgrant_pool_kib;	/* the module's parameter pool_kib */
+/* Parameters of the module. */
+extern unsigned int vgrant_pool_kib;
+extern unsigned int vgrant_direct_kib;
+extern bool vgrant_zero;
 #endif
 
 #endif /* VIRTIO_GRANT_DMA_H */

@@ -41,6 +41,7 @@
 
 struct vgrant_view {
 	unsigned int nr;
+	u32 flags;		/* GNTMAP_readonly, or nothing */
 	struct page **page;
 	grant_handle_t *handle;
 };
@@ -53,7 +54,10 @@ struct vgrant_test {
 	struct vgrant_pool_stats stats;
 	struct vgrant_view view;
 	u8 *buf;		/* room for buffers, canaries around them */
+	unsigned int segs_enough;
 	unsigned int pool_kib_before;
+	unsigned int direct_kib_before;
+	bool zero_before;
 };
 
 #define BUF_BYTES	(80 * PAGE_SIZE)
@@ -120,7 +124,7 @@ static int view_map_page(struct vgrant_test *ctx, struct vgrant_view *view,
 	int ret;
 
 	gnttab_set_map_op(&op, (unsigned long)page_address(view->page[i]),
-			  GNTMAP_host_map, ref, ctx->self);
+			  GNTMAP_host_map | view->flags, ref, ctx->self);
 	ret = gnttab_map_refs(&op, NULL, &view->page[i], 1);
 	if (ret || op.status != GNTST_okay)
 		return -EIO;
@@ -136,7 +140,8 @@ static void view_unmap(struct vgrant_view *view)
 	for (i = 0; i < view->nr; i++) {
 		gnttab_set_unmap_op(&op,
 				    (unsigned long)page_address(view->page[i]),
-				    GNTMAP_host_map, view->handle[i]);
+				    GNTMAP_host_map | view->flags,
+				    view->handle[i]);
 		gnttab_unmap_refs(&op, NULL, &view->page[i], 1);
 	}
 	if (view->page)
@@ -244,6 +249,8 @@ static void pool_make(struct kunit *test, unsigned int pool_kib,
 	struct vgrant_test *ctx = test->priv;
 	struct vgrant_pool_need need = {
 		.segs_max = segs_max,
+		.segs_enough = ctx->segs_enough,
+		.queues = 1,
 		.coherent_bytes = RING_BYTES,
 	};
 
@@ -299,10 +306,15 @@ static int vgrant_test_init(struct kunit *test)
 		return -ENOMEM;
 	test->priv = ctx;
 	ctx->pool_kib_before = vgrant_pool_kib;
+	ctx->direct_kib_before = vgrant_direct_kib;
+	vgrant_direct_kib = 0;
+	ctx->zero_before = vgrant_zero;
+	vgrant_zero = false;
 	ctx->self = own_domid();
 	if (ctx->self == DOMID_INVALID)
 		return -ENODEV;
-	ctx->buf = (u8 *)__get_free_pages(GFP_KERNEL, get_order(BUF_BYTES));
+	ctx->buf = (u8 *)__get_free_pages(GFP_KERNEL | __GFP_COMP,
+					  get_order(BUF_BYTES));
 	if (!ctx->buf)
 		return -ENOMEM;
 	ctx->pdev = platform_device_register_simple("vgrant-kunit",
@@ -327,6 +339,8 @@ static void vgrant_test_exit(struct kunit *test)
 	platform_device_unregister(ctx->pdev);
 	free_pages((unsigned long)ctx->buf, get_order(BUF_BYTES));
 	vgrant_pool_kib = ctx->pool_kib_before;
+	vgrant_direct_kib = ctx->direct_kib_before;
+	vgrant_zero = ctx->zero_before;
 }
 
 /* Addresses */
@@ -406,6 +420,23 @@ static void check_from_device(struct kunit *test, size_t offset, size_t size)
 			      "%zu bytes at %zu: written after", size, offset);
 }
 
+/* The same, of a slot that nobody cleared. */
+static void check_from_device_as_it_is(struct kunit *test, size_t size)
+{
+	struct vgrant_test *ctx = test->priv;
+	dma_addr_t addr;
+
+	memset(ctx->buf, CANARY, BUF_BYTES);
+	addr = dma_map_single(ctx->dev, ctx->buf + 9, size, DMA_FROM_DEVICE);
+	KUNIT_ASSERT_FALSE(test, dma_mapping_error(ctx->dev, addr));
+	KUNIT_ASSERT_EQ(test, backend_fill(ctx, addr, size, BACKEND_SEED), 0);
+	dma_unmap_single(ctx->dev, addr, size, DMA_FROM_DEVICE);
+	KUNIT_EXPECT_TRUE(test, is_filled(ctx->buf + 9, size, BACKEND_SEED));
+	KUNIT_EXPECT_TRUE(test, is_all(ctx->buf, 9, CANARY));
+	KUNIT_EXPECT_TRUE(test, is_all(ctx->buf + 9 + size,
+				       BUF_BYTES - 9 - size, CANARY));
+}
+
 static void check_both_ways(struct kunit *test, size_t offset, size_t size)
 {
 	struct vgrant_test *ctx = test->priv;
@@ -473,6 +504,128 @@ static void vgrant_test_neighbours(struct kunit *test)
 						sizes[i], page);
 		dma_unmap_single(ctx->dev, addr, sizes[i], DMA_BIDIRECTIONAL);
 	}
+}
+
+/* Is the canary anywhere in the pool?  Nothing that is sent contains it. */
+static bool is_exposed(struct vgrant_test *ctx)
+{
+	unsigned int page;
+
+	for (page = 0; page < ctx->view.nr; page++)
+		if (memchr(page_address(ctx->view.page[page]), CANARY, PAGE_SIZE))
+			return true;
+	return false;
+}
+
+static void check_exposure(struct kunit *test, size_t offset, size_t size,
+			   enum dma_data_direction dir)
+{
+	struct vgrant_test *ctx = test->priv;
+	u8 *data = ctx->buf + offset;
+	dma_addr_t addr;
+
+	/* What the device is to write, it need not see before either. */
+	memset(ctx->buf, CANARY, offset + size + PAGE_SIZE);
+	if (dir != DMA_FROM_DEVICE)
+		fill(data, size, size + offset);
+	addr = dma_map_single(ctx->dev, data, size, dir);
+	KUNIT_ASSERT_FALSE(test, dma_mapping_error(ctx->dev, addr));
+	KUNIT_EXPECT_FALSE_MSG(test, is_exposed(ctx),
+			       "%zu bytes at %zu, direction %d: more than them",
+			       size, offset, dir);
+	if (dir != DMA_TO_DEVICE)
+		KUNIT_ASSERT_EQ(test, backend_fill(ctx, addr, size, offset), 0);
+	dma_unmap_single(ctx->dev, addr, size, dir);
+	KUNIT_EXPECT_FALSE_MSG(test, is_exposed(ctx),
+			       "%zu bytes at %zu, direction %d: when unmapped",
+			       size, offset, dir);
+}
+
+/*
+ * Of buffers of every kind of size and place, in turns, so that each slot is
+ * used for all of them: only their own bytes are ever in the pool.
+ */
+static void vgrant_test_exposure(struct kunit *test)
+{
+	static const enum dma_data_direction dirs[] = {
+		DMA_TO_DEVICE, DMA_FROM_DEVICE, DMA_BIDIRECTIONAL,
+	};
+	static const size_t sizes[] = {
+		1, 16, 48, 100, 255, 256, 257, 288, 511, 512, 1000, 4095, 4096,
+		4097, 6000, 8192, 12288, 12289, 16385, 32768,
+	};
+	static const size_t offsets[] = { 0, 1, 16, 511, 2048, 4095 };
+	struct vgrant_test *ctx = test->priv;
+	unsigned int i, j, k, filled;
+
+	pool_make(test, POOL_KIB, SEGS_MAX, true);
+	for (filled = 0; filled < 2; filled++) {
+		vgrant_pool_set_filled(ctx->pool, filled);
+		for (i = 0; i < ARRAY_SIZE(sizes); i++)
+			for (j = 0; j < ARRAY_SIZE(offsets); j++)
+				for (k = 0; k < ARRAY_SIZE(dirs); k++)
+					check_exposure(test, offsets[j],
+						       sizes[i], dirs[k]);
+	}
+	expect_idle(test);
+}
+
+/* A disk's request as its driver makes it, in structures full of secrets. */
+static void vgrant_test_exposure_request(struct kunit *test)
+{
+	struct vgrant_test *ctx = test->priv;
+	struct {
+		u8 before[40], header[16], between[23], status, after[48];
+	} *req = (void *)ctx->buf;
+	u8 *table = ctx->buf + SZ_4K + 24, *data = ctx->buf + SZ_8K + 512;
+	dma_addr_t addr[4], ring;
+	unsigned int round, i;
+	u8 *ring_va;
+
+	pool_make(test, POOL_KIB, SEGS_MAX, true);
+	ring_va = dma_alloc_coherent(ctx->dev, RING_BYTES, &ring, GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, ring_va);
+	for (round = 0; round < 64; round++) {
+		bool is_read = round % 2;
+		size_t bytes = 512 * (1 + round % 9);
+
+		memset(ctx->buf, CANARY, BUF_BYTES);
+		fill(req->header, sizeof(req->header), round);
+		fill(table, 48, round + 1);
+		if (!is_read)
+			fill(data, bytes, round + 2);
+		addr[0] = dma_map_single(ctx->dev, req->header,
+					 sizeof(req->header), DMA_TO_DEVICE);
+		addr[1] = dma_map_single(ctx->dev, data, bytes,
+					 is_read ? DMA_FROM_DEVICE : DMA_TO_DEVICE);
+		addr[2] = dma_map_single(ctx->dev, &req->status, 1,
+					 DMA_FROM_DEVICE);
+		addr[3] = dma_map_single(ctx->dev, table, 48, DMA_TO_DEVICE);
+		for (i = 0; i < ARRAY_SIZE(addr); i++)
+			KUNIT_ASSERT_FALSE(test, dma_mapping_error(ctx->dev,
+								   addr[i]));
+		KUNIT_EXPECT_FALSE(test, is_exposed(ctx));
+		KUNIT_EXPECT_TRUE(test, backend_sees_filled(ctx, addr[0],
+							    sizeof(req->header),
+							    round));
+		if (is_read)
+			KUNIT_ASSERT_EQ(test, backend_fill(ctx, addr[1], bytes,
+							   9), 0);
+		dma_unmap_single(ctx->dev, addr[0], sizeof(req->header),
+				 DMA_TO_DEVICE);
+		dma_unmap_single(ctx->dev, addr[1], bytes,
+				 is_read ? DMA_FROM_DEVICE : DMA_TO_DEVICE);
+		dma_unmap_single(ctx->dev, addr[2], 1, DMA_FROM_DEVICE);
+		dma_unmap_single(ctx->dev, addr[3], 48, DMA_TO_DEVICE);
+		KUNIT_EXPECT_EQ(test, req->status, 0);
+		KUNIT_EXPECT_TRUE(test, is_all(req->between,
+					       sizeof(req->between), CANARY));
+		KUNIT_EXPECT_TRUE(test, is_all(req->after, sizeof(req->after),
+					       CANARY));
+		KUNIT_EXPECT_FALSE(test, is_exposed(ctx));
+	}
+	dma_free_coherent(ctx->dev, RING_BYTES, ring_va, ring);
+	expect_idle(test);
 }
 
 static void vgrant_test_skip_sync(struct kunit *test)
@@ -610,7 +763,11 @@ static void vgrant_test_limits(struct kunit *test)
 	addr = dma_map_single(ctx->dev, ctx->buf, max_bytes, DMA_TO_DEVICE);
 	KUNIT_ASSERT_FALSE(test, dma_mapping_error(ctx->dev, addr));
 	dma_unmap_single(ctx->dev, addr, max_bytes, DMA_TO_DEVICE);
-	addr = dma_map_single(ctx->dev, ctx->buf, max_bytes + 1, DMA_TO_DEVICE);
+	/* An indirect table can be larger than the segments should be. */
+	addr = dma_map_single(ctx->dev, ctx->buf, SZ_64K, DMA_TO_DEVICE);
+	KUNIT_ASSERT_FALSE(test, dma_mapping_error(ctx->dev, addr));
+	dma_unmap_single(ctx->dev, addr, SZ_64K, DMA_TO_DEVICE);
+	addr = dma_map_single(ctx->dev, ctx->buf, SZ_64K + 1, DMA_TO_DEVICE);
 	KUNIT_EXPECT_TRUE(test, dma_mapping_error(ctx->dev, addr));
 
 	/* An address has bit 63: nothing narrower will do. */
@@ -722,23 +879,83 @@ static void scatter(struct vgrant_test *ctx, dma_addr_t *addr, unsigned int max)
 					 DMA_TO_DEVICE);
 }
 
-/* Pages that idle in magazines do not part what is free. */
-static void vgrant_test_runs(struct kunit *test)
+/* Whatever idles in magazines, as many of the largest blocks as there were. */
+static void vgrant_test_blocks(struct kunit *test)
 {
 	struct vgrant_test *ctx = test->priv;
-	dma_addr_t *addr, run;
+	unsigned int max, nr, before, i, pages;
+	dma_addr_t *addr;
 	size_t bytes;
 
 	pool_make(test, 4096, SEGS_MAX, false);
-	bytes = ctx->stats.mapping_max_bytes;
-	KUNIT_ASSERT_GT(test, bytes, 32 * PAGE_SIZE);
-	addr = kunit_kcalloc(test, ctx->stats.pages_total, sizeof(*addr),
-			     GFP_KERNEL);
+	KUNIT_EXPECT_EQ(test, ctx->stats.mapping_max_bytes, SZ_64K);
+	max = ctx->stats.pages_total;
+	addr = kunit_kcalloc(test, max, sizeof(*addr), GFP_KERNEL);
 	KUNIT_ASSERT_NOT_NULL(test, addr);
-	scatter(ctx, addr, ctx->stats.pages_total);
-	run = dma_map_single(ctx->dev, ctx->buf, bytes, DMA_TO_DEVICE);
-	KUNIT_ASSERT_FALSE(test, dma_mapping_error(ctx->dev, run));
-	dma_unmap_single(ctx->dev, run, bytes, DMA_TO_DEVICE);
+	before = map_all(ctx, addr, max, SZ_64K);
+	KUNIT_EXPECT_GE(test, before, max / 16 * 3 / 4);
+	unmap_all(ctx, addr, before, SZ_64K);
+	for (pages = 1; pages <= 16; pages++) {
+		bytes = pages * PAGE_SIZE;
+		nr = map_all(ctx, addr, max, bytes);
+		KUNIT_EXPECT_GE(test, nr, before);
+		/* Contiguous, aligned to themselves, and none in another. */
+		for (i = 0; i < nr; i++) {
+			u64 first = (addr[i] >> PAGE_SHIFT) -
+				(virtio_grant_addr(ctx->stats.first_ref, 0) >>
+				 PAGE_SHIFT);
+
+			KUNIT_EXPECT_EQ(test, first % roundup_pow_of_two(pages),
+					0ULL);
+			KUNIT_EXPECT_LE(test, first + pages, max);
+		}
+		/* In an order that leaves the magazines full of stray ones. */
+		for (i = 0; i < nr; i += 2)
+			dma_unmap_single(ctx->dev, addr[i], bytes, DMA_TO_DEVICE);
+		for (i = 1; i < nr; i += 2)
+			dma_unmap_single(ctx->dev, addr[i], bytes, DMA_TO_DEVICE);
+		expect_idle(test);
+	}
+	nr = map_all(ctx, addr, max, SZ_64K);
+	KUNIT_EXPECT_EQ(test, nr, before);
+	unmap_all(ctx, addr, nr, SZ_64K);
+	scatter(ctx, addr, max);
+	nr = map_all(ctx, addr, max, SZ_64K);
+	KUNIT_EXPECT_EQ(test, nr, before);
+	unmap_all(ctx, addr, nr, SZ_64K);
+	expect_idle(test);
+}
+
+/* Buffers of all sizes at once: nobody's bytes are somebody else's. */
+static void vgrant_test_mixed(struct kunit *test)
+{
+	struct vgrant_test *ctx = test->priv;
+	struct rnd_state rnd;
+	unsigned int nr = 0, i, j;
+	dma_addr_t addr[64];
+	size_t size[64];
+
+	pool_make(test, 2048, SEGS_MAX, false);
+	prandom_seed_state(&rnd, 3);
+	for (i = 0; i < ARRAY_SIZE(addr); i++) {
+		size[i] = 1 + prandom_u32_state(&rnd) %
+			(i % 2 ? VGRANT_SMALL_BYTES :
+				 ctx->stats.mapping_max_bytes);
+		addr[i] = dma_map_single(ctx->dev, ctx->buf, size[i],
+					 DMA_TO_DEVICE);
+		nr += !dma_mapping_error(ctx->dev, addr[i]);
+	}
+	KUNIT_EXPECT_GE(test, nr, 40U);
+	for (i = 0; i < ARRAY_SIZE(addr); i++)
+		for (j = 0; j < i; j++)
+			if (!dma_mapping_error(ctx->dev, addr[i]) &&
+			    !dma_mapping_error(ctx->dev, addr[j]))
+				KUNIT_EXPECT_TRUE(test, addr[i] + size[i] <= addr[j] ||
+						  addr[j] + size[j] <= addr[i]);
+	for (i = 0; i < ARRAY_SIZE(addr); i++)
+		if (!dma_mapping_error(ctx->dev, addr[i]))
+			dma_unmap_single(ctx->dev, addr[i], size[i],
+					 DMA_TO_DEVICE);
 	expect_idle(test);
 }
 
@@ -747,16 +964,21 @@ static void vgrant_test_runs(struct kunit *test)
  * any history: or its driver would wait for ever.
  */
 static void check_request_fits(struct kunit *test, unsigned int pool_kib,
-			       unsigned int segs_max)
+			       unsigned int segs_max, unsigned int segs_enough)
 {
-	size_t table_bytes = 16 * (segs_max + 2);
 	struct vgrant_test *ctx = test->priv;
 	dma_addr_t ring, table, *addr;
 	unsigned int nr, max;
-	size_t seg_bytes;
+	size_t seg_bytes, table_bytes;
 	void *ring_va;
 
+	ctx->segs_enough = segs_enough;
 	pool_make(test, pool_kib, segs_max, false);
+	KUNIT_EXPECT_GE(test, ctx->stats.segs_max,
+			segs_enough ? min(segs_max, segs_enough) : segs_max);
+	KUNIT_EXPECT_LE(test, ctx->stats.segs_max, segs_max);
+	segs_max = ctx->stats.segs_max;
+	table_bytes = 16 * (segs_max + 2);
 	seg_bytes = ctx->stats.mapping_max_bytes;
 	max = max(ctx->stats.pages_total, segs_max) + 1;
 	addr = kvcalloc(max, sizeof(*addr), GFP_KERNEL);
@@ -782,14 +1004,19 @@ static void check_request_fits(struct kunit *test, unsigned int pool_kib,
 
 static void vgrant_test_request_fits(struct kunit *test)
 {
-	check_request_fits(test, 64, 1);
-	check_request_fits(test, 256, 8);
-	check_request_fits(test, 1024, 128);
-	check_request_fits(test, 8192, 128);
-	check_request_fits(test, 8192, 256);
+	check_request_fits(test, 64, 1, 0);
+	check_request_fits(test, 256, 8, 0);
+	check_request_fits(test, 1024, 128, 0);
+	check_request_fits(test, 8192, 128, 0);
+	check_request_fits(test, 8192, 256, 0);
 	/* Asked for less than the device needs: the need wins. */
-	check_request_fits(test, 4, 64);
-	check_request_fits(test, 0, 256);
+	check_request_fits(test, 4, 64, 0);
+	check_request_fits(test, 0, 256, 0);
+	/* A driver that is content with less. */
+	check_request_fits(test, 8192, 1024, 66);
+	check_request_fits(test, 4096, 256, 66);
+	check_request_fits(test, 4, 1024, 66);
+	check_request_fits(test, 4, 1024, 0);
 }
 
 /* Interrupts off, as in a driver's submission path. */
@@ -913,6 +1140,45 @@ static void vgrant_test_stress(struct kunit *test)
 	expect_idle(test);
 }
 
+/* A device that promised to fill buffers is handed them as they are. */
+static void vgrant_test_filled(struct kunit *test)
+{
+	static const size_t sizes[] = { 1, 300, 4096, 5000, 65536 };
+	struct vgrant_test *ctx = test->priv;
+	unsigned int i, j;
+	dma_addr_t addr;
+
+	pool_make(test, 2048, SEGS_MAX, true);
+	for (i = 0; i < ctx->view.nr; i++)
+		memset(page_address(ctx->view.page[i]), CANARY, PAGE_SIZE);
+	vgrant_pool_set_filled(ctx->pool, true);
+	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+		addr = dma_map_single(ctx->dev, ctx->buf, sizes[i],
+				      DMA_FROM_DEVICE);
+		KUNIT_ASSERT_FALSE(test, dma_mapping_error(ctx->dev, addr));
+		KUNIT_EXPECT_FALSE(test, backend_sees_zeroes(ctx, addr, sizes[i]));
+		dma_unmap_single(ctx->dev, addr, sizes[i], DMA_FROM_DEVICE);
+		check_from_device_as_it_is(test, sizes[i]);
+		/* The promise is not about what the device is to read. */
+		addr = dma_map_single_attrs(ctx->dev, ctx->buf, sizes[i],
+					    DMA_BIDIRECTIONAL,
+					    DMA_ATTR_SKIP_CPU_SYNC);
+		KUNIT_ASSERT_FALSE(test, dma_mapping_error(ctx->dev, addr));
+		KUNIT_EXPECT_TRUE(test, backend_sees_zeroes(ctx, addr, sizes[i]));
+		dma_unmap_single_attrs(ctx->dev, addr, sizes[i],
+				       DMA_BIDIRECTIONAL,
+				       DMA_ATTR_SKIP_CPU_SYNC);
+	}
+	/* Not believed: by the administrator, or any more. */
+	for (j = 0; j < 2; j++) {
+		vgrant_zero = !j;
+		vgrant_pool_set_filled(ctx->pool, !j);
+		for (i = 0; i < ARRAY_SIZE(sizes); i++)
+			check_from_device(test, 7, sizes[i]);
+	}
+	expect_idle(test);
+}
+
 /* Grants */
 
 static void vgrant_test_grants_end(struct kunit *test)
@@ -947,11 +1213,16 @@ static void vgrant_test_quarantine(struct kunit *test)
 				       3), 0);
 	for (i = 0; i < 3; i++) {
 		held[i] = page_address(view.page[i]);
-		memset(held[i], 0x11 * (i + 1), PAGE_SIZE);
+		memset(held[i], CANARY, PAGE_SIZE);
 	}
 	before = jiffies;
 	KUNIT_EXPECT_EQ(test, pool_unmake(ctx), 3U);
 	KUNIT_EXPECT_LT(test, jiffies_to_msecs(jiffies - before), 3000U);
+	/* Nothing is left in them. */
+	for (i = 0; i < 3; i++) {
+		KUNIT_EXPECT_TRUE(test, is_all(held[i], PAGE_SIZE, 0));
+		memset(held[i], 0x11 * (i + 1), PAGE_SIZE);
+	}
 
 	/* Whoever gets memory now, it is not those pages. */
 	fresh = kunit_kcalloc(test, 4096, sizeof(*fresh), GFP_KERNEL);
@@ -1004,6 +1275,193 @@ static void vgrant_test_failed(struct kunit *test)
 	expect_idle(test);
 }
 
+/* Direct grants */
+
+static bool is_in_pool(struct vgrant_test *ctx, dma_addr_t addr)
+{
+	return virtio_grant_addr_ref(addr) - ctx->stats.first_ref <
+		ctx->stats.pages_total;
+}
+
+/* Large buffers of whole pages are the backend's to see where they are. */
+static void vgrant_test_direct(struct kunit *test)
+{
+	struct vgrant_test *ctx = test->priv;
+	struct vgrant_view view = {};
+	struct vgrant_pool_stats stats;
+	u8 *data = ctx->buf;
+	size_t size = SZ_16K;
+	dma_addr_t addr;
+	unsigned int i;
+	grant_ref_t ref;
+
+	vgrant_direct_kib = 16;
+	pool_make(test, 2048, SEGS_MAX, false);
+
+	/* What the device reads, it can only read. */
+	fill(data, size, 1);
+	addr = dma_map_single(ctx->dev, data, size, DMA_TO_DEVICE);
+	KUNIT_ASSERT_FALSE(test, dma_mapping_error(ctx->dev, addr));
+	KUNIT_EXPECT_FALSE(test, is_in_pool(ctx, addr));
+	KUNIT_EXPECT_TRUE(test, virtio_grant_addr_valid(addr));
+	ref = virtio_grant_addr_ref(addr);
+	KUNIT_EXPECT_EQ(test, view_map(ctx, &view, ref, 4), -EIO);
+	view.flags = GNTMAP_readonly;
+	KUNIT_ASSERT_EQ(test, view_map(ctx, &view, ref, 4), 0);
+	for (i = 0; i < 4; i++)
+		KUNIT_EXPECT_EQ(test, memcmp(page_address(view.page[i]),
+					     data + i * PAGE_SIZE, PAGE_SIZE), 0);
+	view_unmap(&view);
+	dma_unmap_single(ctx->dev, addr, size, DMA_TO_DEVICE);
+	/* Now it cannot even do that. */
+	view.flags = GNTMAP_readonly;
+	KUNIT_EXPECT_EQ(test, view_map(ctx, &view, ref, 1), -EIO);
+
+	memset(ctx->buf, CANARY, BUF_BYTES);
+	addr = dma_map_single(ctx->dev, data, size, DMA_FROM_DEVICE);
+	KUNIT_ASSERT_FALSE(test, dma_mapping_error(ctx->dev, addr));
+	view.flags = 0;
+	KUNIT_ASSERT_EQ(test, view_map(ctx, &view, virtio_grant_addr_ref(addr),
+				       4), 0);
+	for (i = 0; i < 4; i++)
+		memset(page_address(view.page[i]), 0x21 + i, PAGE_SIZE);
+	view_unmap(&view);
+	dma_unmap_single(ctx->dev, addr, size, DMA_FROM_DEVICE);
+	for (i = 0; i < 4; i++)
+		KUNIT_EXPECT_TRUE(test, is_all(data + i * PAGE_SIZE, PAGE_SIZE,
+					       0x21 + i));
+	KUNIT_EXPECT_TRUE(test, is_all(data + size, BUF_BYTES - size, CANARY));
+
+	vgrant_pool_read_stats(ctx->pool, &stats);
+	KUNIT_EXPECT_EQ(test, stats.direct_mappings, 2ULL);
+	KUNIT_EXPECT_EQ(test, stats.bytes_in + stats.bytes_out, 0ULL);
+	KUNIT_EXPECT_EQ(test, stats.pages_held, 0U);
+	expect_idle(test);
+}
+
+/* Anything that shares a page with something else is copied. */
+static void vgrant_test_direct_not(struct kunit *test)
+{
+	static const struct {
+		size_t offset, size;
+	} cases[] = {
+		{ 0, 512 }, { 0, 4096 }, { 0, 12288 }, { 0, 16383 },
+		{ 0, 16385 }, { 1, 16384 }, { 512, 16384 }, { 2048, 20480 },
+		{ 4096, 18000 },
+	};
+	struct vgrant_test *ctx = test->priv;
+	struct vgrant_pool_stats stats;
+	dma_addr_t addr, *all;
+	void *slab;
+	unsigned int i, nr;
+
+	vgrant_direct_kib = 16;
+	pool_make(test, 2048, SEGS_MAX, false);
+	for (i = 0; i < ARRAY_SIZE(cases); i++) {
+		addr = dma_map_single(ctx->dev, ctx->buf + cases[i].offset,
+				      cases[i].size, DMA_TO_DEVICE);
+		KUNIT_ASSERT_FALSE(test, dma_mapping_error(ctx->dev, addr));
+		KUNIT_EXPECT_TRUE_MSG(test, is_in_pool(ctx, addr),
+				      "%zu bytes at %zu", cases[i].size,
+				      cases[i].offset);
+		dma_unmap_single(ctx->dev, addr, cases[i].size, DMA_TO_DEVICE);
+	}
+	expect_idle(test);
+	KUNIT_EXPECT_EQ(test, pool_unmake(ctx), 0U);
+
+	/* Pages of the slab are not the buffer's own. */
+	vgrant_direct_kib = 4;
+	pool_make(test, 2048, SEGS_MAX, false);
+	slab = kmalloc(SZ_4K, GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, slab);
+	addr = dma_map_single(ctx->dev, slab, SZ_4K, DMA_TO_DEVICE);
+	KUNIT_EXPECT_TRUE(test, is_in_pool(ctx, addr));
+	dma_unmap_single(ctx->dev, addr, SZ_4K, DMA_TO_DEVICE);
+	kfree(slab);
+
+	/* Out of references: copies, until there is no room either. */
+	all = kvcalloc(2048, sizeof(*all), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, all);
+	nr = map_all(ctx, all, 2048, SZ_4K);
+	vgrant_pool_read_stats(ctx->pool, &stats);
+	KUNIT_EXPECT_EQ(test, stats.direct_mappings,
+			(u64)ctx->stats.pages_total);
+	KUNIT_EXPECT_GT(test, nr, ctx->stats.pages_total);
+	unmap_all(ctx, all, nr, SZ_4K);
+	kvfree(all);
+	expect_idle(test);
+	KUNIT_EXPECT_EQ(test, pool_unmake(ctx), 0U);
+}
+
+static void count_held(void *priv)
+{
+	(*(unsigned int *)priv)++;
+}
+
+/* A backend that keeps a buffer: its page is lost to both, and all is over. */
+static void vgrant_test_direct_held(struct kunit *test)
+{
+	struct vgrant_test *ctx = test->priv;
+	struct vgrant_view view = {};
+	struct vgrant_pool_stats stats;
+	unsigned int nr_calls = 0;
+	dma_addr_t addr, late;
+	struct page *page;
+	u8 *held;
+
+	vgrant_direct_kib = 8;
+	pool_make(test, 2048, SEGS_MAX, false);
+	vgrant_pool_set_held_handler(ctx->pool, count_held, &nr_calls);
+	page = alloc_pages(GFP_KERNEL | __GFP_COMP, 1);
+	KUNIT_ASSERT_NOT_NULL(test, page);
+	addr = dma_map_page(ctx->dev, page, 0, SZ_8K, DMA_FROM_DEVICE);
+	KUNIT_ASSERT_FALSE(test, dma_mapping_error(ctx->dev, addr));
+	KUNIT_ASSERT_FALSE(test, is_in_pool(ctx, addr));
+	/* It keeps the second of two pages. */
+	KUNIT_ASSERT_EQ(test, view_map(ctx, &view, virtio_grant_addr_ref(addr) + 1,
+				       1), 0);
+	held = page_address(view.page[0]);
+	dma_unmap_page(ctx->dev, addr, SZ_8K, DMA_FROM_DEVICE);
+
+	KUNIT_EXPECT_EQ(test, nr_calls, 1U);
+	vgrant_pool_read_stats(ctx->pool, &stats);
+	KUNIT_EXPECT_EQ(test, stats.pages_held, 1U);
+	late = dma_map_single(ctx->dev, ctx->buf, 16, DMA_TO_DEVICE);
+	KUNIT_EXPECT_TRUE(test, dma_mapping_error(ctx->dev, late));
+	KUNIT_EXPECT_EQ(test, vgrant_pool_suspend(ctx->pool), -EBUSY);
+
+	/* Its owner gives it back, and it is nobody's. */
+	KUNIT_EXPECT_EQ(test, page_count(page), 2);
+	put_page(page);
+	memset(held, 0x77, PAGE_SIZE);
+	KUNIT_EXPECT_EQ(test, page_count(page), 1);
+	KUNIT_EXPECT_EQ(test, pool_unmake(ctx), 1U);
+	KUNIT_EXPECT_EQ(test, page_count(page), 1);
+	KUNIT_EXPECT_TRUE(test, is_all(held, PAGE_SIZE, 0x77));
+	/* From here on the kernel's timer may free it. */
+	view_unmap(&view);
+}
+
+/* One that lets go before the pool does costs nothing. */
+static void vgrant_test_direct_let_go(struct kunit *test)
+{
+	struct vgrant_test *ctx = test->priv;
+	struct vgrant_view view = {};
+	dma_addr_t addr;
+
+	vgrant_direct_kib = 4;
+	pool_make(test, 2048, SEGS_MAX, false);
+	addr = dma_map_single(ctx->dev, ctx->buf, SZ_4K, DMA_FROM_DEVICE);
+	KUNIT_ASSERT_FALSE(test, dma_mapping_error(ctx->dev, addr));
+	KUNIT_ASSERT_EQ(test, view_map(ctx, &view, virtio_grant_addr_ref(addr),
+				       1), 0);
+	dma_unmap_single(ctx->dev, addr, SZ_4K, DMA_FROM_DEVICE);
+	KUNIT_EXPECT_EQ(test, page_count(virt_to_page(ctx->buf)), 2);
+	view_unmap(&view);
+	KUNIT_EXPECT_EQ(test, pool_unmake(ctx), 0U);
+	KUNIT_EXPECT_EQ(test, page_count(virt_to_page(ctx->buf)), 1);
+}
+
 static void vgrant_test_suspend(struct kunit *test)
 {
 	struct vgrant_test *ctx = test->priv;
@@ -1037,6 +1495,8 @@ static struct kunit_case vgrant_test_cases[] = {
 	KUNIT_CASE(vgrant_test_address),
 	KUNIT_CASE_SLOW(vgrant_test_copies),
 	KUNIT_CASE(vgrant_test_neighbours),
+	KUNIT_CASE_SLOW(vgrant_test_exposure),
+	KUNIT_CASE(vgrant_test_exposure_request),
 	KUNIT_CASE(vgrant_test_skip_sync),
 	KUNIT_CASE(vgrant_test_coherent),
 	KUNIT_CASE(vgrant_test_sg),
@@ -1044,13 +1504,19 @@ static struct kunit_case vgrant_test_cases[] = {
 	KUNIT_CASE(vgrant_test_limits),
 	KUNIT_CASE(vgrant_test_exhaustion),
 	KUNIT_CASE(vgrant_test_steal),
-	KUNIT_CASE(vgrant_test_runs),
+	KUNIT_CASE_SLOW(vgrant_test_blocks),
+	KUNIT_CASE(vgrant_test_mixed),
 	KUNIT_CASE_SLOW(vgrant_test_request_fits),
 	KUNIT_CASE(vgrant_test_atomic),
 	KUNIT_CASE_SLOW(vgrant_test_stress),
 	KUNIT_CASE(vgrant_test_grants_end),
 	KUNIT_CASE_SLOW(vgrant_test_quarantine),
 	KUNIT_CASE(vgrant_test_failed),
+	KUNIT_CASE(vgrant_test_filled),
+	KUNIT_CASE(vgrant_test_direct),
+	KUNIT_CASE(vgrant_test_direct_not),
+	KUNIT_CASE(vgrant_test_direct_held),
+	KUNIT_CASE(vgrant_test_direct_let_go),
 	KUNIT_CASE_SLOW(vgrant_test_suspend),
 	{ }
 };
