@@ -248,6 +248,8 @@ struct vg_dev_type {
 	unsigned int nr_queues_max;
 	size_t req_priv_bytes;
 	unsigned int segs_max;		/* most descriptors of a chain */
+	/* Every writable byte is written before vg_req_complete(). */
+	bool fills_buffers;
 	const char *const *stat_names;	/* NULL-terminated, for stats.type[] */
 
 	/* What @params hands over is the type's, also on failure. */

@@ -32,6 +32,9 @@ static uint32_t caps(const struct vg_device *dev)
 		c |= VIRTIO_GRANT_CAP_RANGES;
 	if (dev->host_ops->bind_queue)
 		c |= VIRTIO_GRANT_CAP_EVTCHN;
+	/* Alone it is not worth being found: plain devices stay plain. */
+	if (c && dev->type->fills_buffers)
+		c |= VIRTIO_GRANT_CAP_FILLS;
 	return c;
 }
 

@@ -23,6 +23,7 @@
  */
 #include <linux/bitmap.h>
 #include <linux/completion.h>
+#include <linux/cpumask.h>
 #include <linux/delay.h>
 #include <linux/dma-mapping.h>
 #include <linux/interrupt.h>
@@ -42,8 +43,10 @@
 #include <linux/virtio_config.h>
 #include <linux/virtio_ring.h>
 #include <linux/workqueue.h>
+#include <uapi/linux/virtio_blk.h>
 #include <uapi/linux/virtio_ids.h>
 #include <uapi/linux/virtio_mmio.h>
+#include <uapi/linux/virtio_scsi.h>
 #include <xen/events.h>
 #include <xen/interface/event_channel.h>
 #include <xen/xen.h>
@@ -64,11 +67,24 @@
 #define VGM_NOBODY		U32_MAX
 /* Rings are at most this large, whatever the device would accept. */
 #define VGM_QUEUE_SIZE_MAX	1024
+/*
+ * Of the segments that a driver may put into a request, we lower the number in
+ * favour of larger segments, but not below this; two more are for the request
+ * itself and its status.
+ */
+#define VGM_SEGS_ENOUGH		64
+#define VGM_SEGS_EXTRA		2
+/* Most buffers of a packet: Linux's largest MAX_SKB_FRAGS, head, header. */
+#define VGM_SEGS_NET		(45 + 2)
 /* Queues that the pool is measured for; more may fit. */
 #define VGM_QUEUES_MEASURED	64
 /* The device may be relayed to another domain, and that may be busy. */
 #define VGM_RESET_MS		2000
 #define VGM_GONE_MS		3000
+/* Rings of this size hold enough requests without indirect tables. */
+#define VGM_RING_ROOMY		512
+#define VGM_INDIRECT_NEVER	0
+#define VGM_INDIRECT_AUTO	(-1)
 /* How often to see whether queues with buffers in them make progress. */
 #define VGM_WATCH_S		10
 
@@ -81,6 +97,11 @@ static bool use_events = true;
 module_param(use_events, bool, 0644);
 MODULE_PARM_DESC(use_events,
 		 "an event channel per queue with backends that can have one (default: yes)");
+
+static int use_indirect = VGM_INDIRECT_AUTO;
+module_param(use_indirect, int, 0644);
+MODULE_PARM_DESC(use_indirect,
+		 "indirect tables: 0 never, 1 if offered, -1 (default) with rings of less than 512 entries");
 
 /*
  * What we keep of a virtqueue; its priv.  The event channel: irq is 0 without
@@ -95,12 +116,14 @@ struct vgm_queue {
 	unsigned int index;
 	evtchn_port_t port;
 	unsigned int irq;
+	struct cpumask cpus;	/* that its events go to; empty: anywhere */
 
 	spinlock_t lock;	/* the rest */
 	unsigned long *busy;
 	u16 avail_seen;
 	u16 used_seen;
 	u16 used_watched;
+	u16 used_at_event;
 	bool has_lost_track;
 };
 
@@ -112,6 +135,8 @@ struct vgm_device {
 	domid_t backend;
 	int irq;
 	u32 caps;		/* VIRTIO_GRANT_CAP_*, as probed */
+	u32 segs_max;		/* what seg_max in the configuration may say */
+	unsigned int ring_min;	/* size of the smallest ring */
 	/*
 	 * By queue index; entries are NULL while a queue does not exist or is
 	 * being reset.  The array and its length change only while no
@@ -123,6 +148,7 @@ struct vgm_device {
 	struct work_struct fault_work;
 	struct delayed_work watch_work;
 	bool has_failed;
+	bool is_buffer_held;
 	bool was_reset_unheard;
 	struct completion released;
 };
@@ -167,6 +193,12 @@ static bool vgm_is_gone(void __iomem *base)
 
 /* Failure */
 
+static u16 vgm_used_idx(struct virtqueue *vq)
+{
+	return virtio16_to_cpu(vq->vdev,
+			       READ_ONCE(virtqueue_get_vring(vq)->used->idx));
+}
+
 /*
  * Brings busy up to date.  A buffer is made available and used in turns, so
  * each entry of either ring changes its bit, whatever the order.  Called before
@@ -183,7 +215,7 @@ static void vgm_track(struct virtqueue *vq)
 	u32 id;
 
 	spin_lock_irqsave(&q->lock, flags);
-	used = virtio16_to_cpu(vq->vdev, READ_ONCE(ring->used->idx));
+	used = vgm_used_idx(vq);
 	/*
 	 * What is used was available before: in this order, of all that is
 	 * seen used, the making available is seen as well.  Partners: the
@@ -308,12 +340,24 @@ static void vgm_check(struct vgm_device *vgm)
 		vgm_fail(vgm, "the backend asks for a reset (DEVICE_NEEDS_RESET)");
 }
 
-/* A configuration change that looked like a failure. */
+static void vgm_buffer_held(void *priv)
+{
+	struct vgm_device *vgm = priv;
+
+	WRITE_ONCE(vgm->is_buffer_held, true);
+	schedule_work(&vgm->fault_work);
+}
+
+/* A configuration change that looked like a failure, or a failure. */
 static void vgm_fault_work(struct work_struct *work)
 {
 	struct vgm_device *vgm = container_of(work, struct vgm_device,
 					      fault_work);
 
+	if (READ_ONCE(vgm->is_buffer_held)) {
+		vgm_fail(vgm, "the backend keeps a buffer mapped");
+		return;
+	}
 	vgm_check(vgm);
 	if (!vgm->has_failed)
 		virtio_config_changed(&vgm->vdev);
@@ -371,8 +415,17 @@ static u64 vgm_get_features(struct virtio_device *vdev)
 	 * pool that is full for a moment into an I/O error; the split ring
 	 * says -ENOMEM, and the drivers wait.
 	 */
-	return features & ~(BIT_ULL(VIRTIO_F_RING_PACKED) |
-			    BIT_ULL(VIRTIO_F_NOTIFICATION_DATA));
+	features &= ~(BIT_ULL(VIRTIO_F_RING_PACKED) |
+		      BIT_ULL(VIRTIO_F_NOTIFICATION_DATA));
+	/*
+	 * An indirect table is one more buffer to allocate, copy and look up,
+	 * which a ring with room for all of them saves.
+	 */
+	if (use_indirect == VGM_INDIRECT_NEVER ||
+	    (use_indirect == VGM_INDIRECT_AUTO &&
+	     vgm->ring_min >= VGM_RING_ROOMY))
+		features &= ~BIT_ULL(VIRTIO_RING_F_INDIRECT_DESC);
+	return features;
 }
 
 static int vgm_finalize_features(struct virtio_device *vdev)
@@ -395,6 +448,22 @@ static int vgm_finalize_features(struct virtio_device *vdev)
 }
 
 /*
+ * Where a device's configuration says how many segments a request may have, a
+ * field of 4 bytes; -1 if nowhere.
+ */
+static int vgm_seg_max_offset(u32 device)
+{
+	switch (device) {
+	case VIRTIO_ID_BLOCK:
+		return offsetof(struct virtio_blk_config, seg_max);
+	case VIRTIO_ID_SCSI:
+		return offsetof(struct virtio_scsi_config, seg_max);
+	default:
+		return -1;
+	}
+}
+
+/*
  * Fields of 1, 2 and 4 bytes are one access; longer ones are accesses of 4
  * bytes (section 4.2.2.2), made consistent by the caller's reading of the
  * generation.  Whatever else a driver asks for is bytes.
@@ -402,10 +471,12 @@ static int vgm_finalize_features(struct virtio_device *vdev)
 static void vgm_get(struct virtio_device *vdev, unsigned int offset,
 		    void *buf, unsigned int len)
 {
-	void __iomem *reg = vgm_of(vdev)->base + VIRTIO_MMIO_CONFIG + offset;
+	struct vgm_device *vgm = vgm_of(vdev);
+	void __iomem *reg = vgm->base + VIRTIO_MMIO_CONFIG + offset;
 	unsigned int i;
 	__le16 half;
 	__le32 word;
+	u32 value;
 
 	switch (len) {
 	case 2:
@@ -415,7 +486,12 @@ static void vgm_get(struct virtio_device *vdev, unsigned int offset,
 	case 4:
 	case 8:
 		for (i = 0; i < len; i += sizeof(word)) {
-			word = cpu_to_le32(readl(reg + i));
+			value = readl(reg + i);
+			/* More would not fit into the pool. */
+			if (len == sizeof(word) &&
+			    offset == vgm_seg_max_offset(vdev->id.device))
+				value = min(value, vgm->segs_max);
+			word = cpu_to_le32(value);
 			memcpy(buf + i, &word, sizeof(word));
 		}
 		break;
@@ -586,18 +662,25 @@ static irqreturn_t vgm_interrupt(int irq, void *opaque)
 }
 
 /*
- * An event of the backend's.  One that brings nothing is held against it: the
- * kernel delays the next ones (late EOI), so that a storm starves nobody.
+ * An event of the backend's.  One without a cause is held against it: the
+ * kernel delays the next ones (late EOI), so that a storm starves nobody.  The
+ * cause is a buffer that was used since the last event began; its driver may
+ * well have found it by itself meanwhile.
  */
 static irqreturn_t vgm_event(int irq, void *opaque)
 {
 	struct vgm_queue *q = opaque;
 	struct virtqueue *vq = READ_ONCE(q->vgm->queue[q->index]);
-	irqreturn_t ret = IRQ_NONE;
+	bool has_cause = false;
+	u16 used;
 
-	if (vq)
-		ret = vgm_callback(irq, vq);
-	xen_irq_lateeoi(irq, ret == IRQ_NONE ? XEN_EOI_FLAG_SPURIOUS : 0);
+	if (vq) {
+		used = vgm_used_idx(vq);
+		has_cause = used != q->used_at_event && !virtqueue_is_broken(vq);
+		q->used_at_event = used;
+		vgm_callback(irq, vq);
+	}
+	xen_irq_lateeoi(irq, has_cause ? 0 : XEN_EOI_FLAG_SPURIOUS);
 	return IRQ_HANDLED;
 }
 
@@ -625,7 +708,8 @@ static u32 vgm_ext_caps(void __iomem *base)
 	if (readl(base + VIRTIO_GRANT_MMIO_MAGIC) != VIRTIO_GRANT_MAGIC)
 		return 0;
 	return readl(base + VIRTIO_GRANT_MMIO_CAPS) &
-		(VIRTIO_GRANT_CAP_RANGES | VIRTIO_GRANT_CAP_EVTCHN);
+		(VIRTIO_GRANT_CAP_RANGES | VIRTIO_GRANT_CAP_EVTCHN |
+		 VIRTIO_GRANT_CAP_FILLS);
 }
 
 /* Reset of the device takes the announcement back. */
@@ -689,6 +773,60 @@ static void vgm_channel_open(struct vgm_queue *q, const char *name)
 refused:
 	dev_warn(&vgm->pdev->dev, "no event channel for queue %u: slower\n",
 		 q->index);
+}
+
+/*
+ * The CPUs that share queue @index of @nr: each CPU has one.  A driver that asks
+ * for this (by a description of affinity) has its CPUs use the queue whose
+ * events they take.
+ */
+VISIBLE_IF_KUNIT void vgm_spread(struct cpumask *cpus, unsigned int index,
+				 unsigned int nr)
+{
+	unsigned int turn = 0, possible = num_possible_cpus();
+	int cpu;
+
+	cpumask_clear(cpus);
+	for_each_possible_cpu(cpu) {
+		if (turn % nr == index || (nr > possible &&
+					   turn == index % possible))
+			cpumask_set_cpu(cpu, cpus);
+		turn++;
+	}
+}
+EXPORT_SYMBOL_IF_KUNIT(vgm_spread);
+
+static int vgm_route(struct vgm_queue *q)
+{
+	/* Where all queues share an interrupt, there is nothing to choose. */
+	if (!q->irq)
+		return -EINVAL;
+	return irq_set_affinity(q->irq,
+				cpumask_intersects(&q->cpus, cpu_online_mask) ?
+				&q->cpus : cpu_online_mask);
+}
+
+static int vgm_set_vq_affinity(struct virtqueue *vq, const struct cpumask *cpus)
+{
+	struct vgm_queue *q = vq->priv;
+
+	if (cpus)
+		cpumask_copy(&q->cpus, cpus);
+	else
+		cpumask_clear(&q->cpus);
+	return vgm_route(q);
+}
+
+static const struct cpumask *vgm_get_vq_affinity(struct virtio_device *vdev,
+						 int index)
+{
+	struct vgm_device *vgm = vgm_of(vdev);
+	struct vgm_queue *q;
+
+	if (index < 0 || index >= vgm->nr_queues || !vgm->queue[index])
+		return NULL;
+	q = vgm->queue[index]->priv;
+	return q->irq && !cpumask_empty(&q->cpus) ? &q->cpus : NULL;
 }
 
 /* Queues (section 4.2.3.2) */
@@ -836,6 +974,7 @@ static int vgm_find_vqs(struct virtio_device *vdev, unsigned int nvqs,
 	if (!vgm->queue)
 		goto unlock;
 	vgm->nr_queues = nvqs;
+	vgrant_pool_set_filled(vgm->pool, vgm->caps & VIRTIO_GRANT_CAP_FILLS);
 	vgm_announce_pool(vgm);
 
 	for (i = 0; i < nvqs; i++) {
@@ -848,6 +987,12 @@ static int vgm_find_vqs(struct virtio_device *vdev, unsigned int nvqs,
 			goto destroy_queues;
 		}
 		vgm->queue[index++] = vqs[i];
+	}
+	for (i = 0; desc && index > 1 && i < index; i++) {
+		struct vgm_queue *q = vgm->queue[i]->priv;
+
+		vgm_spread(&q->cpus, i, index);
+		vgm_route(q);
 	}
 
 	/* Last, so that the handler never meets half a set of queues. */
@@ -915,6 +1060,7 @@ static int vgm_enable_vq_after_reset(struct virtqueue *vq)
 	bitmap_zero(q->busy, vq->num_max);
 	q->avail_seen = 0;
 	q->used_seen = 0;
+	q->used_at_event = 0;
 	q->has_lost_track = false;
 	WRITE_ONCE(vgm->queue[vq->index], vq);
 	vgm_queue_enable(vgm, vq);
@@ -935,6 +1081,8 @@ static const struct virtio_config_ops vgm_config_ops = {
 	.get_features = vgm_get_features,
 	.finalize_features = vgm_finalize_features,
 	.bus_name = vgm_bus_name,
+	.set_vq_affinity = vgm_set_vq_affinity,
+	.get_vq_affinity = vgm_get_vq_affinity,
 	.get_shm_region = vgm_get_shm_region,
 	.disable_vq_and_reset = vgm_disable_vq_and_reset,
 	.enable_vq_after_reset = vgm_enable_vq_after_reset,
@@ -942,8 +1090,9 @@ static const struct virtio_config_ops vgm_config_ops = {
 
 /* Devices */
 
-static void vgm_measure_queues(void __iomem *base, struct vgrant_pool_need *need)
+static void vgm_measure_queues(void __iomem *base, struct vgm_identity *id)
 {
+	struct vgrant_pool_need *need = &id->need;
 	unsigned int i;
 	u32 num_max;
 
@@ -957,6 +1106,9 @@ static void vgm_measure_queues(void __iomem *base, struct vgrant_pool_need *need
 		size = vgm_queue_size(num_max);
 		/* No request has more segments than its ring has entries. */
 		need->segs_max = max(need->segs_max, size);
+		/* A driver has no use for more queues than CPUs. */
+		need->queues = min(i + 1, num_possible_cpus());
+		id->ring_min = i ? min(id->ring_min, size) : size;
 		need->coherent_bytes += PAGE_ALIGN(vring_size(size,
 							      SMP_CACHE_BYTES));
 	}
@@ -1006,11 +1158,15 @@ VISIBLE_IF_KUNIT int vgm_identify(struct device *dev, void __iomem *base,
 		dev_err(dev, "refused: the backend does not offer VIRTIO_F_ACCESS_PLATFORM, it expects guest-physical addresses instead of grants\n");
 		return -EINVAL;
 	}
-	vgm_measure_queues(base, &id->need);
+	vgm_measure_queues(base, id);
 	if (!id->need.segs_max) {
 		dev_err(dev, "refused: the device has no queue\n");
 		return -EINVAL;
 	}
+	if (vgm_seg_max_offset(id->device) >= 0)
+		id->need.segs_enough = VGM_SEGS_ENOUGH + VGM_SEGS_EXTRA;
+	else if (id->device == VIRTIO_ID_NET)
+		id->need.segs_max = min(id->need.segs_max, VGM_SEGS_NET);
 	return 0;
 }
 EXPORT_SYMBOL_IF_KUNIT(vgm_identify);
@@ -1065,6 +1221,7 @@ static int vgm_probe(struct platform_device *pdev)
 		dev_err(dev, "no pool of granted pages: error %d\n", ret);
 		goto free_vgm;
 	}
+	vgrant_pool_set_held_handler(vgm->pool, vgm_buffer_held, vgm);
 	vgrant_pool_attach(vgm->pool);
 	ret = dma_set_mask_and_coherent(dev, DMA_BIT_MASK(64));
 	if (ret)
@@ -1080,6 +1237,9 @@ static int vgm_probe(struct platform_device *pdev)
 	platform_set_drvdata(pdev, vgm);
 
 	vgrant_pool_read_stats(vgm->pool, &stats);
+	vgm->ring_min = id.ring_min;
+	vgm->segs_max = max_t(u32, stats.segs_max, VGM_SEGS_EXTRA + 1) -
+			VGM_SEGS_EXTRA;
 	dev_info(dev, "virtio device type %u, backend in domain %u sees %u granted pages%s%s\n",
 		 id.device, backend, stats.pages_total,
 		 vgm->caps & VIRTIO_GRANT_CAP_RANGES && use_ranges ?

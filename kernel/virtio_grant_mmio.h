@@ -6,6 +6,7 @@
 #define VIRTIO_GRANT_MMIO_H
 
 #include <linux/compiler.h>
+#include <linux/cpumask.h>
 #include <linux/types.h>
 
 #include "virtio_grant_dma.h"
@@ -17,16 +18,19 @@ struct device;
  * @device: device type
  * @vendor: vendor
  * @need: what its queues ask of a pool
+ * @ring_min: entries of its smallest ring
  */
 struct vgm_identity {
 	u32 device;
 	u32 vendor;
 	struct vgrant_pool_need need;
+	unsigned int ring_min;
 };
 
 #if IS_ENABLED(CONFIG_KUNIT)
 int vgm_identify(struct device *dev, void __iomem *base,
 		 struct vgm_identity *id);
+void vgm_spread(struct cpumask *cpus, unsigned int index, unsigned int nr);
 #endif
 
 #endif /* VIRTIO_GRANT_MMIO_H */

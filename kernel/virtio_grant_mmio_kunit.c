@@ -10,10 +10,12 @@
 #include <kunit/device.h>
 #include <kunit/test.h>
 #include <linux/bits.h>
+#include <linux/cpumask.h>
 #include <linux/io.h>
 #include <linux/module.h>
 #include <linux/sizes.h>
 #include <uapi/linux/virtio_config.h>
+#include <uapi/linux/virtio_ids.h>
 #include <uapi/linux/virtio_mmio.h>
 #include <uapi/linux/virtio_ring.h>
 
@@ -156,6 +158,50 @@ static void vgm_test_queues(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, identify(ctx), -EINVAL);
 }
 
+/* What of a request the pool may bound depends on the kind of device. */
+static void vgm_test_segs(struct kunit *test)
+{
+	struct vgm_test *ctx = test->priv;
+
+	set_reg(ctx, VIRTIO_MMIO_QUEUE_NUM_MAX, 256);
+	KUNIT_ASSERT_EQ(test, identify(ctx), 0);
+	KUNIT_EXPECT_EQ(test, ctx->id.need.segs_max, 256U);
+	KUNIT_EXPECT_EQ(test, ctx->id.need.segs_enough, 66U);
+	KUNIT_EXPECT_EQ(test, ctx->id.ring_min, 256U);
+	KUNIT_EXPECT_EQ(test, ctx->id.need.queues, num_possible_cpus());
+	set_reg(ctx, VIRTIO_MMIO_DEVICE_ID, VIRTIO_ID_NET);
+	KUNIT_ASSERT_EQ(test, identify(ctx), 0);
+	KUNIT_EXPECT_LT(test, ctx->id.need.segs_max, 64U);
+	KUNIT_EXPECT_EQ(test, ctx->id.need.segs_enough, 0U);
+	set_reg(ctx, VIRTIO_MMIO_DEVICE_ID, VIRTIO_ID_CONSOLE);
+	KUNIT_ASSERT_EQ(test, identify(ctx), 0);
+	KUNIT_EXPECT_EQ(test, ctx->id.need.segs_max, 256U);
+	KUNIT_EXPECT_EQ(test, ctx->id.need.segs_enough, 0U);
+}
+
+/* Every CPU has exactly one queue, every queue a CPU. */
+static void vgm_test_spread(struct kunit *test)
+{
+	struct cpumask *mask = kunit_kzalloc(test, sizeof(*mask), GFP_KERNEL);
+	struct cpumask *seen = kunit_kzalloc(test, sizeof(*seen), GFP_KERNEL);
+	unsigned int cpus = num_possible_cpus(), nr, i;
+
+	KUNIT_ASSERT_NOT_NULL(test, mask);
+	KUNIT_ASSERT_NOT_NULL(test, seen);
+	for (nr = 1; nr <= cpus + 3; nr++) {
+		cpumask_clear(seen);
+		for (i = 0; i < nr; i++) {
+			vgm_spread(mask, i, nr);
+			KUNIT_EXPECT_FALSE(test, cpumask_empty(mask));
+			if (nr <= cpus)
+				KUNIT_EXPECT_FALSE(test,
+						   cpumask_intersects(seen, mask));
+			cpumask_or(seen, seen, mask);
+		}
+		KUNIT_EXPECT_TRUE(test, cpumask_equal(seen, cpu_possible_mask));
+	}
+}
+
 static struct kunit_case vgm_test_cases[] = {
 	KUNIT_CASE(vgm_test_accepts),
 	KUNIT_CASE(vgm_test_nobody),
@@ -164,6 +210,8 @@ static struct kunit_case vgm_test_cases[] = {
 	KUNIT_CASE(vgm_test_no_device),
 	KUNIT_CASE(vgm_test_features),
 	KUNIT_CASE(vgm_test_queues),
+	KUNIT_CASE(vgm_test_segs),
+	KUNIT_CASE(vgm_test_spread),
 	{ }
 };
 

@@ -218,7 +218,8 @@ static void finish(struct blk *b, struct blk_req *r, uint8_t status)
 	bounce_put(b, r);
 	/*
 	 * used.len counts from the first writable byte (2.7.8.2) and the
-	 * status is the last: what lies between is written in any case.
+	 * status is the last: what lies between is written in any case, as
+	 * fills_buffers says.
 	 */
 	iovs_zero(&r->in);
 	*r->status = status;
@@ -1039,6 +1040,7 @@ const struct vg_dev_type vg_dev_blk = {
 	.req_priv_bytes = sizeof(struct blk_req),
 	/* Header and status in a few pieces each is odd, but no fault. */
 	.segs_max = VG_BLK_SEG_MAX + 8,
+	.fills_buffers = true,	/* finish() */
 	.stat_names = stat_names,
 	.create = blk_create,
 	.destroy = blk_destroy,

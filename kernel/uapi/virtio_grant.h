@@ -144,6 +144,11 @@ static inline virtio_grant_u32 virtio_grant_addr_offset(virtio_grant_u64 addr)
  *	QUEUE_NONE	no channel
  *	QUEUE_BOUND	in use
  *	QUEUE_REFUSED	no such queue, or the port can't be bound
+ *
+ * Filled buffers.  A device with CAP_FILLS has written every byte of the
+ * device-writable buffers of a request before it marks the request used,
+ * whatever became of the request; where it has nothing to say, zeroes.  (A
+ * driver that copies out of a range then need not clear it beforehand.)
  */
 #define VIRTIO_GRANT_MMIO_MAGIC		0x0d0
 #define VIRTIO_GRANT_MMIO_CAPS		0x0d4
@@ -161,6 +166,7 @@ static inline virtio_grant_u32 virtio_grant_addr_offset(virtio_grant_u64 addr)
 
 #define VIRTIO_GRANT_CAP_RANGES		0x1
 #define VIRTIO_GRANT_CAP_EVTCHN		0x2
+#define VIRTIO_GRANT_CAP_FILLS		0x4
 
 #define VIRTIO_GRANT_RANGE_NONE		0
 #define VIRTIO_GRANT_RANGE_HELD		1

@@ -149,7 +149,8 @@ static void is_found_by_its_magic(void **state)
 	assert_int_equal(drv_read(&d, VIRTIO_GRANT_MMIO_MAGIC),
 			 VIRTIO_GRANT_MAGIC);
 	assert_int_equal(drv_read(&d, VIRTIO_GRANT_MMIO_CAPS),
-			 VIRTIO_GRANT_CAP_RANGES | VIRTIO_GRANT_CAP_EVTCHN);
+			 VIRTIO_GRANT_CAP_RANGES | VIRTIO_GRANT_CAP_EVTCHN |
+			 VIRTIO_GRANT_CAP_FILLS);
 	assert_true(drv_read(&d, VIRTIO_GRANT_MMIO_RANGE_MAX) >= 1);
 }
 
