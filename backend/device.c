@@ -1351,7 +1351,8 @@ const struct vg_dev_stats *vg_device_own_stats(struct vg_device *dev)
 		dev->stats.takeovers = dev->state->takeovers;
 		dev->stats.redone = 0;
 		for (i = 0; i < dev->nr_queues; i++)
-			dev->stats.redone += dev->state->queue[i].redone;
+			dev->stats.redone +=
+				count_read(dev->state->queue[i].redone);
 	}
 	return &dev->stats;
 }

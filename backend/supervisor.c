@@ -49,7 +49,7 @@
 /* Between state 6 and the removal of the node: libxl must have seen it. */
 #define NODE_REMOVAL_NS		UINT64_C(1000000000)
 /* Between a worker's death and its successor, doubling up to the maximum. */
-#define RESPAWN_MIN_NS		UINT64_C(10000000)
+#define RESPAWN_MIN_NS		UINT64_C(1000000)
 #define RESPAWN_MAX_NS		UINT64_C(10000000000)
 /* While the last I/O of a worker that died is not done. */
 #define LOCK_RETRY_NS		UINT64_C(5000000)
@@ -86,6 +86,7 @@ struct dev {
 	bool seen;
 	bool was_served;	/* by somebody before this worker */
 	unsigned int barren;	/* deaths in a row that nothing came between */
+	uint64_t shown;		/* sum of used indices at the last death */
 	uint64_t locked_out_ns;	/* since when; 0: not */
 	struct vg_timer *retry;	/* ... to try once more */
 	bool remove_wanted;	/* while STARTING */
@@ -175,6 +176,7 @@ static void dev_fail(struct dev *d)
 
 static void dev_start(struct dev *d);
 static void dev_closed(struct dev *d);
+static bool state_is_barren(struct dev *d);
 
 /* Its status as wait(2) has it, 0 if there was no process of ours. */
 static int worker_drop(struct guest *g)
@@ -212,20 +214,6 @@ static void say_violation(struct guest *g)
 	free(name);
 }
 
-/*
- * Did its worker die without having got anything of this device done?  Says
- * the worker; if it lies, its guest has the worse service.
- */
-static bool dev_was_barren(const struct dev *d)
-{
-	struct vg_dev_stats st;
-
-	if (d->state == DEV_STARTING)
-		return true;
-	vg_worker_stats(d->guest->shared, d->slot, &st);
-	return !st.batches;
-}
-
 static void worker_died(struct guest *g)
 {
 	struct vg_supervisor *s = g->s;
@@ -242,7 +230,7 @@ static void worker_died(struct guest *g)
 	for (d = s->devs; d; d = d->next) {
 		if (d->guest != g || !d->has_slot)
 			continue;
-		d->barren = dev_was_barren(d) ? d->barren + 1 : 0;
+		d->barren = state_is_barren(d) ? d->barren + 1 : 0;
 		d->has_slot = false;
 		d->was_served = true;
 		if (d->state == DEV_STOPPING || d->remove_wanted)
@@ -490,6 +478,38 @@ static int state_open(struct dev *d, int *state_fd)
 	else
 		*state_fd = fd;
 	return err;
+}
+
+/*
+ * Did its worker die with requests under way, and without having shown the
+ * driver any?  Or before it was there?  Read, not mapped: a worker could have
+ * made the file shorter.  If it lies, its guest has the worse service.
+ */
+static bool state_is_barren(struct dev *d)
+{
+	struct vg_queue_log log;
+	bool is_under_way = d->state == DEV_STARTING;
+	char *path = state_path(d);
+	int fd = d->s->cfg.state_dir ?
+		 open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW) : -1;
+	uint64_t shown = 0, before = d->shown;
+	unsigned int i;
+
+	for (i = 0; fd >= 0 && i < VG_STATE_QUEUES_MAX; i++) {
+		size_t head = offsetof(struct vg_queue_log, reserved);
+		off_t at = (off_t)(offsetof(struct vg_state, queue) +
+				   i * sizeof(log));
+
+		if (pread(fd, &log, head, at) != (ssize_t)head)
+			break;
+		shown += log.published;
+		is_under_way |= (uint16_t)log.taken != log.published;
+	}
+	if (fd >= 0)
+		close(fd);
+	free(path);
+	d->shown = shown;
+	return is_under_way && shown == before;
 }
 
 static void how_to_start(struct dev *d, struct vg_worker_msg *msg,

@@ -368,7 +368,7 @@ static int pop_redo(struct vg_vq *vq, struct vg_chain *c)
 	if (err)
 		return err;
 	log_head(vq, c->head, redone_add(word, 1));
-	vq->log->redone++;
+	count_add(vq->log->redone, 1);
 	vq->redo_at++;
 	vq->is_redone = true;
 	return 1;
@@ -379,7 +379,7 @@ static void unpop_redo(struct vg_vq *vq)
 	uint16_t head = vq->redo[--vq->redo_at];
 
 	log_head(vq, head, redone_add(vq->log->heads[head], -1));
-	vq->log->redone--;
+	count_add(vq->log->redone, -1);
 }
 
 int vg_vq_pop(struct vg_vq *vq, struct vg_chain *c)

@@ -22,9 +22,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "log.h"
@@ -216,9 +216,11 @@ static void relay_reply(void *host, unsigned int vcpu, uint32_t seq,
 	if (!s->relay || vcpu >= s->nr_vcpus)
 		return;		/* its broker is gone, and so is who waits */
 	rs = &s->relay->slot[vcpu];
+	vg_step();
 	WRITE_ONCE(rs->rsp_data, data);
 	/* Data before seq; partner: take_answer() in broker_guest.c. */
 	store_release(&rs->rsp_seq, seq);
+	vg_step();
 	__atomic_fetch_or(&s->relay->answered[vcpu / 32], 1u << (vcpu % 32),
 			  __ATOMIC_RELEASE);
 	tell_broker(s);
@@ -234,7 +236,9 @@ static void relay_raise_irq(void *host, uint32_t bits)
 	 * Release: used entries before the bit; partner: the exchange in
 	 * backend_event() of broker_guest.c.
 	 */
+	vg_step();
 	__atomic_fetch_or(&s->relay->irq, bits, __ATOMIC_RELEASE);
+	vg_step();
 	tell_broker(s);
 }
 
@@ -245,8 +249,10 @@ static void relay_raise_irq_now(void *host, uint32_t bits)
 
 	if (!s->relay)
 		return;
+	vg_step();
 	/* As above. */
 	__atomic_fetch_or(&s->relay->irq, bits, __ATOMIC_RELEASE);
+	vg_step();
 	xen_evtchn_notify(s->w->ec, s->port);
 }
 
@@ -361,16 +367,22 @@ static int bind_patiently(struct slot *s, struct xen_evtchn *ec,
 			  xen_domid_t domid, xen_port_t remote,
 			  xen_port_t *port)
 {
-	const struct timespec ms1 = { .tv_nsec = 1000000 };
 	unsigned int tries = s->is_taking_over ? BIND_TRIES_MAX : 1;
-	int err;
+	struct epoll_event none;
+	int err, epfd = -1;
 
-	do {
+	for (;;) {
 		err = xen_evtchn_bind_interdomain(ec, domid, remote, port);
 		if (err != -EINVAL || !--tries)
-			return err;
-		nanosleep(&ms1, NULL);
-	} while (true);
+			break;
+		/* A sleep: a confined worker has no other. */
+		if (epfd < 0)
+			epfd = epoll_create1(EPOLL_CLOEXEC);
+		epoll_pwait(epfd, &none, 1, 1, NULL);
+	}
+	if (epfd >= 0)
+		close(epfd);
+	return err;
 }
 
 static struct xen_evtchn *queue_ec(struct slot *s, unsigned int queue)
@@ -422,6 +434,7 @@ static void queue_notify(void *host, unsigned int queue)
 {
 	struct slot *s = host;
 
+	vg_step();
 	/* Fails when the guest closed its end: then nobody listens. */
 	xen_evtchn_notify(queue_ec(s, queue), s->queue_port[queue]);
 }
@@ -446,9 +459,9 @@ static void relay_detach(struct slot *s)
 
 	if (!s->relay)
 		return;
-	/* A device that is left to a successor answers again soon. */
-	if (!s->is_leaving)
-		store_release(&s->relay->backend_state, VG_RELAY_BACKEND_GONE);
+	store_release(&s->relay->backend_state,
+		      s->is_leaving ? VG_RELAY_BACKEND_RESTARTING :
+				      VG_RELAY_BACKEND_GONE);
 	xen_evtchn_notify(w->ec, s->port);
 	release_port(w, s->port);
 	err = xen_gnttab_unmap(w->gt, s->relay, 1);
@@ -503,6 +516,7 @@ static void on_end_of_turn(void *arg)
 
 		if (!s->used)
 			continue;
+		vg_step();
 		if (s->tell && s->relay)
 			xen_evtchn_notify(w->ec, s->port);
 		s->tell = false;
@@ -550,6 +564,7 @@ static void relay_event(struct slot *s)
 	for (i = 0; i < ARRAY_SIZE(relay->pending); i++) {
 		bits = __atomic_exchange_n(&relay->pending[i], 0,
 					   __ATOMIC_ACQUIRE);
+		vg_step();
 		for (; bits; bits &= bits - 1) {
 			v = i * 32 + (unsigned int)__builtin_ctz(bits);
 			if (v < s->nr_vcpus)
@@ -559,6 +574,7 @@ static void relay_event(struct slot *s)
 	for (i = 0; i < ARRAY_SIZE(relay->notify); i++) {
 		bits = __atomic_exchange_n(&relay->notify[i], 0,
 					   __ATOMIC_ACQUIRE);
+		vg_step();
 		for (; bits; bits &= bits - 1) {
 			q = i * 32 + (unsigned int)__builtin_ctz(bits);
 			vg_device_notify(s->dev, q);
@@ -626,6 +642,9 @@ static int relay_attach(struct slot *s, const struct vg_worker_relay *where,
 	vg_device_set_relay(s->dev, &(struct vg_state_relay){
 		.domid = where->domid, .ref = where->ref, .port = where->port,
 	});
+	/* Another than a predecessor's: what it took, is asked again. */
+	WRITE_ONCE(relay->backend_session,
+		   READ_ONCE(relay->backend_session) + 1);
 	store_release(&relay->backend_state, VG_RELAY_BACKEND_READY);
 	return 0;
 unmap:
@@ -713,7 +732,9 @@ static void add_device(struct vg_worker *w, const struct vg_worker_msg *msg,
 		slot_free(s);
 		goto fail;
 	}
+	vg_step();
 	report(s, VG_WORKER_ADDED, 0, "");
+	vg_step();
 	relay_catch_up(s);
 	s->is_taking_over = false;
 	return;
