@@ -3,10 +3,12 @@
  * rig.c - see rig.h.
  */
 #include "rig.h"
+#include "util.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <setjmp.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -21,7 +23,7 @@ struct rig rig;
  * Killed processes: their objects are never touched again, but stay reachable
  * from here so that the leak checker knows them.
  */
-static void *abandoned[1024];
+static void *abandoned[8192];
 static unsigned int nr_abandoned;
 
 static void abandon(void *p)
@@ -358,6 +360,39 @@ void rig_sup_kill(void)
 
 /* ---- turns --------------------------------------------------------------------------------- */
 
+/*
+ * Killed where it is: out of its turn, whatever it was in the middle of, and
+ * none of its code runs again.
+ */
+static jmp_buf grave;
+
+static void step_hook(void)
+{
+	if (rig.die_at && !--rig.die_at)
+		longjmp(grave, 1);
+}
+
+static void worker_turn(struct rig_worker *rw)
+{
+	fake_enter_proc(rw->proc);
+	if (setjmp(grave)) {
+		vg_step_hook = NULL;
+		rig.deaths++;
+		rig.die_at = rig.die_then;
+		rig.die_then = 0;
+		rig_worker_kill(rw);
+		return;
+	}
+	/* Not touched where no one is killed: there may be threads. */
+	if (rig.die_at)
+		vg_step_hook = step_hook;
+	vg_loop_run_once(rw->loop, 0);
+	if (vg_step_hook)
+		vg_step_hook = NULL;
+	if (rw->is_gone)
+		worker_end(rw);
+}
+
 void rig_step(void)
 {
 	unsigned int i;
@@ -376,10 +411,7 @@ void rig_step(void)
 
 		if (!rw->is_used || rw->is_hung)
 			continue;
-		fake_enter_proc(rw->proc);
-		vg_loop_run_once(rw->loop, 0);
-		if (rw->is_gone)
-			worker_end(rw);
+		worker_turn(rw);
 	}
 }
 

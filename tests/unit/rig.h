@@ -63,6 +63,12 @@ struct rig {
 	unsigned int spawn_fails;	/* so many, then it works again */
 	unsigned int nr_fds;		/* before rig_up() */
 	bool killed;			/* somebody was: descriptors stay */
+	/*
+	 * A worker is killed at its so many'th vg_step() from now on; 0: none
+	 * is.  die_then: and then its successor at so many steps of its own.
+	 */
+	unsigned int die_at, die_then;
+	unsigned int deaths;		/* that came of it */
 };
 
 extern struct rig rig;
