@@ -538,6 +538,7 @@ static int child_spawn(struct bguest *g)
 	const struct vg_bchild_config child = {
 		.guest = g->domid, .adopt_id = g->server_id,
 		.answer_timeout_ns = cfg->answer_timeout_ns,
+		.poll_max_ns = cfg->poll_max_ns,
 	};
 	int pair[2], shared_fd, err;
 

@@ -18,6 +18,7 @@ struct vg_broker;
 
 struct vg_broker_config {
 	uint64_t answer_timeout_ns;	/* VG_BROKER_ANSWER_TIMEOUT_NS */
+	uint64_t poll_max_ns;		/* VG_BROKER_POLL_MAX_NS */
 	/*
 	 * Where the ids of IOREQ servers are kept for a successor; NULL: not
 	 * kept.  Must not survive a reboot of the host.

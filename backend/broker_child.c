@@ -216,6 +216,7 @@ static void on_begin(void *arg)
 		return;
 	}
 	if (!err) {
+		vg_bguest_poll(c->g, c->cfg.poll_max_ns);
 		err = xen_confine(c->cfg.guest, &what);
 		if (err)
 			vg_err("dom%u: %s: %s", c->cfg.guest, what,

@@ -62,6 +62,7 @@ struct vg_bchild_config {
 	xen_domid_t guest;
 	int adopt_id;			/* of vg_bguest_create() */
 	uint64_t answer_timeout_ns;
+	uint64_t poll_max_ns;		/* of vg_bguest_poll() */
 };
 
 struct vg_bchild;

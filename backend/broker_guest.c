@@ -29,6 +29,7 @@
 #include <string.h>
 
 #include "log.h"
+#include "look.h"
 #include "relay.h"
 #include "util.h"
 
@@ -65,6 +66,9 @@ struct vg_bdev {
 	struct vg_ratelimit rl;
 };
 
+/* The longest look before other work gets its turn. */
+#define POLL_TURN_NS		(2u * 1000u * 1000u)
+
 /* An access that a vCPU waits for and that the backend has been told of. */
 struct outstanding {
 	struct vg_bdev *dev;		/* NULL: none */
@@ -85,6 +89,8 @@ struct vg_bguest {
 	struct vg_timer *timer;
 	bool adopted;			/* a predecessor's IOREQ server */
 	uint64_t answer_timeout_ns;
+	uint64_t poll_max_ns;
+	struct vg_look poll;
 	uint32_t *seq;			/* of the last request, any slot */
 	unsigned int nr_vcpus;
 	struct outstanding *out;	/* by vCPU */
@@ -414,12 +420,65 @@ static void on_timer(void *arg)
 
 /* ---- events ----------------------------------------------------------------- */
 
-static void on_vcpu(struct vg_bguest *g, unsigned int vcpu)
+/* True: there was one. */
+static bool on_vcpu(struct vg_bguest *g, unsigned int vcpu)
 {
 	struct xen_ioreq_access acc;
 
-	if (!g->out[vcpu].dev && xen_ioreq_fetch(g->io, vcpu, &acc))
-		guest_access(g, vcpu, &acc);
+	if (g->out[vcpu].dev || !xen_ioreq_fetch(g->io, vcpu, &acc))
+		return false;
+	guest_access(g, vcpu, &acc);
+	return true;
+}
+
+static bool backend_said(const struct vg_bdev *d)
+{
+	unsigned int w;
+
+	if (READ_ONCE(d->relay->irq))
+		return true;
+	for (w = 0; w * 32 < d->g->nr_vcpus; w++)
+		if (READ_ONCE(d->relay->answered[w]))
+			return true;
+	return false;
+}
+
+static bool look(struct vg_bguest *g)
+{
+	struct vg_bdev *d;
+	bool found = false;
+	unsigned int i;
+
+	for (i = 0; i < g->nr_vcpus; i++)
+		found |= on_vcpu(g, i);
+	for (d = g->devs; d; d = d->next) {
+		if (!backend_said(d))
+			continue;
+		backend_event(d);
+		found = true;
+	}
+	return found;
+}
+
+/*
+ * An access is seldom alone: InterruptStatus follows the interrupt, and
+ * InterruptACK follows that, sooner than we are asleep and woken again.  What
+ * is found before its event leaves an event that finds nothing.  The parent
+ * and the time limit wait for POLL_TURN_NS at the most.
+ */
+static void look_on(struct vg_bguest *g)
+{
+	uint64_t now = vg_now_ns(), end = now + POLL_TURN_NS;
+	uint64_t until = now + g->poll.now_ns;
+
+	while (now < until && now < end) {
+		bool found = look(g);
+
+		now = vg_now_ns();
+		if (found)
+			until = now + g->poll.now_ns;
+	}
+	vg_look_sleep(&g->poll, g->poll_max_ns);
 }
 
 static void on_evtchn(void *arg)
@@ -429,6 +488,7 @@ static void on_evtchn(void *arg)
 	xen_port_t port;
 	int vcpu;
 
+	vg_look_woken(&g->poll, g->poll_max_ns);
 	while (budget-- && !xen_evtchn_pending(g->ec, &port)) {
 		/* Unmask first: what comes from here on makes a new event. */
 		xen_evtchn_unmask(g->ec, port);
@@ -436,6 +496,7 @@ static void on_evtchn(void *arg)
 		if (vcpu >= 0)
 			on_vcpu(g, (unsigned int)vcpu);
 	}
+	look_on(g);
 }
 
 static void on_backend(void *arg)
@@ -445,8 +506,10 @@ static void on_backend(void *arg)
 
 	if (xen_evtchn_pending(d->ec, &port))
 		return;
+	vg_look_woken(&d->g->poll, d->g->poll_max_ns);
 	xen_evtchn_unmask(d->ec, port);		/* first, as above */
 	backend_event(d);
+	look_on(d->g);
 }
 
 static void dev_free(struct vg_bdev *d);
@@ -502,6 +565,11 @@ int vg_bguest_create(xen_domid_t guest, int adopt_id,
 fail:
 	vg_bguest_destroy(g);
 	return err;
+}
+
+void vg_bguest_poll(struct vg_bguest *g, uint64_t max_ns)
+{
+	g->poll_max_ns = max_ns;
 }
 
 int vg_bguest_start(struct vg_bguest *g)

@@ -19,6 +19,7 @@
 #define VG_BROKER_WINDOW_BYTES		0x200u
 #define VG_BROKER_DEVICES_MAX		16u	/* libxl gives 11 */
 #define VG_BROKER_ANSWER_TIMEOUT_NS	UINT64_C(1000000000)
+#define VG_BROKER_POLL_MAX_NS		UINT64_C(200000)
 
 struct vg_bguest;
 struct vg_bdev;
@@ -83,6 +84,12 @@ void vg_bguest_destroy(struct vg_bguest *g);
  * server, in which accesses wait for a successor.
  */
 void vg_bguest_leave(struct vg_bguest *g);
+
+/*
+ * How long to look for the guest's next access, or the backend's next word,
+ * before sleeping; 0, which it is at first: not at all.
+ */
+void vg_bguest_poll(struct vg_bguest *g, uint64_t max_ns);
 
 /*
  * To be called once, after the devices that are known at the start have been

@@ -33,6 +33,8 @@ static void usage(FILE *f)
 	      "Relays the register accesses of Xen guests' virtio devices to their backends.\n"
 	      "Runs in the control domain; see " PROGRAM "(8).\n\n"
 	      "  -t, --answer-timeout=MS  how long a vCPU may wait for a backend (1000)\n"
+	      "  -p, --poll=US            look for a guest's next access for so long before\n"
+	      "                           sleeping (200; 0: not at all)\n"
 	      "  -r, --run-dir=DIR        pid file, socket, state (/run/virtio-grant)\n"
 	      "      --foreign            also devices with grant_usage=0, whose backend\n"
 	      "                           maps the guest's memory (for the comparison only)\n"
@@ -68,9 +70,11 @@ static int spawn(void *arg, const struct vg_bchild_config *cfg, int sock,
 	char *server = vg_strf("--server=%d", cfg->adopt_id);
 	char *timeout = vg_strf("--answer-timeout=%llu",
 		(unsigned long long)(cfg->answer_timeout_ns / 1000000));
+	char *poll = vg_strf("--poll=%llu",
+		(unsigned long long)(cfg->poll_max_ns / 1000));
 	char name[] = PROGRAM, verbose[] = "--verbose";
-	char *argv[] = { name, guest, timeout, NULL, NULL, NULL };
-	unsigned int n = 3;
+	char *argv[] = { name, guest, timeout, poll, NULL, NULL, NULL };
+	unsigned int n = 4;
 	pid_t child;
 	int err = 0;
 
@@ -87,6 +91,7 @@ static int spawn(void *arg, const struct vg_bchild_config *cfg, int sock,
 	*pid = child;
 	close(sock);
 	close(shared_fd);
+	free(poll);
 	free(timeout);
 	free(server);
 	free(guest);
@@ -134,6 +139,7 @@ int main(int argc, char **argv)
 	enum { OPT_FOREIGN = 256, OPT_GUEST, OPT_SERVER };
 	static const struct option options[] = {
 		{ "answer-timeout", required_argument, NULL, 't' },
+		{ "poll", required_argument, NULL, 'p' },
 		{ "run-dir", required_argument, NULL, 'r' },
 		{ "verbose", no_argument, NULL, 'v' },
 		{ "foreign", no_argument, NULL, OPT_FOREIGN },
@@ -146,6 +152,7 @@ int main(int argc, char **argv)
 	};
 	struct vg_broker_config cfg = {
 		.answer_timeout_ns = VG_BROKER_ANSWER_TIMEOUT_NS,
+		.poll_max_ns = VG_BROKER_POLL_MAX_NS,
 		.run_dir = "/run/virtio-grant",
 		.spawn = spawn,
 	};
@@ -154,7 +161,7 @@ int main(int argc, char **argv)
 	uint64_t n;
 	int c;
 
-	while ((c = getopt_long(argc, argv, "t:r:vhV", options, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, "t:p:r:vhV", options, NULL)) != -1) {
 		switch (c) {
 		case 't':
 			if (vg_parse_u64(optarg, 10, 600000, &n) || !n) {
@@ -163,6 +170,14 @@ int main(int argc, char **argv)
 				return 2;
 			}
 			cfg.answer_timeout_ns = n * 1000000;
+			break;
+		case 'p':
+			if (vg_parse_u64(optarg, 10, 10000, &n)) {
+				fprintf(stderr, PROGRAM ": --poll=%s: not 0 to 10000 microseconds\n",
+					optarg);
+				return 2;
+			}
+			cfg.poll_max_ns = n * 1000;
 			break;
 		case 'r':
 			cfg.run_dir = optarg;
@@ -204,5 +219,6 @@ int main(int argc, char **argv)
 	if (!is_child)
 		return run(&cfg);
 	child.answer_timeout_ns = cfg.answer_timeout_ns;
+	child.poll_max_ns = cfg.poll_max_ns;
 	return vg_bchild_main(&child, CHILD_SOCK_FD, CHILD_SHARED_FD);
 }

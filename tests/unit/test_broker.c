@@ -133,6 +133,9 @@ static int dev_add(unsigned int i)
 	return err;
 }
 
+/* All tests are run without and with looking before sleeping. */
+static uint64_t poll_max_ns;
+
 static int child_make(int adopt_id)
 {
 	int err;
@@ -143,6 +146,8 @@ static int child_make(int adopt_id)
 	if (!err)
 		err = vg_bguest_create(GUEST, adopt_id, TIMEOUT_NS,
 				       &shared.seq, loop, &g, &server_id);
+	if (!err)
+		vg_bguest_poll(g, poll_max_ns);
 	fake_enter(0);
 	return err;
 }
@@ -952,7 +957,8 @@ static void work_per_event_is_bounded(void **state)
 		fake_count_reset();
 		turn();
 		for (n = 0; n < ARRAY_SIZE(kinds); n++)
-			if (fake_calls(0, kinds[n]) > most[n])
+			/* What is seen while looking on, its event brings again. */
+			if (fake_calls(0, kinds[n]) > most[n] * (poll_max_ns ? 2 : 1))
 				fail_msg("event %u: %llu calls of %s", i,
 					 (unsigned long long)
 					 fake_calls(0, kinds[n]),
@@ -1001,5 +1007,9 @@ int main(void)
 		T(work_per_event_is_bounded),
 	};
 
-	return cmocka_run_group_tests_name("broker", tests, NULL, NULL);
+	int failed = cmocka_run_group_tests_name("broker", tests, NULL, NULL);
+
+	poll_max_ns = 10000000;
+	return failed + cmocka_run_group_tests_name("broker, looking on", tests,
+						    NULL, NULL);
 }

@@ -7,6 +7,7 @@
 #	QUICK=1		the essential part, in under 10 minutes
 #	ROUNDS=3	how often each is measured
 #	BACKENDS="..."	only these	WORKLOADS="..."	only these
+#	SECONDS_EACH=5	of one run, SWEEP_S=2 of one of the sweeps
 #	OPTIONS="..."	for every backend daemon (virtio-grantd(8))
 #
 # Leaves build/compare/{results.csv,report.html,summary.txt}.
@@ -57,7 +58,7 @@ set -o pipefail
 "$VG_XEN/run.sh" "$VG_XEN/compare/compare.sh" "QUICK=${QUICK:-}" \
 	"ROUNDS=${ROUNDS:-3}" "BACKENDS=${BACKENDS:-}" \
 	"WORKLOADS=${WORKLOADS:-}" "OPTIONS=${OPTIONS:-}" \
-	"SECONDS_EACH=${SECONDS_EACH:-}" 2>&1 |
+	"SECONDS_EACH=${SECONDS_EACH:-}" "SWEEP_S=${SWEEP_S:-}" 2>&1 |
 	sed -u 's/^/  /' || {
 	echo "compare: FAIL (${run#"$VG_TOP/"})"
 	exit 1

@@ -8,8 +8,9 @@
 #	      ram0, O_DIRECT   ram1, page cache
 #	        | | | | | |      | | |
 #	G1:     | | | | | +pv    | | +foreign-static
-#	        | | | | +map     | +foreign-dynamic
-#	        | | | |  (G2)    +pool-cached
+#	        | | | | +map,    | +foreign-dynamic
+#	        | | | |  copy    +pool-cached
+#	        | | | |  (G2)
 #	        | | | +pool-plain
 #	        | | +pool-noevents
 #	        | +pool-noranges
@@ -24,7 +25,7 @@
 
 . /vg/in/dom0/virtio.sh
 
-: "${QUICK:=}" "${ROUNDS:=3}" "${BACKENDS:=}" "${WORKLOADS:=}" "${OPTIONS:=}"
+: "${QUICK:=}" "${ROUNDS:=3}" "${SWEEP_S:=2}" "${BACKENDS:=}" "${WORKLOADS:=}" "${OPTIONS:=}"
 VG_TIMEOUT_S=300
 RAM_KIB=65536
 
@@ -37,7 +38,8 @@ pool-cached	G1	xvde	ram1	cached
 foreign-dynamic	G1	xvdf	ram1	cached
 foreign-static	G1	xvdg	ram1	cached
 pv	G1	xvdh	ram0	blkback
-map	G2	xvda	ram0	direct'
+map	G2	xvdi	ram0	direct
+copy	G2	xvdj	ram0	direct'
 
 # name|bytes per I/O|fio
 essential='4k-randread-qd1|4096|--rw=randread --bs=4k --iodepth=1
@@ -96,19 +98,25 @@ has_devices() {
 # ---- the domains -------------------------------------------------------------
 
 step "the broker, and a driver domain with RAM disks"
-start_broker --foreign
+# Mapping all of a guest can take more than a vCPU may wait by default.
+start_broker --foreign --answer-timeout=20000
 start_driver_domain DomD
 in_domain DomD "modprobe brd rd_nr=2 rd_size=$RAM_KIB
 	for r in 0 1; do
 		dd if=/dev/zero of=/dev/ram\$r bs=1M oflag=direct
 		# One image, one name, one lock: names for the others.
-		for v in a b c d e f g h z; do
+		for v in a b c d e f g h i j; do
 			mknod /dev/ram\$r\$v b 1 \$r
 		done
 	done 2>/dev/null"
 # The same $OPTIONS for all: an experiment must not favour one of ours.
 instance /run/pool virtio-grantd --direct-io=on --only=xvda,xvdb,xvdc,xvdd \
 	$OPTIONS
+# What a guest without the extension gets by default is one or the other, by
+# the size of the request.
+instance /run/map virtio-grantd --direct-io=on --only=xvdi --copy-max=0 $OPTIONS
+instance /run/copy virtio-grantd --direct-io=on --only=xvdj \
+	--copy-max=$((4 << 20)) $OPTIONS
 instance /run/pool-cached virtio-grantd --direct-io=off --only=xvde $OPTIONS
 instance /run/foreign-dynamic virtio-foreignd --direct-io=off --only=xvdf \
 	--memory=dynamic $OPTIONS
@@ -143,9 +151,10 @@ in_domain G1 'rebind() {
 retry 30 has_devices G1 7 || fail "G1 has only $(devices_of G1)"
 
 step "the mainline guest"
-start_guest G2 kernel=plain "disk=[$(virtio_disk /dev/ram0z xvda DomD)]"
+start_guest G2 kernel=plain "disk=[$(virtio_disk /dev/ram0i xvdi DomD),
+	$(virtio_disk /dev/ram0j xvdj DomD)]"
 in_domain G2 'modprobe virtio_mmio; modprobe virtio_blk'
-retry 30 has_devices G2 1 || fail "G2 has no virtio disk"
+retry 30 has_devices G2 2 || fail "G2 has only $(devices_of G2)"
 devices=$(devices_of G1 | sed 's/^/G1 /'; devices_of G2 | sed 's/^/G2 /')
 
 declare -A guest device
@@ -228,7 +237,7 @@ run() {
 }
 
 memory() {
-	in_domain DomD 'for dir in pool pool-cached foreign-dynamic foreign-static; do
+	in_domain DomD 'for dir in pool pool-cached map copy foreign-dynamic foreign-static; do
 			pid=$(cat /run/$dir/virtio-*.pid)
 			cat /proc/[0-9]*/status 2>/dev/null | awk -v p=$pid -v d=$dir "
 				/^Pid:/ { me = \$2 } /^PPid:/ { up = \$2 }
@@ -266,7 +275,7 @@ done
 
 if [ -n "$sweep" ]; then
 	step "sweeps over depth and size"
-	seconds=3
+	seconds="$SWEEP_S"
 	for name in $order; do
 		for n in $depths; do
 			run "$name" "depth-$n" 1 4096 "--rw=randread --bs=4k --iodepth=$n"
@@ -283,7 +292,7 @@ if [ -n "$sweep" ]; then
 fi
 
 step "what the daemons counted"
-for name in pool pool-cached foreign-dynamic foreign-static; do
+for name in pool pool-cached map copy foreign-dynamic foreign-static; do
 	in_domain DomD "virtio-grantctl -j -r /run/$name stats" \
 		>/vg/out/ctl-$name.json
 done

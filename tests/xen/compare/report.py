@@ -32,7 +32,8 @@ hypercalls_per_io mmio_traps_per_io evtchn_sends_per_io grant_maps_per_io
 grant_unmaps_per_io grant_copies_per_io tlb_flushes_per_io
 guest_bytes_reachable backend_kib""".split()
 
-ORDER = ["pool", "pool-noranges", "pool-noevents", "pool-plain", "map", "pv",
+ORDER = ["pool", "pool-noranges", "pool-noevents", "pool-plain", "map", "copy",
+         "pv",
          "pool-cached", "foreign-static", "foreign-dynamic"]
 WHAT = {
     "pool": "virtio, grants: persistent ranges and event channels",
@@ -40,6 +41,7 @@ WHAT = {
     "pool-noevents": "virtio, grants: persistent ranges, MMIO notifications",
     "pool-plain": "virtio, grants: neither half of the extension",
     "map": "virtio, mainline guest (CONFIG_XEN_VIRTIO): grants, mapped per request",
+    "copy": "virtio, mainline guest: grants, copied per request",
     "pv": "Xen PV block (blkfront, blkback, persistent grants)",
     "pool-cached": "as pool, image through the page cache",
     "foreign-static": "virtio, whole guest mapped at start, page cache",
@@ -171,14 +173,15 @@ def reachable(backend, facts):
         return int(facts["pool_pages_" + backend]) * 4096
     if backend == "pv" and "pv_grants" in facts:
         return (int(facts["pv_grants"]) + 1) * 4096	# and the ring
-    if backend == "map" and facts.get("mapped_max_map"):
+    # What is in flight, whether it is mapped or copied: counted as mapped.
+    if backend in ("map", "copy") and facts.get("mapped_max_map"):
         return int(facts["mapped_max_map"]) * 4096
     return None
 
 
 def backend_kib(backend, memory, what):
     """Of its processes, which may serve several of the devices."""
-    own = ("pool-cached", "foreign-dynamic", "foreign-static", "pv")
+    own = ("pool-cached", "map", "copy", "foreign-dynamic", "foreign-static", "pv")
     value = memory.get("%s_%s" % (what, backend if backend in own
                                   else "pool"))
     return int(value) if value else None
@@ -197,7 +200,7 @@ def facts_of_daemons(rundir, facts):
             if "stats" not in dev:
                 continue
             found[dev["device"]] = dev
-            if str(dev.get("guest")) == facts.get("domid_G2"):
+            if path.endswith("ctl-map.json"):
                 facts["mapped_max_map"] = \
                     dev["stats"]["mem"]["mapped_pages_max"]
     return found
@@ -280,7 +283,7 @@ def summary(rows, backends, workloads):
 # ---- the page ----------------------------------------------------------------------
 
 COLOURS = ["#1b6ca8", "#5aa9e6", "#7fc8a9", "#c9ada7", "#8d6a9f", "#d1495b",
-           "#2e4057", "#edae49", "#6b705c"]
+           "#2e4057", "#edae49", "#6b705c", "#0b7a75"]
 
 
 def bars(rows, backends, workload):
