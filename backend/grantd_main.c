@@ -37,6 +37,7 @@ static void usage(FILE *f)
 	      "  -d, --direct-io=libxl|on|off  O_DIRECT: block devices, and files with direct-io-safe (libxl)\n"
 	      "  -e, --engine=auto|io_uring|sync  how images are read and written (auto)\n"
 	      "  -q, --queue-size=N            descriptors per queue, a power of two (256)\n"
+	      "      --copy-max=BYTES          copy, not map, requests up to this size (16384)\n"
 	      "      --queues=N                queues per device (as many as CPUs, at most 4)\n"
 	      "  -m, --map-budget=MIB          guest memory mapped at once, per device (32)\n"
 	      "  -p, --poll=US                 look at a ring for so long before sleeping (0;\n"
@@ -195,7 +196,7 @@ int main(int argc, char **argv)
 	enum {
 		OPT_WORKER = 256, OPT_MEMORY, OPT_ONLY, OPT_UID_BASE,
 		OPT_NO_SANDBOX, OPT_CONFINE, OPT_RINGS,
-		OPT_QUEUES,
+		OPT_QUEUES, OPT_COPY_MAX,
 	};
 	static const struct option options[] = {
 		{ "direct-io", required_argument, NULL, 'd' },
@@ -211,6 +212,7 @@ int main(int argc, char **argv)
 		{ "memory", required_argument, NULL, OPT_MEMORY },
 		{ "only", required_argument, NULL, OPT_ONLY },
 		{ "queues", required_argument, NULL, OPT_QUEUES },
+		{ "copy-max", required_argument, NULL, OPT_COPY_MAX },
 		{ "uid-base", required_argument, NULL, OPT_UID_BASE },
 		{ "no-sandbox", no_argument, NULL, OPT_NO_SANDBOX },
 		{ "confine", required_argument, NULL, OPT_CONFINE },
@@ -222,6 +224,7 @@ int main(int argc, char **argv)
 		.engine = VG_BLK_ENGINE_AUTO,
 		.queue_size_max = VG_QUEUE_SIZE_MAX_DEFAULT,
 		.budget_pages = VG_BUDGET_PAGES_DEFAULT,
+		.copy_max_bytes = VG_MEM_COPY_MAX_DEFAULT,
 		.nr_queues = default_queues(),
 		.poll_mmio_max_ns = 2000000,
 		.spawn = vg_spawn_worker,
@@ -296,6 +299,12 @@ int main(int argc, char **argv)
 			break;
 		case OPT_ONLY:
 			cfg.only = optarg;
+			break;
+		case OPT_COPY_MAX:
+			if (vg_parse_u64(optarg, 10, UINT32_MAX, &v))
+				return bad_option("--copy-max=%s: no number of bytes",
+						  optarg);
+			cfg.copy_max_bytes = (uint32_t)v;
 			break;
 		case OPT_QUEUES:
 			if (vg_parse_u64(optarg, 10, VG_BLK_QUEUES_MAX, &v) ||

@@ -11,16 +11,20 @@
 #include "worker.h"
 
 static int create_dynamic(struct xen_gnttab *gt, xen_domid_t domid,
-			  unsigned int budget_pages, struct vg_mem **out)
+			  unsigned int budget_pages, uint32_t copy_max_bytes,
+			  struct vg_mem **out)
 {
 	(void)gt;
+	(void)copy_max_bytes;
 	return vg_mem_foreign_create(domid, budget_pages, false, out);
 }
 
 static int create_static(struct xen_gnttab *gt, xen_domid_t domid,
-			 unsigned int budget_pages, struct vg_mem **out)
+			 unsigned int budget_pages, uint32_t copy_max_bytes,
+			 struct vg_mem **out)
 {
 	(void)gt;
+	(void)copy_max_bytes;
 	return vg_mem_foreign_create(domid, budget_pages, true, out);
 }
 

@@ -766,6 +766,7 @@ static void dev_start(struct dev *d)
 		.relay = d->relay,
 		.queue_size_max = s->cfg.queue_size_max,
 		.budget_pages = s->cfg.budget_pages,
+		.copy_max_bytes = s->cfg.copy_max_bytes,
 		.poll_max_ns = s->cfg.poll_max_ns,
 		.poll_mmio_max_ns = s->cfg.poll_mmio_max_ns,
 		.start = VG_START_NEW,
@@ -1260,11 +1261,12 @@ static struct json_object *stats_json(const struct vg_dev_stats *st)
 /* What each queue did, if there are several. */
 static struct json_object *queues_json(const struct dev *d)
 {
-	struct json_object *a = json_object_new_array(), *o;
+	struct json_object *all = json_object_new_object(), *o;
 	unsigned int i;
 
 	for (i = 0; i < d->nr_queues && d->nr_queues > 1; i++) {
 		struct vg_dev_stats q = d->guest->shared->queue[d->slot][i];
+		char name[12];
 
 		o = json_object_new_object();
 		add_u64(o, "requests", q.requests);
@@ -1277,9 +1279,10 @@ static struct json_object *queues_json(const struct dev *d)
 		add_u64(o, "maps", q.mem.maps);
 		add_u64(o, "bytes_out", q.bytes_out);
 		add_u64(o, "bytes_in", q.bytes_in);
-		json_object_array_add(a, o);
+		snprintf(name, sizeof(name), "%u", i);
+		json_object_object_add(all, name, o);
 	}
-	return a;
+	return all;
 }
 
 static struct json_object *dev_json(const struct dev *d)

@@ -30,6 +30,7 @@ struct vg_supervisor_config {
 	enum vg_blk_engine engine;
 	unsigned int queue_size_max;	/* a power of two, 2 .. 1024 */
 	unsigned int budget_pages;	/* mapped at once, per device */
+	uint32_t copy_max_bytes;	/* see vg_mem_map_create() */
 	unsigned int nr_queues;		/* offered per device, if the guest's
 					 * others leave so many; 0 is 1 */
 	/* See struct vg_device_params. */

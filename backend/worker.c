@@ -37,7 +37,8 @@
 #define BIND_TRIES_MAX		200u
 
 int (*vg_worker_mem_create)(struct xen_gnttab *gt, xen_domid_t domid,
-			    unsigned int budget_pages, struct vg_mem **out) =
+			    unsigned int budget_pages, uint32_t copy_max_bytes,
+			    struct vg_mem **out) =
 	vg_mem_pool_create;
 
 struct slot;
@@ -713,7 +714,8 @@ static void add_device(struct vg_worker *w, const struct vg_worker_msg *msg,
 	}
 	p.state = s->state;
 	why = "guest memory";
-	err = vg_worker_mem_create(w->gt, w->guest, msg->budget_pages, &mem);
+	err = vg_worker_mem_create(w->gt, w->guest, msg->budget_pages,
+				   msg->copy_max_bytes, &mem);
 	if (err) {
 		close_images(&blk);
 		goto fail;
@@ -854,6 +856,15 @@ static bool any_used(const struct vg_worker *w)
 		if (w->slot[i].used)
 			return true;
 	return false;
+}
+
+void vg_worker_freeze(struct vg_worker *w)
+{
+	unsigned int i;
+
+	for (i = 0; i < VG_WORKER_DEVICES_MAX; i++)
+		if (w->slot[i].used)
+			vg_device_freeze(w->slot[i].dev);
 }
 
 void vg_worker_destroy(struct vg_worker *w)

@@ -55,6 +55,7 @@ struct vg_worker_msg {
 	/* ADD */
 	uint32_t queue_size_max;
 	uint32_t budget_pages;
+	uint32_t copy_max_bytes;
 	uint64_t poll_max_ns, poll_mmio_max_ns;
 	uint32_t start;				/* enum vg_start */
 	uint32_t start_broken;			/* enum vg_broken */
@@ -82,6 +83,7 @@ struct vg_worker;
  */
 extern int (*vg_worker_mem_create)(struct xen_gnttab *gt, xen_domid_t domid,
 				   unsigned int budget_pages,
+				   uint32_t copy_max_bytes,
 				   struct vg_mem **out);
 
 /*
@@ -115,5 +117,8 @@ void vg_worker_close_fds(int fds[VG_WORKER_FDS_MAX]);
  * open anything later.  0 or negative errno.
  */
 int vg_worker_stock(struct vg_worker *w, unsigned int n);
+
+/* For tests that kill it: its queues' threads stop, for good. */
+void vg_worker_freeze(struct vg_worker *w);
 
 #endif

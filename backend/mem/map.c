@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * map.c - guest memory by one batched map and one unmap per request.
+ * map.c - guest memory by one batched map and one unmap per request, or by one
+ * batched copy in and one out.
  *
  * Serves every guest whose addresses are grants, with no help from it: what
  * a mainline guest (CONFIG_XEN_VIRTIO) offers suffices.
@@ -8,12 +9,21 @@
  * A map call has one protection for all of its pages, and a mainline guest
  * grants what the device only reads read-only.  So the direction that carries
  * the bulk of a request is mapped; the few bytes of the other one (a header,
- * a status byte) go through private memory by GNTTABOP_copy, and a request
- * that is small altogether does so as a whole:
+ * a status byte) go through private memory by GNTTABOP_copy.  A request of at
+ * most copy_max_bytes does so as a whole:
  *
- *	read	copy in the header | map data + status rw | unmap
- *	write	map header + data ro | unmap | copy out the status
- *	flush	copy in the header | copy out the status
+ *			mapped				copied
+ *	read	copy in the header		copy in the header
+ *		map data + status, unmap	copy out data + status
+ *	write	map header + data, unmap	copy in header + data
+ *		copy out the status		copy out the status
+ *	flush	as copied, unless copy_max_bytes is 0
+ *
+ * Private memory: small pieces lie one behind the other in the request's own
+ * 1 KiB.  Others lie in a buffer, each as far into a page as in the guest's,
+ * so that no copy crosses a page that need not and data is as aligned for
+ * O_DIRECT as the guest had it.  Buffers are kept for the next request, up to
+ * CACHE_BYTES.
  *
  * Not trusted: the guest.  Its addresses are arbitrary; its grants may be
  * missing, and may vanish between copies.  Mapped pages stay, their contents
@@ -30,10 +40,14 @@
 
 #include "../util.h"
 
-/* A request of at most so many bytes in total is copied, not mapped. */
-#define COPY_MAX_BYTES		512u
 /* Bounce memory that every request has without asking the budget. */
 #define BOUNCE_OWN_BYTES	1024u
+/* What lies in it; larger pieces lie in a buffer. */
+#define SMALL_BYTES		256u
+/* Buffers have 4 KiB << class; what needs more is not kept. */
+#define CLASSES			10u
+/* Buffers that nobody uses at the moment, per view. */
+#define CACHE_BYTES		(4u << 20)
 
 #define ADDR_REF_BITS		32
 #define ADDR_UNUSED_BITS \
@@ -58,7 +72,8 @@ struct vg_mem_req {
 	struct vg_mem_req *next;	/* on the free list */
 	void *map;
 	unsigned int map_pages, charged_pages;
-	uint8_t *bounce;		/* bounce_own or of its own */
+	uint8_t *buffer;		/* NULL: bounce_own suffices */
+	unsigned int class;		/* of buffer */
 	struct copy_out *outs;
 	unsigned int nr_outs, outs_max;
 	uint8_t bounce_own[BOUNCE_OWN_BYTES]
@@ -70,9 +85,17 @@ struct pages {
 	unsigned int now, max, rings;
 };
 
+/* A buffer that nobody uses begins with this. */
+struct spare {
+	struct spare *next;
+};
+
 struct mem_map {
 	struct vg_mem mem;
 	struct xen_gnttab *gt;
+	uint32_t copy_max_bytes;
+	struct spare *spares[CLASSES];
+	size_t spare_bytes;
 	struct pages *pages;		/* own_pages, or those it is a view of */
 	struct pages own_pages;
 	struct vg_mem_req *free_reqs;
@@ -265,6 +288,51 @@ static void unmap_ring(struct vg_mem *m, void *va, size_t len_bytes)
 
 /* ---- requests ------------------------------------------------------------- */
 
+static size_t class_bytes(unsigned int class)
+{
+	return (size_t)XEN_GRANT_PAGE_SIZE << class;
+}
+
+static bool buffer_get(struct mem_map *mm, struct vg_mem_req *r, size_t bytes)
+{
+	unsigned int class = 0;
+	struct spare *s = NULL;
+	void *b;
+
+	while (class_bytes(class) < bytes)
+		class++;
+	if (class < CLASSES)
+		s = mm->spares[class];
+	if (s) {
+		mm->spares[class] = s->next;
+		mm->spare_bytes -= class_bytes(class);
+		b = s;
+	} else if (posix_memalign(&b, XEN_GRANT_PAGE_SIZE,
+				  class_bytes(class))) {
+		return false;
+	}
+	r->buffer = b;
+	r->class = class;
+	return true;
+}
+
+static void buffer_put(struct mem_map *mm, struct vg_mem_req *r)
+{
+	struct spare *s = (void *)r->buffer;
+	size_t bytes = class_bytes(r->class);
+
+	r->buffer = NULL;
+	if (!s)
+		return;
+	if (r->class >= CLASSES || mm->spare_bytes + bytes > CACHE_BYTES) {
+		free(s);
+		return;
+	}
+	s->next = mm->spares[r->class];
+	mm->spares[r->class] = s;
+	mm->spare_bytes += bytes;
+}
+
 static struct vg_mem_req *req_get(struct mem_map *mm)
 {
 	struct vg_mem_req *r = mm->free_reqs;
@@ -277,15 +345,12 @@ static struct vg_mem_req *req_get(struct mem_map *mm)
 	else
 		memset(r, 0, sizeof(*r));
 	r->next = NULL;
-	r->bounce = r->bounce_own;
 	return r;
 }
 
 static void req_put(struct mem_map *mm, struct vg_mem_req *r)
 {
-	if (r->bounce != r->bounce_own)
-		free(r->bounce);
-	r->bounce = NULL;
+	buffer_put(mm, r);
 	uncharge(mm, r->charged_pages);
 	r->charged_pages = 0;
 	r->map = NULL;
@@ -295,20 +360,56 @@ static void req_put(struct mem_map *mm, struct vg_mem_req *r)
 	mm->free_reqs = r;
 }
 
+/* Where the next piece goes; the same for each walk over the segments. */
+struct layout {
+	size_t own_bytes, buffer_bytes;
+};
+
+/* *in_buffer: at that offset of the buffer, else of bounce_own. */
+static size_t layout_next(struct layout *l, const struct vg_seg *seg,
+			  bool *in_buffer)
+{
+	size_t len = seg->len_bytes, at;
+
+	*in_buffer = len > SMALL_BYTES ||
+		     l->own_bytes + len > BOUNCE_OWN_BYTES;
+	if (!*in_buffer) {
+		at = l->own_bytes;
+		l->own_bytes += len;
+		return at;
+	}
+	at = l->buffer_bytes;
+	/* As far into a page as the guest has it; gaps are never shown. */
+	at += (seg->addr - at) & (XEN_GRANT_PAGE_SIZE - 1);
+	l->buffer_bytes = at + len;
+	return at;
+}
+
+static uint8_t *layout_place(struct vg_mem_req *r, struct layout *l,
+			     const struct vg_seg *seg)
+{
+	bool in_buffer;
+	size_t at = layout_next(l, seg, &in_buffer);
+
+	return in_buffer ? r->buffer + at : r->bounce_own + at;
+}
+
 /* How a request will be reached; made from its segments, nothing held yet. */
 struct plan {
 	bool maps[2];			/* [dev_writes] */
 	uint64_t bytes[2], pages[2];
 	unsigned int nr[2];
-	uint64_t bounce_bytes, map_pages, copy_pages, charge_pages;
+	uint64_t buffer_bytes, map_pages, copy_pages, charge_pages;
 };
 
 static int plan_make(struct mem_map *mm, const struct vg_seg *segs,
 		     unsigned int nr_segs, struct plan *p,
 		     enum vg_mem_fault *fault)
 {
+	struct layout l = { 0 };
 	unsigned int i, dir;
 	struct span s;
+	bool ignored;
 	int err;
 
 	*p = (struct plan){ 0 };
@@ -321,20 +422,22 @@ static int plan_make(struct mem_map *mm, const struct vg_seg *segs,
 		p->pages[dir] += s.pages;
 		p->nr[dir]++;
 	}
-	if (p->bytes[0] + p->bytes[1] > COPY_MAX_BYTES)
+	if (p->bytes[0] + p->bytes[1] > mm->copy_max_bytes)
 		p->maps[p->bytes[1] > p->bytes[0]] = true;
 
 	for (dir = 0; dir < 2; dir++) {
-		if (p->maps[dir]) {
+		if (p->maps[dir])
 			p->map_pages += p->pages[dir];
-		} else {
-			p->bounce_bytes += p->bytes[dir];
+		else
 			p->copy_pages += p->pages[dir];
-		}
 	}
-	p->charge_pages = p->map_pages;
-	if (p->bounce_bytes > BOUNCE_OWN_BYTES)
-		p->charge_pages += p->copy_pages;
+	for (i = 0; i < nr_segs; i++)
+		if (!p->maps[segs[i].dev_writes])
+			layout_next(&l, &segs[i], &ignored);
+	p->buffer_bytes = l.buffer_bytes;
+	p->charge_pages = p->map_pages +
+			  (p->buffer_bytes + XEN_GRANT_PAGE_SIZE - 1) /
+			  XEN_GRANT_PAGE_SIZE;
 	/*
 	 * A page named often is counted often; so a chain of many tiny pieces
 	 * can be refused although it would fit.  Its driver is no driver.
@@ -362,14 +465,8 @@ static int req_prepare(struct mem_map *mm, struct vg_mem_req *r,
 		r->outs = o;
 		r->outs_max = p->nr[1];
 	}
-	if (p->bounce_bytes > BOUNCE_OWN_BYTES) {
-		void *b;
-
-		if (posix_memalign(&b, XEN_GRANT_PAGE_SIZE, p->bounce_bytes)) {
-			return -EAGAIN;
-		}
-		r->bounce = b;
-	}
+	if (p->buffer_bytes && !buffer_get(mm, r, p->buffer_bytes))
+		return -EAGAIN;
 	if (!copies_reserve(mm, (unsigned int)p->copy_pages))
 		return -EAGAIN;
 	return 0;
@@ -448,40 +545,58 @@ static int req_map(struct mem_map *mm, struct vg_mem_req *r,
 	return 0;
 }
 
-/* Lays out bounce memory: what the device reads, then what it writes. */
+/* Copies in what the device reads; remembers what goes out. */
 static int req_bounce(struct mem_map *mm, struct vg_mem_req *r,
 		      const struct vg_seg *segs, unsigned int nr_segs,
 		      const struct plan *p, enum vg_mem_fault *fault)
 {
+	struct layout l = { 0 };
 	unsigned int i, n = 0;
-	uint8_t *at = r->bounce;
 	struct span s;
+	uint8_t *at;
 	int err;
 
 	for (i = 0; i < nr_segs; i++) {
-		bool dir = segs[i].dev_writes;
-
-		if (p->maps[dir])
+		if (p->maps[segs[i].dev_writes])
 			continue;
+		at = layout_place(r, &l, &segs[i]);
 		span_of(mm, segs[i].addr, segs[i].len_bytes, &s, fault);
-		if (dir)
-			r->outs[r->nr_outs++] = (struct copy_out){
-				s, segs[i].len_bytes, at
-			};
-		else
-			n = copies_add(mm, n, &s, segs[i].len_bytes, at,
-				       false);
-		at += segs[i].len_bytes;
-	}
-	if (!p->maps[1])
+		if (!segs[i].dev_writes) {
+			n = copies_add(mm, n, &s, segs[i].len_bytes, at, false);
+			continue;
+		}
 		/* Nothing of an earlier request may go out with this one. */
-		memset(at - p->bytes[1], 0, p->bytes[1]);
+		memset(at, 0, segs[i].len_bytes);
+		r->outs[r->nr_outs++] = (struct copy_out){
+			s, segs[i].len_bytes, at
+		};
+	}
 	if (!n)
 		return 0;
 	err = copies_run(mm, n);
 	if (is_shortage(err))
 		return -EAGAIN;
 	return err ? refuse(mm, VG_MEM_NOT_GRANTED, fault, -EFAULT) : 0;
+}
+
+/* Entries for one direction that is copied. */
+static bool bounce_walk(struct vg_mem_req *r, const struct vg_seg *segs,
+			unsigned int nr_segs, const struct plan *p, bool dir,
+			struct iov_list *l)
+{
+	struct layout lay = { 0 };
+	unsigned int i;
+	uint8_t *at;
+
+	for (i = 0; i < nr_segs; i++) {
+		if (p->maps[segs[i].dev_writes])
+			continue;
+		at = layout_place(r, &lay, &segs[i]);
+		if (segs[i].dev_writes == dir &&
+		    !iov_add(l, at, segs[i].len_bytes))
+			return false;
+	}
+	return true;
 }
 
 static int map_req(struct vg_mem *m, const struct vg_seg *segs,
@@ -493,7 +608,6 @@ static int map_req(struct vg_mem *m, const struct vg_seg *segs,
 	struct iov_list l = { .iov = iov, .max = iov_max };
 	struct mem_map *mm = to_map(m);
 	struct vg_mem_req *r;
-	uint8_t *bounced;
 	struct plan p;
 	unsigned int dir;
 	int err;
@@ -517,17 +631,14 @@ static int map_req(struct vg_mem *m, const struct vg_seg *segs,
 			goto put;
 	}
 
-	bounced = r->bounce;
 	for (dir = 0; dir < 2; dir++) {
-		bool ok = true;
+		bool ok;
 
 		l.first_of_dir = l.nr;
-		if (p.maps[dir]) {
+		if (p.maps[dir])
 			ok = map_walk(mm, segs, nr_segs, dir, r->map, &l);
-		} else if (p.bytes[dir]) {
-			ok = iov_add(&l, bounced, p.bytes[dir]);
-			bounced += p.bytes[dir];
-		}
+		else
+			ok = bounce_walk(r, segs, nr_segs, &p, dir, &l);
 		if (!ok) {
 			err = refuse(mm, VG_MEM_BAD_RANGE, fault, -E2BIG);
 			goto unmap;
@@ -573,6 +684,7 @@ static int unmap_req(struct vg_mem *m, struct vg_mem_req *r,
 static void map_destroy(struct vg_mem *m)
 {
 	struct mem_map *mm = to_map(m);
+	unsigned int i;
 
 	while (mm->free_reqs) {
 		struct vg_mem_req *r = mm->free_reqs;
@@ -581,18 +693,28 @@ static void map_destroy(struct vg_mem *m)
 		free(r->outs);
 		free(r);
 	}
+	for (i = 0; i < CLASSES; i++) {
+		while (mm->spares[i]) {
+			struct spare *s = mm->spares[i];
+
+			mm->spares[i] = s->next;
+			free(s);
+		}
+	}
 	free(mm->copies);
 	free(mm->refs);
 	free(mm);
 }
 
 static struct mem_map *map_new(struct xen_gnttab *gt, xen_domid_t domid,
-			       unsigned int budget_pages);
+			       unsigned int budget_pages,
+			       uint32_t copy_max_bytes);
 
 static struct vg_mem *map_view(struct vg_mem *m)
 {
 	struct mem_map *parent = to_map(m);
-	struct mem_map *mm = map_new(parent->gt, m->domid, m->budget_pages);
+	struct mem_map *mm = map_new(parent->gt, m->domid, m->budget_pages,
+				     parent->copy_max_bytes);
 
 	mm->pages = parent->pages;
 	return &mm->mem;
@@ -610,7 +732,8 @@ static const struct vg_mem_ops map_ops = {
 };
 
 static struct mem_map *map_new(struct xen_gnttab *gt, xen_domid_t domid,
-			       unsigned int budget_pages)
+			       unsigned int budget_pages,
+			       uint32_t copy_max_bytes)
 {
 	struct mem_map *mm = vg_zalloc(sizeof(*mm));
 
@@ -620,16 +743,18 @@ static struct mem_map *map_new(struct xen_gnttab *gt, xen_domid_t domid,
 		.budget_pages = budget_pages,
 	};
 	mm->gt = gt;
+	mm->copy_max_bytes = copy_max_bytes;
 	mm->pages = &mm->own_pages;
 	mm->refs = vg_calloc(budget_pages, sizeof(*mm->refs));
 	return mm;
 }
 
 int vg_mem_map_create(struct xen_gnttab *gt, xen_domid_t domid,
-		      unsigned int budget_pages, struct vg_mem **out)
+		      unsigned int budget_pages, uint32_t copy_max_bytes,
+		      struct vg_mem **out)
 {
 	if (!budget_pages)
 		return -EINVAL;
-	*out = &map_new(gt, domid, budget_pages)->mem;
+	*out = &map_new(gt, domid, budget_pages, copy_max_bytes)->mem;
 	return 0;
 }

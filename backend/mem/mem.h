@@ -9,8 +9,9 @@
  * The guest is not trusted: it can revoke nothing that is mapped, but it
  * writes to mapped pages at any moment, and its addresses are arbitrary.
  *
- * Implementations (design.md "Guest memory"): map.c now; pool (announced
- * ranges), copy, and the two foreign ones behind the same table later.
+ * Implementations (design.md "Guest memory"): pool.c (announced ranges), on
+ * top of map.c (map or copy, for the rest and for mainline guests); foreign.c
+ * for the comparison only.
  */
 #ifndef VG_MEM_H
 #define VG_MEM_H
@@ -148,15 +149,21 @@ struct vg_mem {
 	struct vg_mem_stats stats;
 };
 
-/* One map and one unmap per request, for any guest: mem/map.c. */
+/*
+ * One map and one unmap per request, for any guest; or one copy each way if it
+ * has at most @copy_max_bytes in total, header and status included: mem/map.c.
+ */
 int vg_mem_map_create(struct xen_gnttab *gt, xen_domid_t domid,
-		      unsigned int budget_pages, struct vg_mem **out);
+		      unsigned int budget_pages, uint32_t copy_max_bytes,
+		      struct vg_mem **out);
+#define VG_MEM_COPY_MAX_DEFAULT	16384u
 
 /*
  * The same, and ranges that the guest announces, each mapped once: what lies
  * in one costs no hypercall.  The budget covers both.
  */
 int vg_mem_pool_create(struct xen_gnttab *gt, xen_domid_t domid,
-		       unsigned int budget_pages, struct vg_mem **out);
+		       unsigned int budget_pages, uint32_t copy_max_bytes,
+		       struct vg_mem **out);
 
 #endif

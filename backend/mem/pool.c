@@ -408,12 +408,13 @@ static struct mem_pool *pool_new(struct xen_gnttab *gt, const struct vg_mem *m,
 }
 
 int vg_mem_pool_create(struct xen_gnttab *gt, xen_domid_t domid,
-		       unsigned int budget_pages, struct vg_mem **out)
+		       unsigned int budget_pages, uint32_t copy_max_bytes,
+		       struct vg_mem **out)
 {
 	struct vg_mem *map;
 	int err;
 
-	err = vg_mem_map_create(gt, domid, budget_pages, &map);
+	err = vg_mem_map_create(gt, domid, budget_pages, copy_max_bytes, &map);
 	if (err)
 		return err;
 	*out = &pool_new(gt, map, map, NULL)->mem;

@@ -296,7 +296,7 @@ static void device_create(void)
 	};
 	struct vg_mem *mem;
 
-	if (vg_mem_pool_create(gt, GUEST, BUDGET_PAGES, &mem) ||
+	if (vg_mem_pool_create(gt, GUEST, BUDGET_PAGES, 4096, &mem) ||
 	    vg_device_create(&p, mem, loop, &host_ops, NULL, &dev))
 		abort();
 }

@@ -152,6 +152,7 @@ static void unmap_states_of(xen_domid_t guest)
 
 void rig_worker_kill(struct rig_worker *rw)
 {
+	vg_worker_freeze(rw->w);
 	fake_proc_crash(rw->proc);
 	close_images_of(rw->guest);
 	unmap_states_of(rw->guest);
@@ -440,6 +441,7 @@ void rig_up(void)
 		.engine = VG_BLK_ENGINE_SYNC,
 		.queue_size_max = VG_QUEUE_SIZE_MAX_DEFAULT,
 		.budget_pages = VG_BUDGET_PAGES_DEFAULT,
+		.copy_max_bytes = 512,	/* most requests are mapped */
 		.spawn = spawn,
 	};
 	snprintf(rig.state_dir, sizeof(rig.state_dir), "%s/state", rig.dir);

@@ -485,6 +485,32 @@ static void removal_under_load(void **state)
 	d = rig_drv(&disk);
 }
 
+/* Its successor goes on with all queues, each in a thread again. */
+static void killed_under_load(void **state)
+{
+	unsigned int i, k, q, before = nr_lanes();
+
+	(void)state;
+	start(QUEUES, true, true);
+	for (i = 0; i < 4; i++) {
+		storm(ALL, 5);
+		fill(ALL);
+		rig_steps(i);
+		rig_worker_kill(rig_worker_of(GUEST));
+		assert_true(rig_until(rig_worker_of(GUEST)));
+		storm(ALL, 20);
+		assert_false(drv_needs_reset(&d));
+		/* A killed one's threads stay here, parked. */
+		assert_int_equal(nr_lanes(), before + (i + 2) * QUEUES);
+	}
+	assert_int_equal(rig_stats(&disk)->takeovers, i);
+	for (q = 0; q < QUEUES; q++)
+		for (k = 0; k < DEPTH; k++)
+			assert_true(cell[q][k].round > 4);
+	assert_int_equal(drv_reset(&d), 0);
+	assert_int_equal(nr_lanes(), before + i * QUEUES);
+}
+
 /* Memory for two requests, wanted by three queues of eight. */
 static void a_budget_for_all(void **state)
 {
@@ -563,6 +589,8 @@ int main(void)
 		TEST(a_budget_for_all),
 		TEST(no_handles_no_threads),
 		TEST(threads_are_bounded),
+		/* Last: it leaves threads behind. */
+		TEST(killed_under_load),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -27,6 +27,8 @@ struct env {
 	enum vg_mem_fault fault;
 };
 
+static uint32_t copy_max = 512;
+
 static int setup(void **state)
 {
 	struct env *e = calloc(1, sizeof(*e));
@@ -36,7 +38,7 @@ static int setup(void **state)
 	fake_domain_create(GUEST, 1, 4096);
 	fake_enter(US);
 	assert_int_equal(xen_gnttab_open(&e->gt), 0);
-	assert_int_equal(vg_mem_map_create(e->gt, GUEST, BUDGET, &e->m), 0);
+	assert_int_equal(vg_mem_map_create(e->gt, GUEST, BUDGET, copy_max, &e->m), 0);
 	*state = e;
 	return 0;
 }
@@ -518,6 +520,114 @@ static void test_random(void **state)
 	free(model);
 }
 
+/* ---- how much is copied ------------------------------------------------------ */
+
+static int setup_copy(void **state)
+{
+	copy_max = UINT32_MAX;
+	return setup(state);
+}
+
+static int setup_map(void **state)
+{
+	copy_max = 0;
+	return setup(state);
+}
+
+static int teardown_bound(void **state)
+{
+	copy_max = 512;
+	return teardown(state);
+}
+
+/* One copy each way; data as far into a page as the guest's, and together. */
+static void test_copy(void **state)
+{
+	struct env *e = *state;
+	uint8_t *hdr, *out, *in, *st, *before = NULL;
+	uint64_t a_out = pages(20, true, &out), a_in = pages(20, false, &in);
+	struct vg_seg s[] = {
+		{ pages(1, true, &hdr) + 100, 16, false },
+		{ a_out + 512, PAGE - 512, false },
+		{ a_out + 3 * PAGE, 8 * PAGE, false },
+		{ a_in + 1024, 65536, true },
+		{ pages(1, false, &st) + 7, 1, true },
+	};
+	unsigned int round, i;
+
+	for (round = 0; round < 3; round++) {
+		for (i = 0; i < 20 * PAGE; i++)
+			out[i] = (uint8_t)(i * 3 + round);
+		memset(in, 0xaa, 20 * PAGE);
+		fake_count_reset();
+		assert_int_equal(map(e, s, 5), 0);
+		expect_calls(0, 0, 1);
+		assert_int_equal(e->nr_out, 2);
+		assert_int_equal(e->nr_iov, 4);
+		assert_int_equal((uintptr_t)e->iov[1].iov_base % PAGE, 512);
+		assert_int_equal(e->iov[1].iov_len, 9 * PAGE - 512);
+		assert_memory_equal(e->iov[1].iov_base, out + 512, PAGE - 512);
+		assert_memory_equal((uint8_t *)e->iov[1].iov_base + PAGE - 512,
+				    out + 3 * PAGE, 8 * PAGE);
+		assert_int_equal((uintptr_t)e->iov[2].iov_base % PAGE, 1024);
+		/* The same buffer: none is allocated in steady state. */
+		assert_true(!before || before == e->iov[1].iov_base);
+		before = e->iov[1].iov_base;
+		assert_in_range(e->m->stats.mapped_pages_now, 25, 28);
+		/* Half of it: the rest are zeroes, not the last round's. */
+		memset(e->iov[2].iov_base, 0x77, 40000);
+		*(uint8_t *)e->iov[3].iov_base = 5;
+		assert_int_equal(unmap(e), 0);
+		expect_calls(0, 0, 1);
+		assert_int_equal(in[1023], 0xaa);
+		assert_int_equal(in[1024 + 39999], 0x77);
+		for (i = 40000; i < 65536; i++)
+			assert_int_equal(in[1024 + i], 0);
+		assert_int_equal(in[1024 + 65536], 0xaa);
+		assert_int_equal(st[7], 5);
+	}
+	assert_int_equal(e->m->stats.maps, 0);
+}
+
+/* A bound of 0: nothing is copied whole. */
+static void test_never_copy(void **state)
+{
+	struct env *e = *state;
+	struct vg_seg s[] = {
+		{ pages(1, true, NULL), 16, false },
+		{ pages(1, false, NULL), 1, true },
+	};
+
+	fake_count_reset();
+	assert_int_equal(map(e, s, 2), 0);
+	assert_int_equal(unmap(e), 0);
+	expect_calls(1, 1, 1);
+}
+
+/* More than the budget, to be copied: refused, and nothing is left. */
+static void test_copy_budget(void **state)
+{
+	struct env *e = *state;
+	uint64_t a = pages(BUDGET + 8, false, NULL);
+	struct vg_seg s[] = {
+		{ a, 40 * PAGE, true }, { a, (BUDGET + 1) * PAGE, true },
+	};
+	struct vg_mem_req *first;
+
+	assert_int_equal(map(e, s, 1), 0);
+	first = e->req;
+	assert_int_equal(map(e, s, 1), -EAGAIN);
+	assert_int_equal(e->m->stats.waits, 1);
+	assert_int_equal(map(e, s + 1, 1), -E2BIG);
+	assert_int_equal(e->fault, VG_MEM_BUDGET);
+	e->req = first;
+	assert_int_equal(unmap(e), 0);
+	assert_int_equal(map(e, s, 1), 0);
+	assert_int_equal(unmap(e), 0);
+}
+
+#define C(f)	cmocka_unit_test_setup_teardown(f, setup_copy, teardown_bound)
+#define M(f)	cmocka_unit_test_setup_teardown(f, setup_map, teardown_bound)
 #define T(f)	cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -529,6 +639,9 @@ int main(void)
 		T(test_partly_granted), T(test_revoked_under_copy),
 		T(test_budget), T(test_shortage), T(test_ring),
 		T(test_random),
+		C(test_copy), C(test_copy_budget), C(test_random),
+		C(test_no_stale_bytes), C(test_revoked_under_copy),
+		M(test_never_copy), M(test_random), M(test_both_large),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

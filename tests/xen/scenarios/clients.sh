@@ -26,7 +26,7 @@ fio_verify G1 vda "--ioengine=psync --size=8m --rw=write --bs_unaligned \
 	--bsrange=700-60001 --end_fsync=1"
 [ "$(stats DomD 'mem.maps')" -gt 0 ] || fail "nothing was mapped per request"
 result mainline_maps_per_request \
-	"$(awk "BEGIN { print $(stats DomD 'mem.maps') / $(stats DomD 'requests') }")"
+	"$(awk "BEGIN { print $(stats DomD 'mem.maps') / $(stats DomD 'stats.requests') }")"
 no_trouble G1
 stop_guest G1
 
