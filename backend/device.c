@@ -1265,13 +1265,15 @@ static void start_by_take_over(struct vg_device *dev)
 
 static void start(struct vg_device *dev, const struct vg_device_params *p)
 {
-	if (p->start == VG_START_TAKE_OVER && dev->state)
+	if (p->start == VG_START_TAKE_OVER && dev->state) {
 		start_by_take_over(dev);
-	else if (p->start == VG_START_RESET || p->start == VG_START_TAKE_OVER)
+	} else if (p->start != VG_START_NEW) {
 		start_as_broken(dev, p->start_broken ? p->start_broken :
 						       VG_BROKEN_RESTARTED);
-	else if (dev->state)
+	} else if (dev->state) {
 		vg_state_init(dev->state, dev->type->virtio_id, dev->nr_queues);
+		vg_device_save(dev);
+	}
 }
 
 int vg_device_create(const struct vg_device_params *params,

@@ -62,7 +62,7 @@ void vg_state_init(struct vg_state *st, uint32_t virtio_id,
 {
 	unsigned int i;
 
-	/* Without the magic nothing below counts, until it is whole. */
+	/* Without the magic nothing below counts: see vg_state_write(). */
 	WRITE_ONCE(st->magic, 0);
 	smp_wmb();
 	st->version = VG_STATE_VERSION;
@@ -73,8 +73,7 @@ void vg_state_init(struct vg_state *st, uint32_t virtio_id,
 	memset(st->regs, 0, sizeof(st->regs));
 	for (i = 0; i < VG_STATE_QUEUES_MAX; i++)
 		st->queue[i].redone = 0;
-	st->regs[0].checksum = regs_sum(&st->regs[0]);
-	store_release(&st->magic, VG_STATE_MAGIC);
+	vg_step();
 }
 
 int vg_state_read(const struct vg_state *st, uint32_t virtio_id,
@@ -107,6 +106,7 @@ void vg_state_write(struct vg_state *st, struct vg_state_regs *regs)
 	vg_step();
 	store_release(&st->turn, turn);
 	vg_step();
+	store_release(&st->magic, VG_STATE_MAGIC);
 }
 
 void vg_queue_log_init(struct vg_queue_log *log, unsigned int num)

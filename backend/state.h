@@ -134,7 +134,10 @@ _Static_assert(sizeof(struct vg_state_regs) % 8 == 0, "registers");
 int vg_state_map(int fd, struct vg_state **out);
 void vg_state_unmap(struct vg_state *st);
 
-/* A new device: whatever stood there counts no more. */
+/*
+ * A new device: whatever stood there counts no more, and until the first
+ * vg_state_write() nothing does.
+ */
 void vg_state_init(struct vg_state *st, uint32_t virtio_id,
 		   unsigned int nr_queues);
 /*

@@ -4,12 +4,18 @@
  * replaced while a guest uses its disk.  No vCPU waits for ever, neighbours
  * go on, and afterwards the disk works again, if need be after a reset.
  */
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include "rig.h"
+#include "state.h"
+
+#include "../../kernel/uapi/virtio_grant.h"
 
 #define GUEST	3u
 #define OTHER	4u
@@ -416,6 +422,181 @@ static void worker_killed_often(void **state)
 	again(0);
 }
 
+/* ---- what outlives a worker -------------------------------------------------------- */
+
+static char *state_file(unsigned int i)
+{
+	static char path[512];
+
+	snprintf(path, sizeof(path), "%s/%u-virtio_disk-%u", rig.state_dir,
+		 disk[i].guest, disk[i].devid);
+	return path;
+}
+
+static unsigned int nr_states(void)
+{
+	DIR *dir = opendir(rig.state_dir);
+	unsigned int n = 0;
+	struct dirent *e;
+
+	while ((e = readdir(dir)))
+		n += *e->d_name != '.';
+	closedir(dir);
+	return n;
+}
+
+static void state_is_lost(void **state)
+{
+	(void)state;
+	assert_int_equal(unlink(state_file(0)), 0);
+	rig_worker_kill(rig_worker_of(GUEST));
+	assert_true(rig_until(rig_worker_of(GUEST)));
+	assert_true(rig_until(drv_needs_reset(&d[0])));
+	assert_int_equal(rig_stats(&disk[0])->broken, VG_BROKEN_STATE);
+	assert_int_equal(io(&d[1]), 0);
+	again(0);
+	/* From then on there is one again. */
+	rig_worker_kill(rig_worker_of(GUEST));
+	assert_int_equal(io(&d[0]), 0);
+	assert_false(drv_needs_reset(&d[0]));
+}
+
+static void state_is_garbage(void **state)
+{
+	struct vg_state *st;
+	int fd;
+
+	(void)state;
+	fd = open(state_file(0), O_RDWR | O_CLOEXEC);
+	assert_int_equal(vg_state_map(fd, &st), 0);
+	st->regs[st->turn & 1].queue[0].num ^= 4;
+	vg_state_unmap(st);
+	close(fd);
+	rig_worker_kill(rig_worker_of(GUEST));
+	assert_true(rig_until(rig_worker_of(GUEST)));
+	assert_true(rig_until(drv_needs_reset(&d[0])));
+	assert_int_equal(rig_stats(&disk[0])->broken, VG_BROKEN_STATE);
+	again(0);
+}
+
+/* With a checksum that is right: values that no driver could have set. */
+static void state_lies(void **state)
+{
+	struct vg_state_regs r;
+	struct vg_state *st;
+	unsigned int i;
+	int fd;
+
+	(void)state;
+	for (i = 0; i < 7; i++) {
+		fd = open(state_file(0), O_RDWR | O_CLOEXEC);
+		assert_int_equal(vg_state_map(fd, &st), 0);
+		assert_int_equal(vg_state_read(st, 2, 1, &r), 0);
+		switch (i) {
+		case 0:
+			r.driver_features |= UINT64_C(1) << 50;
+			break;
+		case 1:
+			r.queue[0].num = 3;
+			break;
+		case 2:
+			r.queue[0].num = 1u << 31;
+			break;
+		case 3:
+			r.queue[0].device_addr = 0x1000;
+			break;
+		case 4:
+			r.range[0].first = 0xfffffff0;
+			r.range[0].pages = 0x20;
+			break;
+		case 5:
+			r.queue[0].port_state = VIRTIO_GRANT_QUEUE_BOUND;
+			r.queue[0].port = 4711;
+			break;
+		case 6:
+			r.broken = 4711;
+			break;
+		}
+		vg_state_write(st, &r);
+		vg_state_unmap(st);
+		close(fd);
+		rig_worker_kill(rig_worker_of(GUEST));
+		assert_true(rig_until(rig_worker_of(GUEST)));
+		assert_true(rig_until(drv_needs_reset(&d[0])));
+		assert_int_equal(io(&d[1]), 0);
+		again(0);
+	}
+}
+
+/* Somebody's I/O is not done yet: nobody begins before it is. */
+static void last_io_is_waited_for(void **state)
+{
+	int fd;
+
+	(void)state;
+	rig_worker_kill(rig_worker_of(GUEST));
+	fd = open(state_file(0), O_RDWR | O_CLOEXEC);
+	assert_int_equal(flock(fd, LOCK_EX | LOCK_NB), 0);
+	rig_until(false);
+	assert_true(rig_until(unit_logged(
+			"waits for I/O that its last worker had begun")));
+	assert_int_equal(rig_stats(&disk[0])->takeovers, 0);
+	assert_int_equal(io(&d[1]), 0);
+	close(fd);
+	assert_int_equal(io(&d[0]), 0);
+	assert_int_equal(rig_stats(&disk[0])->takeovers, 1);
+	assert_false(drv_needs_reset(&d[0]));
+}
+
+/* A request that no worker survives. */
+static void worker_dies_each_time(void **state)
+{
+	struct drv_buf b = drv_buf(&d[0], 4096, false);
+	struct drv_seg s = { b.addr, 4096, true };
+	uint64_t until = rig_now_ms() + 20000;
+	unsigned int deaths = 0;
+	uint8_t *status;
+
+	(void)state;
+	assert_true(drv_blk_add(&d[0], &d[0].q[0], VIRTIO_BLK_T_IN, 0, &s, 1,
+				false, &status) >= 0);
+	rig.die_at = 4;		/* has taken it */
+	drv_kick(&d[0], &d[0].q[0], true);
+	while (!unit_logged("deaths of its worker in a row") &&
+	       rig_now_ms() < until) {
+		if (!rig.die_at && ++deaths)
+			rig.die_at = 2;
+		rig_step();
+	}
+	rig.die_at = 0;
+	assert_in_range(deaths, 6, 12);
+	assert_true(rig_until(drv_needs_reset(&d[0])));
+	/* The last one may have died while it said so. */
+	assert_true(rig_stats(&disk[0])->broken == VG_BROKEN_DEATHS ||
+		    rig_stats(&disk[0])->broken == VG_BROKEN_STATE);
+	assert_int_equal(io(&d[1]), 0);
+	again(0);
+	drv_buf_end(&d[0], &b);
+}
+
+static void states_come_and_go(void **state)
+{
+	char path[512];
+
+	(void)state;
+	assert_int_equal(nr_states(), 2);
+	assert_true(rig_disk_remove(&disk[0]));
+	assert_int_equal(nr_states(), 1);
+	rig_sup_kill();
+	snprintf(path, sizeof(path), "%s/9-virtio_disk-51712", rig.state_dir);
+	close(open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+	assert_int_equal(nr_states(), 2);
+	assert_int_equal(rig_sup_start(), 0);
+	assert_true(rig_until(nr_states() == 1));
+	assert_int_equal(io(&d[1]), 0);
+	assert_int_equal(drv_exit(&d[0]), 0);
+}
+
 /* ---- hung ---------------------------------------------------------------------------- */
 
 static int setup_short(void **state)
@@ -627,6 +808,12 @@ int main(void)
 		T(worker_killed_under_an_access),
 		G(worker_killed_while_removed),
 		T(worker_killed_often),
+		T(state_is_lost),
+		T(state_is_garbage),
+		T(state_lies),
+		T(last_io_is_waited_for),
+		T(worker_dies_each_time),
+		G(states_come_and_go),
 		cmocka_unit_test_setup_teardown(worker_hangs, setup_short,
 						teardown),
 		T(supervisor_replaced),
@@ -640,4 +827,11 @@ int main(void)
 	};
 
 	return cmocka_run_group_tests_name("restart", tests, NULL, NULL);
+}
+
+/* A killed process leaks what its stack held. */
+const char *__lsan_default_suppressions(void);
+const char *__lsan_default_suppressions(void)
+{
+	return "leak:vg_vq_take_over\nleak:vg_device_create\n";
 }

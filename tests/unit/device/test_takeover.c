@@ -504,11 +504,16 @@ static int st_fd;
 
 static int setup_state(void **state)
 {
+	struct vg_state_regs none = { 0 };
+
 	(void)state;
 	st_fd = memfd_create("state", MFD_CLOEXEC);
 	if (ftruncate(st_fd, sizeof(*st)) || vg_state_map(st_fd, &st))
 		return -1;
 	vg_state_init(st, 2, 1);
+	if (!vg_state_read(st, 2, 1, &none))
+		return -1;	/* nothing stands there yet */
+	vg_state_write(st, &none);
 	return 0;
 }
 
