@@ -30,6 +30,7 @@ help:
 	@echo 'make check-sandbox  attempts to get out of a worker (as root)'
 	@echo 'make check-kernel  the modules for every promised kernel, W=1 and sparse'
 	@echo 'make check-xen  the scenarios on real Xen; SCENARIOS="a b" for some'
+	@echo 'make check-flask  scenarios under Xen with FLASK, enforcing (minutes)'
 	@echo 'make compare    this against PV block and foreign mapping; QUICK=1 for 10 minutes'
 	@echo 'make shell      a shell in the control domain of the rig'
 	@echo 'make install    see README.md; also install-grantd, install-broker, install-modules'

@@ -5,7 +5,8 @@
 # and whole in itself?
 #
 # One line per check, "PASS ...", "FAIL ..." or "SKIP ..."; exit status 1 if one
-# failed.  Needs no network, and no more than a second.
+# failed.  Needs no network, and no more than a few seconds.  What is for Xen
+# itself, xen/check.sh checks.
 #
 # UAPI, TEX, PATCH: other files than the project's (to see a check fail).
 # VIRTIO_SPEC: a git work tree of the specification, for what needs one.
@@ -178,4 +179,6 @@ if command -v xelatex >/dev/null; then
 else
 	echo "SKIP spec: typesetting was not run (no xelatex)"
 fi
+
+"$here/xen/check.sh" || failed=1
 exit $failed

@@ -163,8 +163,13 @@ count() {
 }
 
 part_spec() {
-	say "the specification draft against the contract"
-	spec/check.sh 2>&1 | tee build/check/spec.log
+	say "the specification draft against the contract; Xen's patch and policy"
+	bash tests/xen/lib/deps.sh flask || {
+		bad "spec: the policy compiler can't be installed"
+		return
+	}
+	XEN_TAR=$(bash tests/xen/lib/apt.sh source trixie xen '*.orig.tar.*z') \
+		spec/check.sh 2>&1 | tee build/check/spec.log
 	count build/check/spec.log
 }
 
@@ -172,12 +177,13 @@ part_xen() {
 	local p f s
 
 	say "real Xen in QEMU"
-	bash tests/xen/lib/deps.sh rig kernel-build || {
+	bash tests/xen/lib/deps.sh rig kernel-build flask || {
 		bad "scenarios: the rig's packages can't be installed"
 		return
 	}
 	try "modules for the rig's kernels" kernel/build.sh 6.1 6.12 debug plain
 	try "the probe for privileges" tests/xen/probe/build.sh
+	try "the attacker on resources" tests/xen/flask/build.sh
 	rm -f build/xen/summary
 	make --no-print-directory check-xen 2>&1 | tee build/check/xen.log
 	if read -r p f s <build/xen/summary; then

@@ -7,6 +7,9 @@
 #	check-xen	every scenario, one after the other; the counts go to
 #			build/xen/summary as "PASSED FAILED SKIPPED"
 #	check-xen-NAME	one scenario
+#	check-flask	those of FLASK_SCENARIOS under Xen with FLASK, enforcing
+#			(minutes; the scenarios flask and flask-typed are the short
+#			form of it, in check-xen)
 #	rig-clean	what the runs left (the caches stay)
 #
 # XEN_SCENARIOS: which, instead of all.
@@ -14,7 +17,9 @@
 XEN_DIR := tests/xen
 XEN_SCENARIOS ?= $(patsubst $(XEN_DIR)/scenarios/%.sh,%,$(sort $(wildcard $(XEN_DIR)/scenarios/*.sh)))
 
-.PHONY: rig shell check-xen rig-clean
+FLASK_SCENARIOS ?= boot disk clients demo restart module cycles dom0
+
+.PHONY: rig shell check-xen check-flask rig-clean
 
 rig:
 	@$(XEN_DIR)/run.sh --prepare
@@ -27,6 +32,9 @@ check-xen-%:
 
 check-xen:
 	@$(XEN_DIR)/run-all.sh $(XEN_SCENARIOS)
+
+check-flask:
+	@VG_XEN_VARIANT=flask $(XEN_DIR)/run-all.sh $(FLASK_SCENARIOS)
 
 rig-clean:
 	rm -rf build/xen

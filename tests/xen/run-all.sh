@@ -9,6 +9,8 @@
 # stop an emulated one for many seconds.  If it passes then, it counts as passed
 # and is named as UNSTABLE with what it said first, whose logs are kept in
 # build/xen/NAME.first.  VG_RETRY=0: no second try.
+#
+# VG_XEN_VARIANT: as for run.sh.
 
 set -u
 . "$(dirname "$0")/lib/common.sh"
@@ -25,12 +27,14 @@ for name; do
 	echo "-- $name"
 	"$VG_XEN/run.sh" "$name"
 	status=$?
+	script="$name"
+	name="$name${VG_XEN_VARIANT:+-$VG_XEN_VARIANT}"
 	rm -rf "$VG_BUILD/xen/$name.first"
 	if [ "$status" -ne 0 ] && [ "$status" -ne 77 ] && [ "${VG_RETRY:-1}" = 1 ]; then
 		first=$(cat "$VG_BUILD/xen/$name/reason" 2>/dev/null)
 		mv "$VG_BUILD/xen/$name" "$VG_BUILD/xen/$name.first"
 		echo "-- $name, once more"
-		"$VG_XEN/run.sh" "$name"
+		"$VG_XEN/run.sh" "$script"
 		status=$?
 		[ "$status" -ne 0 ] ||
 			notes="$notes  UNSTABLE $name: first: $first"$'\n'

@@ -10,7 +10,12 @@
 #	run.sh --prepare		build and fetch everything beforehand
 #	run.sh --list			the scenarios there are
 #
-# All of a run is kept in build/xen/NAME/ (README.md).  Exit status: 0 passed,
+# VG_XEN_VARIANT=flask: any scenario under Xen with FLASK, enforcing; its driver
+# domains get the label of spec/xen/flask (a scenario can ask for a variant by
+# itself, see README.md).
+#
+# All of a run is kept in build/xen/NAME/ (NAME-VARIANT/ if it was asked for so,
+# README.md).  Exit status: 0 passed,
 # 1 failed, 77 skipped; the last line says which, and why.
 
 set -u
@@ -136,7 +141,7 @@ boot() {
 		-cpu "max,pauth-impdef=on" -smp 2 -m "${VG_QEMU_MIB:-4096}"
 		-nic none -accel "tcg,thread=multi" -display none
 		-kernel "$xen"
-		-append "dom0_mem=${dom0_mem:-768M} dom0_max_vcpus=1 console=dtuart dtuart=/pl011@9000000 noreboot"
+		-append "dom0_mem=${dom0_mem:-768M} dom0_max_vcpus=1 console=dtuart dtuart=/pl011@9000000 noreboot $xen_words"
 		-device "guest-loader,addr=0x49000000,kernel=$kernel/Image,bootargs=console=hvc0 rdinit=/init loglevel=4 panic=-1"
 		-device "guest-loader,addr=0x50000000,initrd=$dir/dom0.cpio"
 		-fsdev "local,id=vg,path=$dir,security_model=none,multidevs=remap"
@@ -239,6 +244,17 @@ kernels=$(rig_words kernels)
 kernels="${kernels:-6.12}"
 limit=$(rig_words timeout)
 began=$SECONDS
+xen_words=$(rig_words xen_cmdline)
+if [ -z "${VG_XEN_VARIANT:-}" ]; then
+	VG_XEN_VARIANT=$(rig_words xen)
+elif [ "$VG_XEN_VARIANT" != "$(rig_words xen)" ]; then
+	name="$name-$VG_XEN_VARIANT"
+	dir="$VG_BUILD/xen/$name"
+fi
+export VG_XEN_VARIANT
+case "$VG_XEN_VARIANT" in
+flask*) xen_words="flask=enforcing $xen_words" ;;
+esac
 
 mkdir -p "$VG_BUILD/xen"
 exec 6>"$VG_BUILD/xen/.$name.lock"
@@ -252,7 +268,7 @@ began=$SECONDS
 # shellcheck disable=SC2086
 vg_compose "$dir" $kernels || verdict FAIL "putting the images together"
 cp "$script" "$dir/in/scenario.sh"
-for word; do
+for word in "VG_XEN_VARIANT=$VG_XEN_VARIANT" "$@"; do
 	printf '%s=%q\n' "${word%%=*}" "${word#*=}"
 done >"$dir/in/env"
 host="${script%.sh}.host"

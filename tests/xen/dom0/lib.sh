@@ -185,6 +185,12 @@ _write_config() {
 		modprobe=xen-blkfront,xen-blkback,xen-evtchn,xen-gntdev
 		extra='driver_domain=1
 '
+		case "${VG_XEN_VARIANT:-} $*" in
+		flask*seclabel=*) ;;
+		flask*)
+			extra="$extra"'seclabel="system_u:system_r:vg_driver_t"
+' ;;
+		esac
 	}
 	for word; do
 		case "$word" in
@@ -312,10 +318,16 @@ _answers() {
 	in_domain "$1" "test -S /run/virtio-grant/$2.sock"
 }
 
+# Words before the daemons' own command lines, for example a program that confines
+# them.
+VG_BROKER_UNDER=
+VG_BACKEND_UNDER=
+
 # start_broker [OPTIONS]: in dom0; its log is /vg/log/broker.log.
 start_broker() {
 	mkdir -p /run/virtio-grant
-	setsid virtio-grant-broker "$@" >>/vg/log/broker.log 2>&1 </dev/null &
+	# shellcheck disable=SC2086 # a list of words
+	setsid $VG_BROKER_UNDER virtio-grant-broker "$@" >>/vg/log/broker.log 2>&1 </dev/null &
 	retry 20 test -S /run/virtio-grant/broker.sock ||
 		fail "the broker did not start: $(tail -n 1 /vg/log/broker.log)"
 }
@@ -334,14 +346,15 @@ start_backend() {
 	shift
 	if [ "$domain" = dom0 ]; then
 		mkdir -p /run/virtio-grant
-		setsid virtio-grantd "$@" >>/vg/log/grantd.log 2>&1 </dev/null &
+		# shellcheck disable=SC2086
+		setsid $VG_BACKEND_UNDER virtio-grantd "$@" >>/vg/log/grantd.log 2>&1 </dev/null &
 		retry 20 test -S /run/virtio-grant/grantd.sock ||
 			fail "grantd did not start: $(tail -n 1 /vg/log/grantd.log)"
 		return
 	fi
 	printf -v command ' %q' virtio-grantd "$@"
 	in_domain "$domain" "mkdir -p /run/virtio-grant
-		( setsid $command 2>&1 </dev/null |
+		( setsid $VG_BACKEND_UNDER $command 2>&1 </dev/null |
 			tee -a /run/virtio-grantd.log >/dev/hvc0 ) &"
 	retry 30 _answers "$domain" grantd ||
 		fail "grantd did not start in $domain:" \

@@ -7,6 +7,9 @@
 # claim is about, and SILO would forbid grants between two guests.
 #
 # VG_XEN_COUNTERS=1: with counters by domain, for `make compare`.
+# VG_XEN_VARIANT=flask: with FLASK, and a policy inside that has the project's
+# module (spec/xen/flask) and the test's (../flask).  flask-typed: the same with
+# the patch of spec/xen.
 
 set -u
 . "$(dirname "$0")/common.sh"
@@ -14,17 +17,45 @@ set -u
 VG_XEN_CONFIG='CONFIG_EXPERT=y
 CONFIG_UNSUPPORTED=y
 CONFIG_IOREQ_SERVER=y
-CONFIG_PERF_COUNTERS=y
-# CONFIG_XSM is not set'
+CONFIG_PERF_COUNTERS=y'
+VG_XEN_POLICY=
+
+case "${VG_XEN_VARIANT:-}" in
+'')
+	VG_XEN_CONFIG="$VG_XEN_CONFIG
+# CONFIG_XSM is not set" ;;
+flask|flask-typed)
+	# QEMU's guest-loader can't hand a policy over: it goes inside.
+	VG_XEN_CONFIG="$VG_XEN_CONFIG
+CONFIG_XSM=y
+CONFIG_XSM_FLASK=y
+CONFIG_XSM_FLASK_POLICY=y
+CONFIG_XSM_FLASK_DEFAULT=y"
+	VG_XEN_POLICY=$(printf '%s\n' "$VG_TOP"/spec/xen/flask/*.{if,te} \
+		"$VG_XEN"/flask/*.te)
+	;;
+*)
+	vg_die "no variant of Xen is called '$VG_XEN_VARIANT'" ;;
+esac
 
 make_xen() {
-	local tar="$1" dir="$2" src
+	local tar="$1" dir="$2" src file
 
 	src="$dir/src"
 	mkdir "$src"
 	tar -xf "$tar" -C "$src" --strip-components=1
-	[ -z "$VG_XEN_PATCH" ] || patch -d "$src" -p1 --no-backup-if-mismatch \
-		<"$VG_XEN_PATCH"
+	for file in $VG_XEN_PATCHES; do
+		patch -d "$src" -p1 --no-backup-if-mismatch <"$file"
+	done
+	for file in $VG_XEN_POLICY; do
+		cp "$file" "$src/tools/flask/policy/modules/"
+		case "$file" in
+		*.te)
+			file=${file##*/}
+			echo "${file%.te} = on" \
+				>>"$src/tools/flask/policy/modules/modules.conf" ;;
+		esac
+	done
 	printf '%s\n' "$VG_XEN_CONFIG" >"$dir/config.fragment"
 	cp "$src/xen/arch/arm/configs/arm64_defconfig" "$dir/defconfig"
 	cat "$dir/config.fragment" >>"$src/xen/arch/arm/configs/arm64_defconfig"
@@ -37,11 +68,26 @@ make_xen() {
 	# Kconfig drops what it does not like without a word.
 	grep -qx 'CONFIG_IOREQ_SERVER=y' "$dir/config"
 	grep -qx 'CONFIG_PERF_COUNTERS=y' "$dir/config"
+	if [ -n "$VG_XEN_POLICY" ]; then
+		grep -qx 'CONFIG_XSM_FLASK_POLICY=y' "$dir/config"
+	fi
 	rm -rf "$src"
 }
 
-VG_XEN_PATCH=
-[ -z "${VG_XEN_COUNTERS:-}" ] || VG_XEN_PATCH="$VG_XEN/compare/xen-counters.patch"
+VG_XEN_PATCHES=
+[ -z "${VG_XEN_COUNTERS:-}" ] || VG_XEN_PATCHES="$VG_XEN/compare/xen-counters.patch"
+[ "${VG_XEN_VARIANT:-}" != flask-typed ] ||
+	VG_XEN_PATCHES="$VG_XEN_PATCHES $(printf '%s ' "$VG_TOP"/spec/xen/*.patch)"
+inputs=
+for file in $VG_XEN_PATCHES $VG_XEN_POLICY; do
+	inputs="$inputs @$file"
+done
+if [ -n "$VG_XEN_POLICY" ]; then
+	. "$VG_LIB/deps.sh"
+	vg_need_host_tools flask || exit 1
+fi
 tar=$(vg_apt_source trixie xen '*.orig.tar.*z') || exit 1
-dir=$(vg_cached xen "$(vg_key "${tar##*/}" "@$0" ${VG_XEN_PATCH:+"@$VG_XEN_PATCH"})" make_xen "$tar") || exit 1
+# shellcheck disable=SC2086 # a list of words
+dir=$(vg_cached xen "$(vg_key "${tar##*/}" "@$0" "${VG_XEN_VARIANT:-}" $inputs)" \
+	make_xen "$tar") || exit 1
 printf '%s\n' "$dir/xen"

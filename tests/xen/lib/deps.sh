@@ -5,7 +5,8 @@
 # apt-get (as root, or through sudo).
 #
 #	deps.sh SET...		rig: booting Xen; kernel-build: modules and kernels;
-#				unit: unit tests on this machine
+#				unit: unit tests on this machine; flask: Xen's policy;
+#				units: what checks systemd's units
 #
 # VG_NO_INSTALL=1: only say what is missing, and fail.
 
@@ -18,6 +19,12 @@ vg_host_tools() {
 			gcc:gcc libc6-dev:/usr/include/stdio.h make:make bison:bison flex:flex cpio:cpio \
 			xz-utils:xz zstd:zstd kmod:depmod e2fsprogs:mke2fs \
 			python3:python3 util-linux:flock
+		;;
+	flask)
+		echo checkpolicy:checkpolicy m4:m4
+		;;
+	units)
+		echo systemd:systemd-analyze
 		;;
 	kernel-build)
 		echo gcc-aarch64-linux-gnu:aarch64-linux-gnu-gcc \

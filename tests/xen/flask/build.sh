@@ -1,0 +1,27 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# Builds what the scenarios flask, flask-typed and hardening use, for the rig to
+# put into every domain: build/arm64/vg-resource, static, since the domains do not
+# have the libraries of which the backend must have none, vg-target for dom0, and
+# vg-confine.
+
+set -eu
+. "$(dirname "$0")/../lib/common.sh"
+
+# tool NAME SOURCE WORDS...
+tool() {
+	local out="$VG_BUILD/arm64/$1" source="$VG_XEN/$2"
+
+	shift 2
+	[ ! "$out" -nt "$source" ] || return 0
+	mkdir -p "${out%/*}"
+	"$("$VG_LIB/build-sysroot.sh")/arm64-gcc" -O2 -Wall -Wextra -Werror \
+		-o "$out.new" "$source" "$@"
+	"${VG_CROSS}strip" "$out.new"
+	mv "$out.new" "$out"
+}
+
+tool vg-resource flask/resource.c -static -lxendevicemodel \
+	-lxenforeignmemory -lxengnttab -lxencall -lxentoolcore -lxentoollog
+tool vg-target compare/target.c -lxenctrl -lxenstore
