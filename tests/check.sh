@@ -10,7 +10,7 @@
 # failure and skip by name, then the line "N passed, N failed[, N skipped]".
 # Exit status: 0 only if something passed and nothing failed.
 #
-# CHECK_PARTS: which parts, instead of "unit sandbox programs spec kernel xen".
+# CHECK_PARTS: which parts, instead of "unit sandbox programs units spec kernel xen".
 
 set -u -o pipefail
 cd "$(dirname "$0")/.." || exit 1
@@ -109,6 +109,56 @@ programs_build() {
 }
 
 
+# What docs/hardening.md says of the units: nothing wrong in them, and an exposure
+# of no more than that ("systemd-analyze security", times ten).
+UNIT_EXPOSURE='virtio-grantd:30 virtio-grant-broker:11'
+
+units_are_well_formed() {
+	local dir unit said bad=0
+
+	dir=$(mktemp -d) || return 1
+	for unit in backend/units/*.service; do
+		# The program is not installed here.
+		sed 's,^ExecStart=.*,ExecStart=/bin/true,' "$unit" \
+			>"$dir/${unit##*/}"
+		said=$(systemd-analyze verify --man=no "$dir/${unit##*/}" 2>&1)
+		if [ -n "$said" ]; then
+			printf '%s\n' "$said"
+			bad=1
+		fi
+	done
+	rm -rf "$dir"
+	return $bad
+}
+
+units_are_hardened() {
+	local word bad=0
+
+	for word in $UNIT_EXPOSURE; do
+		systemd-analyze security --offline=yes --no-pager \
+			--threshold="${word#*:}" \
+			"backend/units/${word%:*}.service" || bad=1
+		grep -qE "${word%:*}\.service.* $((${word#*:} / 10))\.$((${word#*:} % 10)) " \
+			docs/hardening.md || {
+			echo "docs/hardening.md does not say ${word#*:} / 10"
+			bad=1
+		}
+	done
+	return $bad
+}
+
+part_units() {
+	say "the units"
+	bash tests/xen/lib/deps.sh units
+	if ! systemd-analyze security --help 2>/dev/null | grep -q -e --offline; then
+		skipped=$((skipped + 1))
+		notes+="  SKIP units: no systemd-analyze with --offline (systemd 250)"$'\n'
+		return
+	fi
+	try "the units are well-formed" units_are_well_formed
+	try "the units are as hardened as docs/hardening.md says" units_are_hardened
+}
+
 part_programs() {
 	say "the programs, for arm64"
 	bash tests/xen/lib/deps.sh rig || {
@@ -196,7 +246,7 @@ part_xen() {
 }
 
 mkdir -p build/check
-for part in ${CHECK_PARTS:-unit sandbox programs spec kernel xen}; do
+for part in ${CHECK_PARTS:-unit sandbox programs units spec kernel xen}; do
 	"part_$part"
 done
 

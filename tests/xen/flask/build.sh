@@ -25,3 +25,4 @@ tool() {
 tool vg-resource flask/resource.c -static -lxendevicemodel \
 	-lxenforeignmemory -lxengnttab -lxencall -lxentoolcore -lxentoollog
 tool vg-target compare/target.c -lxenctrl -lxenstore
+tool vg-confine units/confine.c -lseccomp
