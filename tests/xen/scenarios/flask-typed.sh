@@ -8,7 +8,7 @@
 # rig: kernels 6.12
 # rig: needs backend modules program:vg-probe program:vg-resource
 # rig: xen flask-typed
-# rig: timeout 240
+# rig: timeout 300
 
 . /vg/in/dom0/virtio.sh
 . /vg/in/dom0/flask.sh

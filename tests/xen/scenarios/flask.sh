@@ -11,7 +11,7 @@
 # rig: kernels 6.12
 # rig: needs backend modules program:vg-probe program:vg-resource program:vg-target
 # rig: xen flask
-# rig: timeout 240
+# rig: timeout 300
 
 . /vg/in/dom0/virtio.sh
 . /vg/in/dom0/flask.sh

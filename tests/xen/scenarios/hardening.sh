@@ -6,7 +6,7 @@
 #
 # rig: kernels 6.12
 # rig: needs backend modules program:vg-confine
-# rig: timeout 240
+# rig: timeout 300
 
 . /vg/in/dom0/virtio.sh
 
