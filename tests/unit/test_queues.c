@@ -470,6 +470,30 @@ static void another_broker(void **state)
 	stop();
 }
 
+/* Its threads end with what was under way done, and begin where they were. */
+static void another_daemon(void **state)
+{
+	unsigned int i;
+
+	(void)state;
+	start(QUEUES, true, true);
+	for (i = 0; i < 3; i++) {
+		storm(ALL, 10);
+		fill(ALL);
+		rig_sup_stop();
+		fill(ALL);
+		assert_true(rig_until(!rig_worker_of(GUEST)));
+		assert_int_equal(nr_lanes(), 0);
+		assert_int_equal(fake_maps_held(RIG_BACKEND), 0);
+		assert_int_equal(rig_sup_start(), 0);
+		storm(ALL, 20);
+		assert_int_equal(nr_lanes(), QUEUES);
+	}
+	assert_false(drv_needs_reset(&d));
+	assert_int_equal(rig_stats(&disk)->takeovers, 3);
+	stop();
+}
+
 static void removal_under_load(void **state)
 {
 	(void)state;
@@ -585,6 +609,7 @@ int main(void)
 		TEST(a_bad_ring_stops_all),
 		TEST(bad_rings_at_once),
 		TEST(another_broker),
+		TEST(another_daemon),
 		TEST(removal_under_load),
 		TEST(a_budget_for_all),
 		TEST(no_handles_no_threads),
