@@ -154,6 +154,10 @@ static void print_grantd(struct json_object *root)
 						       "mapped_pages_now"),
 			       (unsigned long long)num(sub(st, "mem"),
 						       "mapped_pages_max"));
+		if (num(st, "takeovers"))
+			printf(", taken over %llu times (%llu requests executed again)",
+			       (unsigned long long)num(st, "takeovers"),
+			       (unsigned long long)num(st, "redone"));
 		putchar('\n');
 		if (st)
 			print_broken(st);
