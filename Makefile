@@ -13,6 +13,7 @@ VG_ARM64_CC = $(eval VG_ARM64_CC := $(shell tests/xen/lib/build-sysroot.sh)/arm6
 
 include backend/backend.mk
 include tests/unit/unit.mk
+include tests/bench/bench.mk
 include tests/xen/rig.mk
 include backend/install.mk
 include tests/sandbox/sandbox.mk
@@ -32,6 +33,7 @@ help:
 	@echo 'make check-xen  the scenarios on real Xen; SCENARIOS="a b" for some'
 	@echo 'make check-flask  scenarios under Xen with FLASK, enforcing (minutes)'
 	@echo 'make compare    this against PV block and foreign mapping; QUICK=1 for 10 minutes'
+	@echo 'make bench      instructions per request, on this machine; BASE=FILE to compare'
 	@echo 'make shell      a shell in the control domain of the rig'
 	@echo 'make install    see README.md; also install-grantd, install-broker, install-modules'
 	@echo 'make clean      removes build/'

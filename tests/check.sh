@@ -75,6 +75,12 @@ part_unit() {
 	else
 		bad "unit tests do not build or run (log: build/check/unit.log)"
 	fi
+	sh tests/bench/deps.sh || {
+		bad "benchmark: its packages can't be installed"
+		return
+	}
+	try "what a request takes: instructions, hypercalls, allocations" \
+		make --no-print-directory check-bench
 }
 
 # What virtio-grantd may link is part of the design.

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# bench.mk - the micro-benchmark: the backend, and the guest's slot allocator,
+# each over tests/fake/ on this machine.  Included by the top Makefile, behind
+# backend.mk (how the programs are built) and unit.mk (what is linked with the
+# fake).
+#
+# Leaves build/bench/results.json.  BASE=FILE prints the differences to another
+# such file.  docs/benchmarks.md has the recorded figures and how to read them.
+
+BENCH_CC ?= gcc
+BENCH_BUILD := build/bench
+BENCH_CFLAGS := $(VG_CFLAGS)
+BENCH_LIBS := $(UNIT_LIBS) -lpthread
+
+# An archive: of the backend only what is needed, and of what backend.c replaces
+# (blk_engine_sync.c) nothing.
+BENCH_LIB_SRC := $(UNIT_LIB_SRC) tests/bench/bench.c
+BENCH_LIB_OBJ := $(BENCH_LIB_SRC:%.c=$(BENCH_BUILD)/%.o)
+BENCH_LIB := $(BENCH_BUILD)/libbench.a
+
+$(BENCH_BUILD)/%.o: %.c tests/bench/bench.mk
+	@mkdir -p $(@D)
+	$(BENCH_CC) -Ibackend -Itests/fake -Itests/unit $(BENCH_CFLAGS) -MMD -MP -c $< -o $@
+
+$(BENCH_LIB): $(BENCH_LIB_OBJ)
+	@rm -f $@
+	ar rcs $@ $^
+
+$(BENCH_BUILD)/bench-backend: $(BENCH_BUILD)/tests/bench/backend.o $(BENCH_LIB)
+	$(BENCH_CC) -pie $^ $(BENCH_LIBS) -o $@
+
+# ---- the guest: every header that its driver includes is kshim.h
+BENCH_KERNEL := kernel/virtio_grant_dma.c
+BENCH_INCLUDE := $(BENCH_BUILD)/include
+BENCH_GUEST_OBJ := $(BENCH_BUILD)/$(BENCH_KERNEL:.c=.o) \
+	$(BENCH_BUILD)/tests/bench/guest.o $(BENCH_BUILD)/tests/bench/kshim.o
+
+$(BENCH_INCLUDE)/made: $(BENCH_KERNEL) $(BENCH_KERNEL:.c=.h) kernel/compat.h tests/bench/bench.mk
+	@rm -rf $(@D)
+	@sed -n 's/^#include <\(.*\/.*\)>.*/\1/p' $(filter %.c %.h,$^) | sort -u | \
+	while read -r name; do \
+		mkdir -p "$(@D)/$$(dirname "$$name")"; \
+		echo '#include "kshim.h"' >"$(@D)/$$name"; \
+	done
+	@touch $@
+
+$(BENCH_GUEST_OBJ): $(BENCH_INCLUDE)/made
+$(BENCH_GUEST_OBJ): BENCH_CFLAGS += -I$(BENCH_INCLUDE) -Itests/bench -Ikernel
+$(BENCH_BUILD)/$(BENCH_KERNEL:.c=.o): BENCH_CFLAGS := -std=gnu11 -O2 -g -Wall -fPIE \
+	-fno-strict-aliasing -D__KERNEL__ -I$(BENCH_INCLUDE) -Itests/bench \
+	-include tests/bench/kshim.h -include kernel/compat.h
+
+$(BENCH_BUILD)/bench-guest: $(BENCH_GUEST_OBJ) $(BENCH_LIB)
+	$(BENCH_CC) -pie $^ $(BENCH_LIBS) -o $@
+
+# An allocation of the fake's is none of the backend's.
+$(BENCH_BUILD)/tests/fake/%.o: BENCH_CFLAGS += -Dmalloc=__libc_malloc -Dcalloc=__libc_calloc
+# It mentions what only a build for tests has: backend.c.
+$(BENCH_BUILD)/tests/unit/rig.o: BENCH_CFLAGS += -DVG_STEPS
+# The driver reads a word of the ring through another type.
+$(BENCH_BUILD)/tests/%.o: BENCH_CFLAGS += -fno-strict-aliasing
+
+.PHONY: bench bench-build check-bench
+bench-build: $(BENCH_BUILD)/bench-backend $(BENCH_BUILD)/bench-guest
+
+bench:
+	@sh tests/bench/deps.sh
+	@$(MAKE) --no-print-directory -s -j2 bench-build
+	@tests/bench/bench.py run $(if $(BASE),--base=$(BASE))
+
+# What is counted only, against docs/benchmarks.md.
+check-bench: bench-build
+	@tests/bench/bench.py check
+
+-include $(BENCH_LIB_OBJ:.o=.d) $(BENCH_GUEST_OBJ:.o=.d) $(BENCH_BUILD)/tests/bench/backend.d

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* kshim_guest.h - the guest that kshim.h's kernel runs in. */
+#ifndef KSHIM_GUEST_H
+#define KSHIM_GUEST_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define KSHIM_PAGES	16384u
+
+void kshim_start(unsigned int guest_domid, unsigned int backend_domid);
+void kshim_stop(void);
+/* Zeroed pages of the guest's, for ever. */
+void *kshim_buffer(size_t bytes);
+/* Grants made and ended so far: each writes the grant table. */
+extern uint64_t kshim_grant_calls;
+
+#endif
