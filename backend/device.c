@@ -47,6 +47,8 @@
 #define TURN_REQUESTS_MAX	64u
 /* The shortest look at a ring that is worth it. */
 #define POLL_MIN_NS		(10u * 1000u)
+/* So long it looks without a turn of the loop, if nothing is under way. */
+#define POLL_SPIN_NS		(20u * 1000u)
 /* When memory is short and no request of ours will return any. */
 #define RETRY_NS		(10u * 1000u * 1000u)
 #define RETRIES_MAX		1000u
@@ -547,20 +549,31 @@ static void poll_woken(struct vg_queue *q)
 	q->slept_at_ns = 0;
 }
 
-/* True: look again in the next turn, which does not sleep. */
-static bool poll_goes_on(struct vg_queue *q)
+enum poll { POLL_SLEEP, POLL_SPIN, POLL_TURN };
+
+/*
+ * Nothing is there.  POLL_SPIN: look again; POLL_TURN: in the next turn, which
+ * does not sleep, since others may wait for this one to end.
+ */
+static enum poll poll_goes_on(struct vg_queue *q, uint64_t *spin_until_ns)
 {
 	uint64_t now;
 
 	if (!q->poll_ns)
-		return false;
+		return POLL_SLEEP;
 	now = vg_now_ns();
 	if (!q->poll_until_ns)
 		q->poll_until_ns = now + q->poll_ns;
-	if (now < q->poll_until_ns)
-		return true;
-	count_add(q->stats->polls_missed, 1);
-	return false;
+	if (now >= q->poll_until_ns) {
+		count_add(q->stats->polls_missed, 1);
+		return POLL_SLEEP;
+	}
+	/* What is under way is submitted, and what is done shown, in turns. */
+	if (q->in_flight || vg_vq_has_unpublished(&q->vq))
+		return POLL_TURN;
+	if (!*spin_until_ns)
+		*spin_until_ns = now + POLL_SPIN_NS;
+	return now < *spin_until_ns ? POLL_SPIN : POLL_TURN;
 }
 
 static void poll_found(struct vg_queue *q)
@@ -580,6 +593,7 @@ static void poll_end(struct vg_queue *q)
 static bool queue_run(struct vg_queue *q)
 {
 	unsigned int budget = TURN_REQUESTS_MAX;
+	uint64_t spin_until_ns = 0;
 	struct vg_chain c;
 
 	poll_woken(q);
@@ -597,8 +611,14 @@ static bool queue_run(struct vg_queue *q)
 			return false;
 		}
 		if (n == 0) {
-			if (poll_goes_on(q))
+			enum poll p = poll_goes_on(q, &spin_until_ns);
+
+			if (p == POLL_TURN)
 				return true;
+			if (p == POLL_SPIN) {
+				budget++;
+				continue;
+			}
 			if (!vg_vq_sleep(&q->vq))
 				continue;
 			poll_end(q);

@@ -317,9 +317,9 @@ static void on_channel(void *arg)
 	xen_port_t port;
 
 	/* One port at the most: were there more, we would be called again. */
-	if (xen_evtchn_pending(c->ec, &port))
+	if (!xen_evtchn_pending_all(c->ec, &port, 1))
 		return;
-	xen_evtchn_unmask(c->ec, port);
+	xen_evtchn_unmask_all(c->ec, &port, 1);
 	vg_device_event(c->s->dev, c->queue);
 }
 
@@ -592,20 +592,25 @@ static void queue_event(struct slot *s, unsigned int queue)
 
 static void on_evtchn(void *arg)
 {
+	xen_port_t ports[PORTS_PER_TURN_MAX];
 	struct vg_worker *w = arg;
-	unsigned int budget = PORTS_PER_TURN_MAX;
-	xen_port_t port;
+	unsigned int i, n;
 
-	while (budget-- && !xen_evtchn_pending(w->ec, &port)) {
-		/* Unmask first: what comes from here on makes a new event. */
-		xen_evtchn_unmask(w->ec, port);
-		if (port >= w->nr_owners || !w->owners[port].s)
+	n = xen_evtchn_pending_all(w->ec, ports, PORTS_PER_TURN_MAX);
+	/* Unmask first: what comes from here on makes a new event. */
+	xen_evtchn_unmask_all(w->ec, ports, n);
+	for (i = 0; i < n; i++) {
+		struct port_owner o = { 0 };
+
+		/* What came before it may have changed whose it is. */
+		if (ports[i] < w->nr_owners)
+			o = w->owners[ports[i]];
+		if (!o.s)
 			continue;
-		if (w->owners[port].queue < 0)
-			relay_event(w->owners[port].s);
+		if (o.queue < 0)
+			relay_event(o.s);
 		else
-			queue_event(w->owners[port].s,
-				    (unsigned int)w->owners[port].queue);
+			queue_event(o.s, (unsigned int)o.queue);
 	}
 }
 

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <unistd.h>
+#include <unistd.h>
 
 #include <xenevtchn.h>
 
@@ -115,4 +116,24 @@ int xen_evtchn_pending(struct xen_evtchn *ec, xen_port_t *port)
 int xen_evtchn_unmask(struct xen_evtchn *ec, xen_port_t port)
 {
 	return xenevtchn_unmask(ec->h, port) ? -errno : 0;
+}
+
+/*
+ * The library reads and writes one port at a time; the device takes as many as
+ * there are (Linux, drivers/xen/evtchn.c).
+ */
+unsigned int xen_evtchn_pending_all(struct xen_evtchn *ec, xen_port_t *ports,
+				    unsigned int max)
+{
+	ssize_t n = read(xenevtchn_fd(ec->h), ports, max * sizeof(*ports));
+
+	return n > 0 ? (unsigned int)((size_t)n / sizeof(*ports)) : 0;
+}
+
+void xen_evtchn_unmask_all(struct xen_evtchn *ec, const xen_port_t *ports,
+			   unsigned int n)
+{
+	/* Fails for none of what pending_all() gave. */
+	if (write(xenevtchn_fd(ec->h), ports, n * sizeof(*ports)) < 0)
+		return;
 }

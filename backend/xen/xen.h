@@ -135,6 +135,14 @@ int xen_evtchn_notify(struct xen_evtchn *ec, xen_port_t port);
  */
 int xen_evtchn_pending(struct xen_evtchn *ec, xen_port_t *port);
 int xen_evtchn_unmask(struct xen_evtchn *ec, xen_port_t port);
+/*
+ * The same for all that are pending, at most @max, and for @n ports, with one
+ * system call each.  The number of ports, 0 if none is pending.
+ */
+unsigned int xen_evtchn_pending_all(struct xen_evtchn *ec, xen_port_t *ports,
+				    unsigned int max);
+void xen_evtchn_unmask_all(struct xen_evtchn *ec, const xen_port_t *ports,
+			   unsigned int n);
 
 /* ---- store ---------------------------------------------------------------- */
 

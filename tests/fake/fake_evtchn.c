@@ -368,6 +368,26 @@ int xen_evtchn_unmask(struct xen_evtchn *ec, xen_port_t port)
 	return 0;
 }
 
+unsigned int xen_evtchn_pending_all(struct xen_evtchn *ec, xen_port_t *ports,
+				    unsigned int max)
+{
+	FAKE_LOCKED();
+	unsigned int n = 0;
+
+	while (n < max && !xen_evtchn_pending(ec, &ports[n]))
+		n++;
+	return n;
+}
+
+void xen_evtchn_unmask_all(struct xen_evtchn *ec, const xen_port_t *ports,
+			   unsigned int n)
+{
+	unsigned int i;
+
+	for (i = 0; i < n; i++)
+		xen_evtchn_unmask(ec, ports[i]);
+}
+
 /* ---- the guest's side -------------------------------------------------------------- */
 
 xen_port_t fake_guest_alloc_unbound(xen_domid_t domid, xen_domid_t remote)
