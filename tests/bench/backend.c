@@ -10,7 +10,8 @@
  * told apart by bench.py.
  *
  * Guest memory: with ranges announced (pool), or without, so that requests are
- * mapped or copied as the backend chooses (map).  Engines: one that does
+ * mapped (map), or up to a size copied (copy), each as the backend is told.
+ * Engines: one that does
  * nothing, in place of blk_engine_sync.c, which leaves our own instructions;
  * and io_uring, over a file in the page cache.
  */
@@ -34,11 +35,15 @@
 #define DEPTH_MAX	32u
 #define SLOT_BYTES	65536u
 #define IMAGE_BYTES	(16u << 20)
+#define COPY_MAX_BYTES	16384u
+
+/* How the guest's memory is reached: see above. */
+enum memory { POOL, MAP, COPY };
 
 struct config {
 	const char *name;
 	enum vg_blk_engine engine;	/* SYNC: the null engine */
-	bool is_pool;
+	enum memory memory;
 	uint32_t type;
 	uint32_t len_bytes;
 	unsigned int depth;		/* requests under way */
@@ -53,35 +58,38 @@ struct config {
 #define URING	VG_BLK_ENGINE_URING
 
 static const struct config configs[] = {
-	{ "backend/null/pool/read-4k/qd1", SYNC, true, IN, 4096, 1, 1, false },
-	{ "backend/null/pool/read-4k/qd16", SYNC, true, IN, 4096, 16, 16, false },
-	{ "backend/null/pool/read-4k/qd32", SYNC, true, IN, 4096, 32, 32, false },
-	{ "backend/null/pool/read-4k/qd32-by-8", SYNC, true, IN, 4096, 32, 8, false },
-	{ "backend/null/pool/read-4k/qd32-by-1", SYNC, true, IN, 4096, 32, 1, false },
-	{ "backend/null/pool/read-4k/qd32-chains", SYNC, true, IN, 4096, 32, 32, true },
-	{ "backend/null/pool/write-4k/qd1", SYNC, true, OUT, 4096, 1, 1, false },
-	{ "backend/null/pool/write-4k/qd16", SYNC, true, OUT, 4096, 16, 16, false },
-	{ "backend/null/pool/write-4k/qd32", SYNC, true, OUT, 4096, 32, 32, false },
-	{ "backend/null/pool/read-64k/qd1", SYNC, true, IN, 65536, 1, 1, false },
-	{ "backend/null/pool/read-64k/qd16", SYNC, true, IN, 65536, 16, 16, false },
-	{ "backend/null/map/read-4k/qd1", SYNC, false, IN, 4096, 1, 1, false },
-	{ "backend/null/map/read-4k/qd16", SYNC, false, IN, 4096, 16, 16, false },
-	{ "backend/null/map/read-4k/qd32", SYNC, false, IN, 4096, 32, 32, false },
-	{ "backend/null/map/read-4k/qd32-chains", SYNC, false, IN, 4096, 32, 32, true },
-	{ "backend/null/map/write-4k/qd1", SYNC, false, OUT, 4096, 1, 1, false },
-	{ "backend/null/map/write-4k/qd16", SYNC, false, OUT, 4096, 16, 16, false },
-	{ "backend/null/map/write-4k/qd32", SYNC, false, OUT, 4096, 32, 32, false },
-	{ "backend/null/map/read-64k/qd1", SYNC, false, IN, 65536, 1, 1, false },
-	{ "backend/null/map/read-64k/qd16", SYNC, false, IN, 65536, 16, 16, false },
-	/* So small that it is copied altogether. */
-	{ "backend/null/copy/get-id/qd1", SYNC, false, ID, 20, 1, 1, false },
-	{ "backend/null/copy/get-id/qd32", SYNC, false, ID, 20, 32, 32, false },
-	{ "backend/uring/pool/read-4k/qd1", URING, true, IN, 4096, 1, 1, false },
-	{ "backend/uring/pool/read-4k/qd16", URING, true, IN, 4096, 16, 16, false },
-	{ "backend/uring/pool/read-4k/qd32", URING, true, IN, 4096, 32, 32, false },
-	{ "backend/uring/pool/read-64k/qd16", URING, true, IN, 65536, 16, 16, false },
-	{ "backend/uring/map/read-4k/qd1", URING, false, IN, 4096, 1, 1, false },
-	{ "backend/uring/map/read-4k/qd32", URING, false, IN, 4096, 32, 32, false },
+	{ "backend/null/pool/read-4k/qd1", SYNC, POOL, IN, 4096, 1, 1, false },
+	{ "backend/null/pool/read-4k/qd16", SYNC, POOL, IN, 4096, 16, 16, false },
+	{ "backend/null/pool/read-4k/qd32", SYNC, POOL, IN, 4096, 32, 32, false },
+	{ "backend/null/pool/read-4k/qd32-by-8", SYNC, POOL, IN, 4096, 32, 8, false },
+	{ "backend/null/pool/read-4k/qd32-by-1", SYNC, POOL, IN, 4096, 32, 1, false },
+	{ "backend/null/pool/read-4k/qd32-chains", SYNC, POOL, IN, 4096, 32, 32, true },
+	{ "backend/null/pool/write-4k/qd1", SYNC, POOL, OUT, 4096, 1, 1, false },
+	{ "backend/null/pool/write-4k/qd16", SYNC, POOL, OUT, 4096, 16, 16, false },
+	{ "backend/null/pool/write-4k/qd32", SYNC, POOL, OUT, 4096, 32, 32, false },
+	{ "backend/null/pool/read-64k/qd1", SYNC, POOL, IN, 65536, 1, 1, false },
+	{ "backend/null/pool/read-64k/qd16", SYNC, POOL, IN, 65536, 16, 16, false },
+	{ "backend/null/map/read-4k/qd1", SYNC, MAP, IN, 4096, 1, 1, false },
+	{ "backend/null/map/read-4k/qd16", SYNC, MAP, IN, 4096, 16, 16, false },
+	{ "backend/null/map/read-4k/qd32", SYNC, MAP, IN, 4096, 32, 32, false },
+	{ "backend/null/map/read-4k/qd32-chains", SYNC, MAP, IN, 4096, 32, 32, true },
+	{ "backend/null/map/write-4k/qd1", SYNC, MAP, OUT, 4096, 1, 1, false },
+	{ "backend/null/map/write-4k/qd16", SYNC, MAP, OUT, 4096, 16, 16, false },
+	{ "backend/null/map/write-4k/qd32", SYNC, MAP, OUT, 4096, 32, 32, false },
+	{ "backend/null/map/read-64k/qd1", SYNC, MAP, IN, 65536, 1, 1, false },
+	{ "backend/null/map/read-64k/qd16", SYNC, MAP, IN, 65536, 16, 16, false },
+	{ "backend/null/copy/read-4k/qd1", SYNC, COPY, IN, 4096, 1, 1, false },
+	{ "backend/null/copy/read-4k/qd16", SYNC, COPY, IN, 4096, 16, 16, false },
+	{ "backend/null/copy/read-4k/qd32", SYNC, COPY, IN, 4096, 32, 32, false },
+	{ "backend/null/copy/read-4k/qd32-chains", SYNC, COPY, IN, 4096, 32, 32, true },
+	{ "backend/null/copy/write-4k/qd32", SYNC, COPY, OUT, 4096, 32, 32, false },
+	{ "backend/null/copy/get-id/qd32", SYNC, COPY, ID, 20, 32, 32, false },
+	{ "backend/uring/pool/read-4k/qd1", URING, POOL, IN, 4096, 1, 1, false },
+	{ "backend/uring/pool/read-4k/qd16", URING, POOL, IN, 4096, 16, 16, false },
+	{ "backend/uring/pool/read-4k/qd32", URING, POOL, IN, 4096, 32, 32, false },
+	{ "backend/uring/pool/read-64k/qd16", URING, POOL, IN, 65536, 16, 16, false },
+	{ "backend/uring/copy/read-4k/qd1", URING, COPY, IN, 4096, 1, 1, false },
+	{ "backend/uring/copy/read-4k/qd32", URING, COPY, IN, 4096, 32, 32, false },
 };
 
 /* ---- an engine that does nothing -------------------------------------------- */
@@ -243,7 +251,7 @@ static void guest_start(const struct config *c)
 	for (i = 0; i < NUM; i++)
 		d.q[0].table[i] = drv_buf(&d, 16 * 512, false);
 	data = drv_buf(&d, DEPTH_MAX * SLOT_BYTES, false);
-	if (c->is_pool)
+	if (c->memory == POOL)
 		announce(d.q[0].mem.ref,
 			 data.ref + data.pages - d.q[0].mem.ref);
 	bind_port();
@@ -418,6 +426,7 @@ static void run_config(const struct config *c)
 
 	rig_up();
 	rig.cfg.engine = c->engine;
+	rig.cfg.copy_max_bytes = c->memory == COPY ? COPY_MAX_BYTES : 0;
 	if (rig_broker_start() || rig_sup_start())
 		bench_die("the daemons do not start");
 	rig_guest(GUEST, 1);

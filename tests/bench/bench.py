@@ -5,6 +5,8 @@
 	bench.py run [--base FILE] [--only TEXT]
 		natively, under callgrind and under strace; prints tables, leaves
 		build/bench/results.json, and compares with another such file
+	bench.py top NAME
+		the functions in which a configuration's instructions are
 	bench.py record
 		puts the tables of build/bench/results.json into docs/benchmarks.md
 	bench.py check
@@ -77,12 +79,12 @@ def group_of(path):
     return "libs"
 
 
-def parse_callgrind(path):
-    """(name, instructions by group) of one dump.
+def parse_callgrind(path, functions=None):
+    """(name, instructions by group) of one dump; and by function, if asked.
 
     What the fake calls is the fake's; all else counts where it is.
     """
-    files, name = {}, None
+    files, names, function, name = {}, {}, None, None
     own = dict.fromkeys(("own", "shim", "harness", "libs", "fake"), 0)
     here, callee, total, is_call, from_fake = "libs", None, 0, False, 0
     spec = re.compile(r"^(fl|fi|fe|cfi|cfl)=\((\d+)\)(?: (.*))?$")
@@ -99,12 +101,21 @@ def parse_callgrind(path):
                     callee = group
                 else:
                     here = group
+            elif line.startswith(("fn=", "cfn=")):
+                key, _, text = line.partition("=")[2].partition(" ")
+                if text:
+                    names[key] = text
+                if line[0] == "f":
+                    function = names[key]
             elif line.startswith("calls="):
                 is_call = True
             elif line[:1] in "+-*0123456789" and line:
                 cost = int(line.split()[1])
                 if not is_call:
                     own[here] += cost
+                    if functions is not None:
+                        key = (here, function)
+                        functions[key] = functions.get(key, 0) + cost
                 elif (callee or here) == "fake" and here != "fake":
                     from_fake += cost
                 if is_call:
@@ -123,16 +134,20 @@ def parse_callgrind(path):
 def count(which, only=""):
     out = os.path.join(BUILD, f"callgrind.{which}")
     for old in glob.glob(out + "*"):
-        os.unlink(old)
+        if not only:
+            os.unlink(old)
     text = run(["valgrind", "--tool=callgrind", "--collect-atstart=no",
                 f"--callgrind-out-file={out}", program(which), "count"] +
                ([f"--only={only}"] if only else []))
     found = lines_of(text)
-    for path in glob.glob(out + ".*"):
+    for path in glob.glob(out + ".[0-9]*"):
         name, groups = parse_callgrind(path)
         if name in found:
             for group, instructions in groups.items():
                 found[name]["instr_" + group] = instructions / found[name]["units"]
+            os.rename(path, os.path.join(BUILD, "callgrind." + name.replace("/", ".")))
+        else:
+            os.unlink(path)
     for name, entry in found.items():
         if "instr_own" not in entry:
             sys.exit(f"{name}: callgrind has nothing of it")
@@ -269,15 +284,23 @@ def first_line(cmd):
     return run(cmd).splitlines()[0].strip()
 
 
+def sources():
+    """The last commit to what is measured."""
+    def git(*args):
+        return subprocess.run(("git",) + args + ("--", "backend", "kernel"), cwd=TOP,
+                              text=True, stdout=subprocess.PIPE,
+                              stderr=subprocess.DEVNULL).stdout.strip()
+    commit = git("log", "-1", "--format=%h, %cd", "--date=format:%Y-%m-%d %H:%M")
+    return (commit or "unknown") + (", changed" if git("status", "--short") else "")
+
+
 def machine():
     with open("/proc/cpuinfo", encoding="utf-8") as f:
         cpus = re.findall(r"^model name\s*: (.*)$", f.read(), re.M)
-    commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=TOP, text=True,
-                            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     fs = run(["stat", "-f", "-c", "%T", BUILD]).strip()
     return {
         "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
-        "commit": commit.stdout.strip() or "unknown",
+        "sources": sources(),
         "machine": f"{len(cpus) or os.cpu_count()} x {cpus[0] if cpus else os.uname().machine}",
         "kernel": os.uname().release.split("-")[0],
         "compiler": first_line(["gcc", "--version"]),
@@ -315,6 +338,22 @@ def command_run(args):
     if base:
         print("\n" + compare(new, base, args.base))
     print(f"\n{os.path.relpath(RESULTS, TOP)}; what it means: docs/benchmarks.md")
+
+
+def command_top(args):
+    functions = {}
+    path = os.path.join(BUILD, "callgrind." + args.name.replace("/", "."))
+    with open(RESULTS, encoding="utf-8") as f:
+        entry = json.load(f)["results"].get(args.name, {})
+    if "instr_own" not in entry or not os.path.exists(path):
+        sys.exit(f"no instructions of '{args.name}' are there: make bench")
+    groups = parse_callgrind(path, functions)[1]
+    per_unit = entry["instr_own"] / groups["own"]
+    rows = [["per unit", "of", "function"]]
+    for (group, function), cost in sorted(functions.items(), key=lambda x: -x[1])[:40]:
+        if group != "fake":
+            rows.append([f"{cost * per_unit:.1f}", group, function])
+    print(table(rows))
 
 
 def command_record(_args):
@@ -374,7 +413,7 @@ def command_check(_args):
             maps = 1 if "/map/" in name else 0
             want(name, "maps", e["maps"], maps)
             want(name, "unmaps", e["unmaps"], maps)
-            # An indirect table, a header or a status byte; all of a small one.
+            # An indirect table, and what is copied in or out.
             want(name, "copies", e["copies"],
                  0 if "/pool/" in name else 2 if "/map/" in name else 3)
             want(name, "events", e["notifies"], 1)
@@ -401,6 +440,9 @@ def main():
     p.add_argument("--base")
     p.add_argument("--only", default="")
     p.set_defaults(do=command_run)
+    p = sub.add_parser("top")
+    p.add_argument("name")
+    p.set_defaults(do=command_top)
     sub.add_parser("record").set_defaults(do=command_record)
     sub.add_parser("check").set_defaults(do=command_check)
     args = parser.parse_args()
