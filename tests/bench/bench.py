@@ -349,11 +349,11 @@ def command_top(args):
         sys.exit(f"no instructions of '{args.name}' are there: make bench")
     groups = parse_callgrind(path, functions)[1]
     per_unit = entry["instr_own"] / groups["own"]
-    rows = [["per unit", "of", "function"]]
+    rows = [["function", "per unit", "of"]]
     for (group, function), cost in sorted(functions.items(), key=lambda x: -x[1])[:40]:
         if group != "fake":
-            rows.append([f"{cost * per_unit:.1f}", group, function])
-    print(table(rows))
+            rows.append([function, f"{cost * per_unit:.1f}", group])
+    print(table(rows) + "\n\nlibs: what the fake calls is in there, too")
 
 
 def command_record(_args):
