@@ -56,6 +56,7 @@ enum bdev_state {
 	BDEV_STARTING,		/* its relay is there, the child was told */
 	BDEV_RUNNING,		/* announced to the backend */
 	BDEV_FAILED,		/* kept until libxl removes it */
+	BDEV_IGNORED,		/* likewise: another backend's */
 };
 
 struct bdev {
@@ -112,8 +113,8 @@ struct vg_broker {
 };
 
 /* Logs it and keeps it; what every scan finds again is said once. */
-static void __attribute__((format(printf, 3, 4)))
-keep(struct vg_broker *b, enum vg_log_level level, const char *fmt, ...)
+static void __attribute__((format(printf, 2, 3)))
+failed(struct vg_broker *b, const char *fmt, ...)
 {
 	char **slot, text[512];
 	unsigned int i;
@@ -126,11 +127,16 @@ keep(struct vg_broker *b, enum vg_log_level level, const char *fmt, ...)
 		if (b->failure[i] && !strcmp(b->failure[i], text))
 			return;
 	slot = &b->failure[b->nr_failures++ % NR_FAILURES];
-	vg_log(level, "%s", text);
+	vg_err("%s", text);
 	free(*slot);
 	*slot = vg_strdup(text);
 }
-#define failed(b, ...)	keep(b, VG_LOG_ERR, __VA_ARGS__)
+/* Its text; the device is another backend's. */
+static char *why_ignored(const struct bdev *d)
+{
+	return vg_strf("%s: left to another backend, since its configuration does not have grant_usage=1",
+		       d->label);
+}
 
 /* ---- ids of IOREQ servers, for a successor ---------------------------------- */
 
@@ -708,7 +714,8 @@ static struct bdev *dev_find(struct vg_broker *b, const struct vg_devname *n,
 		if (!d->seen && d->name.kind == n->kind &&
 		    d->name.guest == n->guest && d->name.devid == n->devid &&
 		    d->name.backend == n->backend &&
-		    d->keys.base == k->base && d->keys.irq == k->irq)
+		    d->keys.base == k->base && d->keys.irq == k->irq &&
+		    d->keys.grant_usage == k->grant_usage)
 			return d;
 	return NULL;
 }
@@ -772,12 +779,6 @@ static void scan_device(struct vg_broker *b, const struct vg_kind *kind,
 			b->scan_failed = true;
 		goto out;
 	}
-	/* Without grants it is another backend's: not ours to touch. */
-	if (!keys.grant_usage && !b->cfg.serves_foreign) {
-		keep(b, VG_LOG_INFO, "dom%u %s/%u: left to another backend, since its configuration does not have grant_usage=1",
-		     guest, kind->name, name.devid);
-		goto out;
-	}
 	d = dev_find(b, &name, &keys);
 	if (d && !is_another(b, d)) {
 		d->seen = true;
@@ -793,6 +794,12 @@ static void scan_device(struct vg_broker *b, const struct vg_kind *kind,
 	for (p = &b->devs; *p; p = &(*p)->next)
 		;
 	*p = d;
+	/* Without grants it is another backend's: not ours to touch. */
+	if (!keys.grant_usage && !b->cfg.serves_foreign) {
+		d->state = BDEV_IGNORED;
+		why = why_ignored(d);
+		vg_info("%s", why);
+	}
 out:
 	free(why);
 	free(backend);
@@ -960,6 +967,13 @@ char *vg_broker_answer(void *broker, const char *request)
 	     i < b->nr_failures; i++)
 		json_object_array_add(fails, json_object_new_string(
 					      b->failure[i % NR_FAILURES]));
+	for (d = b->devs; d; d = d->next) {
+		if (d->state != BDEV_IGNORED)
+			continue;
+		text = why_ignored(d);
+		json_object_array_add(fails, json_object_new_string(text));
+		free(text);
+	}
 	json_object_object_add(root, "failures", fails);
 	text = vg_strf("%s\n", json_object_to_json_string_ext(root,
 						JSON_C_TO_STRING_PLAIN));
