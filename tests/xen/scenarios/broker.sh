@@ -132,9 +132,9 @@ check_child G1 2
 no_trouble G1 G2
 
 step "a backend that hangs: one vCPU waits for the bound, nobody else does"
-worker=$(in_domain DomD virtio-grantctl -j | awk -v "g=$(domid G1)," '
-	$1 == "\"guest\":" { mine = $2 == g }
-	mine && $1 == "\"worker_pid\":" { print $2 + 0 }')
+worker=$(in_domain DomD virtio-grantctl -j | tr -d ' ",' |
+	awk -F : -v "g=$(domid G1)" '$1 == "guest" { mine = $2 == g }
+		mine && $1 == "worker_pid" { print $2 }')
 in_domain DomD "kill -STOP $worker"
 # centiseconds NAME COMMAND
 centiseconds() {
