@@ -25,7 +25,7 @@ sparse_flags=
 shim="$top/build/kernel-check/sparse.h"
 if printf '%s\n' 'static inline int u(const int *q) { __typeof_unqual__(*q) v = *q; return v; }' \
 		'_Static_assert(__builtin_strlen("a") == 1, "");' |
-		sparse - 2>&1 | grep -q error; then
+		sparse - 2>&1 | grep error >/dev/null; then
 	mkdir -p "${shim%/*}"
 	printf '#define __typeof_unqual__ __typeof__\n' >"$shim"
 	printf '#define __builtin_strlen(s) (sizeof(s) - 1)\n' >>"$shim"
