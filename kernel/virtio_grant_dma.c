@@ -14,30 +14,27 @@
  *    and not before.  It is counted and never used for anything else.
  *
  * Who owns what: a pool belongs to the transport driver that made it (see
- * virtio_grant_dma.h).  Between map and unmap a slot belongs to the mapping;
- * otherwise to a CPU's magazine or to the pool's bitmap.
+ * virtio_grant_dma.h).  Between map and unmap a slot belongs to the mapping.
  *
  * Layout of a pool of N pages, page i being granted as first_ref + i:
  *
  *	0        small_pages                       coherent_first    N
  *	+--------+---------------------------------+-----------------+
- *	| slots  | blocks of 1, 2, 4, 8, 16 pages  | coherent memory |
- *	| 256 B  | (buddies)                       | (rings)         |
+ *	| small  | pages                           | coherent memory |
+ *	| slots  |                                 | (rings)         |
  *	+--------+---------------------------------+-----------------+
  *
- * A buffer is contiguous in one slot.  Each size of slot is a class with a
- * magazine per CPU: a short stack, under a lock that nobody else wants in the
- * common case.  It is a lock and not just disabled interrupts so that a CPU
- * that found nothing can take from the others: slots idle in a magazine never
- * make a request fail.  Magazines are filled from and emptied to the bitmaps,
- * some slots at a time.
+ * Each of the three is an area: a bitmap of slots, small ones of 256 bytes or
+ * pages.  A buffer is contiguous in one small slot or in as many pages as it
+ * needs.  There is no lock: a slot belongs to who set its bit.
  *
- * No buffer needs more than one block of the largest size.  So however the
- * pool was used before, as soon as nothing is in flight it holds as many
- * buffers of any size as it has such blocks: that is what keeps a large request
- * from waiting for ever (vgrant_pool_measure()).
- *
- * Lock order: a magazine's lock, then the pool's.  Never two magazines.
+ * Each CPU has a cursor in each area, and goes round and round in a window of
+ * its own: the slot below the cursor is most often free, since it was used a
+ * round ago.  So slots are handed out in ascending order, and the buffers of
+ * one request lie side by side, which lets the backend treat them as one.  The
+ * window is as large as what is in flight asks for and no larger, so that the
+ * same few pages stay in the caches.  A CPU whose window is full takes what is
+ * free anywhere.
  *
  * Direct grants, off by default, are for backends that are trusted more: large
  * buffers of whole pages are granted for the time of their mapping, outside of
@@ -74,17 +71,14 @@
 #define VGRANT_SMALL_PER_PAGE	(PAGE_SIZE >> VGRANT_SMALL_SHIFT)
 /* One page in this many is set apart for small slots. */
 #define VGRANT_SMALL_SHARE	16
-/* Blocks are of 1 << 0 to 1 << VGRANT_ORDER_MAX pages. */
-#define VGRANT_ORDER_MAX	4
+/* No buffer is larger than this many pages. */
+#define VGRANT_BUFFER_PAGES	16
+/* The fewest slots that a CPU goes round in. */
+#define VGRANT_WINDOW_MIN	64
 /* Default size, and the share of the guest's memory it may not exceed. */
 #define VGRANT_POOL_KIB		8192
 #define VGRANT_QUEUE_KIB	2048	/* for each queue but the first */
 #define VGRANT_POOL_RAM_SHARE	32
-/*
- * Most slots in a full magazine; half of them are moved at a time.  Enough for
- * what a few large requests of scattered pages take and give back at once.
- */
-#define VGRANT_MAG_SLOTS	128
 /*
  * gntdev in the backend's kernel unmaps when the last user of the page is
  * gone, which can be after the daemon's munmap() returned.
@@ -121,25 +115,37 @@ MODULE_PARM_DESC(quarantined_pages,
 		 "pages that a backend still mapped when their pool went away (read-only)");
 static DEFINE_MUTEX(quarantined_lock);
 
-/* Classes of slots: blocks of 1 << class pages, and small slots. */
-#define VGRANT_PAGE		0
-#define VGRANT_SMALL		(VGRANT_ORDER_MAX + 1)
-#define VGRANT_CLASSES		(VGRANT_SMALL + 1)
+/* Areas that cursors move in. */
+enum vgrant_class {
+	VGRANT_SMALL,
+	VGRANT_PAGE,
+	VGRANT_CLASSES,
+};
 
-/* Free slots that a CPU keeps at hand. */
-struct vgrant_mag {
-	spinlock_t lock;	/* nr and slot */
-	unsigned int nr;
-	u32 slot[VGRANT_MAG_SLOTS];
+/*
+ * A CPU's place in an area.  Written without a lock: who is moved to another CPU
+ * meanwhile may spoil it for a moment, which costs speed and nothing else.
+ */
+struct vgrant_cursor {
+	unsigned int next;	/* slot to look at first */
+	unsigned int end;	/* of the window */
+	unsigned int start;
 };
 
 struct vgrant_cpu {
-	struct vgrant_mag mag[VGRANT_CLASSES];
+	struct vgrant_cursor cursor[VGRANT_CLASSES];
 	u64 mappings;
 	u64 exhaustions;
 	u64 bytes_in;
 	u64 bytes_out;
 	u64 direct_mappings;
+};
+
+/* Slots side by side: first to end - 1.  Atomic operations on the bits only. */
+struct vgrant_area {
+	unsigned long *taken;
+	unsigned int first;
+	unsigned int end;
 };
 
 /* A page that is granted directly, by reference; the first one has the rest. */
@@ -150,20 +156,11 @@ struct vgrant_direct {
 	bool is_held;		/* given back, and the backend still maps it */
 };
 
-/* What a slot holds: nothing, if size_bytes is 0. */
+/* What a slot, or several from this one on, hold: nothing, if size_bytes is 0. */
 struct vgrant_use {
 	void *orig;		/* the driver's buffer; NULL: coherent */
 	u32 size_bytes;
-	u8 class;
-	u8 dir;
-};
-
-/* The free slots of a class that are in nobody's magazine. */
-struct vgrant_depot {
-	unsigned long *free;	/* a bit per slot */
-	unsigned int slots;
-	unsigned int hint;	/* no slot below this one is free */
-	unsigned int nr_free;
+	u32 dir;
 };
 
 struct vgrant_pool {
@@ -179,7 +176,6 @@ struct vgrant_pool {
 	unsigned int coherent_first;
 	unsigned int mapping_max_pages;
 	unsigned int segs_max;
-	unsigned int mag_slots[VGRANT_CLASSES];	/* at most VGRANT_MAG_SLOTS */
 	grant_ref_t first_ref;
 	dma_addr_t base;
 	u8 *va;
@@ -193,22 +189,21 @@ struct vgrant_pool {
 	void (*held)(void *priv);
 	void *held_priv;
 	struct vgrant_use *small_use;	/* by slot */
-	struct vgrant_use *page_use;	/* by page: a block's first one */
+	struct vgrant_use *page_use;	/* by page: a buffer's first one */
+	struct vgrant_area area[VGRANT_CLASSES];
+	struct vgrant_area coherent;
+	atomic_t pages_high_water;
 
-	spinlock_t lock;	/* all below */
-	struct vgrant_depot depot[VGRANT_CLASSES];
-	unsigned long *coherent_taken;	/* a bit per page of that area */
-	unsigned int pages_taken;
-	unsigned int pages_high_water;
+	spinlock_t direct_lock;	/* all below */
 	unsigned long *direct_taken;	/* a bit per reference */
 	unsigned int direct_hint;
 	unsigned int pages_held;
 };
 
-/* A slot: its class, and its number: of the small slot, or the first page. */
+/* A slot, or the first of several: its class, and its number there. */
 struct vgrant_slot {
-	unsigned int class;
-	u32 nr;
+	enum vgrant_class class;
+	unsigned int nr;
 };
 
 static struct vgrant_pool *vgrant_pool_of(struct device *dev)
@@ -229,259 +224,134 @@ static size_t vgrant_slot_offset(struct vgrant_slot slot)
 				   VGRANT_SMALL_SHIFT : PAGE_SHIFT);
 }
 
-/* Depots.  The pool's lock is held. */
+/* Areas */
 
-static bool vgrant_depot_take_one(struct vgrant_depot *depot, unsigned int *bit)
-{
-	if (!depot->nr_free)
-		return false;
-	*bit = find_next_bit(depot->free, depot->slots, depot->hint);
-	__clear_bit(*bit, depot->free);
-	depot->hint = *bit + 1;
-	depot->nr_free--;
-	return true;
-}
-
-static void vgrant_depot_give_one(struct vgrant_depot *depot, unsigned int bit)
-{
-	__set_bit(bit, depot->free);
-	depot->hint = min(depot->hint, bit);
-	depot->nr_free++;
-}
-
-/*
- * A block, from the smallest that there are: what is whole stays whole.  The
- * lowest of them, for the same reason.
- */
-static bool vgrant_block_take(struct vgrant_pool *pool, unsigned int order,
-			      u32 *nr)
-{
-	unsigned int from, bit;
-
-	for (from = order; from <= VGRANT_ORDER_MAX; from++)
-		if (vgrant_depot_take_one(&pool->depot[from], &bit))
-			break;
-	if (from > VGRANT_ORDER_MAX)
-		return false;
-	while (from > order) {
-		from--;
-		bit <<= 1;
-		vgrant_depot_give_one(&pool->depot[from], bit + 1);
-	}
-	*nr = bit << order;
-	return true;
-}
-
-static void vgrant_block_give(struct vgrant_pool *pool, unsigned int order,
-			      u32 nr)
-{
-	unsigned int bit = nr >> order;
-
-	for (; order < VGRANT_ORDER_MAX; order++, bit >>= 1) {
-		struct vgrant_depot *depot = &pool->depot[order];
-
-		if ((bit ^ 1) >= depot->slots || !test_bit(bit ^ 1, depot->free))
-			break;
-		__clear_bit(bit ^ 1, depot->free);
-		depot->nr_free--;
-	}
-	vgrant_depot_give_one(&pool->depot[order], bit);
-}
-
-/* Takes up to @want free slots, returns how many it got. */
-static unsigned int vgrant_take(struct vgrant_pool *pool, unsigned int class,
-				u32 *slot, unsigned int want)
-{
-	unsigned int got = 0;
-
-	if (class == VGRANT_SMALL) {
-		while (got < want &&
-		       vgrant_depot_take_one(&pool->depot[class], &slot[got]))
-			got++;
-	} else {
-		while (got < want && vgrant_block_take(pool, class, &slot[got]))
-			got++;
-		pool->pages_taken += got << class;
-		pool->pages_high_water = max(pool->pages_high_water,
-					     pool->pages_taken);
-	}
-	return got;
-}
-
-static void vgrant_give(struct vgrant_pool *pool, unsigned int class,
-			const u32 *slot, unsigned int nr)
+/* Takes @nr slots from @at on, all or nothing. */
+static bool vgrant_claim(struct vgrant_area *area, unsigned int at,
+			 unsigned int nr)
 {
 	unsigned int i;
 
-	if (class == VGRANT_SMALL) {
-		for (i = 0; i < nr; i++)
-			vgrant_depot_give_one(&pool->depot[class], slot[i]);
-	} else {
-		for (i = 0; i < nr; i++)
-			vgrant_block_give(pool, class, slot[i]);
-		pool->pages_taken -= nr << class;
-	}
-}
-
-/* Magazines */
-
-static void vgrant_mag_refill(struct vgrant_pool *pool, unsigned int class,
-			      struct vgrant_mag *mag)
-{
-	/* Half full: the next operation is as likely to give as to take. */
-	unsigned int batch = DIV_ROUND_UP(pool->mag_slots[class], 2);
-
-	spin_lock(&pool->lock);
-	mag->nr = vgrant_take(pool, class, mag->slot, batch);
-	spin_unlock(&pool->lock);
-}
-
-static void vgrant_mag_drain(struct vgrant_pool *pool, unsigned int class,
-			     struct vgrant_mag *mag, unsigned int nr)
-{
-	nr = min(nr, mag->nr);
-	if (!nr)
-		return;
-	mag->nr -= nr;
-	spin_lock(&pool->lock);
-	vgrant_give(pool, class, mag->slot + mag->nr, nr);
-	spin_unlock(&pool->lock);
-}
-
-/* A slot out of another CPU's magazine. */
-static bool vgrant_steal(struct vgrant_pool *pool, unsigned int class, u32 *nr)
-{
-	unsigned long flags;
-	bool found = false;
-	int cpu;
-
-	for_each_possible_cpu(cpu) {
-		struct vgrant_mag *mag = &per_cpu_ptr(pool->cpu, cpu)->mag[class];
-
-		if (!READ_ONCE(mag->nr))
-			continue;
-		spin_lock_irqsave(&mag->lock, flags);
-		if (mag->nr) {
-			*nr = mag->slot[--mag->nr];
-			found = true;
-		}
-		spin_unlock_irqrestore(&mag->lock, flags);
-		if (found)
+	for (i = 0; i < nr; i++)
+		if (test_and_set_bit(at + i, area->taken))
 			break;
+	if (i == nr)
+		return true;
+	while (i--)
+		clear_bit_unlock(at + i, area->taken);
+	return false;
+}
+
+/* Whatever was read from or written to the slots comes before. */
+static __always_inline void vgrant_release(struct vgrant_area *area,
+					   unsigned int at, unsigned int nr)
+{
+	while (nr--)
+		clear_bit_unlock(at + nr, area->taken);
+}
+
+/* The first place between @from and @end with @nr free slots in a row. */
+static bool vgrant_take_within(struct vgrant_area *area, unsigned int from,
+			       unsigned int end, unsigned int nr,
+			       unsigned int *at)
+{
+	while (from + nr <= end) {
+		from = bitmap_find_next_zero_area(area->taken, end, from, nr, 0);
+		if (from >= end)
+			return false;
+		if (vgrant_claim(area, from, nr)) {
+			*at = from;
+			return true;
+		}
+		/* Another CPU was faster: somewhere behind it. */
 	}
-	return found;
+	return false;
+}
+
+static unsigned int vgrant_count(const struct vgrant_area *area,
+				 unsigned int from, unsigned int end)
+{
+	unsigned int below = bitmap_weight(area->taken, from);
+	unsigned int both = bitmap_weight(area->taken, end);
+
+	/* Others take and release meanwhile. */
+	return both - min(both, below);
+}
+
+/* Pages that are in use from the beginning: for small slots and for rings. */
+static unsigned int vgrant_pages_apart(const struct vgrant_pool *pool)
+{
+	return pool->small_pages + pool->pages - pool->coherent_first;
+}
+
+static unsigned int vgrant_pages_in_use(struct vgrant_pool *pool)
+{
+	struct vgrant_area *area = &pool->area[VGRANT_PAGE];
+	unsigned int n = vgrant_pages_apart(pool) +
+			 vgrant_count(area, area->first, area->end);
+	int before = atomic_read(&pool->pages_high_water);
+
+	/* Now and then is often enough for this, and nobody waits for it. */
+	if (n > before)
+		atomic_cmpxchg(&pool->pages_high_water, before, n);
+	return n;
 }
 
 /*
- * Empties every CPU's magazines of blocks, so that buddies find each other
- * again, and takes one then.
+ * The cursor is at the end of its window: back to the start, of a window that is
+ * between an eighth and a half full if that can be.
  */
-static bool vgrant_gather(struct vgrant_pool *pool, unsigned int order, u32 *nr)
+static void vgrant_turn_back(const struct vgrant_area *area,
+			     struct vgrant_cursor *cursor)
 {
-	unsigned int class;
-	unsigned long flags;
-	bool found;
-	int cpu;
+	unsigned int start = cursor->start, end = cursor->end;
+	unsigned int size = end - start, used = vgrant_count(area, start, end);
 
-	for_each_possible_cpu(cpu) {
-		for (class = 0; class <= VGRANT_ORDER_MAX; class++) {
-			struct vgrant_mag *mag =
-				&per_cpu_ptr(pool->cpu, cpu)->mag[class];
+	if (used > size / 2)
+		cursor->end = min(start + 2 * size, area->end);
+	else if (used < size / 8 && size / 2 >= VGRANT_WINDOW_MIN)
+		cursor->end = start + size / 2;
+	cursor->next = start;
+}
 
-			if (!READ_ONCE(mag->nr))
-				continue;
-			spin_lock_irqsave(&mag->lock, flags);
-			vgrant_mag_drain(pool, class, mag, mag->nr);
-			spin_unlock_irqrestore(&mag->lock, flags);
+static noinline bool vgrant_take_slowly(struct vgrant_pool *pool,
+					enum vgrant_class class,
+					unsigned int nr, unsigned int *at)
+{
+	struct vgrant_cursor *cursor = &raw_cpu_ptr(pool->cpu)->cursor[class];
+	struct vgrant_area *area = &pool->area[class];
+	unsigned int round;
+
+	for (round = 0; round < 2; round++) {
+		if (vgrant_take_within(area, cursor->next, cursor->end, nr, at)) {
+			cursor->next = *at + nr;
+			return true;
 		}
+		vgrant_turn_back(area, cursor);
 	}
-	spin_lock_irqsave(&pool->lock, flags);
-	found = vgrant_take(pool, order, nr, 1);
-	spin_unlock_irqrestore(&pool->lock, flags);
-	return found;
-}
-
-/* What this CPU has at hand is all gone. */
-static noinline bool vgrant_get_slowly(struct vgrant_pool *pool,
-				       unsigned int class, u32 *nr)
-{
-	struct vgrant_cpu *local = raw_cpu_ptr(pool->cpu);
-	struct vgrant_mag *mag = &local->mag[class];
-	unsigned long flags;
-	bool found = false;
-
-	spin_lock_irqsave(&mag->lock, flags);
-	if (!mag->nr)
-		vgrant_mag_refill(pool, class, mag);
-	if (mag->nr) {
-		*nr = mag->slot[--mag->nr];
-		found = true;
-	}
-	spin_unlock_irqrestore(&mag->lock, flags);
-	if (found || vgrant_steal(pool, class, nr))
+	if (vgrant_take_within(area, cursor->start, area->end, nr, at) ||
+	    vgrant_take_within(area, area->first, area->end, nr, at))
 		return true;
-	return class != VGRANT_SMALL && vgrant_gather(pool, class, nr);
+	if (class == VGRANT_PAGE)
+		vgrant_pages_in_use(pool);
+	return false;
 }
 
-static __always_inline bool vgrant_get(struct vgrant_pool *pool,
-				       unsigned int class, u32 *nr)
+static __always_inline bool vgrant_take(struct vgrant_pool *pool,
+					enum vgrant_class class,
+					unsigned int nr, unsigned int *at)
 {
-	/* Being moved to another CPU meanwhile costs speed, nothing else. */
-	struct vgrant_mag *mag = &raw_cpu_ptr(pool->cpu)->mag[class];
-	unsigned long flags;
-	bool found;
+	struct vgrant_cursor *cursor = &raw_cpu_ptr(pool->cpu)->cursor[class];
+	struct vgrant_area *area = &pool->area[class];
+	unsigned int next = READ_ONCE(cursor->next);
 
-	spin_lock_irqsave(&mag->lock, flags);
-	found = mag->nr;
-	if (likely(found))
-		*nr = mag->slot[--mag->nr];
-	spin_unlock_irqrestore(&mag->lock, flags);
-	return likely(found) || vgrant_get_slowly(pool, class, nr);
-}
-
-static __always_inline void vgrant_put(struct vgrant_pool *pool,
-				       unsigned int class, u32 nr)
-{
-	struct vgrant_mag *mag = &raw_cpu_ptr(pool->cpu)->mag[class];
-	unsigned long flags;
-
-	spin_lock_irqsave(&mag->lock, flags);
-	if (unlikely(mag->nr >= pool->mag_slots[class]))
-		vgrant_mag_drain(pool, class, mag,
-				 DIV_ROUND_UP(pool->mag_slots[class], 2));
-	mag->slot[mag->nr++] = nr;
-	spin_unlock_irqrestore(&mag->lock, flags);
-}
-
-/* Coherent memory: seldom, and for long. */
-
-static bool vgrant_coherent_get(struct vgrant_pool *pool, unsigned int pages,
-				u32 *nr)
-{
-	unsigned int area = pool->pages - pool->coherent_first;
-	unsigned long flags, start;
-	bool found;
-
-	spin_lock_irqsave(&pool->lock, flags);
-	start = bitmap_find_next_zero_area(pool->coherent_taken, area, 0, pages,
-					   0);
-	found = start < area;
-	if (found) {
-		bitmap_set(pool->coherent_taken, start, pages);
-		*nr = pool->coherent_first + start;
+	if (likely(next + nr <= READ_ONCE(cursor->end) &&
+		   vgrant_claim(area, next, nr))) {
+		WRITE_ONCE(cursor->next, next + nr);
+		*at = next;
+		return true;
 	}
-	spin_unlock_irqrestore(&pool->lock, flags);
-	return found;
-}
-
-static void vgrant_coherent_put(struct vgrant_pool *pool, u32 nr,
-				unsigned int pages)
-{
-	unsigned long flags;
-
-	spin_lock_irqsave(&pool->lock, flags);
-	bitmap_clear(pool->coherent_taken, nr - pool->coherent_first, pages);
-	spin_unlock_irqrestore(&pool->lock, flags);
+	return vgrant_take_slowly(pool, class, nr, at);
 }
 
 /* Slots */
@@ -490,15 +360,14 @@ static __always_inline bool vgrant_slot_get(struct vgrant_pool *pool,
 					    size_t size_bytes,
 					    struct vgrant_slot *slot)
 {
-	slot->class = size_bytes <= VGRANT_SMALL_BYTES ? VGRANT_SMALL :
-							 get_order(size_bytes);
-	if (likely(vgrant_get(pool, slot->class, &slot->nr)))
-		return true;
-	if (slot->class != VGRANT_SMALL)
-		return false;
-	/* The small ones are used up, pages may be left. */
+	if (size_bytes <= VGRANT_SMALL_BYTES) {
+		slot->class = VGRANT_SMALL;
+		if (likely(vgrant_take(pool, VGRANT_SMALL, 1, &slot->nr)))
+			return true;
+		/* The small ones are used up, pages may be left. */
+	}
 	slot->class = VGRANT_PAGE;
-	return vgrant_get_slowly(pool, VGRANT_PAGE, &slot->nr);
+	return vgrant_take(pool, VGRANT_PAGE, PFN_UP(size_bytes), &slot->nr);
 }
 
 static struct vgrant_use *vgrant_slot_use(struct vgrant_pool *pool,
@@ -516,7 +385,6 @@ static void vgrant_slot_claim(struct vgrant_pool *pool,
 
 	use->orig = orig;
 	use->size_bytes = size_bytes;
-	use->class = slot.class;
 	use->dir = dir;
 }
 
@@ -524,10 +392,12 @@ static __always_inline void vgrant_slot_put(struct vgrant_pool *pool,
 					    struct vgrant_slot slot)
 {
 	struct vgrant_use *use = vgrant_slot_use(pool, slot);
+	unsigned int nr = slot.class == VGRANT_SMALL ? 1 :
+						       PFN_UP(use->size_bytes);
 
 	use->size_bytes = 0;
 	use->orig = NULL;
-	vgrant_put(pool, slot.class, slot.nr);
+	vgrant_release(&pool->area[slot.class], slot.nr, nr);
 }
 
 /* Does this slot hold these bytes of the pool? */
@@ -547,19 +417,16 @@ static noinline bool vgrant_slot_find_within(struct vgrant_pool *pool,
 					     u64 offset, size_t size_bytes,
 					     struct vgrant_slot *slot)
 {
-	unsigned int order;
+	unsigned int i;
 
 	if (WARN_ONCE(offset >= (u64)pool->pages << PAGE_SHIFT,
 		      "address outside the pool\n"))
 		return false;
-	/* Blocks are aligned to their size. */
-	for (order = 1; slot->class == VGRANT_PAGE && order <= VGRANT_ORDER_MAX;
-	     order++) {
-		slot->nr &= ~0U << order;
-		if (vgrant_slot_has(pool, *slot, offset, size_bytes)) {
-			slot->class = vgrant_slot_use(pool, *slot)->class;
+	for (i = 1; slot->class == VGRANT_PAGE && i < VGRANT_BUFFER_PAGES &&
+	     slot->nr > pool->small_pages; i++) {
+		slot->nr--;
+		if (vgrant_slot_has(pool, *slot, offset, size_bytes))
 			return true;
-		}
 	}
 	WARN_ONCE(1, "address of a slot that is not mapped, or beyond its end\n");
 	return false;
@@ -579,10 +446,8 @@ static __always_inline bool vgrant_slot_find(struct vgrant_pool *pool,
 		slot->nr = offset >> PAGE_SHIFT;
 	}
 	if (likely(offset >> PAGE_SHIFT < pool->pages &&
-		   vgrant_slot_has(pool, *slot, offset, size_bytes))) {
-		slot->class = vgrant_slot_use(pool, *slot)->class;
+		   vgrant_slot_has(pool, *slot, offset, size_bytes)))
 		return true;
-	}
 	return vgrant_slot_find_within(pool, offset, size_bytes, slot);
 }
 
@@ -594,7 +459,7 @@ static bool vgrant_direct_get(struct vgrant_pool *pool, unsigned int pages,
 	unsigned long flags, start;
 	bool found;
 
-	spin_lock_irqsave(&pool->lock, flags);
+	spin_lock_irqsave(&pool->direct_lock, flags);
 	/* Round and round, so that a reference rests after its use. */
 	start = bitmap_find_next_zero_area(pool->direct_taken, pool->direct_refs,
 					   pool->direct_hint, pages, 0);
@@ -608,7 +473,7 @@ static bool vgrant_direct_get(struct vgrant_pool *pool, unsigned int pages,
 		pool->direct_hint = start + pages;
 		*nr = start;
 	}
-	spin_unlock_irqrestore(&pool->lock, flags);
+	spin_unlock_irqrestore(&pool->direct_lock, flags);
 	return found;
 }
 
@@ -683,12 +548,12 @@ static noinline void vgrant_direct_unmap(struct vgrant_pool *pool,
 		direct[i].is_held = true;
 		nr_held++;
 	}
-	spin_lock_irqsave(&pool->lock, flags);
+	spin_lock_irqsave(&pool->direct_lock, flags);
 	for (i = 0; i < pages; i++)
 		if (!direct[i].is_held)
 			__clear_bit(nr + i, pool->direct_taken);
 	pool->pages_held += nr_held;
-	spin_unlock_irqrestore(&pool->lock, flags);
+	spin_unlock_irqrestore(&pool->direct_lock, flags);
 	if (likely(!nr_held))
 		return;
 	dev_err(pool->dev, "domain %u still maps %u pages of a buffer that is not its any more: it can go on reading%s them\n",
@@ -778,7 +643,7 @@ static __always_inline dma_addr_t vgrant_map_phys(struct device *dev,
 	 * mapping_max_pages is for segments, of which there can be many; there
 	 * is room for one indirect table of any size.
 	 */
-	if (unlikely(!size || size > PAGE_SIZE << VGRANT_ORDER_MAX)) {
+	if (unlikely(!size || size > VGRANT_BUFFER_PAGES * PAGE_SIZE)) {
 		dev_warn_once(dev, "a buffer of %zu bytes cannot be mapped, the limit is %zu\n",
 			      size, vgrant_mapping_max(pool));
 		return DMA_MAPPING_ERROR;
@@ -957,8 +822,10 @@ static void *vgrant_alloc(struct device *dev, size_t size, dma_addr_t *addr,
 		return NULL;
 	size = PAGE_ALIGN(size);
 	/* More than was announced goes where the buffers are. */
-	if (!vgrant_coherent_get(pool, size >> PAGE_SHIFT, &slot.nr) &&
-	    (get_order(size) > VGRANT_ORDER_MAX ||
+	if (!vgrant_take_within(&pool->coherent, pool->coherent.first,
+				pool->coherent.end, size >> PAGE_SHIFT,
+				&slot.nr) &&
+	    (size > VGRANT_BUFFER_PAGES * PAGE_SIZE ||
 	     !vgrant_slot_get(pool, size, &slot)))
 		return NULL;
 	offset = vgrant_slot_offset(slot);
@@ -988,7 +855,7 @@ static void vgrant_free(struct device *dev, size_t size, void *va,
 		return;
 	}
 	use->size_bytes = 0;
-	vgrant_coherent_put(pool, slot.nr, size >> PAGE_SHIFT);
+	vgrant_release(&pool->coherent, slot.nr, size >> PAGE_SHIFT);
 }
 
 /* Bit 63 is part of every address. */
@@ -1023,41 +890,31 @@ static const struct dma_map_ops vgrant_dma_ops = {
 void vgrant_pool_read_stats(struct vgrant_pool *pool,
 			    struct vgrant_pool_stats *stats)
 {
-	struct vgrant_depot *small = &pool->depot[VGRANT_SMALL];
-	unsigned int class, idle_pages = 0;
-	unsigned long flags;
+	struct vgrant_area *small = &pool->area[VGRANT_SMALL];
 	int cpu;
 
 	memset(stats, 0, sizeof(*stats));
 	stats->backend = pool->backend;
 	stats->first_ref = pool->first_ref;
 	stats->pages_total = pool->pages;
-	stats->small_total = small->slots;
+	stats->small_total = small->end;
 	stats->mapping_max_bytes = vgrant_mapping_max(pool);
 	stats->segs_max = pool->segs_max;
 
-	spin_lock_irqsave(&pool->lock, flags);
-	stats->pages_in_use = pool->pages_taken;
-	stats->pages_high_water = pool->pages_high_water;
-	stats->small_in_use = small->slots - small->nr_free;
-	stats->pages_held = pool->pages_held;
-	spin_unlock_irqrestore(&pool->lock, flags);
+	stats->pages_in_use = vgrant_pages_in_use(pool);
+	stats->pages_high_water = atomic_read(&pool->pages_high_water);
+	stats->small_in_use = vgrant_count(small, 0, small->end);
+	stats->pages_held = READ_ONCE(pool->pages_held);
 
-	/* Slots move between here and there: exact only when all is quiet. */
 	for_each_possible_cpu(cpu) {
 		struct vgrant_cpu *local = per_cpu_ptr(pool->cpu, cpu);
 
-		for (class = 0; class <= VGRANT_ORDER_MAX; class++)
-			idle_pages += READ_ONCE(local->mag[class].nr) << class;
-		stats->small_in_use -= min(stats->small_in_use,
-					   READ_ONCE(local->mag[VGRANT_SMALL].nr));
 		stats->mappings += READ_ONCE(local->mappings);
 		stats->exhaustions += READ_ONCE(local->exhaustions);
 		stats->bytes_in += READ_ONCE(local->bytes_in);
 		stats->bytes_out += READ_ONCE(local->bytes_out);
 		stats->direct_mappings += READ_ONCE(local->direct_mappings);
 	}
-	stats->pages_in_use -= min(stats->pages_in_use, idle_pages);
 }
 EXPORT_SYMBOL_GPL(vgrant_pool_read_stats);
 
@@ -1132,23 +989,16 @@ static unsigned int vgrant_segs_needed(const struct vgrant_pool_need *need)
 				   need->segs_max;
 }
 
-/* How many slots of a class a CPU may keep at hand. */
-static unsigned int vgrant_mag_slots(unsigned int class)
+/*
+ * Buffers of one request that fit into an idle pool, of as many pages each.
+ * Looking for room, a CPU passes the end of its window a few times, and what is
+ * left there may be too small.
+ */
+static unsigned int vgrant_segs_fit(unsigned int data_pages, unsigned int pages)
 {
-	static const u8 most[VGRANT_CLASSES] = {
-		VGRANT_MAG_SLOTS, 8, 8, 4, 8, 64,
-	};
+	unsigned int fit = data_pages / 8 * 7 / pages;
 
-	return most[class];
-}
-
-/* Buffers of one request that fit into an idle pool, whatever their size. */
-static unsigned int vgrant_segs_fit(unsigned int data_pages, unsigned int order)
-{
-	unsigned int blocks = (data_pages / 8 * 7) >> order;
-
-	/* The first and the last block of this size may be incomplete. */
-	return order && blocks ? blocks - 1 : blocks;
+	return pages == 1 ? fit : fit - min(fit, 5U);
 }
 
 /*
@@ -1160,23 +1010,16 @@ static unsigned int vgrant_segs_fit(unsigned int data_pages, unsigned int order)
 static void vgrant_pool_measure(struct vgrant_pool *pool,
 				const struct vgrant_pool_need *need)
 {
-	unsigned int data_pages, order, class;
+	unsigned int data_pages, pages;
 
 	pool->small_pages = DIV_ROUND_UP(pool->pages, VGRANT_SMALL_SHARE);
 	pool->coherent_first = pool->pages - PFN_UP(need->coherent_bytes);
 	data_pages = pool->coherent_first - pool->small_pages;
-	for (order = VGRANT_ORDER_MAX; order; order--)
-		if (vgrant_segs_fit(data_pages, order) >= vgrant_segs_needed(need))
+	for (pages = VGRANT_BUFFER_PAGES; pages > 1; pages /= 2)
+		if (vgrant_segs_fit(data_pages, pages) >= vgrant_segs_needed(need))
 			break;
-	pool->mapping_max_pages = 1U << order;
-	pool->segs_max = min(need->segs_max, vgrant_segs_fit(data_pages, order));
-	for (class = 0; class < VGRANT_CLASSES; class++) {
-		unsigned int share = data_pages / 8 / num_possible_cpus();
-
-		if (class <= VGRANT_ORDER_MAX)
-			share >>= class;
-		pool->mag_slots[class] = clamp(share, 1U, vgrant_mag_slots(class));
-	}
+	pool->mapping_max_pages = pages;
+	pool->segs_max = min(need->segs_max, vgrant_segs_fit(data_pages, pages));
 }
 
 static unsigned int vgrant_pages_wanted(const struct vgrant_pool_need *need)
@@ -1256,72 +1099,70 @@ free_pages:
 	return -ENOMEM;
 }
 
-/* Pages that are in use from the beginning: for small slots and for rings. */
-static unsigned int vgrant_pages_apart(const struct vgrant_pool *pool)
+static int vgrant_area_init(struct vgrant_area *area, unsigned int first,
+			    unsigned int end)
 {
-	return pool->small_pages + pool->pages - pool->coherent_first;
+	area->first = first;
+	area->end = end;
+	area->taken = bitmap_zalloc(end, GFP_KERNEL);
+	return area->taken ? 0 : -ENOMEM;
 }
 
 static void vgrant_pool_free_slots(struct vgrant_pool *pool)
 {
-	unsigned int class;
-
-	for (class = 0; class < VGRANT_CLASSES; class++)
-		bitmap_free(pool->depot[class].free);
-	bitmap_free(pool->coherent_taken);
+	bitmap_free(pool->area[VGRANT_SMALL].taken);
+	bitmap_free(pool->area[VGRANT_PAGE].taken);
+	bitmap_free(pool->coherent.taken);
 	kvfree(pool->page_use);
 	kvfree(pool->small_use);
 }
 
-/* All slots, and all of them free. */
 static int vgrant_pool_alloc_slots(struct vgrant_pool *pool)
 {
-	unsigned int class, i;
+	unsigned int nr_small = pool->small_pages * VGRANT_SMALL_PER_PAGE;
 
-	for (class = 0; class < VGRANT_CLASSES; class++) {
-		struct vgrant_depot *depot = &pool->depot[class];
-
-		depot->slots = class == VGRANT_SMALL ?
-			pool->small_pages * VGRANT_SMALL_PER_PAGE :
-			DIV_ROUND_UP(pool->coherent_first, 1U << class);
-		depot->hint = depot->slots;
-		depot->free = bitmap_zalloc(depot->slots, GFP_KERNEL);
-		if (!depot->free)
-			goto free_slots;
-	}
-	pool->coherent_taken = bitmap_zalloc(pool->pages - pool->coherent_first,
-					     GFP_KERNEL);
 	pool->page_use = kvcalloc(pool->pages, sizeof(*pool->page_use),
 				  GFP_KERNEL);
-	pool->small_use = kvcalloc(pool->depot[VGRANT_SMALL].slots,
-				   sizeof(*pool->small_use), GFP_KERNEL);
-	if (!pool->coherent_taken || !pool->page_use || !pool->small_use)
-		goto free_slots;
-
-	for (i = 0; i < pool->depot[VGRANT_SMALL].slots; i++)
-		vgrant_depot_give_one(&pool->depot[VGRANT_SMALL], i);
-	/* Buddies join by themselves. */
-	for (i = pool->small_pages; i < pool->coherent_first; i++)
-		vgrant_block_give(pool, VGRANT_PAGE, i);
-	pool->pages_taken = vgrant_pages_apart(pool);
-	pool->pages_high_water = pool->pages_taken;
+	pool->small_use = kvcalloc(nr_small, sizeof(*pool->small_use),
+				   GFP_KERNEL);
+	if (vgrant_area_init(&pool->area[VGRANT_SMALL], 0, nr_small) ||
+	    vgrant_area_init(&pool->area[VGRANT_PAGE], pool->small_pages,
+			     pool->coherent_first) ||
+	    vgrant_area_init(&pool->coherent, pool->coherent_first,
+			     pool->pages) ||
+	    !pool->page_use || !pool->small_use) {
+		vgrant_pool_free_slots(pool);
+		return -ENOMEM;
+	}
+	atomic_set(&pool->pages_high_water, vgrant_pages_apart(pool));
 	return 0;
+}
 
-free_slots:
-	vgrant_pool_free_slots(pool);
-	return -ENOMEM;
+/* Every CPU begins somewhere else. */
+static void vgrant_cursor_init(struct vgrant_cursor *cursor,
+			       const struct vgrant_area *area, unsigned int turn)
+{
+	unsigned int slots = area->end - area->first;
+
+	cursor->start = area->first + slots / num_possible_cpus() * turn;
+	cursor->end = min(cursor->start + VGRANT_WINDOW_MIN, area->end);
+	cursor->next = cursor->start;
 }
 
 static int vgrant_pool_alloc_cpus(struct vgrant_pool *pool)
 {
-	int cpu, class;
+	unsigned int class, turn = 0;
+	int cpu;
 
 	pool->cpu = alloc_percpu(struct vgrant_cpu);
 	if (!pool->cpu)
 		return -ENOMEM;
-	for_each_possible_cpu(cpu)
+	for_each_possible_cpu(cpu) {
 		for (class = 0; class < VGRANT_CLASSES; class++)
-			spin_lock_init(&per_cpu_ptr(pool->cpu, cpu)->mag[class].lock);
+			vgrant_cursor_init(&per_cpu_ptr(pool->cpu, cpu)->cursor[class],
+					   &pool->area[class], turn);
+		turn++;
+	}
 	return 0;
 }
 
@@ -1359,7 +1200,7 @@ struct vgrant_pool *vgrant_pool_create(struct device *dev, domid_t backend,
 	pool->ops = vgrant_dma_ops;
 	pool->dev = dev;
 	pool->backend = backend;
-	spin_lock_init(&pool->lock);
+	spin_lock_init(&pool->direct_lock);
 
 	ret = vgrant_pool_alloc_refs(pool, need);
 	if (ret)
@@ -1441,8 +1282,8 @@ unsigned int vgrant_pool_destroy(struct vgrant_pool *pool)
 	WARN_ON(pool->attached);
 	vgrant_pool_read_stats(pool, &stats);
 	stats.pages_in_use -= vgrant_pages_apart(pool);
-	stats.pages_in_use += bitmap_weight(pool->coherent_taken,
-					    pool->pages - pool->coherent_first);
+	stats.pages_in_use += vgrant_count(&pool->coherent, pool->coherent.first,
+					   pool->coherent.end);
 	if (stats.pages_in_use || stats.small_in_use)
 		dev_warn(pool->dev, "destroyed with %u pages and %u small slots still in use\n",
 			 stats.pages_in_use, stats.small_in_use);

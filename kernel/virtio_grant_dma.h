@@ -41,7 +41,8 @@ struct vgrant_pool_need {
  * @pages_total: pages of the pool
  * @pages_in_use: of those, pages that a mapping occupies, and those set apart
  *	for rings and small slots
- * @pages_high_water: most pages ever taken, those cached per CPU included
+ * @pages_high_water: most pages seen in use at a time, by this function and
+ *	whenever there was no room
  * @small_total: slots of VGRANT_SMALL_BYTES
  * @small_in_use: of those, occupied
  * @mapping_max_bytes: largest buffer that can be mapped

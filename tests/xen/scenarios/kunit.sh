@@ -13,7 +13,7 @@
 step "the daemons, and a guest with the debugging kernel"
 start_broker
 start_driver DomD
-start_guest G1 kernel=debug mem=640 cmdline=log_buf_len=4M \
+start_guest G1 kernel=debug mem=640 vcpus=2 cmdline=log_buf_len=4M \
 	"disk=[$(virtio_disk /dev/ram0 xvda DomD)]"
 in_domain G1 'zcat /proc/config.gz 2>/dev/null | grep -E "KASAN=|PROVE_LOCKING=|KMEMLEAK=" ; test -w /sys/kernel/debug/kmemleak' ||
 	fail "this is no debugging kernel"
