@@ -54,7 +54,7 @@ struct vg_supervisor_config {
 	void *spawn_arg;
 };
 
-#define VG_QUEUE_SIZE_MAX_DEFAULT	256u
+#define VG_QUEUE_SIZE_MAX_DEFAULT	512u
 #define VG_BUDGET_PAGES_DEFAULT		8192u
 
 /* Logs what is wrong, in words. */

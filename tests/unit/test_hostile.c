@@ -537,7 +537,7 @@ static void ring_addresses(void **state)
 
 static void queue_sizes(void **state)
 {
-	static const uint32_t num[] = { 0, 3, 63, 512, 65536, 0x80000000,
+	static const uint32_t num[] = { 0, 3, 63, 1024, 65536, 0x80000000,
 					0xffffffff };
 	unsigned int i;
 
