@@ -706,6 +706,28 @@ static struct vg_lane *lane_create(struct vg_queue *q)
 	return NULL;
 }
 
+/* Frozen.  Tells the type what stays mapped. */
+static void queue_show_areas(struct vg_queue *q)
+{
+	struct iovec areas[VG_MEM_RANGES_MAX];
+	struct vg_device *dev = q->dev;
+
+	if (!q->loop || !dev->type->queue_areas || !dev->mem->ops->areas)
+		return;
+	dev->mem->ops->areas(dev->mem, areas);
+	dev->type->queue_areas(q->priv, areas);
+}
+
+/* Frozen, as whoever adds or removes ranges has it. */
+static void areas_change(void *arg)
+{
+	struct vg_device *dev = arg;
+	unsigned int i;
+
+	for (i = 0; i < dev->nr_queues; i++)
+		queue_show_areas(&dev->queues[i]);
+}
+
 /* Frozen.  From here on the queue can be run. */
 static void queue_place(struct vg_queue *q, bool own_thread)
 {
@@ -722,6 +744,7 @@ static void queue_place(struct vg_queue *q, bool own_thread)
 	if (dev->type->queue_create)
 		q->priv = dev->type->queue_create(dev->priv, q->loop,
 						  q->stats->type);
+	queue_show_areas(q);
 	if (q->lane)
 		dev->host_ops->move_queue(dev->host, q->index, q->loop);
 }
@@ -1333,6 +1356,8 @@ int vg_device_create(const struct vg_device_params *params,
 		goto destroy_threads;
 	queues_create(dev);
 	dev->work = vg_deferred_create(loop, device_work, dev);
+	mem->areas_arg = dev;
+	mem->areas_change = areas_change;
 	start(dev, params);
 	*out = dev;
 	return 0;

@@ -283,6 +283,13 @@ struct vg_dev_type {
 	void *(*queue_create)(void *priv, struct vg_loop *loop,
 			      uint64_t *stats);
 	void (*queue_destroy)(void *queue);
+	/*
+	 * Memory that stays mapped until this is called again: buffers of
+	 * requests mostly lie in it.  No thread runs; requests may be under
+	 * way, in what stays the same.  May be NULL.
+	 */
+	void (*queue_areas)(void *queue,
+			    const struct iovec areas[VG_MEM_RANGES_MAX]);
 	/* Device reset: forget what set_features and config_write set. */
 	void (*reset)(void *priv);
 	/*

@@ -96,6 +96,10 @@ static const struct rule rules[] = {
 	  ARG_IS(1, IORING_REGISTER_FILES) },
 	{ SCMP_SYS(io_uring_register), IN_URING,
 	  ARG_IS(1, IORING_UNREGISTER_FILES) },
+	{ SCMP_SYS(io_uring_register), IN_URING,
+	  ARG_IS(1, IORING_REGISTER_BUFFERS) },
+	{ SCMP_SYS(io_uring_register), IN_URING,
+	  ARG_IS(1, IORING_UNREGISTER_BUFFERS) },
 	/* Grants and event channels. */
 	{ SCMP_SYS(ioctl), IN_WORKER, ARG_IS(1, XEN_IOCTL_EVTCHN_NOTIFY) },
 	{ SCMP_SYS(ioctl), IN_WORKER, ARG_IS(1, XEN_IOCTL_EVTCHN_UNBIND) },

@@ -59,13 +59,13 @@
 enum {
 	STAT_READS, STAT_WRITES, STAT_FLUSHES, STAT_DISCARDS, STAT_ZEROES,
 	STAT_GET_IDS, STAT_ERRORS, STAT_UNSUPPORTED, STAT_BYTES_READ,
-	STAT_BYTES_WRITTEN, STAT_BOUNCED, STAT_UNALIGNED, STAT_NR,
+	STAT_BYTES_WRITTEN, STAT_BOUNCED, STAT_UNALIGNED, STAT_REGISTERED, STAT_NR,
 };
 
 static const char *const stat_names[] = {
 	"reads", "writes", "flushes", "discards", "write_zeroes",
 	"get_ids", "errors", "unsupported", "bytes_read",
-	"bytes_written", "bounced", "unaligned", NULL,
+	"bytes_written", "bounced", "unaligned", "registered", NULL,
 };
 
 _Static_assert(STAT_NR <= VG_DEV_STATS_NR_TYPE, "counters");
@@ -395,6 +395,8 @@ static void rw_next(struct blk *b, struct blk_req *r)
 
 static void rw_done(struct blk *b, struct blk_req *r, int64_t res)
 {
+	if (r->op.is_fixed)
+		count_add(b->stats[STAT_REGISTERED], 1);
 	if (is_again(r, res))
 		return rw_next(b, r);
 	/* Our notion of alignment, or of pinnable memory, was too good. */
@@ -959,6 +961,15 @@ static void blk_queue_destroy(void *queue)
 	free(b);
 }
 
+static void blk_queue_areas(void *queue,
+			    const struct iovec areas[VG_MEM_RANGES_MAX])
+{
+	struct blk *b = queue;
+
+	if (b->engine->ops->areas)
+		b->engine->ops->areas(b->engine, areas);
+}
+
 static void zeroes_create(struct blk_dev *b)
 {
 	unsigned int i;
@@ -1053,6 +1064,7 @@ const struct vg_dev_type vg_dev_blk = {
 	.config_write = blk_config_write,
 	.queue_create = blk_queue_create,
 	.queue_destroy = blk_queue_destroy,
+	.queue_areas = blk_queue_areas,
 	.start = blk_start,
 	.flush_batch = blk_flush_batch,
 	.reset = blk_reset,

@@ -10,10 +10,13 @@
 #ifndef VG_DEV_BLK_ENGINE_H
 #define VG_DEV_BLK_ENGINE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 #include <sys/uio.h>
+
+#include "../mem/mem.h"
 
 struct vg_loop;
 
@@ -29,6 +32,7 @@ struct blk_op {
 	struct blk_op *next;		/* the engine's */
 	enum blk_op_kind kind;
 	int rw_flags;			/* RWF_*, for READ and WRITE */
+	bool is_fixed;			/* the engine's: a registered buffer */
 	int falloc_mode;
 	const struct iovec *iov;	/* stays valid until done() */
 	unsigned int nr_iov;
@@ -46,6 +50,12 @@ struct blk_engine_ops {
 	 * finished already, and for what done() submits in turn.
 	 */
 	void (*kick)(struct blk_engine *e);
+	/*
+	 * Memory that stays mapped until the next call; NULL, or ignored, where
+	 * that is no help.
+	 */
+	void (*areas)(struct blk_engine *e,
+		      const struct iovec areas[VG_MEM_RANGES_MAX]);
 	/* Only when every operation is done. */
 	void (*destroy)(struct blk_engine *e);
 };

@@ -3,6 +3,10 @@
  * blk_engine_uring.c - block I/O through io_uring: one ring per queue, one
  * submission per batch, the image as a registered file.
  *
+ * Memory that stays mapped is registered, too: the kernel then need not look up
+ * and pin the pages of each request, which is most of what a large one costs
+ * beside the copy.  It takes requests of one piece; others go the usual way.
+ *
  * The ring's own descriptor stands in the loop and is readable while
  * completions wait.  Completions are also looked for right after a
  * submission: what the page cache or a RAM disk answers at once then needs no
@@ -15,7 +19,9 @@
 #include <liburing.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "../log.h"
 #include "../loop.h"
 #include "../util.h"
 
@@ -31,6 +37,8 @@ struct uring_engine {
 	struct vg_fd *vfd;
 	struct vg_timer *retry;
 	struct blk_op_list queue;	/* not in the ring yet */
+	struct iovec areas[VG_MEM_RANGES_MAX];	/* registered */
+	unsigned int nr_areas;
 	bool is_unsubmitted;		/* entries in the ring the kernel has
 					 * not been told of */
 	bool is_in_kick;
@@ -46,7 +54,48 @@ static void uring_submit(struct blk_engine *e, struct blk_op *op)
 	blk_op_list_add(&to_uring(e)->queue, op);
 }
 
-static void fill(struct io_uring_sqe *sqe, struct blk_op *op)
+/* Which area has all of it, or -1. */
+static int area_of(const struct uring_engine *ue, const struct iovec *iov)
+{
+	unsigned int i;
+
+	for (i = 0; i < ue->nr_areas; i++) {
+		size_t at = (size_t)((uintptr_t)iov->iov_base -
+				     (uintptr_t)ue->areas[i].iov_base);
+
+		/* Wraps below the area, to more than its length. */
+		if (at < ue->areas[i].iov_len &&
+		    iov->iov_len <= ue->areas[i].iov_len - at)
+			return (int)i;
+	}
+	return -1;
+}
+
+/* False: not by a registered buffer. */
+static bool fill_fixed(struct uring_engine *ue, struct io_uring_sqe *sqe,
+		       const struct blk_op *op)
+{
+	int area;
+
+	if ((op->kind != BLK_OP_READ && op->kind != BLK_OP_WRITE) ||
+	    op->nr_iov != 1)
+		return false;
+	area = area_of(ue, op->iov);
+	if (area < 0)
+		return false;
+	if (op->kind == BLK_OP_READ)
+		io_uring_prep_read_fixed(sqe, 0, op->iov->iov_base,
+					 (unsigned int)op->iov->iov_len,
+					 op->offset_bytes, area);
+	else
+		io_uring_prep_write_fixed(sqe, 0, op->iov->iov_base,
+					  (unsigned int)op->iov->iov_len,
+					  op->offset_bytes, area);
+	sqe->rw_flags = op->rw_flags;
+	return true;
+}
+
+static void fill_other(struct io_uring_sqe *sqe, struct blk_op *op)
 {
 	/* 0: the first registered file. */
 	switch (op->kind) {
@@ -67,6 +116,14 @@ static void fill(struct io_uring_sqe *sqe, struct blk_op *op)
 					(off_t)op->len_bytes);
 		break;
 	}
+}
+
+static void fill(struct uring_engine *ue, struct io_uring_sqe *sqe,
+		 struct blk_op *op)
+{
+	op->is_fixed = fill_fixed(ue, sqe, op);
+	if (!op->is_fixed)
+		fill_other(sqe, op);
 	io_uring_sqe_set_flags(sqe, IOSQE_FIXED_FILE);
 	io_uring_sqe_set_data(sqe, op);
 }
@@ -78,7 +135,7 @@ static void ring_fill(struct uring_engine *ue)
 
 		if (!sqe)
 			return;		/* full: the rest after a submission */
-		fill(sqe, blk_op_list_take(&ue->queue));
+		fill(ue, sqe, blk_op_list_take(&ue->queue));
 		ue->is_unsubmitted = true;
 	}
 }
@@ -142,9 +199,39 @@ static void uring_retry(void *arg)
 	uring_kick(arg);
 }
 
+/*
+ * An old kernel, a limit on locked memory, or a mapping that can't be pinned:
+ * then it goes the usual way.
+ */
+static void uring_areas(struct blk_engine *e,
+			const struct iovec areas[VG_MEM_RANGES_MAX])
+{
+	struct uring_engine *ue = to_uring(e);
+	unsigned int i;
+	int err;
+
+	/* Waits for what is under way in them. */
+	if (ue->nr_areas)
+		io_uring_unregister_buffers(&ue->ring);
+	ue->nr_areas = 0;
+	for (i = 0; i < VG_MEM_RANGES_MAX; i++)
+		if (areas[i].iov_len)
+			ue->areas[ue->nr_areas++] = areas[i];
+	if (!ue->nr_areas)
+		return;
+	err = io_uring_register_buffers(&ue->ring, ue->areas, ue->nr_areas);
+	if (!err)
+		return;
+	ue->nr_areas = 0;
+	vg_debug("registering buffers: %s", strerror(-err));
+}
+
 static void uring_destroy(struct blk_engine *e)
 {
 	struct uring_engine *ue = to_uring(e);
+
+	if (ue->nr_areas)
+		io_uring_unregister_buffers(&ue->ring);
 
 	vg_loop_del_fd(ue->loop, ue->vfd);
 	vg_timer_destroy(ue->retry);
@@ -157,6 +244,7 @@ static const struct blk_engine_ops uring_ops = {
 	.name = "io_uring",
 	.submit = uring_submit,
 	.kick = uring_kick,
+	.areas = uring_areas,
 	.destroy = uring_destroy,
 };
 

@@ -4,7 +4,8 @@
  *
  * Restrictions (io_uring_register(2), IORING_REGISTER_RESTRICTIONS): reads and
  * writes, syncing, allocating, all on registered files only, and of the
- * register operations those for files.
+ * register operations those for files and for buffers, which are memory that
+ * the process has anyway.
  */
 #include "blk_rings.h"
 
@@ -47,6 +48,10 @@ static int ring_restrict(struct io_uring *ring)
 		{ .opcode = IORING_RESTRICTION_SQE_OP,
 		  .sqe_op = IORING_OP_WRITEV },
 		{ .opcode = IORING_RESTRICTION_SQE_OP,
+		  .sqe_op = IORING_OP_READ_FIXED },
+		{ .opcode = IORING_RESTRICTION_SQE_OP,
+		  .sqe_op = IORING_OP_WRITE_FIXED },
+		{ .opcode = IORING_RESTRICTION_SQE_OP,
 		  .sqe_op = IORING_OP_FSYNC },
 		{ .opcode = IORING_RESTRICTION_SQE_OP,
 		  .sqe_op = IORING_OP_FALLOCATE },
@@ -54,6 +59,10 @@ static int ring_restrict(struct io_uring *ring)
 		  .register_op = IORING_REGISTER_FILES },
 		{ .opcode = IORING_RESTRICTION_REGISTER_OP,
 		  .register_op = IORING_UNREGISTER_FILES },
+		{ .opcode = IORING_RESTRICTION_REGISTER_OP,
+		  .register_op = IORING_REGISTER_BUFFERS },
+		{ .opcode = IORING_RESTRICTION_REGISTER_OP,
+		  .register_op = IORING_UNREGISTER_BUFFERS },
 		{ .opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED,
 		  .sqe_flags = IOSQE_FIXED_FILE },
 		{ .opcode = IORING_RESTRICTION_SQE_FLAGS_REQUIRED,

@@ -129,6 +129,14 @@ struct vg_mem_ops {
 	int (*range_remove)(struct vg_mem *m, unsigned int index);
 
 	/*
+	 * What stays mapped, so that a device may make it known to the kernel
+	 * once instead of with every request: areas[i] is range i, empty if
+	 * there is none.  vg_mem.areas_change is called before one goes and
+	 * after one came.  NULL: nothing stays mapped.
+	 */
+	void (*areas)(struct vg_mem *m, struct iovec areas[VG_MEM_RANGES_MAX]);
+
+	/*
 	 * The same memory for another thread: the same ranges and budget, but
 	 * requests, counters and scratch memory of its own.  Rings are mapped,
 	 * ranges added and removed, and views made and destroyed only while
@@ -147,6 +155,9 @@ struct vg_mem {
 					 * virtio-blk request needs at most
 					 * VG_BLK_REQ_PAGES_MAX of them */
 	struct vg_mem_stats stats;
+	/* Of the device's own, not of a view: see ops->areas; or NULL. */
+	void (*areas_change)(void *arg);
+	void *areas_arg;
 };
 
 /*

@@ -123,13 +123,35 @@ static struct range *range_of_va(struct mem_pool *mp, const void *va)
 
 /* ---- ranges ---------------------------------------------------------------- */
 
+static void areas_change(struct mem_pool *mp)
+{
+	if (mp->mem.areas_change)
+		mp->mem.areas_change(mp->mem.areas_arg);
+}
+
+static void pool_areas(struct vg_mem *m, struct iovec areas[VG_MEM_RANGES_MAX])
+{
+	const struct table *t = to_pool(m)->table;
+	unsigned int i;
+
+	for (i = 0; i < VG_MEM_RANGES_MAX; i++)
+		areas[i] = (struct iovec){
+			t->range[i].va, t->range[i].va ?
+			(size_t)t->range[i].pages << XEN_GRANT_PAGE_SHIFT : 0
+		};
+}
+
 static void range_unmap(struct mem_pool *mp, struct range *r)
 {
+	unsigned int pages = r->pages;
+	uint8_t *va = r->va;
+
+	*r = (struct range){ 0 };
+	areas_change(mp);
 	/* Counted with map.c's: one place for all maps and unmaps. */
 	mp->map->stats.unmaps++;
-	xen_gnttab_unmap(mp->gt, r->va, r->pages);
-	mp->mem.stats.range_pages -= r->pages;
-	*r = (struct range){ 0 };
+	xen_gnttab_unmap(mp->gt, va, pages);
+	mp->mem.stats.range_pages -= pages;
 	stats_gather(mp);
 }
 
@@ -166,6 +188,7 @@ static int pool_range_add(struct vg_mem *m, unsigned int index,
 	m->stats.range_pages += pages;
 	*r = (struct range){ .va = va, .first = first, .pages = pages };
 	stats_gather(mp);
+	areas_change(mp);
 	return 0;
 }
 
@@ -351,6 +374,7 @@ static void pool_destroy(struct vg_mem *m)
 	for (p = &mp->table->views; *p != mp; p = &(*p)->next)
 		;
 	*p = mp->next;
+	m->areas_change = NULL;		/* whoever it was is gone */
 	for (i = 0; i < VG_MEM_RANGES_MAX; i++)
 		if (mp->own_table.range[i].va)
 			range_unmap(mp, &mp->own_table.range[i]);
@@ -384,6 +408,7 @@ static const struct vg_mem_ops pool_ops = {
 	.unmap_req = pool_unmap_req,
 	.range_add = pool_range_add,
 	.range_remove = pool_range_remove,
+	.areas = pool_areas,
 	.view = pool_view,
 	.destroy = pool_destroy,
 };

@@ -35,11 +35,14 @@ static struct cell {
 	uint8_t *status;
 } cell[QUEUES][DEPTH];
 
+static enum vg_blk_engine engine = VG_BLK_ENGINE_SYNC;
+
 static int setup(void **state)
 {
 	(void)state;
 	rig_up();
 	rig.cfg.nr_queues = QUEUES;
+	rig.cfg.engine = engine;
 	if (rig_broker_start() || rig_sup_start())
 		return -1;
 	rig_guest(GUEST, 2);
@@ -49,6 +52,12 @@ static int setup(void **state)
 	d = rig_drv(&disk);
 	memset(cell, 0, sizeof(cell));
 	return 0;
+}
+
+static int setup_uring(void **state)
+{
+	engine = VG_BLK_ENGINE_AUTO;
+	return setup(state);
 }
 
 static unsigned int data_end(void)
@@ -65,6 +74,7 @@ static int teardown(void **state)
 {
 	unsigned int busy;
 
+	engine = VG_BLK_ENGINE_SYNC;
 	busy = drv_reset(&d) || drv_exit(&d) || data_end();
 	return rig_teardown(state) || busy ? -1 : 0;
 }
@@ -576,6 +586,36 @@ static void no_handles_no_threads(void **state)
 	stop();
 }
 
+/* What is announced is registered with the kernel, and given back. */
+static void ranges_are_registered(void **state)
+{
+	const uint64_t *registered = NULL;
+	unsigned int i;
+
+	(void)state;
+	if (unit_logged("no io_uring here"))
+		skip();
+	for (i = 0; vg_dev_blk.stat_names[i]; i++)
+		if (!strcmp(vg_dev_blk.stat_names[i], "registered"))
+			registered = &queue_stats(1)->type[i];
+	assert_non_null(registered);
+	start(QUEUES, true, true);
+	storm(ALL, 50);
+	assert_true(*registered >= 50);
+	withdraw();
+	i = (unsigned int)*registered;
+	storm(ALL, 50);
+	assert_int_equal(*registered, i);
+	announce();
+	storm(ALL, 50);
+	assert_true(*registered >= i + 50);
+	stop();
+	/* The main thread's, too. */
+	start(1, true, false);
+	storm(1, 50);
+	stop();
+}
+
 /* Sixteen threads, and not one more, however many disks a guest has. */
 static void threads_are_bounded(void **state)
 {
@@ -614,6 +654,14 @@ int main(void)
 		TEST(a_budget_for_all),
 		TEST(no_handles_no_threads),
 		TEST(threads_are_bounded),
+#define TEST_URING(f) cmocka_unit_test_setup_teardown(f, setup_uring, teardown)
+		TEST_URING(ranges_are_registered),
+		TEST_URING(every_queue_has_a_thread),
+		TEST_URING(reset_under_load),
+		TEST_URING(one_queue_ends_while_others_run),
+		TEST_URING(ranges_come_and_go),
+		TEST_URING(a_bad_ring_stops_all),
+		TEST_URING(removal_under_load),
 		/* Last: it leaves threads behind. */
 		TEST(killed_under_load),
 	};
