@@ -244,7 +244,7 @@ kernels=$(rig_words kernels)
 kernels="${kernels:-6.12}"
 limit=$(rig_words timeout)
 began=$SECONDS
-xen_words=$(rig_words xen_cmdline)
+xen_words=$(rig_words cmdline)
 if [ -z "${VG_XEN_VARIANT:-}" ]; then
 	VG_XEN_VARIANT=$(rig_words xen)
 elif [ "$VG_XEN_VARIANT" != "$(rig_words xen)" ]; then
