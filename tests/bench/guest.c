@@ -206,7 +206,7 @@ static void run_config(const struct config *c)
 	struct vgrant_pool_need need = {
 		.segs_max = 64, .coherent_bytes = 4 * PAGE_SIZE,
 	};
-	unsigned int i, k, units = bench_mode == BENCH_TIME ? 1024 : 512;
+	unsigned int i, k, units = 512;
 	uint64_t before;
 
 	/* Copying is the machine's. */
