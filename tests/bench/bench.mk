@@ -49,8 +49,14 @@ $(BENCH_INCLUDE)/made: $(BENCH_KERNEL) $(BENCH_KERNEL:.c=.h) kernel/compat.h tes
 $(BENCH_GUEST_OBJ): $(BENCH_INCLUDE)/made
 $(BENCH_GUEST_OBJ): BENCH_CFLAGS += -I$(BENCH_INCLUDE) -Itests/bench -Ikernel
 $(BENCH_BUILD)/$(BENCH_KERNEL:.c=.o): BENCH_CFLAGS := -std=gnu11 -O2 -g -Wall -fPIE \
+	-Werror=implicit-function-declaration \
 	-fno-strict-aliasing -D__KERNEL__ -I$(BENCH_INCLUDE) -Itests/bench \
 	-include tests/bench/kshim.h -include kernel/compat.h
+$(BENCH_BUILD)/$(BENCH_KERNEL:.c=.o): $(BENCH_KERNEL) tests/bench/bench.mk
+	@mkdir -p $(@D)
+	$(BENCH_CC) $(BENCH_CFLAGS) -MMD -MP -c $< -o $@ || { \
+		echo "tests/bench/kshim.h has not all that $< wants from the kernel" >&2; \
+		false; }
 
 $(BENCH_BUILD)/bench-guest: $(BENCH_GUEST_OBJ) $(BENCH_LIB)
 	$(BENCH_CC) -pie $^ $(BENCH_LIBS) -o $@

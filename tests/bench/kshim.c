@@ -187,8 +187,11 @@ unsigned int bitmap_weight(const unsigned long *map, unsigned int bits)
 {
 	unsigned int i, n = 0;
 
-	for (i = 0; i < bits; i++)
-		n += test_bit(i, map);
+	for (i = 0; i < bits / BITS_PER_LONG; i++)
+		n += (unsigned int)__builtin_popcountl(map[i]);
+	if (bits % BITS_PER_LONG)
+		n += (unsigned int)__builtin_popcountl(map[i] &
+						       (BIT(bits % BITS_PER_LONG) - 1));
 	return n;
 }
 

@@ -255,6 +255,63 @@ extern volatile unsigned long kshim_irq_flags;
 })
 #define lockdep_assert_held(l)	((void)(l))
 
+/* ---- atomics ------------------------------------------------------------------ */
+
+typedef struct {
+	int counter;
+} atomic_t;
+typedef struct {
+	long counter;
+} atomic_long_t, atomic64_t;
+
+#define ATOMIC_INIT(n)		{ n }
+#define atomic_read(a)		__atomic_load_n(&(a)->counter, __ATOMIC_RELAXED)
+#define atomic_set(a, n) \
+	__atomic_store_n(&(a)->counter, n, __ATOMIC_RELAXED)
+#define atomic_add_return(n, a) \
+	__atomic_add_fetch(&(a)->counter, n, __ATOMIC_SEQ_CST)
+#define atomic_sub_return(n, a) \
+	__atomic_sub_fetch(&(a)->counter, n, __ATOMIC_SEQ_CST)
+#define atomic_inc_return(a)	atomic_add_return(1, a)
+#define atomic_dec_return(a)	atomic_sub_return(1, a)
+#define atomic_dec_and_test(a)	(!atomic_sub_return(1, a))
+#define atomic_add(n, a) \
+	((void)__atomic_add_fetch(&(a)->counter, n, __ATOMIC_RELAXED))
+#define atomic_sub(n, a) \
+	((void)__atomic_sub_fetch(&(a)->counter, n, __ATOMIC_RELAXED))
+#define atomic_inc(a)		atomic_add(1, a)
+#define atomic_dec(a)		atomic_sub(1, a)
+#define atomic_cmpxchg(a, old, new) cmpxchg(&(a)->counter, old, new)
+#define atomic_try_cmpxchg(a, old, new) \
+	__atomic_compare_exchange_n(&(a)->counter, old, new, false, \
+				    __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)
+#define atomic_long_read(a)	atomic_read(a)
+#define atomic_long_set(a, n)	atomic_set(a, n)
+#define atomic_long_add(n, a)	atomic_add(n, a)
+#define atomic_long_sub(n, a)	atomic_sub(n, a)
+#define atomic_long_inc(a)	atomic_inc(a)
+#define atomic64_read(a)	atomic_read(a)
+#define atomic64_add(n, a)	atomic_add(n, a)
+#define atomic64_inc(a)		atomic_inc(a)
+#define cmpxchg(p, old, new) ({ \
+	__typeof__(*(p)) old_ = (old); \
+	__atomic_compare_exchange_n(p, &old_, new, false, __ATOMIC_SEQ_CST, \
+				    __ATOMIC_RELAXED); \
+	old_; \
+})
+#define try_cmpxchg(p, old, new) \
+	__atomic_compare_exchange_n(p, old, new, false, __ATOMIC_SEQ_CST, \
+				    __ATOMIC_RELAXED)
+#define xchg(p, new)	__atomic_exchange_n(p, new, __ATOMIC_SEQ_CST)
+#define smp_load_acquire(p)	__atomic_load_n(p, __ATOMIC_ACQUIRE)
+#define smp_store_release(p, v)	__atomic_store_n(p, v, __ATOMIC_RELEASE)
+#define smp_mb()	__atomic_thread_fence(__ATOMIC_SEQ_CST)
+#define smp_rmb()	__atomic_thread_fence(__ATOMIC_ACQUIRE)
+#define smp_wmb()	__atomic_thread_fence(__ATOMIC_RELEASE)
+#define smp_mb__before_atomic()	((void)0)
+#define smp_mb__after_atomic()	((void)0)
+#define cpu_relax()	((void)0)
+
 struct mutex {
 	spinlock_t l;
 };
@@ -284,8 +341,42 @@ static inline bool test_bit(unsigned long bit, const unsigned long *map)
 	return map[bit / BITS_PER_LONG] >> bit % BITS_PER_LONG & 1;
 }
 
-#define set_bit(bit, map)	__set_bit(bit, map)
-#define clear_bit(bit, map)	__clear_bit(bit, map)
+/* The atomic ones. */
+static inline void set_bit(unsigned long bit, unsigned long *map)
+{
+	__atomic_fetch_or(&map[bit / BITS_PER_LONG], BIT(bit % BITS_PER_LONG),
+			  __ATOMIC_RELAXED);
+}
+
+static inline void clear_bit(unsigned long bit, unsigned long *map)
+{
+	__atomic_fetch_and(&map[bit / BITS_PER_LONG],
+			   ~BIT(bit % BITS_PER_LONG), __ATOMIC_RELAXED);
+}
+
+static inline void clear_bit_unlock(unsigned long bit, unsigned long *map)
+{
+	__atomic_fetch_and(&map[bit / BITS_PER_LONG],
+			   ~BIT(bit % BITS_PER_LONG), __ATOMIC_RELEASE);
+}
+
+static inline bool test_and_set_bit(unsigned long bit, unsigned long *map)
+{
+	unsigned long mask = BIT(bit % BITS_PER_LONG);
+
+	return __atomic_fetch_or(&map[bit / BITS_PER_LONG], mask,
+				 __ATOMIC_SEQ_CST) & mask;
+}
+
+static inline bool test_and_clear_bit(unsigned long bit, unsigned long *map)
+{
+	unsigned long mask = BIT(bit % BITS_PER_LONG);
+
+	return __atomic_fetch_and(&map[bit / BITS_PER_LONG], ~mask,
+				  __ATOMIC_SEQ_CST) & mask;
+}
+
+#define test_and_set_bit_lock(bit, map)	test_and_set_bit(bit, map)
 
 /* Not inline, as in the kernel. */
 unsigned long kshim_find(const unsigned long *map, unsigned long bits,
