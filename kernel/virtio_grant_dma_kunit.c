@@ -1466,6 +1466,7 @@ static void vgrant_test_direct_not(struct kunit *test)
 	slab = kmalloc(SZ_4K, GFP_KERNEL);
 	KUNIT_ASSERT_NOT_NULL(test, slab);
 	addr = dma_map_single(ctx->dev, slab, SZ_4K, DMA_TO_DEVICE);
+	KUNIT_ASSERT_FALSE(test, dma_mapping_error(ctx->dev, addr));
 	KUNIT_EXPECT_TRUE(test, is_in_pool(ctx, addr));
 	dma_unmap_single(ctx->dev, addr, SZ_4K, DMA_TO_DEVICE);
 	kfree(slab);
