@@ -643,7 +643,7 @@ static int open_image(struct dev *d, struct vg_blk_params *blk)
 		vg_blk_probe(fd, &image, &why);
 	}
 	if (flock(fd, (d->read_only ? LOCK_SH : LOCK_EX) | LOCK_NB) < 0) {
-		if (d->was_served && lock_awaited(d)) {
+		if ((d->was_served || d->locked_out_ns) && lock_awaited(d)) {
 			close(fd);
 			return -EAGAIN;
 		}
