@@ -18,7 +18,7 @@ include tests/xen/rig.mk
 include backend/install.mk
 include tests/sandbox/sandbox.mk
 
-.PHONY: all arm64 modules demo compare check check-unit check-kernel check-xen shell \
+.PHONY: all arm64 modules demo compare torture check check-unit check-kernel check-xen shell \
 	clean help deps-host
 
 all: $(VG_PROGRAMS:%=build/host/%)
@@ -34,6 +34,7 @@ help:
 	@echo 'make check-flask  scenarios under Xen with FLASK, enforcing (minutes)'
 	@echo 'make compare    this against PV block and foreign mapping; QUICK=1 for 10 minutes'
 	@echo 'make bench      instructions per request, on this machine; BASE=FILE to compare'
+	@echo 'make torture    200 kills -9 of the daemons under verified load (KILLS=, SEED=)'
 	@echo 'make shell      a shell in the control domain of the rig'
 	@echo 'make install    see README.md; also install-grantd, install-broker, install-modules'
 	@echo 'make clean      removes build/'
@@ -52,6 +53,11 @@ compare:
 	@QUICK="$(QUICK)" ROUNDS="$(or $(ROUNDS),3)" BACKENDS="$(BACKENDS)" \
 		WORKLOADS="$(WORKLOADS)" OPTIONS="$(OPTIONS)" \
 		tests/xen/compare.sh
+
+# KILLS=200, SEED=...: tests/xen/scenarios/takeover.sh
+torture: arm64 modules
+	@VG_LIMIT_S="$(or $(LIMIT_S),7200)" tests/xen/run.sh takeover BROKER=1 \
+		KILLS="$(or $(KILLS),200)" $(if $(SEED),SEED="$(SEED)")
 
 check:
 	@tests/check.sh
