@@ -132,7 +132,7 @@ check_child G1 2
 no_trouble G1 G2
 
 step "a backend that hangs: one vCPU waits for the bound, nobody else does"
-worker=$(in_domain DomD virtio-grantctl -j | tr -d ' ",' |
+worker=$(in_domain DomD 'virtio-grantctl -j' | tr -d ' ",' |
 	awk -F : -v "g=$(domid G1)" '$1 == "guest" { mine = $2 == g }
 		mine && $1 == "worker_pid" { print $2 }')
 in_domain DomD "kill -STOP $worker"
