@@ -27,6 +27,28 @@ fio_verify G1 vda "--ioengine=psync --size=8m --rw=write --bs_unaligned \
 [ "$(stats DomD 'mem.maps')" -gt 0 ] || fail "nothing was mapped per request"
 result mainline_maps_per_request \
 	"$(awk "BEGIN { print $(stats DomD 'mem.maps') / $(stats DomD 'stats.requests') }")"
+
+# The daemon is replaced under the guest, which does not notice.
+for bound in 0 4294967295; do
+	step "a mainline guest, requests of at most $bound bytes are copied"
+	end_daemon DomD virtio-grantd
+	start_backend DomD "--copy-max=$bound"
+	fio_verify G1 vda "--ioengine=libaio --direct=1 --iodepth=16 --size=4m \
+		--rw=randrw --bsrange=512-256k --blockalign=512"
+	requests=$(stats DomD 'stats.requests')
+	maps=$(stats DomD 'mem.maps') copies=$(stats DomD 'mem.copies')
+	say "$requests requests, $maps maps, $copies copies"
+	[ "$requests" -ge 50 ] || fail "only $requests requests were served"
+	# Header, data and table; the rings are mapped in any case.
+	if [ "$bound" = 0 ]; then
+		[ "$maps" -ge "$requests" ] || fail "$requests requests, only $maps maps"
+		[ "$copies" -le $((2 * requests)) ] || fail "$requests requests, $copies copies"
+	else
+		[ "$maps" -le 6 ] || fail "$maps maps, though all is to be copied"
+		[ "$copies" -le $((3 * requests)) ] || fail "$requests requests, $copies copies"
+	fi
+	expect 0 "$(stats DomD 'blk.errors')" "errors counted by the backend"
+done
 no_trouble G1
 stop_guest G1
 
