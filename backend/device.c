@@ -1249,8 +1249,12 @@ static enum vg_broken queue_restore(struct vg_queue *q,
 		return VG_BROKEN_NOT;
 	if (q->cfg.num > dev->queue_size_max || slots_create(q))
 		return VG_BROKEN_STATE;
-	if (vg_vq_take_over(&q->vq, &q->cfg))
+	if (vg_vq_take_over(&q->vq, &q->cfg)) {
+		vg_warn("%s: taking over: queue %u: %s, 0x%llx", dev->label, i,
+			vg_broken_name(q->vq.broken),
+			(unsigned long long)q->vq.bad_value);
 		return q->vq.broken;
+	}
 	q->is_ready = true;
 	return VG_BROKEN_NOT;
 }
@@ -1298,6 +1302,8 @@ static void start_by_take_over(struct vg_device *dev)
 	if (!vg_state_read(dev->state, dev->type->virtio_id, dev->nr_queues,
 			   &dev->regs))
 		why = restore(dev);
+	else
+		vg_warn("%s: taking over: no whole state", dev->label);
 	if (why) {
 		start_as_broken(dev, why);
 		return;

@@ -11,6 +11,7 @@
 #include "ext.h"
 
 #include <errno.h>
+#include <string.h>
 
 #include <linux/virtio_config.h>
 
@@ -296,8 +297,12 @@ int vg_ext_restore(struct vg_device *dev, const struct vg_state_regs *r)
 			return -EPROTO;
 		err = dev->mem->ops->range_add(dev->mem, i, r->range[i].first,
 					       r->range[i].pages);
-		if (err)
+		if (err) {
+			vg_warn("%s: taking over: range %u, references %u + %u: %s",
+				dev->label, i, r->range[i].first,
+				r->range[i].pages, strerror(-err));
 			return err;
+		}
 	}
 	for (i = 0; i < dev->nr_queues; i++) {
 		struct vg_queue *q = &dev->queues[i];
@@ -311,8 +316,11 @@ int vg_ext_restore(struct vg_device *dev, const struct vg_state_regs *r)
 		if (!dev->host_ops->bind_queue)
 			return -EPROTO;
 		err = dev->host_ops->bind_queue(dev->host, i, q->port);
-		if (err)
+		if (err) {
+			vg_warn("%s: taking over: queue %u, port %u: %s",
+				dev->label, i, q->port, strerror(-err));
 			return err;
+		}
 		q->port_state = VIRTIO_GRANT_QUEUE_BOUND;
 	}
 	return 0;
