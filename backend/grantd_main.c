@@ -15,6 +15,7 @@
 #include "ctl_server.h"
 #include "daemon.h"
 #include "log.h"
+#include "mapper.h"
 #include "program.h"
 #include "sandbox.h"
 #include "spawn.h"
@@ -150,6 +151,12 @@ static int run(struct vg_supervisor_config *cfg, struct vg_spawn *sp,
 	if (!sp->is_confined && !cfg->is_foreign)
 		vg_warn("workers are not confined (--no-sandbox): whoever takes one over has this user's rights");
 	cfg->is_confined = sp->is_confined;
+	if (sp->is_confined) {
+		cfg->allow_relay = vg_spawn_allow;
+		cfg->worker_ended = vg_spawn_ended;
+		sp->nr_evtchns = 1 + (cfg->nr_queues > 1 ?
+				      VG_WORKER_LANES_MAX : 0);
+	}
 	sp->args = worker_args(cfg);
 	err = vg_loop_create(&loop);
 	if (!err)
@@ -195,7 +202,7 @@ int main(int argc, char **argv)
 {
 	enum {
 		OPT_WORKER = 256, OPT_MEMORY, OPT_ONLY, OPT_UID_BASE,
-		OPT_NO_SANDBOX, OPT_CONFINE, OPT_RINGS,
+		OPT_NO_SANDBOX, OPT_CONFINE, OPT_RINGS, OPT_MAPPER, OPT_HANDLES,
 		OPT_QUEUES, OPT_COPY_MAX,
 	};
 	static const struct option options[] = {
@@ -217,6 +224,8 @@ int main(int argc, char **argv)
 		{ "no-sandbox", no_argument, NULL, OPT_NO_SANDBOX },
 		{ "confine", required_argument, NULL, OPT_CONFINE },
 		{ "rings", required_argument, NULL, OPT_RINGS },
+		{ "mapper", required_argument, NULL, OPT_MAPPER },
+		{ "handles", required_argument, NULL, OPT_HANDLES },
 		{ NULL, 0, NULL, 0 },
 	};
 	struct vg_supervisor_config cfg = {
@@ -236,11 +245,17 @@ int main(int argc, char **argv)
 		.uid_base = VG_SANDBOX_UID_BASE,
 	};
 	struct vg_worker_start start = {
-		.sock = VG_WORKER_SOCK_FD,
-		.shared_fd = VG_WORKER_SHARED_FD,
+		.sock = VG_SOCK_FD,
+		.shared_fd = VG_SHARED_FD,
+		.rpc_fd = VG_RPC_FD,
+		.arena_fd = VG_ARENA_FD,
+		.gntdev_fd = VG_GNTDEV_FD,
+		.first_evtchn_fd = VG_EVTCHN_FD,
+		.nr_evtchns = 1,
 	};
 	const char *run_dir = "/run/virtio-grant";
 	int worker_for = -1, c;
+	bool is_mapper = false;
 	uint64_t v;
 
 	while ((c = getopt_long(argc, argv, "d:e:q:m:p:r:vhV", options,
@@ -289,7 +304,10 @@ int main(int argc, char **argv)
 		case 'V':
 			printf("%s %s\n", vg_program.name, VG_VERSION);
 			return 0;
-		case OPT_WORKER:	/* not for people: see spawn.c */
+		case OPT_MAPPER:	/* not for people: see spawn.c */
+			is_mapper = true;
+			/* fall through */
+		case OPT_WORKER:
 			if (vg_parse_u64(optarg, 10, XEN_DOMID_MAX, &v))
 				return 2;
 			worker_for = (int)v;
@@ -325,11 +343,17 @@ int main(int argc, char **argv)
 		case OPT_NO_SANDBOX:
 			sp.is_confined = false;
 			break;
-		case OPT_CONFINE:	/* nor are these two */
+		case OPT_CONFINE:	/* nor are these three */
 			if (vg_parse_u64(optarg, 10, UINT32_MAX - 1, &v) || !v)
 				return 2;
 			start.uid = (uid_t)v;
 			start.is_confined = true;
+			break;
+		case OPT_HANDLES:
+			if (vg_parse_u64(optarg, 10, VG_MAPPER_EVTCHNS_MAX,
+					 &v) || !v)
+				return 2;
+			start.nr_evtchns = (unsigned int)v;
 			break;
 		case OPT_RINGS:
 			if (vg_parse_u64(optarg, 10, 512, &v))
@@ -353,6 +377,20 @@ int main(int argc, char **argv)
 	if (optind < argc)
 		return bad_option("%s: no argument is expected", argv[optind]);
 	vg_log_init(vg_program.name, log_level);
+	if (is_mapper) {
+		struct vg_mapper_start mapper = {
+			.guest = (xen_domid_t)worker_for,
+			.ctl_fd = VG_SOCK_FD,
+			.rpc_fd = VG_RPC_FD,
+			.arena_fd = VG_ARENA_FD,
+			.gntdev_fd = VG_GNTDEV_FD,
+			.first_evtchn_fd = VG_EVTCHN_FD,
+			.nr_evtchns = start.nr_evtchns,
+			.uid = start.uid,
+		};
+
+		return vg_mapper_main(&mapper);
+	}
 	if (worker_for >= 0) {
 		start.guest = (xen_domid_t)worker_for;
 		start.engine = cfg.engine;

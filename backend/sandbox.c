@@ -31,11 +31,6 @@
 #include "sandbox_filter.h"
 #include "util.h"
 
-/*
- * Of guest memory, by io_uring, once for each ring: the budget of pages bounds
- * what there is to pin, and the filter knows no mlock(2).
- */
-#define PINNED_MAX_BYTES	(UINT64_C(4) << 30)
 /* Threads; the kernel's for io_uring count as well. */
 #define THREADS_MAX		512u
 /* Images, rings, loops: some per queue of 16 devices. */
@@ -69,7 +64,7 @@ static int limit_resources(const struct vg_sandbox *sb, const char **step)
 	if (!err)
 		err = limit(RLIMIT_NPROC, THREADS_MAX);
 	if (!err)
-		err = limit(RLIMIT_MEMLOCK, PINNED_MAX_BYTES);
+		err = limit(RLIMIT_MEMLOCK, sb->locked_max_bytes);
 	if (!err)
 		err = limit(RLIMIT_MSGQUEUE, 0);
 	if (!err && sb->memory_max_bytes)

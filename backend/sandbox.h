@@ -35,12 +35,14 @@
 enum vg_sandbox_kind {
 	VG_SANDBOX_WORKER_URING,	/* images by io_uring */
 	VG_SANDBOX_WORKER_SYNC,		/* by plain system calls */
+	VG_SANDBOX_MAPPER,		/* mapper.h */
 };
 
 struct vg_sandbox {
 	enum vg_sandbox_kind kind;
 	uid_t uid;			/* and gid */
 	uint64_t memory_max_bytes;	/* address space */
+	uint64_t locked_max_bytes;	/* of it registered with rings */
 	/*
 	 * Where the number + 1 of a system call that was not on the list is
 	 * left before the process dies of it; memory shared with who wants to

@@ -7,7 +7,7 @@
  * Two things follow from what a worker holds.  Its descriptors lead no further
  * than its own guest, so read(2), write(2) or close(2) on any of them are
  * allowed; what could reach beyond by a descriptor is ioctl(2), of which only
- * single numbers are.  And operations of an io_uring do not pass this filter:
+ * single numbers are: none that maps, copies or binds (mapper.h).  And operations of an io_uring do not pass this filter:
  * its rings are restricted themselves before it is loaded (dev/blk_rings.c),
  * and none can be made afterwards.
  *
@@ -40,6 +40,7 @@
 
 #define IN_URING	(1u << VG_SANDBOX_WORKER_URING)
 #define IN_SYNC		(1u << VG_SANDBOX_WORKER_SYNC)
+#define IN_MAPPER	(1u << VG_SANDBOX_MAPPER)
 #define IN_WORKER	(IN_URING | IN_SYNC)
 
 /* Argument @arg, as far as @mask, must be @value. */
@@ -65,10 +66,10 @@ static const struct rule rules[] = {
 	{ SCMP_SYS(epoll_create1), IN_WORKER, { 0 } },
 	{ SCMP_SYS(eventfd2), IN_WORKER, { 0 } },
 	/* The system's own clock, where the vDSO can't tell the time. */
-	{ SCMP_SYS(clock_gettime), IN_WORKER, { 0 } },
+	{ SCMP_SYS(clock_gettime), IN_WORKER | IN_MAPPER, { 0 } },
 	/* Event channels, the log; messages of the supervisor. */
-	{ SCMP_SYS(read), IN_WORKER, { 0 } },
-	{ SCMP_SYS(write), IN_WORKER, { 0 } },
+	{ SCMP_SYS(read), IN_WORKER | IN_MAPPER, { 0 } },
+	{ SCMP_SYS(write), IN_WORKER | IN_MAPPER, { 0 } },
 	{ SCMP_SYS(recvmsg), IN_WORKER, { 0 } },
 	{ SCMP_SYS(sendmsg), IN_WORKER, { 0 } },
 	{ SCMP_SYS(close), IN_WORKER, { 0 } },
@@ -82,7 +83,7 @@ static const struct rule rules[] = {
 	{ SCMP_SYS(rseq), IN_WORKER, { 0 } },
 	{ SCMP_SYS(futex), IN_WORKER, { 0 } },
 	{ SCMP_SYS(exit), IN_WORKER, { 0 } },
-	{ SCMP_SYS(exit_group), IN_WORKER, { 0 } },
+	{ SCMP_SYS(exit_group), IN_WORKER | IN_MAPPER, { 0 } },
 	/* Images; O_DIRECT is put off for what is misaligned. */
 	{ SCMP_SYS(fcntl), IN_WORKER, ARG_IS(1, F_GETFL) },
 	{ SCMP_SYS(fcntl), IN_WORKER, ARG_IS(1, F_SETFL) },
@@ -100,14 +101,14 @@ static const struct rule rules[] = {
 	  ARG_IS(1, IORING_REGISTER_BUFFERS) },
 	{ SCMP_SYS(io_uring_register), IN_URING,
 	  ARG_IS(1, IORING_UNREGISTER_BUFFERS) },
-	/* Grants and event channels. */
+	/* Grants and event channels: what is this guest's already. */
 	{ SCMP_SYS(ioctl), IN_WORKER, ARG_IS(1, XEN_IOCTL_EVTCHN_NOTIFY) },
 	{ SCMP_SYS(ioctl), IN_WORKER, ARG_IS(1, XEN_IOCTL_EVTCHN_UNBIND) },
-	{ SCMP_SYS(ioctl), IN_WORKER, ARG_IS(1, XEN_IOCTL_EVTCHN_BIND) },
-	{ SCMP_SYS(ioctl), IN_WORKER, ARG_IS(1, XEN_IOCTL_GNTDEV_MAP) },
 	{ SCMP_SYS(ioctl), IN_WORKER, ARG_IS(1, XEN_IOCTL_GNTDEV_UNMAP) },
-	{ SCMP_SYS(ioctl), IN_WORKER, ARG_IS(1, XEN_IOCTL_GNTDEV_OFFSET) },
-	{ SCMP_SYS(ioctl), IN_WORKER, ARG_IS(1, XEN_IOCTL_GNTDEV_COPY) },
+	/* What could be another's. */
+	{ SCMP_SYS(ioctl), IN_MAPPER, ARG_IS(1, XEN_IOCTL_EVTCHN_BIND) },
+	{ SCMP_SYS(ioctl), IN_MAPPER, ARG_IS(1, XEN_IOCTL_GNTDEV_MAP) },
+	{ SCMP_SYS(ioctl), IN_MAPPER, ARG_IS(1, XEN_IOCTL_GNTDEV_COPY) },
 };
 
 /* Not made; the caller finds @err and can live with it. */

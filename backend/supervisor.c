@@ -178,6 +178,22 @@ static void dev_start(struct dev *d);
 static void dev_closed(struct dev *d);
 static bool state_is_barren(struct dev *d);
 
+static void worker_ended(struct guest *g)
+{
+	if (g->s->cfg.worker_ended)
+		g->s->cfg.worker_ended(g->s->cfg.spawn_arg, g->domid);
+}
+
+/* Before the worker hears of it. */
+static void allow_relay(struct dev *d)
+{
+	struct vg_supervisor *s = d->s;
+
+	if (s->cfg.allow_relay)
+		s->cfg.allow_relay(s->cfg.spawn_arg, d->guest->domid, d->slot,
+				   d->relay.domid, d->relay.ref, d->relay.port);
+}
+
 /* Its status as wait(2) has it, 0 if there was no process of ours. */
 static int worker_drop(struct guest *g)
 {
@@ -197,6 +213,7 @@ static int worker_drop(struct guest *g)
 		waitpid(g->pid, &status, 0);
 		g->pid = 0;
 	}
+	worker_ended(g);
 	return status;
 }
 
@@ -380,6 +397,7 @@ static void guest_free(struct guest *g)
 		close(g->sock);
 		if (g->pid > 0)
 			worker_reap(g);
+		worker_ended(g);
 	}
 	if (g->shared)
 		munmap(g->shared, sizeof(*g->shared));
@@ -810,6 +828,7 @@ static void dev_start(struct dev *d)
 	snprintf(msg.text, sizeof(msg.text), "%s", d->label);
 	how_to_start(d, &msg, fds[1] >= 0);
 	fds[2] = d->direct ? open_buffered(d, fds[0]) : -1;
+	allow_relay(d);
 	err = vg_worker_send(g->sock, &msg, fds, fds[1] < 0 ? 1 :
 			     fds[2] < 0 ? 2 : 3);
 	close(fds[0]);
@@ -1065,6 +1084,7 @@ static void scan_device(struct vg_supervisor *s, const struct vg_kind *kind,
 		d->relay = relay;
 		msg.slot = d->slot;
 		msg.relay = relay;
+		allow_relay(d);
 		vg_worker_send(d->guest->sock, &msg, NULL, 0);
 	}
 	goto out;

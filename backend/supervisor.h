@@ -51,7 +51,16 @@ struct vg_supervisor_config {
 	 */
 	int (*spawn)(void *arg, xen_domid_t guest, int sock, int shared_fd,
 		     pid_t *pid);
-	void *spawn_arg;
+	/*
+	 * Where workers reach grants and ports by a third party (mapper.h):
+	 * that of @guest may pass on this relay of its device @slot; called
+	 * before the worker is told.  And: @guest's worker has ended.  NULL:
+	 * there is none.
+	 */
+	void (*allow_relay)(void *arg, xen_domid_t guest, unsigned int slot,
+			    xen_domid_t domid, xen_ref_t ref, xen_port_t port);
+	void (*worker_ended)(void *arg, xen_domid_t guest);
+	void *spawn_arg;		/* of all three */
 };
 
 #define VG_QUEUE_SIZE_MAX_DEFAULT	512u

@@ -20,6 +20,7 @@
 #include "loop.h"
 #include "sandbox.h"
 #include "worker.h"
+#include "xen/remote.h"
 
 /* Beside the guest's memory: programs, stacks, heaps, rings. */
 #define OWN_MEMORY_BYTES	(UINT64_C(4) << 30)
@@ -32,11 +33,15 @@ static void stop_loop(void *arg)
 static int confine(const struct vg_worker_start *start,
 		   struct vg_worker_shared *shared)
 {
+	uint64_t budget_bytes = (uint64_t)start->budget_pages <<
+				XEN_GRANT_PAGE_SHIFT;
 	struct vg_sandbox sb = {
 		.kind = VG_SANDBOX_WORKER_SYNC,
 		.uid = start->uid,
-		.memory_max_bytes = OWN_MEMORY_BYTES + VG_WORKER_DEVICES_MAX *
-			((uint64_t)start->budget_pages << XEN_GRANT_PAGE_SHIFT),
+		.memory_max_bytes = OWN_MEMORY_BYTES +
+				    VG_WORKER_DEVICES_MAX * budget_bytes,
+		/* Each ring registers its device's memory by itself. */
+		.locked_max_bytes = start->rings * budget_bytes,
 		.violation = &shared->violation,
 	};
 	const char *step;
@@ -73,13 +78,18 @@ int vg_worker_main(const struct vg_worker_start *start)
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	/* Threads allocate when a queue starts, if at all. */
 	mallopt(M_ARENA_MAX, 1);
+	if (start->is_confined &&
+	    xen_remote_set_up(start->rpc_fd, start->arena_fd, start->gntdev_fd,
+			      start->first_evtchn_fd, start->nr_evtchns))
+		return 1;
 	err = vg_loop_create(&loop);
 	if (!err)
 		err = vg_worker_create(start->guest, loop, start->sock, shared,
 				       stop_loop, loop, &w);
 	if (err)
 		return 1;
-	err = vg_worker_stock(w, VG_WORKER_LANES_MAX);
+	err = vg_worker_stock(w, start->is_confined ? start->nr_evtchns - 1 :
+			      VG_WORKER_LANES_MAX);
 	if (err)
 		vg_warn("dom%u: /dev/xen/evtchn: %s: few queues get a thread",
 			start->guest, strerror(-err));

@@ -14,7 +14,9 @@ struct vg_worker_start {
 	xen_domid_t guest;
 	int sock, shared_fd;		/* see worker.h */
 	bool is_confined;
-	/* The rest only if it is. */
+	/* The rest only if it is; what it shares with its mapper: mapper.h. */
+	int rpc_fd, arena_fd, gntdev_fd, first_evtchn_fd;
+	unsigned int nr_evtchns;	/* at least 1 */
 	uid_t uid;
 	enum vg_blk_engine engine;
 	unsigned int rings;		/* made beforehand, unless engine is sync */

@@ -11,18 +11,31 @@
 #include <xenevtchn.h>
 
 #include "../util.h"
+#include "remote.h"
 #include "xen.h"
+
+const struct xen_remote_ops *xen_evtchn_remote;
 
 struct xen_evtchn {
 	xenevtchn_handle *h;
+	unsigned int number;	/* of the handle, for the mapper */
 };
 
 int xen_evtchn_open(struct xen_evtchn **out)
 {
 	struct xen_evtchn *ec = vg_zalloc(sizeof(*ec));
-	int err;
+	int err, fd;
 
-	ec->h = xenevtchn_open(NULL, 0);
+	if (xen_evtchn_remote) {
+		err = xen_evtchn_remote->open_evtchn(&ec->number, &fd);
+		if (err) {
+			free(ec);
+			return err;
+		}
+		ec->h = xenevtchn_fdopen(NULL, fd, 0);
+	} else {
+		ec->h = xenevtchn_open(NULL, 0);
+	}
 	if (!ec->h) {
 		err = errno ? -errno : -ENODEV;
 		free(ec);
@@ -94,6 +107,8 @@ int xen_evtchn_alloc_unbound(struct xen_evtchn *ec, xen_domid_t domid,
 int xen_evtchn_bind_interdomain(struct xen_evtchn *ec, xen_domid_t domid,
 				xen_port_t remote, xen_port_t *port)
 {
+	if (xen_evtchn_remote)
+		return xen_evtchn_remote->bind(ec->number, domid, remote, port);
 	return port_or_errno(xenevtchn_bind_interdomain(ec->h, domid, remote),
 			     port);
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * gnttab.c - mapping and copying of granted pages, over libxengnttab
- * (/dev/xen/gntdev).  See xen.h.
+ * (/dev/xen/gntdev), or by the mapper of a confined worker (remote.h).  See
+ * xen.h.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -10,21 +11,25 @@
 #include <xengnttab.h>
 
 #include "../util.h"
+#include "remote.h"
 #include "xen.h"
 
 /* Pieces in one call to the library; gntdev makes hypercalls of 16 each. */
 #define COPY_SEGS	64u
 
+const struct xen_remote_ops *xen_gnttab_remote;
+
 struct xen_gnttab {
-	xengnttab_handle *h;
+	xengnttab_handle *h;	/* NULL: the mapper does it */
 };
 
 int xen_gnttab_open(struct xen_gnttab **out)
 {
 	struct xen_gnttab *gt = vg_zalloc(sizeof(*gt));
 
-	gt->h = xengnttab_open(NULL, 0);
-	if (!gt->h) {
+	if (!xen_gnttab_remote)
+		gt->h = xengnttab_open(NULL, 0);
+	if (!gt->h && !xen_gnttab_remote) {
 		int err = errno ? -errno : -ENODEV;
 
 		free(gt);
@@ -38,7 +43,8 @@ void xen_gnttab_close(struct xen_gnttab *gt)
 {
 	if (!gt)
 		return;
-	xengnttab_close(gt->h);
+	if (gt->h)
+		xengnttab_close(gt->h);
 	free(gt);
 }
 
@@ -46,11 +52,13 @@ int xen_gnttab_map(struct xen_gnttab *gt, xen_domid_t domid,
 		   const xen_ref_t *refs, unsigned int count, int prot,
 		   void **addr)
 {
-	/* The library takes them as not const, and does not write to them. */
-	void *va = xengnttab_map_domain_grant_refs(gt->h, count, domid,
-						   (uint32_t *)(uintptr_t)refs,
-						   prot);
+	void *va;
 
+	if (!gt->h)
+		return xen_gnttab_remote->map(domid, refs, count, prot, addr);
+	/* The library takes them as not const, and does not write to them. */
+	va = xengnttab_map_domain_grant_refs(gt->h, count, domid,
+					     (uint32_t *)(uintptr_t)refs, prot);
 	if (!va)
 		return errno ? -errno : -EFAULT;
 	*addr = va;
@@ -59,6 +67,8 @@ int xen_gnttab_map(struct xen_gnttab *gt, xen_domid_t domid,
 
 int xen_gnttab_unmap(struct xen_gnttab *gt, void *addr, unsigned int count)
 {
+	if (!gt->h)
+		return xen_gnttab_remote->unmap(addr, count);
 	if (xengnttab_unmap(gt->h, addr, count))
 		return errno ? -errno : -EFAULT;
 	return 0;
@@ -105,6 +115,8 @@ int xen_gnttab_copy(struct xen_gnttab *gt, xen_domid_t domid,
 {
 	int err, ret = 0;
 
+	if (!gt->h)
+		return xen_gnttab_remote->copy(domid, segs, count);
 	while (count) {
 		unsigned int n = min_u(count, COPY_SEGS);
 

@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * mapper.c - see mapper.h.
+ *
+ * The process blocks in read(2) on the worker's requests and ends with the
+ * worker; with the supervisor it dies.  What the supervisor says is looked for
+ * before each request: it allows a relay before it tells the worker of it.
+ */
+#include "mapper.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "sandbox.h"
+#include "util.h"
+#include "xen/raw.h"
+
+/* Of one worker in its life: the first tell what there is to know. */
+#define COMPLAINTS_MAX	3u
+
+void vg_mapper_allow(struct vg_mapper *m, const struct vg_mapper_relay *relay)
+{
+	if (relay->slot >= VG_MAPPER_RELAYS_MAX)
+		return;
+	m->relay[relay->slot] = *relay;
+	m->has_relay[relay->slot] = true;
+}
+
+static bool is_relay_ref(const struct vg_mapper *m, uint32_t domid,
+			 uint32_t ref)
+{
+	unsigned int i;
+
+	for (i = 0; i < VG_MAPPER_RELAYS_MAX; i++)
+		if (m->has_relay[i] && m->relay[i].domid == domid &&
+		    m->relay[i].ref == ref)
+			return true;
+	return false;
+}
+
+static bool is_relay_port(const struct vg_mapper *m, uint32_t domid,
+			  uint32_t port)
+{
+	unsigned int i;
+
+	for (i = 0; i < VG_MAPPER_RELAYS_MAX; i++)
+		if (m->has_relay[i] && m->relay[i].domid == domid &&
+		    m->relay[i].port == port)
+			return true;
+	return false;
+}
+
+static int refuse(struct vg_mapper *m, const char *what, uint32_t domid,
+		  uint32_t number)
+{
+	if (m->refused++ < COMPLAINTS_MAX)
+		vg_err("dom%u: its worker asks for %s %u of dom%u, which is none of its guest: refused; it may have been taken over by the guest",
+		       m->guest, what, number, domid);
+	return -EPERM;
+}
+
+static int do_map(struct vg_mapper *m, const struct vg_mapper_req *req,
+		  uint64_t *index)
+{
+	/* Ours alone: what is checked is what is used. */
+	static xen_ref_t refs[VG_MAPPER_REFS_MAX];
+
+	if (!req->count || req->count > VG_MAPPER_REFS_MAX)
+		return -EINVAL;
+	memcpy(refs, m->arena->refs, req->count * sizeof(refs[0]));
+	if (req->domid != m->guest &&
+	    (req->count != 1 || !is_relay_ref(m, req->domid, refs[0])))
+		return refuse(m, "grant reference", req->domid, refs[0]);
+	return xen_raw_map(m->gntdev_fd, (xen_domid_t)req->domid, refs,
+			   req->count, index);
+}
+
+static int do_copy(struct vg_mapper *m, const struct vg_mapper_req *req)
+{
+	struct vg_mapper_seg own[VG_MAPPER_SEGS_MAX];
+	struct xen_copy_seg segs[VG_MAPPER_SEGS_MAX];
+	unsigned int i;
+	int err;
+
+	if (!req->count || req->count > VG_MAPPER_SEGS_MAX)
+		return -EINVAL;
+	memcpy(own, m->arena->segs, req->count * sizeof(own[0]));
+	if (req->domid != m->guest)
+		return refuse(m, "a copy by reference", req->domid, own[0].ref);
+	for (i = 0; i < req->count; i++) {
+		if (own[i].len_bytes > XEN_GRANT_PAGE_SIZE ||
+		    own[i].offset > XEN_GRANT_PAGE_SIZE - own[i].len_bytes)
+			return -EINVAL;
+		segs[i] = (struct xen_copy_seg){
+			.ref = own[i].ref, .offset = own[i].offset,
+			.len_bytes = own[i].len_bytes,
+			.to_foreign = own[i].to_foreign,
+			.local = m->arena->data[i],
+		};
+	}
+	err = xen_raw_copy(m->gntdev_fd, m->guest, segs, req->count);
+	for (i = 0; i < req->count; i++)
+		m->arena->segs[i].status = segs[i].status;
+	return err;
+}
+
+static int do_bind(struct vg_mapper *m, const struct vg_mapper_req *req,
+		   uint64_t *local)
+{
+	xen_port_t port;
+	int err;
+
+	if (req->evtchn >= m->nr_evtchns)
+		return -EINVAL;
+	if (req->domid != m->guest &&
+	    !is_relay_port(m, req->domid, req->port))
+		return refuse(m, "port", req->domid, req->port);
+	err = xen_raw_bind(m->evtchn_fd[req->evtchn], (xen_domid_t)req->domid,
+			   req->port, &port);
+	if (!err)
+		*local = port;
+	return err;
+}
+
+void vg_mapper_answer(struct vg_mapper *m, const struct vg_mapper_req *req,
+		      struct vg_mapper_rsp *rsp)
+{
+	*rsp = (struct vg_mapper_rsp){ 0 };
+	m->answered++;
+	switch (req->op) {
+	case VG_MAPPER_MAP:
+		rsp->err = do_map(m, req, &rsp->value);
+		break;
+	case VG_MAPPER_COPY:
+		rsp->err = do_copy(m, req);
+		break;
+	case VG_MAPPER_BIND:
+		rsp->err = do_bind(m, req, &rsp->value);
+		break;
+	default:
+		rsp->err = -EINVAL;
+	}
+}
+
+static void hear_supervisor(struct vg_mapper *m, int fd)
+{
+	struct vg_mapper_relay relay;
+
+	/* Does not block; an end of file is seen as nothing new. */
+	while (read(fd, &relay, sizeof(relay)) == sizeof(relay))
+		vg_mapper_allow(m, &relay);
+}
+
+static int serve(struct vg_mapper *m, const struct vg_mapper_start *start)
+{
+	struct vg_mapper_req req;
+	struct vg_mapper_rsp rsp;
+	ssize_t n;
+
+	for (;;) {
+		n = read(start->rpc_fd, &req, sizeof(req));
+		if (n == 0)
+			return 0;
+		if (n < 0) {
+			if (errno == EINTR)
+				continue;
+			return -errno;
+		}
+		hear_supervisor(m, start->ctl_fd);
+		if (n == sizeof(req)) {
+			vg_mapper_answer(m, &req, &rsp);
+		} else {
+			rsp = (struct vg_mapper_rsp){ .err = -EPROTO };
+		}
+		if (write(start->rpc_fd, &rsp, sizeof(rsp)) != sizeof(rsp))
+			return errno == EPIPE ? 0 : -errno;
+	}
+}
+
+int vg_mapper_main(const struct vg_mapper_start *start)
+{
+	static struct vg_mapper m;
+	struct vg_sandbox sb = {
+		.kind = VG_SANDBOX_MAPPER,
+		.uid = start->uid,
+		.memory_max_bytes = UINT64_C(1) << 30,
+	};
+	const char *step;
+	unsigned int i;
+	int err;
+
+	if (start->nr_evtchns > VG_MAPPER_EVTCHNS_MAX)
+		return 1;
+	m.guest = start->guest;
+	m.gntdev_fd = start->gntdev_fd;
+	m.nr_evtchns = start->nr_evtchns;
+	for (i = 0; i < m.nr_evtchns; i++)
+		m.evtchn_fd[i] = start->first_evtchn_fd + (int)i;
+	m.arena = mmap(NULL, sizeof(*m.arena), PROT_READ | PROT_WRITE,
+		       MAP_SHARED, start->arena_fd, 0);
+	if (m.arena == MAP_FAILED)
+		return 1;
+	close(start->arena_fd);
+	if (vg_fd_nonblock(start->ctl_fd))
+		return 1;
+	err = vg_sandbox_enter(&sb, &step);
+	if (err) {
+		vg_err("dom%u: its mapper can't be confined: %s: %s",
+		       start->guest, step, strerror(-err));
+		return 1;
+	}
+	err = serve(&m, start);
+	if (err)
+		vg_err("dom%u: its mapper: %s", start->guest, strerror(-err));
+	return err ? 1 : 0;
+}

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * mapper.h - the process between a confined worker and the grants and event
+ * channels of its domain.
+ *
+ * /dev/xen/gntdev maps whatever was granted to the domain, by any guest, and
+ * /dev/xen/evtchn binds to any port that was made for the domain.  So a worker
+ * may not ask them: its filter of system calls lets it notify, unbind and
+ * unmap, and mmap(2) what was prepared.  It has the mapper ask, a process of
+ * its own per guest that holds the same open files, does nothing else, and
+ * knows whose grants and ports these may be: those of its guest, and of the
+ * relay pages that the supervisor has named.
+ *
+ *	worker                     mapper                   /dev/xen/gntdev
+ *	  | map refs of dom3 ------> | is it dom3's mapper?
+ *	  |                          | MAP_GRANT_REF --------> index
+ *	  | <--------------- index   |
+ *	  | mmap(index), UNMAP_GRANT_REF(index) -------------> mapped until munmap()
+ *
+ * One request, one answer, of fixed size, over a SOCK_SEQPACKET pair; lists
+ * and what is copied stand in memory that both map (the arena).
+ *
+ * Not trusted by the mapper: the worker.  What it writes is copied before it
+ * is checked; counts and places are bounded; a request that makes no sense is
+ * answered with an error and nothing done.
+ */
+#ifndef VG_MAPPER_H
+#define VG_MAPPER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "xen/xen.h"
+
+/* gntdev's own limit. */
+#define VG_MAPPER_REFS_MAX	65536u
+/* Pieces of one copy, of at most a page each. */
+#define VG_MAPPER_SEGS_MAX	128u
+#define VG_MAPPER_RELAYS_MAX	16u
+/* The worker's loop, and its threads for queues. */
+#define VG_MAPPER_EVTCHNS_MAX	32u
+
+enum vg_mapper_op {
+	VG_MAPPER_MAP = 1,	/* count, arena.refs; answer: value = index */
+	VG_MAPPER_COPY,		/* count, arena.segs and .data */
+	VG_MAPPER_BIND,		/* port, evtchn; answer: value = local port */
+};
+
+struct vg_mapper_req {
+	uint32_t op;
+	uint32_t domid;
+	uint32_t count;
+	uint32_t port;
+	uint32_t evtchn;	/* number of the handle */
+};
+
+struct vg_mapper_rsp {
+	int32_t err;		/* 0 or negative errno */
+	uint32_t pad;
+	uint64_t value;
+};
+
+/* The local side of piece i is arena.data[i]. */
+struct vg_mapper_seg {
+	uint32_t ref;
+	uint16_t offset, len_bytes;
+	uint16_t to_foreign;
+	int16_t status;		/* out */
+};
+
+struct vg_mapper_arena {
+	uint32_t refs[VG_MAPPER_REFS_MAX];
+	struct vg_mapper_seg segs[VG_MAPPER_SEGS_MAX];
+	uint8_t data[VG_MAPPER_SEGS_MAX][XEN_GRANT_PAGE_SIZE];
+};
+
+/* Supervisor to mapper: the relay of the guest's device @slot from now on. */
+struct vg_mapper_relay {
+	uint32_t slot;
+	uint32_t domid, ref, port;
+};
+
+struct vg_mapper {
+	xen_domid_t guest;
+	struct vg_mapper_arena *arena;
+	int gntdev_fd;
+	int evtchn_fd[VG_MAPPER_EVTCHNS_MAX];
+	unsigned int nr_evtchns;
+	struct vg_mapper_relay relay[VG_MAPPER_RELAYS_MAX];
+	bool has_relay[VG_MAPPER_RELAYS_MAX];
+	uint64_t answered, refused;
+};
+
+/* A message of the supervisor. */
+void vg_mapper_allow(struct vg_mapper *m, const struct vg_mapper_relay *relay);
+/* A message of the worker, and what it gets. */
+void vg_mapper_answer(struct vg_mapper *m, const struct vg_mapper_req *req,
+		      struct vg_mapper_rsp *rsp);
+
+struct vg_mapper_start {
+	xen_domid_t guest;
+	int ctl_fd;			/* from the supervisor */
+	int rpc_fd;			/* from the worker */
+	int arena_fd, gntdev_fd, first_evtchn_fd;
+	unsigned int nr_evtchns;
+	uid_t uid;
+};
+
+/* The process: called by main() of virtio-grantd when it was started as one. */
+int vg_mapper_main(const struct vg_mapper_start *start);
+
+#endif

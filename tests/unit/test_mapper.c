@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * test_mapper.c - what the mapper lets through (backend/mapper.c), over
+ * requests of Xen that only note what they were asked.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "mapper.h"
+#include "unit.h"
+#include "xen/raw.h"
+
+#define GUEST	7
+
+static struct {
+	unsigned int maps, copies, binds;
+	int fd;
+	xen_domid_t domid;
+	xen_ref_t first_ref;
+	unsigned int count;
+	xen_port_t port;
+	struct xen_copy_seg seg;
+	int err;
+} xen;
+
+static struct vg_mapper m;
+
+int xen_raw_map(int fd, xen_domid_t domid, const xen_ref_t *refs,
+		unsigned int count, uint64_t *index)
+{
+	xen.maps++;
+	xen.fd = fd;
+	xen.domid = domid;
+	xen.first_ref = refs[0];
+	xen.count = count;
+	*index = 0x5000;
+	return xen.err;
+}
+
+int xen_raw_copy(int fd, xen_domid_t domid, struct xen_copy_seg *segs,
+		 unsigned int count)
+{
+	xen.copies++;
+	xen.fd = fd;
+	xen.domid = domid;
+	xen.count = count;
+	xen.seg = segs[0];
+	segs[0].status = -3;
+	return xen.err;
+}
+
+int xen_raw_bind(int fd, xen_domid_t domid, xen_port_t remote,
+		 xen_port_t *local)
+{
+	xen.binds++;
+	xen.fd = fd;
+	xen.domid = domid;
+	xen.port = remote;
+	*local = 99;
+	return xen.err;
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	memset(&xen, 0, sizeof(xen));
+	m = (struct vg_mapper){
+		.guest = GUEST, .gntdev_fd = 50, .evtchn_fd = { 60, 61 },
+		.nr_evtchns = 2,
+	};
+	m.arena = calloc(1, sizeof(*m.arena));
+	unit_log_start();
+	return !m.arena;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	free(m.arena);
+	unit_log_stop();
+	return 0;
+}
+
+static struct vg_mapper_rsp ask(struct vg_mapper_req req)
+{
+	struct vg_mapper_rsp rsp;
+
+	memset(&rsp, 0xff, sizeof(rsp));
+	vg_mapper_answer(&m, &req, &rsp);
+	return rsp;
+}
+
+static struct vg_mapper_rsp map(uint32_t domid, uint32_t count)
+{
+	return ask((struct vg_mapper_req){
+		.op = VG_MAPPER_MAP, .domid = domid, .count = count });
+}
+
+static struct vg_mapper_rsp bind_port(uint32_t domid, uint32_t port,
+				      uint32_t evtchn)
+{
+	return ask((struct vg_mapper_req){
+		.op = VG_MAPPER_BIND, .domid = domid, .port = port,
+		.evtchn = evtchn });
+}
+
+/* ---- its own guest ----------------------------------------------------------- */
+
+static void test_maps_its_guests_grants(void **state)
+{
+	struct vg_mapper_rsp rsp;
+
+	(void)state;
+	m.arena->refs[0] = 123;
+	rsp = map(GUEST, VG_MAPPER_REFS_MAX);
+	assert_int_equal(rsp.err, 0);
+	assert_int_equal(rsp.value, 0x5000);
+	assert_int_equal(xen.domid, GUEST);
+	assert_int_equal(xen.fd, 50);
+	assert_int_equal(xen.first_ref, 123);
+	assert_int_equal(xen.count, VG_MAPPER_REFS_MAX);
+}
+
+static void test_copies_at_its_place_of_the_arena(void **state)
+{
+	struct vg_mapper_req req = {
+		.op = VG_MAPPER_COPY, .domid = GUEST, .count = 1,
+	};
+
+	(void)state;
+	m.arena->segs[0] = (struct vg_mapper_seg){
+		.ref = 5, .offset = 4000, .len_bytes = 96, .to_foreign = 1,
+	};
+	xen.err = -EFAULT;
+	assert_int_equal(ask(req).err, -EFAULT);
+	assert_int_equal(xen.domid, GUEST);
+	assert_int_equal(xen.seg.ref, 5);
+	assert_int_equal(xen.seg.offset, 4000);
+	assert_int_equal(xen.seg.len_bytes, 96);
+	assert_true(xen.seg.to_foreign);
+	assert_ptr_equal(xen.seg.local, m.arena->data[0]);
+	/* What became of it, can be read there. */
+	assert_int_equal(m.arena->segs[0].status, -3);
+}
+
+static void test_binds_its_guests_ports(void **state)
+{
+	(void)state;
+	assert_int_equal(bind_port(GUEST, 17, 1).err, 0);
+	assert_int_equal(bind_port(GUEST, 17, 1).value, 99);
+	assert_int_equal(xen.fd, 61);
+	assert_int_equal(xen.port, 17);
+}
+
+static void test_passes_errors_on(void **state)
+{
+	(void)state;
+	xen.err = -ENOSPC;
+	assert_int_equal(map(GUEST, 1).err, -ENOSPC);
+	assert_int_equal(bind_port(GUEST, 1, 0).err, -ENOSPC);
+}
+
+/* ---- others ---------------------------------------------------------------------- */
+
+static void test_refuses_other_domains(void **state)
+{
+	static const uint32_t others[] = {
+		0, 1, GUEST - 1, GUEST + 1, 0x7ff0, 0x7ff1, 0x7ff4, 0x7fff,
+		0x10000 + GUEST, UINT32_MAX, UINT32_MAX - 0xffff + GUEST,
+	};
+	struct vg_mapper_req copy = { .op = VG_MAPPER_COPY, .count = 1 };
+	unsigned int i;
+
+	(void)state;
+	for (i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+		assert_int_equal(map(others[i], 1).err, -EPERM);
+		assert_int_equal(map(others[i], 4).err, -EPERM);
+		assert_int_equal(bind_port(others[i], 3, 0).err, -EPERM);
+		copy.domid = others[i];
+		assert_int_equal(ask(copy).err, -EPERM);
+	}
+	assert_int_equal(xen.maps + xen.copies + xen.binds, 0);
+	assert_int_equal(m.refused, 4 * i);
+	/* It is said, and not again and again. */
+	assert_true(unit_logged("none of its guest"));
+	assert_int_equal(unit_log_lines(), 3);
+}
+
+static void test_passes_a_relay_and_nothing_beside_it(void **state)
+{
+	struct vg_mapper_relay relay = {
+		.slot = 2, .domid = 0, .ref = 8, .port = 30,
+	};
+	struct vg_mapper_req copy = {
+		.op = VG_MAPPER_COPY, .domid = 0, .count = 1,
+	};
+
+	(void)state;
+	vg_mapper_allow(&m, &relay);
+	m.arena->refs[0] = 8;
+	assert_int_equal(map(0, 1).err, 0);
+	assert_int_equal(xen.first_ref, 8);
+	assert_int_equal(bind_port(0, 30, 0).err, 0);
+	/* Not two pages, another reference, port or domain; no copy. */
+	assert_int_equal(map(0, 2).err, -EPERM);
+	m.arena->refs[0] = 9;
+	assert_int_equal(map(0, 1).err, -EPERM);
+	m.arena->refs[0] = 8;
+	assert_int_equal(map(1, 1).err, -EPERM);
+	assert_int_equal(map(0x10000, 1).err, -EPERM);
+	assert_int_equal(bind_port(0, 31, 0).err, -EPERM);
+	assert_int_equal(bind_port(0, 8, 0).err, -EPERM);
+	m.arena->segs[0] = (struct vg_mapper_seg){ .ref = 8, .len_bytes = 1 };
+	assert_int_equal(ask(copy).err, -EPERM);
+	/* Another broker, another relay: the old one is nobody's. */
+	relay.ref = 11;
+	relay.port = 40;
+	vg_mapper_allow(&m, &relay);
+	assert_int_equal(map(0, 1).err, -EPERM);
+	assert_int_equal(bind_port(0, 30, 0).err, -EPERM);
+	m.arena->refs[0] = 11;
+	assert_int_equal(map(0, 1).err, 0);
+	assert_int_equal(bind_port(0, 40, 0).err, 0);
+	assert_int_equal(xen.maps, 2);
+	assert_int_equal(xen.binds, 2);
+}
+
+/* Zeroes are no relay that was named. */
+static void test_has_no_relay_at_first(void **state)
+{
+	(void)state;
+	m.arena->refs[0] = 0;
+	assert_int_equal(map(0, 1).err, -EPERM);
+	assert_int_equal(bind_port(0, 0, 0).err, -EPERM);
+	vg_mapper_allow(&m, &(struct vg_mapper_relay){
+				.slot = VG_MAPPER_RELAYS_MAX });
+	assert_int_equal(map(0, 1).err, -EPERM);
+}
+
+/* ---- nonsense ------------------------------------------------------------------------ */
+
+static void test_bounds(void **state)
+{
+	struct vg_mapper_req copy = { .op = VG_MAPPER_COPY, .domid = GUEST };
+	static const struct {
+		uint16_t offset, len_bytes;
+	} bad[] = { { 4095, 2 }, { 1, 4096 }, { 0, 4097 }, { 65535, 1 },
+		    { 65535, 65535 }, { 4097, 0 } };
+	unsigned int i;
+
+	(void)state;
+	assert_int_equal(map(GUEST, 0).err, -EINVAL);
+	assert_int_equal(map(GUEST, VG_MAPPER_REFS_MAX + 1).err, -EINVAL);
+	assert_int_equal(map(GUEST, UINT32_MAX).err, -EINVAL);
+	assert_int_equal(bind_port(GUEST, 1, 2).err, -EINVAL);
+	assert_int_equal(bind_port(GUEST, 1, UINT32_MAX).err, -EINVAL);
+	assert_int_equal(ask(copy).err, -EINVAL);
+	copy.count = VG_MAPPER_SEGS_MAX + 1;
+	assert_int_equal(ask(copy).err, -EINVAL);
+	copy.count = UINT32_MAX;
+	assert_int_equal(ask(copy).err, -EINVAL);
+	copy.count = 2;
+	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		m.arena->segs[1] = (struct vg_mapper_seg){
+			.offset = bad[i].offset, .len_bytes = bad[i].len_bytes,
+		};
+		assert_int_equal(ask(copy).err, -EINVAL);
+	}
+	assert_int_equal(xen.maps + xen.copies + xen.binds, 0);
+	/* What just fits. */
+	m.arena->segs[1] = (struct vg_mapper_seg){ .len_bytes = 4096 };
+	assert_int_equal(ask(copy).err, 0);
+}
+
+static void test_unknown_requests(void **state)
+{
+	struct vg_mapper_req req = { .domid = GUEST, .count = 1 };
+
+	(void)state;
+	assert_int_equal(ask(req).err, -EINVAL);
+	req.op = VG_MAPPER_BIND + 1;
+	assert_int_equal(ask(req).err, -EINVAL);
+	memset(&req, 0xff, sizeof(req));
+	assert_int_equal(ask(req).err, -EINVAL);
+	assert_int_equal(xen.maps + xen.copies + xen.binds, 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+		T(test_maps_its_guests_grants),
+		T(test_copies_at_its_place_of_the_arena),
+		T(test_binds_its_guests_ports),
+		T(test_passes_errors_on),
+		T(test_refuses_other_domains),
+		T(test_passes_a_relay_and_nothing_beside_it),
+		T(test_has_no_relay_at_first),
+		T(test_bounds),
+		T(test_unknown_requests),
+	};
+
+	return cmocka_run_group_tests_name("mapper", tests, NULL, NULL);
+}
