@@ -18,7 +18,7 @@ include tests/xen/rig.mk
 include backend/install.mk
 include tests/sandbox/sandbox.mk
 
-.PHONY: all arm64 modules demo compare torture check check-unit check-kernel check-xen shell \
+.PHONY: all arm64 modules demo compare torture prove-isolation check check-unit check-kernel check-xen shell \
 	clean help deps-host
 
 all: $(VG_PROGRAMS:%=build/host/%)
@@ -35,6 +35,7 @@ help:
 	@echo 'make compare    this against PV block and foreign mapping; QUICK=1 for 10 minutes'
 	@echo 'make bench      instructions per request, on this machine; BASE=FILE to compare'
 	@echo 'make torture    200 kills -9 of the daemons under verified load (KILLS=, SEED=)'
+	@echo 'make prove-isolation  a hostile driver domain against a guest, and what it reaches'
 	@echo 'make shell      a shell in the control domain of the rig'
 	@echo 'make install    see README.md; also install-grantd, install-broker, install-modules'
 	@echo 'make clean      removes build/'
@@ -58,6 +59,10 @@ compare:
 torture: arm64 modules
 	@VG_LIMIT_S="$(or $(LIMIT_S),7200)" tests/xen/run.sh takeover BROKER=1 \
 		KILLS="$(or $(KILLS),200)" $(if $(SEED),SEED="$(SEED)")
+
+# docs/threat-model.md
+prove-isolation:
+	@tests/xen/isolation/prove.sh
 
 check:
 	@tests/check.sh

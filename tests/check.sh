@@ -240,6 +240,9 @@ part_xen() {
 	try "modules for the rig's kernels" kernel/build.sh 6.1 6.12 debug plain
 	try "the probe for privileges" tests/xen/probe/build.sh
 	try "the attacker on resources" tests/xen/flask/build.sh
+	try "the attacker and its victim" tests/xen/isolation/build.sh
+	try "what is made of the attacker's results" python3 \
+		tests/xen/isolation/report_test.py
 	rm -f build/xen/summary
 	make --no-print-directory check-xen 2>&1 | tee build/check/xen.log
 	if read -r p f s <build/xen/summary; then

@@ -1,0 +1,384 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# The attacker against this set-up, and against the one that foreign-mapping
+# backends need.  Used by scenarios/isolation.sh (short: sampled) and
+# isolation/prove-isolation.sh (`make prove-isolation`: everything):
+#
+#	. /vg/in/dom0/virtio.sh
+#	. /vg/in/dom0/isolation.sh
+#
+# What the attacker said goes to /vg/out/ours/*.json and
+# /vg/out/conventional/*.json, what was true meanwhile to truth beside it;
+# isolation/report.py judges (docs/threat-model.md has the allowlist).
+
+# of the attacker's memory: every this many'th frame, reference...
+: "${STEP:=1}" "${GUEST_MIB:=512}" "${SAMPLE_S:=40}"
+NEIGHBOUR_MIB=192
+# GO_ON=1: go on after a failure (for work on the test itself).
+: "${GO_ON:=}"
+[ -z "$GO_ON" ] || {
+	set +e
+	fail() {
+		say "FAILED: $*"
+		went_on=1
+	}
+}
+OUT=/vg/out/ours
+
+# secrets FILE NAME...: fresh ones, inverted (isolation/secret.h).
+secrets() {
+	local file="$1" name
+
+	shift
+	for name; do
+		echo "$name $(od -An -v -tx1 -N32 /dev/urandom | tr -d ' \n')"
+	done >"$file"
+}
+
+# give NAME FILE: the secrets, to a domain.
+give() {
+	push "$1" "$2" /tmp/secrets
+}
+
+truth() {
+	echo "$*" >>"$OUT/truth"
+}
+
+# attack DOMAIN FILE WORDS...: one part of the attacker's program there.
+attack() {
+	local domain="$1" file="$2"
+
+	shift 2
+	echo "-- $domain attacks: $*"
+	in_domain -t 900 "$domain" "${LIMIT:-} vg-attack /tmp/secrets self=$(domid "$domain") step=$STEP $*" \
+		>"$OUT/$file.json" 2>"$OUT/$file.err" ||
+		fail "vg-attack $* in $domain: $(tail -n 1 "$OUT/$file.err")"
+}
+
+# before_modules NAME SECRET MIB: that much memory, full of it, is free again.
+before_modules() {
+	in_domain "$1" "vg-victim /tmp/secrets churn $2 $3"
+}
+
+# plant NAME DEVICE: in a process, the page cache, the kernel, a file.
+plant() {
+	in_domain "$1" "set -e
+		s() { sed -n \"s/^\$1 //p\" /tmp/secrets; }
+		modprobe loop; modprobe ext4
+		dd if=/dev/zero of=/pc.img bs=1M count=12 2>/dev/null
+		mkfs.ext4 -q -F /pc.img
+		mount -t ext4 -o loop /pc.img /mnt
+		vg-victim /tmp/secrets file pagecache /mnt/secret 4096
+		vg-victim /tmp/secrets file unread /root/secret 1024
+		( setsid vg-victim /tmp/secrets hold process 16 </dev/null >/dev/null 2>&1 & )
+		modprobe vg_victim kernel=\$(s kernel) canary=\$(s canary) \
+			inflight=\$(s inflight) dev=$2 first_kib=0 kib=4096" ||
+		fail "the secrets cannot be planted in $1"
+}
+
+# load NAME LABEL AROUND INFLIGHT DEVICE FIRST_KIB KIB: verified, until /tmp/stop.
+load() {
+	in_domain "$1" "( setsid vg-victim /tmp/secrets io $3 $4 $5 $6 $7 /tmp/stop \
+		>/tmp/io.$2 2>&1 </dev/null; echo \$? >/tmp/io.$2.status ) >/dev/null 2>&1 &"
+}
+
+# fio_load NAME DEVICE OFFSET SIZE: whole passes of writing and verifying.
+fio_load() {
+	in_domain "$1" "( n=0; while [ ! -e /tmp/stop ]; do
+			fio --name=v --filename=$2 $VG_FIO --direct=1 \
+				--ioengine=libaio --iodepth=8 --rw=randrw \
+				--bssplit=512/30:4k/40:64k/30 --offset=$3 --size=$4 \
+				--output=/tmp/fio.out 2>/tmp/fio.err || exit
+			n=\$((n + 1)); done
+		echo \$n >/tmp/fio.passes ) >/dev/null 2>&1 &"
+}
+
+# still_well NAME LABEL...: the loads end, and nothing of theirs was wrong.
+still_well() {
+	local name="$1" label
+
+	shift
+	in_domain "$name" '>/tmp/stop'
+	for label; do
+		retry 90 in_domain "$name" "test -e /tmp/io.$label.status" ||
+			fail "$name: the load $label hangs"
+		expect 0 "$(in_domain "$name" "cat /tmp/io.$label.status")" \
+			"$name: load $label ($(in_domain "$name" "tail -n 1 /tmp/io.$label"))"
+		result "transfers_${name}_$label" "$(in_domain "$name" "cat /tmp/io.$label")"
+	done
+}
+
+# nodes: the paths of all there are.
+nodes() {
+	xenstore-ls -f | sed 's/ = .*//'
+}
+
+# pool_of NAME DEVICE: "FIRST COUNT".
+pool_of() {
+	in_domain "$1" "cd -P /sys/block/$2/device/../grant_pool &&
+		echo \$(cat first_ref pages_total)"
+}
+
+# relay_of BACKEND GUEST DEVID: "DOMID REF PORT".
+relay_of() {
+	local dir
+
+	dir="/local/domain/$(domid "$1")/backend/virtio_disk/$(domid "$2")/$3"
+	echo "$(xenstore-read "$dir/relay-domid") $(xenstore-read "$dir/relay-ref") $(xenstore-read "$dir/relay-port")"
+}
+
+# poke TIMES: something that changes while it is watched.
+poke() {
+	local i id
+
+	for i in $(seq "$1"); do
+		for id in 0 "$(domid G1)" "$(domid G2)"; do
+			xenstore-write "/local/domain/$id/vg-poke" "$i"
+		done
+		sleep 1
+	done
+}
+
+# ---- the set-up that this project is about -----------------------------------
+
+settings() {
+	echo "step $STEP"
+	echo "guest_mib $GUEST_MIB"
+}
+
+set_up_ours() {
+	local disk vm
+
+	mkdir -p "$OUT"
+	settings >/vg/out/settings
+	step "a driver domain without privilege, a guest with secrets, a neighbour"
+	secrets /tmp/guest process pagecache unread kernel canary freed inflight \
+		inflight_b
+	secrets /tmp/neighbour n_process n_inflight
+	cat /tmp/guest /tmp/neighbour >/tmp/all
+	start_broker
+	VG_RAMDISKS=3 start_driver DomD
+	give DomD /tmp/all
+	together 'start_guest G1 mem="$GUEST_MIB" "cmdline=init_on_alloc=0 init_on_free=0" \
+		"disk=[$(virtio_disk /dev/ram0 xvda DomD),$(virtio_disk /dev/ram1 xvdb DomD)]"' \
+		'start_guest G2 mem="$NEIGHBOUR_MIB" \
+		"disk=[$(virtio_disk /dev/ram2 xvda DomD)]"'
+	give G1 /tmp/guest
+	give G2 /tmp/neighbour
+	before_modules G1 freed $((GUEST_MIB * 5 / 8))
+	load_ours G1
+	load_ours G2
+	has_disk G1 vda vdb
+	has_disk G2 vda
+	plant G1 /dev/vda
+	in_domain G2 '( setsid vg-victim /tmp/secrets hold n_process 8 </dev/null >/dev/null 2>&1 & )'
+
+	truth "guest $(domid G1) $GUEST_MIB"
+	truth "neighbour $(domid G2) $NEIGHBOUR_MIB"
+	truth "driver $(domid DomD) $(xl list DomD | awk 'NR == 2 { print $3 * 256 }')"
+	vm=$(xenstore-read "/local/domain/$(domid DomD)/vm")
+	truth "vm ${vm#/vm/}"
+	truth "pool guest 0 $(pool_of G1 vda)"
+	truth "pool guest 1 $(pool_of G1 vdb)"
+	truth "pool neighbour 0 $(pool_of G2 vda)"
+	for disk in 51712 51728; do
+		truth "relay $(relay_of DomD G1 "$disk")"
+	done
+	truth "relay $(relay_of DomD G2 51712)"
+
+	step "load on every disk"
+	load G1 vda canary inflight /dev/vda 4096 4096
+	load G1 vdb canary inflight_b /dev/vdb 0 16384
+	fio_load G1 /dev/vda 8m 4m
+	load G2 vda n_process n_inflight /dev/vda 0 16384
+	in_domain DomD 'modprobe vg_attack'
+}
+
+# The attacker's targets.
+everyone() {
+	echo "guest=$(domid G1)/$GUEST_MIB neighbour=$(domid G2)/$NEIGHBOUR_MIB dom0=0/768"
+}
+
+attack_ours() {
+	local poker
+
+	step "foreign mapping, by privcmd as it is shipped and without its restrictions"
+	in_domain DomD 'modprobe xen-privcmd'
+	attack DomD privcmd-shipped "$(everyone) privcmd shipped"
+	in_domain DomD 'rmmod xen-privcmd && modprobe xen-privcmd unrestricted=1'
+	attack DomD privcmd-unrestricted "$(everyone) privcmd unrestricted"
+	in_domain DomD 'rmmod xen-privcmd'
+
+	step "foreign mapping, by hypercalls of the attacker's own"
+	attack DomD frames "$(everyone) xen=32754 io=32753 frames"
+	step "resources"
+	attack DomD resources "$(everyone) resources"
+	step "grant references"
+	attack DomD grants "$(everyone) grants"
+	attack DomD gntdev "$(everyone) gntdev"
+	attack DomD cache "$(everyone) cache 0x40000 $((0x100000))"
+	step "event channels"
+	attack DomD events "$(everyone) events"
+	step "xenstore"
+	poke 1
+	nodes >"$OUT/nodes"
+	push DomD "$OUT/nodes" /tmp/nodes
+	poke 100 &
+	poker=$!
+	attack DomD store "$(everyone) store /tmp/nodes"
+	kill "$poker"
+	step "device-model operations, domctl, sysctl and the rest"
+	attack DomD calls "$(everyone) calls"
+	step "all that can be reached, again and again under load"
+	attack DomD sample "guest=$(domid G1) neighbour=$(domid G2) dom0=0 sample $SAMPLE_S"
+	step "floods"
+	attack DomD storm "$(everyone) storm 5"
+	# xenstored slows down who writes too much; what was said until then counts.
+	LIMIT="timeout -s KILL 40" attack DomD floods "$(everyone) floods; true"
+	xenstore-read /local/domain/0/name >/dev/null || fail "xenstored does not answer"
+	in_domain G1 'echo alive' && in_domain G2 'echo alive' ||
+		fail "a guest does not answer"
+
+	step "none of it has harmed the guests"
+	still_well G1 vda vdb
+	still_well G2 vda
+	retry 90 in_domain G1 'test -e /tmp/fio.passes' ||
+		fail "fio in G1: $(in_domain G1 'tail -n 2 /tmp/fio.err')"
+	result fio_passes "$(in_domain G1 'cat /tmp/fio.passes')"
+	result module_rounds "$(in_domain G1 'cat /sys/module/vg_victim/parameters/rounds')"
+	expect 0 "$(in_domain G1 'cat /sys/module/vg_victim/parameters/errors')" \
+		"errors of the module's own I/O"
+	virtio-grantctl >/dev/null || fail "the broker does not answer"
+	no_trouble G1 G2
+}
+
+# ---- the set-up of foreign-mapping backends ------------------------------------
+
+# Destroys what is there, except for dom0's daemons.
+clear_ours() {
+	local name
+
+	for name in G1 G2 DomD; do
+		destroy_guest "$name"
+	done
+	end_daemon dom0 virtio-grant-broker
+	rm -f /run/virtio-grant/broker.sock
+}
+
+set_up_conventional() {
+	OUT=/vg/out/conventional
+	mkdir -p "$OUT"
+	step "the conventional set-up: a driver domain whose target is the guest"
+	secrets /tmp/guest process pagecache unread kernel canary freed inflight
+	start_broker --foreign
+	start_driver_domain DomF
+	in_domain DomF 'modprobe brd rd_nr=1 rd_size=32768
+		mkdir -p /run/foreign
+		( setsid virtio-foreignd --memory=dynamic --direct-io=off \
+			--run-dir=/run/foreign 2>&1 </dev/null | tee /run/foreign/log >/dev/hvc0 ) &'
+	retry 20 in_domain DomF 'test -S /run/foreign/grantd.sock' ||
+		fail "virtio-foreignd did not start"
+	start_guest GF mem="$GUEST_MIB" "cmdline=init_on_alloc=0 init_on_free=0" \
+		"disk=[$(virtio_disk /dev/ram0 xvda DomF | sed 's/grant_usage=1/grant_usage=0/')]"
+	vg-target "$(domid DomF)" "$(domid GF)"
+	in_domain DomF 'modprobe xen-privcmd && test -c /dev/xen/privcmd'
+	give DomF /tmp/guest
+	give GF /tmp/guest
+	before_modules GF freed $((GUEST_MIB * 5 / 8))
+	in_domain GF 'echo /usr/bin/modprobe >/proc/sys/kernel/modprobe
+		modprobe virtio_blk && modprobe virtio_mmio'
+	has_disk GF vda
+	plant GF /dev/vda
+	truth "guest $(domid GF) $GUEST_MIB"
+	truth "driver $(domid DomF) $(xl list DomF | awk 'NR == 2 { print $3 * 256 }')"
+	load GF vda canary inflight /dev/vda 4096 4096
+	in_domain DomF 'modprobe vg_attack'
+}
+
+attack_conventional() {
+	local guest
+
+	guest="guest=$(domid GF)/$GUEST_MIB"
+	step "the same attacker there"
+	attack DomF privcmd-shipped "$guest privcmd shipped"
+	attack DomF frames "$guest frames"
+	attack DomF resources "$guest resources"
+	attack DomF grants "$guest grants"
+	attack DomF events "$guest events"
+	in_domain GF 'echo alive' || fail "the guest does not answer"
+	# Some of these destroy the guest, so they come last.
+	attack DomF calls "$guest calls"
+	result conventional_guest_survived \
+		"$(in_domain -t 10 GF 'echo true' 2>/dev/null || echo false)"
+}
+
+# Short: the driver domain that was powerless is given what the other needs.
+conventional_in_place() {
+	OUT=/vg/out/conventional
+	mkdir -p "$OUT"
+	step "the same attacker, with the guest as its domain's target"
+	truth "guest $(domid G1) $GUEST_MIB"
+	vg-target "$(domid DomD)" "$(domid G1)"
+	in_domain DomD 'modprobe xen-privcmd'
+	attack DomD privcmd-shipped "guest=$(domid G1)/$GUEST_MIB privcmd shipped"
+	attack DomD frames "guest=$(domid G1)/$GUEST_MIB frames"
+	attack DomD calls "guest=$(domid G1)/$GUEST_MIB calls"
+}
+
+# ---- the relay page -------------------------------------------------------------
+
+# relay_attack HOW SECONDS: on G1's first disk, while its driver is bound anew,
+# which is when there are register accesses to be answered.
+relay_attack() {
+	local relay status=0
+
+	relay=$(relay_of DomD G1 51712)
+	in_domain G1 'rm -f /tmp/rebound; ( sleep 1
+		cd /sys/bus/platform/drivers/virtio-grant-mmio
+		echo 2000000.virtio >unbind; echo 2000000.virtio >bind
+		echo $? >/tmp/rebound ) >/dev/null 2>&1 &'
+	# shellcheck disable=SC2086 # three words
+	attack DomD "relay-$1" "guest=$(domid G1) relay $1 $relay $2"
+	retry 60 in_domain G1 'test -e /tmp/rebound' ||
+		fail "relay, $1: the guest's driver hangs"
+	say "relay, $1: the driver's probe ends with status $(in_domain G1 'cat /tmp/rebound')"
+	in_domain -t 20 G1 'echo alive' || fail "relay, $1: the guest does not answer"
+	virtio-grantctl >/dev/null || fail "relay, $1: the broker does not answer"
+}
+
+# worker_of BACKEND GUEST: the process that serves it.
+worker_of() {
+	in_domain "$1" 'virtio-grantctl -j' | tr -d ' \n' |
+		sed 's/"guest":/\n&/g' |
+		sed -n "s/^\"guest\":$(domid "$2"),.*\"worker_pid\":\([0-9]*\).*/\1/p" |
+		head -n 1
+}
+
+attack_relay() {
+	local how worker
+
+	in_domain G1 'rmmod vg_victim'
+	in_domain G2 'rm -f /tmp/stop'
+	load G2 relay n_process n_inflight /dev/vda 0 16384
+	step "the relay page: garbage, replays, unasked answers, lies"
+	for how in garbage replay unasked lies; do
+		relay_attack "$how" 6
+	done
+	step "the relay page: silence"
+	worker=$(worker_of DomD G1)
+	in_domain DomD "kill -STOP $worker"
+	in_domain -t 60 G1 'cd /sys/bus/platform/drivers/virtio-grant-mmio
+		echo 2000200.virtio >unbind; echo 2000200.virtio >bind; echo $?
+		dmesg | grep -i virtio | tail -n 2' ||
+		fail "silence: the guest's vCPU stands still"
+	in_domain DomD "kill -CONT $worker"
+
+	step "afterwards the device works again, and the neighbour noticed nothing"
+	in_domain G1 'cd /sys/bus/platform/drivers/virtio-grant-mmio
+		for d in 2000000 2000200; do
+			echo $d.virtio >unbind; echo $d.virtio >bind; done'
+	has_disk G1 vda vdb
+	fio_verify G1 vda "--ioengine=libaio --direct=1 --iodepth=16 --size=2m --rw=randwrite --bs=4k"
+	still_well G2 relay
+	no_trouble G1 G2
+}
