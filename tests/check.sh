@@ -243,6 +243,8 @@ part_xen() {
 	try "the attacker and its victim" tests/xen/isolation/build.sh
 	try "what is made of the attacker's results" python3 \
 		tests/xen/isolation/report_test.py
+	try "the attacker inside a worker" make --no-print-directory \
+		build/arm64/vg-sandbox-probe build/arm64/virtio-grantd-attacked
 	rm -f build/xen/summary
 	make --no-print-directory check-xen 2>&1 | tee build/check/xen.log
 	if read -r p f s <build/xen/summary; then

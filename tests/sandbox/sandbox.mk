@@ -23,3 +23,15 @@ build/arm64/vg-sandbox-probe: $(VG_SANDBOX_SRCS) $(wildcard backend/*.h backend/
 .PHONY: check-sandbox
 check-sandbox: build/host/vg-sandbox-probe
 	@build/host/vg-sandbox-probe
+
+# virtio-grantd with an attacker inside its workers: attack.c.
+VG_ATTACK_WRAP := vg_worker_main sigaction seccomp_init epoll_wait
+define vg_attacked
+build/$(1)/virtio-grantd-attacked: tests/sandbox/attack.c \
+		$$(VG_GRANTD_SRCS:backend/%.c=build/$(1)/obj/%.o)
+	@echo "  LD      $$@"
+	@$(2) $$(VG_CFLAGS) $$(VG_LDFLAGS) -Ibackend $$^ -o $$@ \
+		$$(VG_ATTACK_WRAP:%=-Wl,--wrap=%) $$(VG_GRANTD_LIBS)
+endef
+$(eval $(call vg_attacked,host,$(CC)))
+$(eval $(call vg_attacked,arm64,$$(VG_ARM64_CC)))
