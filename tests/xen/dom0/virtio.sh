@@ -81,7 +81,8 @@ no_trouble() {
 
 # log_says DOMAIN PATTERN WHAT: within a few seconds, its backend's log does.
 _log_has() {
-	backend_log "$1" | grep -q -E -- "$2"
+	# Not -q: it would end before the log does, and the pipe with it.
+	backend_log "$1" | grep -E -- "$2" >/dev/null
 }
 
 log_says() {
