@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# `make prove-isolation` in short: the attacker in the driver domain, by every
+# interface, but on every 64th frame and reference only; then the same attacker
+# with its domain's target set to the guest, as foreign-mapping backends need
+# it.  isolation.host judges, by docs/threat-model.md.
+#
+# rig: kernels 6.12
+# rig: needs backend modules program:vg-attack program:vg-victim program:vg-target
+# rig: timeout 900
+
+: "${STEP:=64}" "${GUEST_MIB:=256}" "${SAMPLE_S:=6}"
+. /vg/in/dom0/virtio.sh
+. /vg/in/dom0/isolation.sh
+
+set_up_ours
+attack_ours
+attack_relay
+conventional_in_place
+[ -z "${went_on:-}" ] || _verdict FAIL "see above"
