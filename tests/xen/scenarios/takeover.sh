@@ -19,7 +19,7 @@
 . /vg/in/dom0/virtio.sh
 
 KILLS="${KILLS:-5}"
-SEED="${SEED:-$(date +%s%N | cut -c 8-14)}"
+SEED="${SEED:-$((RANDOM + 1))}"
 
 # What the guest does until it is told to stop: complete passes of writing,
 # flushing, reading back and comparing; the longest time that any request took.
