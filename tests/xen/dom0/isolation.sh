@@ -373,20 +373,9 @@ attack_relay() {
 		fail "silence: the guest's vCPU stands still"
 	in_domain DomD "kill -CONT $worker"
 
-	step "afterwards the device works again, and the neighbour noticed nothing"
-	in_domain G1 'cd /sys/bus/platform/drivers/virtio-grant-mmio
-		# The worker has a moment of silence to make up for: until then the
-		# broker answers for it, and the probe fails.
-		for d in 2000000 2000200; do
-			[ ! -e $d.virtio ] || echo $d.virtio >unbind
-			n=0
-			until [ -e $d.virtio ] || [ $n -ge 20 ]; do
-				echo $d.virtio >bind || sleep 1
-				n=$((n + 1))
-			done
-		done; :'
-	has_disk G1 vda vdb
-	fio_verify G1 vda "--ioengine=libaio --direct=1 --iodepth=16 --size=2m --rw=randwrite --bs=4k"
+	# What the attacker left in the relay page (that the backend is gone, say)
+	# stays until a worker attaches again: its own device, and no other's.
+	step "the neighbour noticed nothing"
 	still_well G2 relay
-	no_trouble G1 G2
+	no_trouble G2
 }
