@@ -18,7 +18,9 @@
  * a reset (Status := 0) is forwarded.  The answer to it, or the one that was
  * overdue, revives the device: a reset takes as long as its slowest request.
  * So does a backend that attaches anew, but not more often than SESSION_NS, or
- * it could hold a vCPU for the limit at every access.
+ * it could hold a vCPU for the limit at every access.  An access that finds the
+ * device dead, or the backend gone, asks whether it is there (relay.h): what a
+ * hostile process of its domain wrote does not outlast the process.
  *
  * Register offsets: virtio 1.3, 4.2.2.
  */
@@ -61,6 +63,7 @@ struct vg_bdev {
 	xen_port_t port;
 	uint32_t session;		/* of the backend, as last seen */
 	uint64_t revivable_ns;		/* by a new session from then on */
+	uint32_t asked;			/* as last written to the page */
 	/* Outlives us; written here only, or by a predecessor. */
 	struct vg_bdev_shared *sh;
 	struct vg_ratelimit rl;
@@ -122,6 +125,27 @@ static void tell_backend(struct vg_bdev *d)
 {
 	/* Fails while no backend is bound to the port: it will look then. */
 	xen_evtchn_notify(d->ec, d->port);
+}
+
+/* Our words of the page: its other owner can write them, too. */
+static void write_own_words(struct vg_bdev *d)
+{
+	WRITE_ONCE(d->relay->nr_vcpus, d->g->nr_vcpus);
+	WRITE_ONCE(d->relay->nr_queues_max, VG_RELAY_QUEUES_MAX);
+	WRITE_ONCE(d->relay->version, VG_RELAY_VERSION);
+	/* The others before it; partner: relay_is_whole() of worker.c. */
+	store_release(&d->relay->magic, VG_RELAY_MAGIC);
+}
+
+/* An access costs its guest no waiting and us one notification. */
+static void ask_backend(struct vg_bdev *d)
+{
+	if (d->sh->is_dead && vg_now_ns() < d->revivable_ns)
+		return;
+	write_own_words(d);
+	/* Partner: the acquire in relay_event() of worker.c. */
+	store_release(&d->relay->asked, ++d->asked);
+	tell_backend(d);
 }
 
 static void rearm(struct vg_bguest *g)
@@ -251,6 +275,7 @@ static void guest_access(struct vg_bguest *g, unsigned int vcpu,
 	state = READ_ONCE(d->relay->backend_state);
 	if ((d->sh->is_dead && !is_reset) || state == VG_RELAY_BACKEND_GONE) {
 		complete(g, vcpu, ALL_ONES);
+		ask_backend(d);
 		return;
 	}
 	forward(d, vcpu, VG_RELAY_OP(offset, acc->size_bytes, acc->is_write),
@@ -358,6 +383,7 @@ static void backend_event(struct vg_bdev *d)
 	unsigned int w, v;
 
 	d->sh->stats.backend_events++;
+	write_own_words(d);
 	for (w = 0; w < ARRAY_SIZE(d->relay->answered); w++) {
 		answered = __atomic_exchange_n(&d->relay->answered[w], 0,
 					       __ATOMIC_ACQUIRE);
@@ -687,10 +713,8 @@ int vg_bguest_add(struct vg_bguest *g, const struct vg_bdev_params *params,
 		dev_free(d);
 		return err;
 	}
-	d->relay->nr_vcpus = g->nr_vcpus;
-	d->relay->nr_queues_max = VG_RELAY_QUEUES_MAX;
-	d->relay->version = VG_RELAY_VERSION;
-	store_release(&d->relay->magic, VG_RELAY_MAGIC);
+	d->asked = READ_ONCE(d->relay->asked);
+	write_own_words(d);
 	d->next = g->devs;
 	g->devs = d;
 	*out = d;

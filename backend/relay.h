@@ -21,7 +21,8 @@
  * the other does at most one pass over the slots per event.
  *
  *	  0  +-------------------------------------------+
- *	     | magic, version, nr_vcpus, nr_queues_max   | broker
+ *	     | magic, version, nr_vcpus, nr_queues_max,  | broker
+ *	     | asked                                     |
  *	 64  +-------------------------------------------+
  *	     | pending[4]: vCPUs that wait for an answer | broker sets,
  *	     | notify[2]:  queues to look at             | backend takes
@@ -29,7 +30,7 @@
  *	     | answered[4]: vCPUs whose answer is there  | backend sets,
  *	     | irq: bits of InterruptStatus to raise     | broker takes
  *	192  +-------------------------------------------+
- *	     | backend_state                             | backend
+ *	     | backend_state, backend_session            | backend
  *	1024 +-------------------------------------------+
  *	     | slot[128], 24 bytes each                  | per slot, see there
  *	4096 +-------------------------------------------+
@@ -46,6 +47,14 @@
  * then notifies.  The broker thereupon sets the bits in pending again of all
  * that it still waits for, since a dead process may have taken them: such an
  * access may be executed twice.  Slots whose bit is not set are nobody's.
+ *
+ * The backend's domain can write any word of the page, so what stands there may
+ * be false although the backend is well: none of it holds for good.  The broker
+ * writes its own words (magic to nr_queues_max) again at each event.  When it
+ * answers an access itself, since backend_state says that the backend has left
+ * or since it regards the device as dead, it writes another value into asked
+ * and notifies.  A backend that finds a new value there, or a backend_state
+ * that is not what it wrote, announces itself as one that takes over does.
  */
 #ifndef VG_RELAY_H
 #define VG_RELAY_H
@@ -86,7 +95,8 @@ struct vg_relay_page {
 	uint32_t version;
 	uint32_t nr_vcpus;
 	uint32_t nr_queues_max;
-	uint32_t pad0[12];
+	uint32_t asked;		/* another value: is the backend there? */
+	uint32_t pad0[11];
 
 	uint32_t pending[VG_RELAY_VCPUS_MAX / 32];
 	uint32_t notify[VG_RELAY_QUEUES_MAX / 32];

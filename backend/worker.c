@@ -35,6 +35,7 @@
 #define WINDOW_BYTES		0x200u
 #define PORTS_PER_TURN_MAX	64u
 #define BIND_TRIES_MAX		200u
+#define WHOLE_TRIES_MAX		200u
 
 int (*vg_worker_mem_create)(struct xen_gnttab *gt, xen_domid_t domid,
 			    unsigned int budget_pages, uint32_t copy_max_bytes,
@@ -66,6 +67,7 @@ struct slot {
 	struct vg_relay_page *relay;	/* NULL: none attached */
 	xen_port_t port;
 	unsigned int nr_vcpus;
+	uint32_t asked;			/* by the broker, and answered */
 	bool tell;			/* a notification is due */
 	struct vg_ratelimit rl;
 	/* Event channels to the guest, by queue; 0: none. */
@@ -360,6 +362,16 @@ static void release_port(struct vg_worker *w, xen_port_t port)
 	xen_evtchn_unbind(w->ec, port);
 }
 
+/* A sleep: a confined worker has no other.  Close *@epfd, at first -1. */
+static void nap(int *epfd)
+{
+	struct epoll_event none;
+
+	if (*epfd < 0)
+		*epfd = epoll_create1(EPOLL_CLOEXEC);
+	epoll_pwait(*epfd, &none, 1, 1, NULL);
+}
+
 /*
  * A predecessor's ports are closed when it is gone, its state file may have
  * been a moment before.
@@ -369,17 +381,13 @@ static int bind_patiently(struct slot *s, struct xen_evtchn *ec,
 			  xen_port_t *port)
 {
 	unsigned int tries = s->is_taking_over ? BIND_TRIES_MAX : 1;
-	struct epoll_event none;
 	int err, epfd = -1;
 
 	for (;;) {
 		err = xen_evtchn_bind_interdomain(ec, domid, remote, port);
 		if (err != -EINVAL || !--tries)
 			break;
-		/* A sleep: a confined worker has no other. */
-		if (epfd < 0)
-			epfd = epoll_create1(EPOLL_CLOEXEC);
-		epoll_pwait(epfd, &none, 1, 1, NULL);
+		nap(&epfd);
 	}
 	if (epfd >= 0)
 		close(epfd);
@@ -556,12 +564,44 @@ static void relay_take(struct slot *s, unsigned int vcpu)
 	vg_device_access(s->dev, &acc);
 }
 
+/*
+ * Says that we are here, and not who was before: what that one took, is asked
+ * again.
+ */
+static void relay_announce(struct slot *s)
+{
+	struct vg_relay_page *relay = s->relay;
+
+	WRITE_ONCE(relay->backend_session,
+		   READ_ONCE(relay->backend_session) + 1);
+	/* Session before state; partner: backend_event() of broker_guest.c. */
+	store_release(&relay->backend_state, VG_RELAY_BACKEND_READY);
+}
+
+/*
+ * Whatever has been written there since we did: our domain's other processes
+ * are no friends.  The broker knows when it wants to know again.
+ */
+static void relay_correct(struct slot *s)
+{
+	/* Partner: the release in ask_backend() of broker_guest.c. */
+	uint32_t asked = load_acquire(&s->relay->asked);
+
+	if (asked == s->asked &&
+	    READ_ONCE(s->relay->backend_state) == VG_RELAY_BACKEND_READY)
+		return;
+	s->asked = asked;
+	relay_announce(s);
+	tell_broker(s);
+}
+
 static void relay_event(struct slot *s)
 {
 	struct vg_relay_page *relay = s->relay;
 	unsigned int i, v, q;
 	uint32_t bits;
 
+	relay_correct(s);
 	for (i = 0; i < ARRAY_SIZE(relay->pending); i++) {
 		bits = __atomic_exchange_n(&relay->pending[i], 0,
 					   __ATOMIC_ACQUIRE);
@@ -614,12 +654,39 @@ static void on_evtchn(void *arg)
 	}
 }
 
+static bool relay_is_whole(struct slot *s, const struct vg_relay_page *relay)
+{
+	/* Partner: the release in write_own_words() of broker_guest.c. */
+	uint32_t magic = load_acquire(&relay->magic);
+	uint32_t version = READ_ONCE(relay->version);
+
+	s->nr_vcpus = READ_ONCE(relay->nr_vcpus);
+	return magic == VG_RELAY_MAGIC && version == VG_RELAY_VERSION &&
+	       s->nr_vcpus <= VG_RELAY_VCPUS_MAX;
+}
+
+/* The broker mends what is its own when it gets an event. */
+static bool relay_becomes_whole(struct slot *s,
+				const struct vg_relay_page *relay)
+{
+	unsigned int tries = WHOLE_TRIES_MAX;
+	int epfd = -1;
+
+	while (!relay_is_whole(s, relay) && --tries) {
+		if (epfd < 0)
+			xen_evtchn_notify(s->w->ec, s->port);
+		nap(&epfd);
+	}
+	if (epfd >= 0)
+		close(epfd);
+	return tries;
+}
+
 static int relay_attach(struct slot *s, const struct vg_worker_relay *where,
 			const char **why)
 {
 	struct vg_worker *w = s->w;
 	struct vg_relay_page *relay;
-	uint32_t magic, version;
 	void *va;
 	int err;
 
@@ -629,30 +696,26 @@ static int relay_attach(struct slot *s, const struct vg_worker_relay *where,
 	if (err)
 		return err;
 	relay = va;
-	magic = READ_ONCE(relay->magic);
-	version = READ_ONCE(relay->version);
-	s->nr_vcpus = READ_ONCE(relay->nr_vcpus);
-	*why = "the relay page is none of this version";
-	err = -EPROTO;
-	if (magic != VG_RELAY_MAGIC || version != VG_RELAY_VERSION ||
-	    s->nr_vcpus > VG_RELAY_VCPUS_MAX)
-		goto unmap;
 	*why = "binding the relay's event channel";
 	err = bind_patiently(s, w->ec, where->domid, where->port,
 			     &s->port);
 	if (err)
 		goto unmap;
 	own_port(w, s->port, s, -1);
+	*why = "the relay page is none of this version";
+	err = -EPROTO;
+	if (!relay_becomes_whole(s, relay))
+		goto unbind;
 	s->relay = relay;
 	s->where = *where;
 	vg_device_set_relay(s->dev, &(struct vg_state_relay){
 		.domid = where->domid, .ref = where->ref, .port = where->port,
 	});
-	/* Another than a predecessor's: what it took, is asked again. */
-	WRITE_ONCE(relay->backend_session,
-		   READ_ONCE(relay->backend_session) + 1);
-	store_release(&relay->backend_state, VG_RELAY_BACKEND_READY);
+	s->asked = READ_ONCE(relay->asked);
+	relay_announce(s);
 	return 0;
+unbind:
+	release_port(w, s->port);
 unmap:
 	xen_gnttab_unmap(w->gt, va, 1);
 	return err;

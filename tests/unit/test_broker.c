@@ -931,6 +931,92 @@ static void backend_restarts(void **state)
 	assert_true(is_dead(0));
 }
 
+/* Was the backend notified since it was last asked? */
+static bool was_told(struct hand *h)
+{
+	xen_port_t port;
+	bool told = false;
+
+	while (!xen_evtchn_pending(h->ec, &port)) {
+		told |= port == h->port;
+		xen_evtchn_unmask(h->ec, port);
+	}
+	return told;
+}
+
+/*
+ * Its domain's root has written that it is gone: an access is answered at once,
+ * and asks whether that is so.
+ */
+static void gone_backend_is_asked_whether_it_is(void **state)
+{
+	uint32_t asked;
+
+	(void)state;
+	was_told(&be[0]);
+	asked = be[0].page->asked;
+	be[0].page->backend_state = VG_RELAY_BACKEND_GONE;
+	begin_read(0, BASE, 4);
+	expect_read(0, 0xffffffff);
+	assert_int_not_equal(be[0].page->asked, asked);
+	assert_true(was_told(&be[0]));
+	new_session(&be[0]);
+	turns(2);
+	asked = be[0].page->asked;
+	begin_read(0, BASE, 4);
+	answer(&be[0], 0, 0x74726976);
+	expect_read(0, 0x74726976);
+	/* One that is there is not asked. */
+	assert_int_equal(be[0].page->asked, asked);
+}
+
+/* No driver is bound that would reset it, and its probe ends with the magic. */
+static void dead_device_is_asked_for(void **state)
+{
+	uint32_t asked;
+
+	(void)state;
+	begin_read(0, BASE, 4);
+	wait_done(0, NULL);
+	assert_true(is_dead(0));
+	asked = be[0].page->asked;
+	was_told(&be[0]);
+	begin_read(0, BASE, 4);
+	expect_read(0, 0xffffffff);
+	assert_int_not_equal(be[0].page->asked, asked);
+	assert_true(was_told(&be[0]));
+	new_session(&be[0]);
+	turns(2);
+	assert_false(is_dead(0));
+	begin_read(0, BASE, 4);
+	answer(&be[0], 0, 0x74726976);
+	expect_read(0, 0x74726976);
+	/* While no answer would revive it, it is not asked. */
+	begin_read(0, BASE, 4);
+	wait_done(0, NULL);
+	asked = be[0].page->asked;
+	was_told(&be[0]);
+	begin_read(0, BASE, 4);
+	expect_read(0, 0xffffffff);
+	assert_int_equal(be[0].page->asked, asked);
+	assert_false(was_told(&be[0]));
+}
+
+static void own_words_are_mended(void **state)
+{
+	(void)state;
+	be[0].page->magic = 0;
+	be[0].page->version = 99;
+	be[0].page->nr_vcpus = UINT32_MAX;
+	be[0].page->nr_queues_max = 0;
+	tell(&be[0]);
+	turns(2);
+	assert_int_equal(be[0].page->magic, VG_RELAY_MAGIC);
+	assert_int_equal(be[0].page->version, VG_RELAY_VERSION);
+	assert_int_equal(be[0].page->nr_vcpus, 4);
+	assert_int_equal(be[0].page->nr_queues_max, VG_RELAY_QUEUES_MAX);
+}
+
 /*
  * Bounded work: whatever is in the page, an event costs its pass of one
  * pending, one unmask, one interrupt, one notification, and no completion of
@@ -1016,6 +1102,9 @@ int main(void)
 		T(successor_of_nobody),
 		T(backend_is_asked_again),
 		T(backend_restarts),
+		T(gone_backend_is_asked_whether_it_is),
+		T(dead_device_is_asked_for),
+		T(own_words_are_mended),
 		cmocka_unit_test_setup_teardown(work_per_event_is_bounded,
 						setup_patient, teardown),
 	};

@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -210,6 +211,19 @@ static uint32_t answer(struct relay *r, unsigned int vcpu, uint32_t seq)
 	return r->page->slot[vcpu].rsp_data;
 }
 
+/* Was there a notification since it was last asked? */
+static bool was_told(struct relay *r)
+{
+	xen_port_t port;
+	bool told = false;
+
+	while (!xen_evtchn_pending(ec, &port)) {
+		told |= port == r->port;
+		xen_evtchn_unmask(ec, port);
+	}
+	return told;
+}
+
 static void still_works(struct relay *r)
 {
 	static uint32_t seq = 1000;
@@ -358,6 +372,82 @@ static void bad_relays(void **state)
 		assert_int_equal(fake_maps_held(BE), 0);
 		relay_end(&r);
 	}
+}
+
+/* Another process of the backend's domain has written there. */
+static void says_again_that_it_is_there(void **state)
+{
+	static const uint32_t states[] = {
+		VG_RELAY_BACKEND_ABSENT, VG_RELAY_BACKEND_GONE,
+		VG_RELAY_BACKEND_RESTARTING, 0xdeadbeef,
+	};
+	struct relay r = added();
+	unsigned int i;
+
+	(void)state;
+	for (i = 0; i < ARRAY_SIZE(states); i++) {
+		uint32_t session = r.page->backend_session;
+
+		was_told(&r);
+		r.page->backend_state = states[i];
+		assert_int_equal(xen_evtchn_notify(ec, r.port), 0);
+		turns(3);
+		assert_int_equal(r.page->backend_state,
+				 VG_RELAY_BACKEND_READY);
+		assert_int_not_equal(r.page->backend_session, session);
+		assert_true(was_told(&r));
+	}
+	still_works(&r);
+	relay_end(&r);
+}
+
+static void says_that_it_is_there_when_asked(void **state)
+{
+	struct relay r = added();
+	uint32_t session = r.page->backend_session;
+
+	(void)state;
+	was_told(&r);
+	r.page->asked += 7;
+	assert_int_equal(xen_evtchn_notify(ec, r.port), 0);
+	turns(3);
+	assert_int_not_equal(r.page->backend_session, session);
+	assert_true(was_told(&r));
+	/* Once for each time it is asked. */
+	session = r.page->backend_session;
+	assert_int_equal(xen_evtchn_notify(ec, r.port), 0);
+	turns(3);
+	assert_int_equal(r.page->backend_session, session);
+	assert_false(was_told(&r));
+	still_works(&r);
+	relay_end(&r);
+}
+
+static void *mend(void *arg)
+{
+	struct relay *r = arg;
+
+	usleep(20000);
+	__atomic_store_n(&r->page->magic, VG_RELAY_MAGIC, __ATOMIC_RELEASE);
+	return NULL;
+}
+
+/* The broker's words, too: it mends them when it gets an event. */
+static void waits_for_a_relay_to_be_mended(void **state)
+{
+	struct relay r = relay_new();
+	struct vg_worker_msg m = add_msg(&r);
+	pthread_t thread;
+
+	(void)state;
+	r.page->magic ^= 1;
+	assert_int_equal(pthread_create(&thread, NULL, mend, &r), 0);
+	tell(&m, true);
+	pthread_join(thread, NULL);
+	assert_true(was_told(&r));
+	assert_int_equal(said(VG_WORKER_ADDED).error, 0);
+	still_works(&r);
+	relay_end(&r);
 }
 
 static void impossible_accesses(void **state)
@@ -566,6 +656,9 @@ int main(void)
 		T(successor_is_broken_until_reset),
 		T(another_broker),
 		T(bad_relays),
+		T(says_again_that_it_is_there),
+		T(says_that_it_is_there_when_asked),
+		T(waits_for_a_relay_to_be_mended),
 		T(impossible_accesses),
 		T(vcpus_that_are_none),
 		T(replays_are_answered_like_requests),
