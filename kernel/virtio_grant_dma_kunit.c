@@ -22,6 +22,9 @@
 #include <linux/sched.h>
 #include <linux/sizes.h>
 #include <linux/slab.h>
+#include <linux/virtio.h>
+#include <linux/virtio_config.h>
+#include <linux/virtio_ring.h>
 #include <linux/vmalloc.h>
 #include <xen/grant_table.h>
 #include <xen/interface/event_channel.h>
@@ -627,6 +630,172 @@ static void vgrant_test_exposure_request(struct kunit *test)
 	expect_idle(test);
 }
 
+/*
+ * All sizes to beyond four small slots, each at another alignment, and those
+ * around every page's end; odd strides, so that all meet all in time.
+ */
+static void vgrant_test_exposure_sizes(struct kunit *test)
+{
+	static const enum dma_data_direction dirs[] = {
+		DMA_TO_DEVICE, DMA_FROM_DEVICE, DMA_BIDIRECTIONAL,
+	};
+	struct vgrant_test *ctx = test->priv;
+	size_t size, offset = 0;
+	int off_by;
+
+	pool_make(test, 64, SEGS_MAX, true);
+	vgrant_pool_set_filled(ctx->pool, true);
+	for (size = 1; size <= 4 * VGRANT_SMALL_BYTES + 1; size++) {
+		check_exposure(test, offset, size, dirs[size % 3]);
+		offset = (offset + 1549) % PAGE_SIZE;
+	}
+	expect_idle(test);
+	pool_unmake(ctx);
+	pool_make(test, 256, SEGS_MAX, true);
+	vgrant_pool_set_filled(ctx->pool, true);
+	for (size = PAGE_SIZE; size <= SZ_64K; size += PAGE_SIZE) {
+		for (off_by = -1; off_by <= 1; off_by++) {
+			if (size + off_by > SZ_64K)
+				continue;
+			check_exposure(test, offset, size + off_by,
+				       dirs[(size / PAGE_SIZE + off_by) % 3]);
+			offset = (offset + 1549) % PAGE_SIZE;
+		}
+	}
+	expect_idle(test);
+}
+
+/*
+ * Three in a row: no address, length or flag of a descriptor looks like that,
+ * as the alphabet of is_exposed() can.
+ */
+static bool is_secret_exposed(struct vgrant_test *ctx)
+{
+	unsigned int page, i, run;
+
+	for (page = 0; page < ctx->view.nr; page++) {
+		const u8 *at = page_address(ctx->view.page[page]);
+
+		for (i = 0, run = 0; i < PAGE_SIZE; i++) {
+			run = at[i] == CANARY ? run + 1 : 0;
+			if (run == 3)
+				return true;
+		}
+	}
+	return false;
+}
+
+/* Objects of the caches that indirect tables come from, every other one freed. */
+static void plant_secrets(u8 *object[], unsigned int nr, size_t bytes)
+{
+	unsigned int i;
+
+	for (i = 0; i < nr; i++) {
+		object[i] = kmalloc(bytes, GFP_KERNEL);
+		if (object[i])
+			memset(object[i], CANARY, bytes);
+	}
+	for (i = 0; i < nr; i += 2) {
+		kfree(object[i]);
+		object[i] = NULL;
+	}
+}
+
+static bool ring_notify(struct virtqueue *vq)
+{
+	return true;
+}
+
+/*
+ * A disk's requests through a real virtqueue, with and without indirect
+ * tables, from structures and among objects full of secrets: rings, tables,
+ * header, data, status, and not one byte beside them.
+ */
+static void check_exposure_ring(struct kunit *test, bool is_indirect)
+{
+	struct vgrant_test *ctx = test->priv;
+	struct {
+		u8 before[40], header[16], between[23], status, after[48];
+	} *all = (void *)ctx->buf, *req;
+	struct scatterlist header[1], data[3], status[1], *sgs[3];
+	static u8 *planted[8][16];
+	struct virtio_device *vdev;
+	unsigned int round, i, k;
+	struct virtqueue *vq;
+
+	vdev = kunit_kzalloc(test, sizeof(*vdev), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, vdev);
+	vdev->dev.parent = ctx->dev;
+	INIT_LIST_HEAD(&vdev->vqs);
+	spin_lock_init(&vdev->vqs_list_lock);
+	__virtio_set_bit(vdev, VIRTIO_F_VERSION_1);
+	__virtio_set_bit(vdev, VIRTIO_F_ACCESS_PLATFORM);
+	if (is_indirect)
+		__virtio_set_bit(vdev, VIRTIO_RING_F_INDIRECT_DESC);
+	vq = vring_create_virtqueue(0, 64, SMP_CACHE_BYTES, vdev, true, false,
+				    false, ring_notify, NULL, "exposure");
+	KUNIT_ASSERT_NOT_NULL(test, vq);
+	for (k = 0; k < ARRAY_SIZE(planted); k++)
+		plant_secrets(planted[k], ARRAY_SIZE(planted[k]), 32UL << k);
+	for (round = 0; round < 48; round++) {
+		bool is_read = round % 2;
+		unsigned int nr_out = 0, nr_in = 0, nr = 1 + round % 3;
+		u8 *at = ctx->buf + SZ_8K + SZ_32K * (round % 4) + 512 * (round % 5);
+
+		req = &all[round % 4];
+		memset(ctx->buf, CANARY, BUF_BYTES);
+		fill(req->header, sizeof(req->header), round);
+		sg_init_one(header, req->header, sizeof(req->header));
+		sg_init_one(status, &req->status, 1);
+		sg_init_table(data, nr);
+		for (i = 0; i < nr; i++) {
+			size_t bytes = 512 * (1 + (round + i) % 9);
+
+			if (!is_read)
+				fill(at, bytes, round + i);
+			sg_set_buf(&data[i], at, bytes);
+			at += bytes + 512;
+		}
+		sgs[nr_out++] = header;
+		if (is_read)
+			sgs[nr_out + nr_in++] = data;
+		else
+			sgs[nr_out++] = data;
+		sgs[nr_out + nr_in++] = status;
+		KUNIT_ASSERT_EQ(test, virtqueue_add_sgs(vq, sgs, nr_out, nr_in,
+							req, GFP_KERNEL), 0);
+		virtqueue_kick(vq);
+		KUNIT_EXPECT_FALSE_MSG(test, is_secret_exposed(ctx),
+				       "request %u, %u pieces", round, nr);
+		/* A ring of 64 takes some before they are taken back. */
+		if (round % 4 != 3)
+			continue;
+		for (i = 0; virtqueue_detach_unused_buf(vq); i++)
+			;
+		KUNIT_EXPECT_EQ(test, i, 4U);
+		KUNIT_EXPECT_FALSE(test, is_secret_exposed(ctx));
+		for (i = 0; i < 4; i++)
+			KUNIT_EXPECT_TRUE(test, is_all(all[i].between,
+						       sizeof(req->between),
+						       CANARY));
+	}
+	for (k = 0; k < ARRAY_SIZE(planted); k++)
+		for (i = 0; i < ARRAY_SIZE(planted[k]); i++)
+			kfree(planted[k][i]);
+	vring_del_virtqueue(vq);
+}
+
+static void vgrant_test_exposure_ring(struct kunit *test)
+{
+	struct vgrant_test *ctx = test->priv;
+
+	pool_make(test, POOL_KIB, SEGS_MAX, true);
+	vgrant_pool_set_filled(ctx->pool, true);
+	check_exposure_ring(test, false);
+	check_exposure_ring(test, true);
+	expect_idle(test);
+}
+
 static void vgrant_test_skip_sync(struct kunit *test)
 {
 	struct vgrant_test *ctx = test->priv;
@@ -683,6 +852,13 @@ static void vgrant_test_coherent(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, backend_fill(ctx, addr, 6000, BACKEND_SEED), 0);
 	KUNIT_EXPECT_TRUE(test, is_filled(va, 6000, BACKEND_SEED));
 	dma_free_coherent(ctx->dev, 100, other_va, other);
+	dma_free_coherent(ctx->dev, 6000, va, addr);
+	expect_idle(test);
+	/* What it held is not what the next one starts with. */
+	va = dma_alloc_coherent(ctx->dev, 6000, &addr, GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, va);
+	KUNIT_EXPECT_TRUE(test, is_all(va, 6000, 0));
+	KUNIT_EXPECT_TRUE(test, backend_sees_zeroes(ctx, addr, 6000));
 	dma_free_coherent(ctx->dev, 6000, va, addr);
 	expect_idle(test);
 }
@@ -1589,6 +1765,8 @@ static struct kunit_case vgrant_test_cases[] = {
 	KUNIT_CASE(vgrant_test_neighbours),
 	KUNIT_CASE_SLOW(vgrant_test_exposure),
 	KUNIT_CASE(vgrant_test_exposure_request),
+	KUNIT_CASE_SLOW(vgrant_test_exposure_sizes),
+	KUNIT_CASE_SLOW(vgrant_test_exposure_ring),
 	KUNIT_CASE(vgrant_test_skip_sync),
 	KUNIT_CASE(vgrant_test_coherent),
 	KUNIT_CASE(vgrant_test_sg),
