@@ -45,10 +45,11 @@
 
 /* Requests that one queue may start in one turn. */
 #define TURN_REQUESTS_MAX	64u
-/* The shortest look at a ring that is worth it. */
-#define POLL_MIN_NS		(10u * 1000u)
-/* So long it looks without a turn of the loop, if nothing is under way. */
-#define POLL_SPIN_NS		(20u * 1000u)
+/*
+ * ... and bytes, after which what is done is shown, and the driver told: it can
+ * use them while we are at the next.
+ */
+#define TURN_BYTES_MAX		(256u << 10)
 /* When memory is short and no request of ours will return any. */
 #define RETRY_NS		(10u * 1000u * 1000u)
 #define RETRIES_MAX		1000u
@@ -430,6 +431,7 @@ void vg_req_complete(struct vg_req *req, uint32_t used_bytes)
 
 	if (!request_unmap(s))
 		used_bytes = 0;
+	q->untold_bytes += (uint64_t)req->out_bytes + req->in_bytes;
 	count_add(q->stats->bytes_out, req->out_bytes);
 	count_add(q->stats->bytes_in, used_bytes);
 	if (may_show(q))
@@ -523,12 +525,8 @@ static int request_start(struct vg_queue *q, const struct vg_chain *c)
 	return 0;
 }
 
-/* ---- looking before sleeping ------------------------------------------------ */
+/* ---- looking before sleeping: poll.h ---------------------------------------- */
 
-/*
- * As with KVM's halt polling: who was woken soon after it went to sleep should
- * have looked longer, who slept long need not look at all.
- */
 static uint64_t poll_max(const struct vg_queue *q)
 {
 	if (q->port_state == VIRTIO_GRANT_QUEUE_BOUND)
@@ -536,69 +534,42 @@ static uint64_t poll_max(const struct vg_queue *q)
 	return max_u(q->dev->poll_max_ns, q->dev->poll_mmio_max_ns);
 }
 
-static void poll_woken(struct vg_queue *q)
+static enum vg_poll_next poll_next(struct vg_queue *q)
 {
-	uint64_t max = poll_max(q);
+	/* What is under way is submitted, and what is done shown, in turns. */
+	bool has_work = q->in_flight || vg_vq_has_unpublished(&q->vq);
+	bool was_looking = q->poll.until_ns, is_stolen;
+	enum vg_poll_next next = vg_poll_next(&q->poll, has_work, &is_stolen);
 
-	if (!max || !q->slept_at_ns)
-		return;
-	if (vg_now_ns() - q->slept_at_ns < max)
-		q->poll_ns = min_u(max, max_u(q->poll_ns * 2, POLL_MIN_NS));
-	else
-		q->poll_ns = q->poll_ns / 2 < POLL_MIN_NS ? 0 : q->poll_ns / 2;
-	q->slept_at_ns = 0;
+	if (is_stolen)
+		count_add(q->stats->polls_stolen, 1);
+	else if (next == VG_POLL_SLEEP && was_looking)
+		count_add(q->stats->polls_missed, 1);
+	return next;
 }
-
-enum poll { POLL_SLEEP, POLL_SPIN, POLL_TURN };
 
 /*
- * Nothing is there.  POLL_SPIN: look again; POLL_TURN: in the next turn, which
- * does not sleep, since others may wait for this one to end.
+ * Whether the driver can wait to be told.  Not if requests are under way, which
+ * take their own time.
  */
-static enum poll poll_goes_on(struct vg_queue *q, uint64_t *spin_until_ns)
+static bool poll_holds(struct vg_queue *q, bool is_looking)
 {
-	uint64_t now;
-
-	if (!q->poll_ns)
-		return POLL_SLEEP;
-	now = vg_now_ns();
-	if (!q->poll_until_ns)
-		q->poll_until_ns = now + q->poll_ns;
-	if (now >= q->poll_until_ns) {
-		count_add(q->stats->polls_missed, 1);
-		return POLL_SLEEP;
-	}
-	/* What is under way is submitted, and what is done shown, in turns. */
-	if (q->in_flight || vg_vq_has_unpublished(&q->vq))
-		return POLL_TURN;
-	if (!*spin_until_ns)
-		*spin_until_ns = now + POLL_SPIN_NS;
-	return now < *spin_until_ns ? POLL_SPIN : POLL_TURN;
-}
-
-static void poll_found(struct vg_queue *q)
-{
-	if (q->poll_until_ns)
-		count_add(q->stats->polls_hit, 1);
-	q->poll_until_ns = 0;
-}
-
-static void poll_end(struct vg_queue *q)
-{
-	q->poll_until_ns = 0;
-	q->slept_at_ns = poll_max(q) ? vg_now_ns() : 0;
+	return vg_poll_holds(&q->poll, vg_vq_unasked(&q->vq),
+			     vg_vq_depth(&q->vq),
+			     is_looking && !q->in_flight &&
+				     q->untold_bytes < TURN_BYTES_MAX);
 }
 
 /* Takes what is there, within a turn's bound.  True: there may be more. */
 static bool queue_run(struct vg_queue *q)
 {
 	unsigned int budget = TURN_REQUESTS_MAX;
-	uint64_t spin_until_ns = 0;
+	uint64_t bytes = 0;
 	struct vg_chain c;
 
-	poll_woken(q);
+	vg_poll_turn(&q->poll, poll_max(q));
 	vg_vq_busy(&q->vq);
-	while (budget--) {
+	while (budget-- && bytes < TURN_BYTES_MAX) {
 		int n = vg_vq_pop(&q->vq, &c);
 
 		if (n == -EAGAIN) {
@@ -611,23 +582,25 @@ static bool queue_run(struct vg_queue *q)
 			return false;
 		}
 		if (n == 0) {
-			enum poll p = poll_goes_on(q, &spin_until_ns);
+			enum vg_poll_next next = poll_next(q);
 
-			if (p == POLL_TURN)
+			if (next == VG_POLL_TURN)
 				return true;
-			if (p == POLL_SPIN) {
+			if (next == VG_POLL_SPIN) {
 				budget++;
 				continue;
 			}
 			if (!vg_vq_sleep(&q->vq))
 				continue;
-			poll_end(q);
+			vg_poll_sleep(&q->poll, poll_max(q));
 			q->is_kicked = false;
 			return false;
 		}
-		poll_found(q);
+		if (vg_poll_found(&q->poll))
+			count_add(q->stats->polls_hit, 1);
 		if (request_start(q, &c))
 			return false;
+		bytes += (uint64_t)c.out_bytes + c.in_bytes;
 	}
 	return true;
 }
@@ -827,9 +800,8 @@ static void queue_unmap(struct vg_queue *q)
 	q->is_completed = false;
 	q->is_bad = false;
 	q->retries = 0;
-	q->poll_ns = 0;
-	q->poll_until_ns = 0;
-	q->slept_at_ns = 0;
+	q->untold_bytes = 0;
+	vg_poll_reset(&q->poll);
 }
 
 static void queue_drained(struct vg_queue *q)
@@ -970,14 +942,20 @@ void vg_device_stop(struct vg_device *dev)
  * True if the driver wants to be interrupted; one with an event channel is
  * told here.
  */
-static bool queue_publish(struct vg_queue *q)
+static bool queue_publish(struct vg_queue *q, bool is_looking)
 {
 	struct vg_device *dev = q->dev;
 
-	if (!may_show(q) || !vg_vq_has_unpublished(&q->vq))
+	if (!may_show(q))
 		return false;
-	count_add(q->stats->batches, 1);
-	if (!vg_vq_publish(&q->vq)) {
+	if (vg_vq_has_unpublished(&q->vq)) {
+		count_add(q->stats->batches, 1);
+		vg_vq_show(&q->vq);
+	}
+	if (!vg_vq_unasked(&q->vq) || poll_holds(q, is_looking))
+		return false;
+	q->untold_bytes = 0;
+	if (!vg_vq_wants_event(&q->vq)) {
 		count_add(q->stats->irqs_suppressed, 1);
 		return false;
 	}
@@ -1021,7 +999,7 @@ static void queue_work(void *arg)
 		is_more = queue_run(q);
 	if (dev->type->flush_batch)
 		dev->type->flush_batch(q->priv);
-	wants_irq = queue_publish(q);
+	wants_irq = queue_publish(q, is_more && q->poll.until_ns);
 	q->is_working = false;
 	/* Completed while we were at it: there is memory for who waits. */
 	if (q->is_completed && queue_unstall(q))
@@ -1031,6 +1009,8 @@ static void queue_work(void *arg)
 	queue_show_mem(q);
 	if (!q->lane) {
 		raise_irqs(dev, wants_irq);
+		if (dev->host_ops->worked)
+			dev->host_ops->worked(dev->host);
 		drained_check(dev);	/* may be the end of this queue */
 		return;
 	}

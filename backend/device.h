@@ -66,6 +66,11 @@ struct vg_host_ops {
 	void (*notify_queue)(void *host, unsigned int queue);
 	void (*move_queue)(void *host, unsigned int queue,
 			   struct vg_loop *loop);
+	/*
+	 * The main thread has run a queue, perhaps because it looked on and
+	 * not because something happened: counters changed.  Or NULL.
+	 */
+	void (*worked)(void *host);
 	/* All requests are done and nothing is mapped: vg_device_stop(). */
 	void (*stopped)(void *host);
 };
@@ -205,7 +210,8 @@ struct vg_dev_stats {
 	uint64_t notifies, spurious_notifies;
 	uint64_t irqs_used, irqs_config, irqs_suppressed;
 	uint64_t events_sent, events_received;	/* over queues' channels */
-	uint64_t polls_hit, polls_missed;	/* before going to sleep */
+	/* before going to sleep; stolen: others wanted the processor */
+	uint64_t polls_hit, polls_missed, polls_stolen;
 	uint64_t requests, in_flight, batches;
 	uint64_t bytes_out, bytes_in;	/* read, written by the device */
 	uint64_t resets;

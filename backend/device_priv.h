@@ -8,6 +8,7 @@
 
 #include "device.h"
 #include "lane.h"
+#include "poll.h"
 #include "state.h"
 #include "virtqueue.h"
 
@@ -68,9 +69,8 @@ struct vg_queue {
 	bool is_completed;		/* a request was, since that last began */
 	unsigned int retries;
 
-	uint64_t poll_ns;		/* how long to look now, <= poll_max_ns */
-	uint64_t poll_until_ns;		/* 0: not looking */
-	uint64_t slept_at_ns;		/* 0: awake, or never slept */
+	struct vg_poll poll;
+	uint64_t untold_bytes;		/* of requests done, driver not told */
 
 	bool is_kicked;			/* the ring wants to be looked at */
 	bool is_stalled;		/* ... once there is memory again */

@@ -41,7 +41,7 @@ static void usage(FILE *f)
 	      "      --copy-max=BYTES          copy, not map, requests up to this size (16384)\n"
 	      "      --queues=N                queues per device (as many as CPUs, at most 4)\n"
 	      "  -m, --map-budget=MIB          guest memory mapped at once, per device (32)\n"
-	      "  -p, --poll=US                 look at a ring for so long before sleeping (0;\n"
+	      "  -p, --poll=US                 look at a ring for so long before sleeping (1000;\n"
 	      "                                2000 for guests without event channels)\n"
 	      "      --only=VDEV,...           these devices (\"xvda,xvdb\") and no others\n"
 	      "      --uid-base=N              workers run as users N, N + 1, ... (1900000000)\n"
@@ -235,6 +235,7 @@ int main(int argc, char **argv)
 		.budget_pages = VG_BUDGET_PAGES_DEFAULT,
 		.copy_max_bytes = VG_MEM_COPY_MAX_DEFAULT,
 		.nr_queues = default_queues(),
+		.poll_max_ns = 1000000,
 		.poll_mmio_max_ns = 2000000,
 		.spawn = vg_spawn_worker,
 		.is_foreign = vg_program.set_memory,

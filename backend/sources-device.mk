@@ -5,6 +5,7 @@ VG_DEVICE_SRCS := \
 	backend/device.c \
 	backend/ext.c \
 	backend/lane.c \
+	backend/poll.c \
 	backend/dev/blk.c \
 	backend/dev/blk_engine_sync.c \
 	backend/dev/blk_engine_uring.c \

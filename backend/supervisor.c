@@ -1263,6 +1263,7 @@ static struct json_object *stats_json(const struct vg_dev_stats *st)
 	add_u64(o, "events_received", st->events_received);
 	add_u64(o, "polls_hit", st->polls_hit);
 	add_u64(o, "polls_missed", st->polls_missed);
+	add_u64(o, "polls_stolen", st->polls_stolen);
 	add_u64(o, "requests", st->requests);
 	add_u64(o, "in_flight", st->in_flight);
 	add_u64(o, "batches", st->batches);

@@ -141,7 +141,7 @@ static int map_parts(struct vg_vq *vq, const struct vg_vq_config *cfg)
 	vq->avail = avail;
 	vq->used = used;
 	vq->last_avail = vq->avail_seen = 0;
-	vq->used_next = vq->used_published = 0;
+	vq->used_next = vq->used_published = vq->used_asked = 0;
 	vq->is_notify_off = false;
 	vq->taken = 0;
 	vq->nr_redo = vq->redo_at = 0;
@@ -523,12 +523,12 @@ static bool need_event(uint16_t event, uint16_t next, uint16_t old)
 	return (uint16_t)(next - event - 1) < (uint16_t)(next - old);
 }
 
-bool vg_vq_publish(struct vg_vq *vq)
+void vg_vq_show(struct vg_vq *vq)
 {
 	uint16_t old = vq->used_published, next = vq->used_next;
 
 	if (vq->broken || !vq->is_mapped || old == next)
-		return false;
+		return;
 	if (vq->log)
 		log_publishing(vq, next);
 	/* Partner: the driver's read barrier between idx and the entries. */
@@ -536,6 +536,15 @@ bool vg_vq_publish(struct vg_vq *vq)
 	vq->used_published = next;
 	if (vq->log)
 		log_published(vq, old, next);
+}
+
+bool vg_vq_wants_event(struct vg_vq *vq)
+{
+	uint16_t old = vq->used_asked, next = vq->used_published;
+
+	if (vq->broken || !vq->is_mapped || old == next)
+		return false;
+	vq->used_asked = next;
 	/*
 	 * The index is out before we ask whether the driver sleeps.  Partner:
 	 * the driver's full barrier between its store to used_event (or
@@ -547,6 +556,28 @@ bool vg_vq_publish(struct vg_vq *vq)
 				  old);
 	return !(le16toh(READ_ONCE(vq->avail->flags)) &
 		 VRING_AVAIL_F_NO_INTERRUPT);
+}
+
+unsigned int vg_vq_unasked(const struct vg_vq *vq)
+{
+	return (uint16_t)(vq->used_published - vq->used_asked);
+}
+
+bool vg_vq_publish(struct vg_vq *vq)
+{
+	vg_vq_show(vq);
+	return vg_vq_wants_event(vq);
+}
+
+unsigned int vg_vq_depth(const struct vg_vq *vq)
+{
+	uint16_t seen = vq->used_published;
+
+	if (!vq->is_mapped)
+		return 0;
+	if (vq->cfg.event_idx)
+		seen = le16toh(READ_ONCE(*used_event(vq)));
+	return min_u((uint16_t)(vq->avail_seen - seen), vq->cfg.num);
 }
 
 /* ---- taking over ------------------------------------------------------------ */
@@ -669,7 +700,7 @@ static int take_over(struct vg_vq *vq, struct log_entry *redo,
 	WRITE_ONCE(vq->log->published, published);
 	vq->taken = taken;
 	vq->last_avail = vq->avail_seen = (uint16_t)taken;
-	vq->used_next = vq->used_published = published;
+	vq->used_next = vq->used_published = vq->used_asked = published;
 	for (i = 0; i < nr_redo; i++)
 		vq->redo[i] = redo[i].head;
 	vq->nr_redo = nr_redo;

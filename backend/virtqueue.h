@@ -64,6 +64,7 @@ struct vg_vq {
 	uint16_t avail_seen;		/* copy of avail->idx, checked */
 	uint16_t used_next;		/* next entry to fill */
 	uint16_t used_published;	/* last used->idx the driver was shown */
+	uint16_t used_asked;		/* ... when vg_vq_wants_event() was last */
 	bool is_notify_off;		/* VRING_USED_F_NO_NOTIFY is set */
 
 	/* NULL: none is kept.  Ours alone to write, see state.h. */
@@ -123,8 +124,19 @@ bool vg_vq_sleep(struct vg_vq *vq);
  * driver sees it at vg_vq_publish(), which is called once for a batch.
  */
 void vg_vq_push(struct vg_vq *vq, uint16_t head, uint32_t len_bytes);
-/* Shows the batch to the driver.  True if it wants to be interrupted. */
-bool vg_vq_publish(struct vg_vq *vq);
+/* Shows the batch to the driver. */
+void vg_vq_show(struct vg_vq *vq);
 bool vg_vq_has_unpublished(const struct vg_vq *vq);
+/* True if it wants to be interrupted for what was shown since the last call. */
+bool vg_vq_wants_event(struct vg_vq *vq);
+/* For how many chains that would be. */
+unsigned int vg_vq_unasked(const struct vg_vq *vq);
+/* Shows the batch and asks. */
+bool vg_vq_publish(struct vg_vq *vq);
+/*
+ * How many chains the driver has under way as it sees it: made available, and
+ * not yet seen as used.  With EVENT_IDX it says so itself: hence a hint.
+ */
+unsigned int vg_vq_depth(const struct vg_vq *vq);
 
 #endif

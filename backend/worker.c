@@ -504,6 +504,13 @@ static void device_stopped(void *host)
 	vg_deferred_schedule(s->w->end_of_turn);
 }
 
+static void device_worked(void *host)
+{
+	struct slot *s = host;
+
+	vg_deferred_schedule(s->w->end_of_turn);
+}
+
 static const struct vg_host_ops host_ops = {
 	.reply = relay_reply,
 	.raise_irq = relay_raise_irq,
@@ -512,6 +519,7 @@ static const struct vg_host_ops host_ops = {
 	.unbind_queue = queue_unbind,
 	.notify_queue = queue_notify,
 	.move_queue = queue_move,
+	.worked = device_worked,
 	.stopped = device_stopped,
 };
 
