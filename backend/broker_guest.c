@@ -7,7 +7,8 @@
  * driver domain (everything in the relay page, and when it sends events).
  * Both can make us do no more than one bounded pass per event; a port that
  * fires stays masked until that pass is over, so a flood of events costs its
- * sender's time slice and delays nobody by more than a pass.
+ * sender's time slice and delays nobody by more than a pass.  Likewise while we
+ * look for what comes next (look_on): then it would have no event to wait for.
  *
  * A vCPU waits for its access to be completed.  Three registers are answered
  * here, at once: QueueNotify (posted), InterruptStatus, InterruptACK.  Every
@@ -69,6 +70,8 @@ struct vg_bdev {
 	struct vg_ratelimit rl;
 };
 
+/* Events taken at once: those of the vCPUs. */
+#define PORTS_MAX		VG_RELAY_VCPUS_MAX
 /* The longest look before other work gets its turn. */
 #define POLL_TURN_NS		(2u * 1000u * 1000u)
 
@@ -94,6 +97,7 @@ struct vg_bguest {
 	uint64_t answer_timeout_ns;
 	uint64_t poll_max_ns;
 	struct vg_look poll;
+	bool is_looking;		/* for what comes next */
 	uint32_t *seq;			/* of the last request, any slot */
 	unsigned int nr_vcpus;
 	struct outstanding *out;	/* by vCPU */
@@ -133,6 +137,7 @@ static void write_own_words(struct vg_bdev *d)
 	WRITE_ONCE(d->relay->nr_vcpus, d->g->nr_vcpus);
 	WRITE_ONCE(d->relay->nr_queues_max, VG_RELAY_QUEUES_MAX);
 	WRITE_ONCE(d->relay->version, VG_RELAY_VERSION);
+	WRITE_ONCE(d->relay->broker_looks, d->g->is_looking);
 	/* The others before it; partner: relay_is_whole() of worker.c. */
 	store_release(&d->relay->magic, VG_RELAY_MAGIC);
 }
@@ -486,17 +491,31 @@ static bool look(struct vg_bguest *g)
 	return found;
 }
 
+static void say_looking(struct vg_bguest *g, bool looks)
+{
+	struct vg_bdev *d;
+
+	g->is_looking = looks;
+	for (d = g->devs; d; d = d->next)
+		WRITE_ONCE(d->relay->broker_looks, looks);
+}
+
 /*
  * An access is seldom alone: InterruptStatus follows the interrupt, and
- * InterruptACK follows that, sooner than we are asleep and woken again.  What
- * is found before its event leaves an event that finds nothing.  The parent
- * and the time limit wait for POLL_TURN_NS at the most.
+ * InterruptACK follows that, sooner than we are asleep and woken again.  The
+ * parent and the time limit wait for POLL_TURN_NS at the most.
+ *
+ * Backends need not tell us meanwhile.  What the guest does makes an event,
+ * which wakes nobody while its port is masked.
  */
 static void look_on(struct vg_bguest *g)
 {
 	uint64_t now = vg_now_ns(), end = now + POLL_TURN_NS;
 	uint64_t until = now + g->poll.now_ns;
 
+	if (!g->poll.now_ns)
+		return;
+	say_looking(g, true);
 	while (now < until && now < end) {
 		bool found = look(g);
 
@@ -504,25 +523,38 @@ static void look_on(struct vg_bguest *g)
 		if (found)
 			until = now + g->poll.now_ns;
 	}
-	vg_look_sleep(&g->poll, g->poll_max_ns);
+	say_looking(g, false);
+	/*
+	 * From here on they tell us; what they have set before is looked for a
+	 * last time.  Partner: notify_broker() in worker.c.
+	 */
+	smp_mb();
+	look(g);
 }
 
 static void on_evtchn(void *arg)
 {
+	xen_port_t ports[PORTS_MAX];
 	struct vg_bguest *g = arg;
-	unsigned int budget = g->nr_vcpus;
-	xen_port_t port;
+	unsigned int i, n;
+	bool found = false;
 	int vcpu;
 
-	vg_look_woken(&g->poll, g->poll_max_ns);
-	while (budget-- && !xen_evtchn_pending(g->ec, &port)) {
-		/* Unmask first: what comes from here on makes a new event. */
-		xen_evtchn_unmask(g->ec, port);
-		vcpu = xen_ioreq_vcpu_of_port(g->io, port);
+	n = xen_evtchn_pending_all(g->ec, ports, PORTS_MAX);
+	for (i = 0; i < n; i++) {
+		vcpu = xen_ioreq_vcpu_of_port(g->io, ports[i]);
 		if (vcpu >= 0)
-			on_vcpu(g, (unsigned int)vcpu);
+			found |= on_vcpu(g, (unsigned int)vcpu);
 	}
-	look_on(g);
+	/* Otherwise it is the event of what was found by looking. */
+	if (found) {
+		vg_look_woken(&g->poll, g->poll_max_ns);
+		look_on(g);
+	}
+	/* What came since the last look makes a new event. */
+	xen_evtchn_unmask_all(g->ec, ports, n);
+	if (found)
+		vg_look_sleep(&g->poll, g->poll_max_ns);
 }
 
 static void on_backend(void *arg)
@@ -533,9 +565,10 @@ static void on_backend(void *arg)
 	if (xen_evtchn_pending(d->ec, &port))
 		return;
 	vg_look_woken(&d->g->poll, d->g->poll_max_ns);
-	xen_evtchn_unmask(d->ec, port);		/* first, as above */
 	backend_event(d);
 	look_on(d->g);
+	xen_evtchn_unmask(d->ec, port);		/* last, as above */
+	vg_look_sleep(&d->g->poll, d->g->poll_max_ns);
 }
 
 static void dev_free(struct vg_bdev *d);

@@ -22,7 +22,7 @@
  *
  *	  0  +-------------------------------------------+
  *	     | magic, version, nr_vcpus, nr_queues_max,  | broker
- *	     | asked                                     |
+ *	     | asked, broker_looks                       |
  *	 64  +-------------------------------------------+
  *	     | pending[4]: vCPUs that wait for an answer | broker sets,
  *	     | notify[2]:  queues to look at             | backend takes
@@ -42,6 +42,10 @@
  * the bit in answered, then notifies.  An answer whose rsp_seq is not the seq
  * of the outstanding request is dropped and counted: late (the broker's time
  * limit has passed) or hostile.
+ * While broker_looks is not 0, the broker looks at the page and need not be
+ * notified: it writes 0, then looks a last time, then sleeps; the backend reads
+ * it after setting bits.  A backend that has believed it, and finds some time
+ * later that nobody has taken the bits, notifies.
  * A backend's process that takes over from another, on the same page and port,
  * writes another value into backend_session, then backend_state (release),
  * then notifies.  The broker thereupon sets the bits in pending again of all
@@ -96,7 +100,8 @@ struct vg_relay_page {
 	uint32_t nr_vcpus;
 	uint32_t nr_queues_max;
 	uint32_t asked;		/* another value: is the backend there? */
-	uint32_t pad0[11];
+	uint32_t broker_looks;
+	uint32_t pad0[10];
 
 	uint32_t pending[VG_RELAY_VCPUS_MAX / 32];
 	uint32_t notify[VG_RELAY_QUEUES_MAX / 32];

@@ -36,6 +36,8 @@
 #define PORTS_PER_TURN_MAX	64u
 #define BIND_TRIES_MAX		200u
 #define WHOLE_TRIES_MAX		200u
+/* So long the broker may take to see what it was not told of. */
+#define UNSEEN_NS		(10u * 1000u * 1000u)
 
 int (*vg_worker_mem_create)(struct xen_gnttab *gt, xen_domid_t domid,
 			    unsigned int budget_pages, uint32_t copy_max_bytes,
@@ -93,6 +95,7 @@ struct vg_worker {
 	struct xen_evtchn *ec;
 	struct vg_worker_shared *shared;
 	struct vg_deferred *end_of_turn;
+	struct vg_timer *unseen;	/* by a broker that said it looks */
 	struct port_owner *owners;	/* by local port */
 	unsigned int nr_owners;
 	/* Handles for channels, not in use. */
@@ -208,6 +211,41 @@ static void tell_broker(struct slot *s)
 {
 	s->tell = true;
 	vg_deferred_schedule(s->w->end_of_turn);
+}
+
+/*
+ * What is set in the page is there: will it be seen?  For the main thread.
+ */
+static void notify_broker(struct slot *s)
+{
+	/*
+	 * Our bits are out before we ask whether the broker looks at them.
+	 * Partner: look_on() in broker_guest.c, which stops looking.
+	 */
+	smp_mb();
+	if (!READ_ONCE(s->relay->broker_looks))
+		xen_evtchn_notify(s->w->ec, s->port);
+	else if (!vg_timer_is_armed(s->w->unseen))
+		vg_timer_arm(s->w->unseen, UNSEEN_NS);
+}
+
+/* Others of our domain can write that it looks; or it died while it did. */
+static void unseen_due(void *arg)
+{
+	struct vg_worker *w = arg;
+	unsigned int i, k;
+
+	for (i = 0; i < VG_WORKER_DEVICES_MAX; i++) {
+		struct slot *s = &w->slot[i];
+		uint32_t bits = 0;
+
+		if (!s->used || !s->relay)
+			continue;
+		for (k = 0; k < ARRAY_SIZE(s->relay->answered); k++)
+			bits |= READ_ONCE(s->relay->answered[k]);
+		if (bits || READ_ONCE(s->relay->irq))
+			xen_evtchn_notify(w->ec, s->port);
+	}
 }
 
 static void relay_reply(void *host, unsigned int vcpu, uint32_t seq,
@@ -535,7 +573,7 @@ static void on_end_of_turn(void *arg)
 			continue;
 		vg_step();
 		if (s->tell && s->relay)
-			xen_evtchn_notify(w->ec, s->port);
+			notify_broker(s);
 		s->tell = false;
 		w->shared->dev[i] = *vg_device_own_stats(s->dev);
 		if (s->removing) {
@@ -600,7 +638,8 @@ static void relay_correct(struct slot *s)
 		return;
 	s->asked = asked;
 	relay_announce(s);
-	tell_broker(s);
+	/* In any case: whoever looks for answers does not look for this. */
+	xen_evtchn_notify(s->w->ec, s->port);
 }
 
 static void relay_event(struct slot *s)
@@ -735,7 +774,8 @@ static void relay_catch_up(struct slot *s)
 	relay_event(s);
 	/* A notification may have been in a relay page that is gone. */
 	vg_device_resume(s->dev);
-	tell_broker(s);
+	/* In any case, as above. */
+	xen_evtchn_notify(s->w->ec, s->port);
 }
 
 /* ---- from the supervisor ----------------------------------------------------------- */
@@ -899,6 +939,7 @@ int vg_worker_create(xen_domid_t guest, struct vg_loop *loop, int sock,
 		w->slot[i].index = i;
 	}
 	w->end_of_turn = vg_deferred_create(loop, on_end_of_turn, w);
+	w->unseen = vg_timer_create(loop, unseen_due, w);
 	err = xen_gnttab_open(&w->gt);
 	if (err) {
 		vg_err("/dev/xen/gntdev: %s (is the module xen-gntdev loaded?)",
@@ -960,6 +1001,7 @@ void vg_worker_destroy(struct vg_worker *w)
 		;
 	if (w->ec_fd)
 		vg_loop_del_fd(w->loop, w->ec_fd);
+	vg_timer_destroy(w->unseen);
 	vg_deferred_destroy(w->end_of_turn);
 	while (w->nr_stock)
 		xen_evtchn_close(w->stock[--w->nr_stock]);

@@ -7,6 +7,7 @@
  * mischief may not reach the other's device.
  */
 #include <errno.h>
+#include <pthread.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -1058,6 +1059,81 @@ static void work_per_event_is_bounded(void **state)
 		expect_read(v, v);
 }
 
+/*
+ * A backend that raises interrupts while the broker looks, and tells it only if
+ * it does not.
+ */
+static struct {
+	bool stop;
+	unsigned int untold, told;
+} raiser;
+
+static void *raise_irqs(void *arg)
+{
+	struct vg_relay_page *page = arg;
+
+	while (!count_read(raiser.stop)) {
+		if (!READ_ONCE(page->broker_looks))
+			continue;
+		__atomic_fetch_or(&page->irq, 1, __ATOMIC_RELEASE);
+		smp_mb();
+		if (READ_ONCE(page->broker_looks)) {
+			count_add(raiser.untold, 1);
+		} else {
+			/* Too late: by an event, from the main thread. */
+			count_add(raiser.told, 1);
+			while (READ_ONCE(page->irq) && !count_read(raiser.stop))
+				;
+		}
+		while (READ_ONCE(page->irq) && !count_read(raiser.stop))
+			;
+	}
+	return NULL;
+}
+
+static void looks_for_what_nobody_tells(void **state)
+{
+	uint64_t until = vg_now_ns() + UINT64_C(20000000000);
+	unsigned int told = 0;
+	pthread_t thread;
+
+	(void)state;
+	if (!poll_max_ns)
+		return;
+	vg_bguest_poll(g, 1000000);
+	memset(&raiser, 0, sizeof(raiser));
+	assert_int_equal(pthread_create(&thread, NULL, raise_irqs,
+					be[0].page), 0);
+	while (count_read(raiser.untold) < 100 && vg_now_ns() < until) {
+		/* Keeps it looking. */
+		begin_read(0, BASE + 0x60, 4);
+		assert_true(fake_mmio_done(GUEST, 0, NULL));
+		if (told != count_read(raiser.told)) {
+			told++;
+			tell(&be[0]);
+			turns(2);
+		}
+	}
+	count_add(raiser.stop, 1);
+	pthread_join(thread, NULL);
+	assert_true(raiser.untold >= 100);
+	assert_int_equal(be[0].page->broker_looks, 0);
+	/* The last may still be there, if it was to be told. */
+	assert_int_equal(fake_spi_count(GUEST, 33),
+			 raiser.untold + raiser.told - !!be[0].page->irq);
+	assert_true(!be[0].page->irq || raiser.told > told);
+}
+
+/* Somebody else writes that the broker looks: until its next event. */
+static void looking_is_the_brokers_word(void **state)
+{
+	(void)state;
+	be[0].page->broker_looks = 1;
+	tell(&be[0]);
+	turns(2);
+	assert_int_equal(be[0].page->broker_looks, 0);
+}
+
 /* For what must not end by the bound, however slow the machine is. */
 static int setup_patient(void **state)
 {
@@ -1077,6 +1153,8 @@ int main(void)
 		T(page_is_as_relay_h_says),
 		T(reads_and_writes_are_forwarded),
 		T(notify_is_posted),
+		T(looks_for_what_nobody_tells),
+		T(looking_is_the_brokers_word),
 		T(interrupts),
 		T(vcpus_wait_independently),
 		T(odd_accesses_get_all_ones),

@@ -332,6 +332,37 @@ static void another_broker(void **state)
 	relay_end(&r2);
 }
 
+static void a_broker_that_looks_is_not_told(void **state)
+{
+	struct vg_worker_msg m = { .op = VG_WORKER_RELAY };
+	struct relay r = added();
+
+	(void)state;
+	still_works(&r);
+	assert_true(was_told(&r));
+	r.page->broker_looks = 1;
+	still_works(&r);
+	assert_false(was_told(&r));
+	/* It has seen that; and now somebody lies, or it is dead. */
+	usleep(20000);
+	turns(2);
+	assert_false(was_told(&r));
+	ask(&r, 0, 77, VG_RELAY_OP(0, 4, 0), 0);
+	assert_false(was_told(&r));
+	usleep(20000);
+	turns(2);
+	assert_true(was_told(&r));
+	answer(&r, 0, 77);
+	/* Attaching is no answer, and always said. */
+	m.relay = (struct vg_worker_relay){ 0, r.ref, r.port };
+	tell(&m, false);
+	assert_true(was_told(&r));
+	r.page->broker_looks = 0;
+	still_works(&r);
+	assert_true(was_told(&r));
+	relay_end(&r);
+}
+
 /* ---- relays that are none ------------------------------------------------------------ */
 
 static void bad_relays(void **state)
@@ -655,6 +686,7 @@ int main(void)
 		T(ends_when_the_supervisor_does),
 		T(successor_is_broken_until_reset),
 		T(another_broker),
+		T(a_broker_that_looks_is_not_told),
 		T(bad_relays),
 		T(says_again_that_it_is_there),
 		T(says_that_it_is_there_when_asked),
