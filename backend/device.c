@@ -12,7 +12,10 @@
  * at the most.
  *
  * A request is the core's from pop to start(), the type's from start() to
- * vg_req_complete(), and is unmapped before the driver sees it used.
+ * vg_req_complete(), and is unmapped before the driver sees it used.  Where
+ * memory wants it (mem.h, exchange), requests that were taken wait for each
+ * other before start(), and completed ones before the used ring: then all that
+ * a turn has to say to the domain's mapper is said at once.
  *
  * Threads.  If the driver has several queues ready when it sets DRIVER_OK,
  * each is run by its lane.  Main thread and lanes share what is changed only
@@ -204,6 +207,16 @@ static unsigned int in_flight(const struct vg_device *dev)
 
 	for (i = 0; i < dev->nr_queues; i++)
 		n += count_read(dev->queues[i].in_flight);
+	return n;
+}
+
+/* Of them, those that the type has, or had: their end returns memory. */
+static unsigned int started(const struct vg_device *dev)
+{
+	unsigned int i, n = in_flight(dev);
+
+	for (i = 0; i < dev->nr_queues; i++)
+		n -= count_read(dev->queues[i].nr_starting);
 	return n;
 }
 
@@ -402,17 +415,26 @@ static int slots_create(struct vg_queue *q)
 	return 0;
 }
 
-/* False: what the device wrote did not reach the guest. */
-static bool request_unmap(struct vg_slot *s)
+static void slots_init(struct vg_slots *l)
 {
-	struct vg_mem *mem = s->queue->mem;
-	enum vg_mem_fault fault;
-	int err;
+	l->first = NULL;
+	l->tail = &l->first;
+}
 
-	/* Counted there: a guest that takes its own pages back. */
-	err = mem->ops->unmap_req(mem, s->mreq, &fault);
-	s->mreq = NULL;
-	return !err;
+static void slots_add(struct vg_slots *l, struct vg_slot *s)
+{
+	s->next = NULL;
+	*l->tail = s;
+	l->tail = &s->next;
+}
+
+/* Empties the list; what was in it, by ->next. */
+static struct vg_slot *slots_take(struct vg_slots *l)
+{
+	struct vg_slot *first = l->first;
+
+	slots_init(l);
+	return first;
 }
 
 static void request_gone(struct vg_slot *s)
@@ -424,19 +446,34 @@ static void request_gone(struct vg_slot *s)
 	count_add(q->stats->in_flight, -1);
 }
 
+/* @err: what the device wrote did not reach the guest; counted by memory. */
+static void request_show(struct vg_slot *s, int err)
+{
+	struct vg_queue *q = s->queue;
+
+	if (err)
+		s->used_bytes = 0;
+	q->untold_bytes += s->req.out_bytes + s->req.in_bytes;
+	count_add(q->stats->bytes_out, s->req.out_bytes);
+	count_add(q->stats->bytes_in, s->used_bytes);
+	if (may_show(q))
+		vg_vq_push(&q->vq, s->head, s->used_bytes);
+	request_gone(s);
+}
+
 void vg_req_complete(struct vg_req *req, uint32_t used_bytes)
 {
 	struct vg_slot *s = slot_of(req);
 	struct vg_queue *q = s->queue;
+	enum vg_mem_fault fault;
+	int err;
 
-	if (!request_unmap(s))
-		used_bytes = 0;
-	q->untold_bytes += (uint64_t)req->out_bytes + req->in_bytes;
-	count_add(q->stats->bytes_out, req->out_bytes);
-	count_add(q->stats->bytes_in, used_bytes);
-	if (may_show(q))
-		vg_vq_push(&q->vq, s->head, used_bytes);
-	request_gone(s);
+	s->used_bytes = used_bytes;
+	err = q->mem->ops->unmap_req(q->mem, s->mreq, &fault);
+	if (err == VG_MEM_LATER)
+		slots_add(&q->ending, s);
+	else
+		request_show(s, err);
 	q->is_completed = true;
 	if (!q->is_working)
 		vg_deferred_schedule(q->work);
@@ -451,9 +488,9 @@ static void queue_stall(struct vg_queue *q)
 {
 	q->is_stalled = true;
 	q->is_kicked = false;
-	if (q->in_flight || vg_timer_is_armed(q->retry))
+	if (q->in_flight > q->nr_starting || vg_timer_is_armed(q->retry))
 		return;
-	if (!in_flight(q->dev))
+	if (!started(q->dev))
 		q->retries++;
 	if (q->retries > RETRIES_MAX)
 		queue_break(q, VG_BROKEN_ADDRESS, VG_MEM_BUDGET, 0);
@@ -479,13 +516,36 @@ static void retry_due(void *arg)
 	vg_deferred_schedule(q->work);
 }
 
-/* 0, -EAGAIN (stalled; nothing taken), or -EPROTO (the device is broken). */
-static int request_start(struct vg_queue *q, const struct vg_chain *c)
+/* 0, or -EPROTO: it is no request, and the device is broken. */
+static int request_start(struct vg_slot *s, unsigned int nr_iov)
+{
+	const struct vg_dev_type *type = s->queue->dev->type;
+	struct vg_queue *q = s->queue;
+	enum vg_mem_fault fault;
+
+	q->retries = 0;
+	s->req.nr_in = nr_iov - s->req.nr_out;
+	memset(s->req.type_priv, 0, type->req_priv_bytes);
+	if (type->start(q->priv, &s->req) >= 0)
+		return 0;
+	queue_break(q, VG_BROKEN_REQUEST, VG_MEM_OK, s->head);
+	s->used_bytes = 0;
+	if (q->mem->ops->unmap_req(q->mem, s->mreq, &fault) == VG_MEM_LATER)
+		slots_add(&q->ending, s);	/* and is not shown */
+	else
+		request_gone(s);
+	return -EPROTO;
+}
+
+/*
+ * 0, -EAGAIN (no memory now; nothing taken), or -EPROTO (the device is broken).
+ */
+static int request_take(struct vg_queue *q, const struct vg_chain *c)
 {
 	struct vg_device *dev = q->dev;
 	struct vg_slot *s = q->free_slots;
 	enum vg_mem_fault fault = VG_MEM_OK;
-	unsigned int nr_iov;
+	unsigned int nr_iov = 0;
 	int err;
 
 	/* As many as the queue has entries, and no more can be outstanding. */
@@ -498,31 +558,106 @@ static int request_start(struct vg_queue *q, const struct vg_chain *c)
 				   &nr_iov, &s->mreq, &fault);
 	if (err == -EAGAIN) {
 		vg_vq_unpop(&q->vq);
-		queue_stall(q);
 		return err;
 	}
-	if (err) {
+	if (err < 0) {
 		queue_break(q, VG_BROKEN_ADDRESS, fault, c->segs[0].addr);
 		return -EPROTO;
 	}
-	q->retries = 0;
 	q->free_slots = s->next;
 	s->head = c->head;
-	s->req.nr_in = nr_iov - s->req.nr_out;
 	s->req.out_bytes = c->out_bytes;
 	s->req.in_bytes = c->in_bytes;
-	memset(s->req.type_priv, 0, dev->type->req_priv_bytes);
 	count_add(q->in_flight, 1);
 	count_add(q->stats->in_flight, 1);
 	count_add(q->stats->requests, 1);
-
-	if (dev->type->start(q->priv, &s->req) < 0) {
-		queue_break(q, VG_BROKEN_REQUEST, VG_MEM_OK, c->head);
-		request_unmap(s);
-		request_gone(s);
-		return -EPROTO;
-	}
+	if (!err)
+		return request_start(s, nr_iov);
+	slots_add(&q->starting, s);
+	count_add(q->nr_starting, 1);
 	return 0;
+}
+
+/* What memory has said about a request that it had to ask for. */
+static void request_begin(struct vg_slot *s)
+{
+	struct vg_queue *q = s->queue;
+	enum vg_mem_fault fault = VG_MEM_OK;
+	unsigned int nr_iov;
+	int err;
+
+	err = q->mem->ops->map_end(q->mem, s->mreq, s->req.iov,
+				   q->dev->type->segs_max, &s->req.nr_out,
+				   &nr_iov, &fault);
+	if (err == -EAGAIN) {
+		slots_add(&q->starting, s);
+		return;
+	}
+	count_add(q->nr_starting, -1);
+	if (!err) {
+		request_start(s, nr_iov);
+		return;
+	}
+	queue_break(q, VG_BROKEN_ADDRESS, fault, s->head);
+	request_gone(s);
+}
+
+static bool has_exchange(const struct vg_queue *q)
+{
+	return q->starting.first || q->ending.first;
+}
+
+/*
+ * What was completed goes to the used ring, what was taken is started; what
+ * there is no memory for has stalled the queue.
+ */
+static void queue_exchange(struct vg_queue *q)
+{
+	struct vg_slot *s, *next;
+	enum vg_mem_fault fault;
+
+	if (!has_exchange(q))
+		return;
+	q->mem->ops->exchange(q->mem);
+	for (s = slots_take(&q->ending); s; s = next) {
+		next = s->next;
+		request_show(s, q->mem->ops->unmap_end(q->mem, s->mreq,
+						       &fault));
+	}
+	for (s = slots_take(&q->starting); s; s = next) {
+		next = s->next;
+		request_begin(s);
+	}
+	if (q->starting.first)
+		queue_stall(q);
+}
+
+/* What completed since. */
+static void queue_end(struct vg_queue *q)
+{
+	const struct vg_dev_type *type = q->dev->type;
+
+	while (q->ending.first) {
+		bool is_starting = q->starting.first;
+
+		queue_exchange(q);
+		if (is_starting && type->flush_batch)
+			type->flush_batch(q->priv);
+	}
+}
+
+/* The queue stops: what waits for memory is never started. */
+static void queue_drop(struct vg_queue *q)
+{
+	struct vg_slot *s, *next;
+	enum vg_mem_fault fault;
+
+	for (s = slots_take(&q->starting); s; s = next) {
+		next = s->next;
+		count_add(q->nr_starting, -1);
+		q->mem->ops->unmap_req(q->mem, s->mreq, &fault);
+		request_gone(s);
+	}
 }
 
 /* ---- looking before sleeping: poll.h ---------------------------------------- */
@@ -571,16 +706,32 @@ static bool queue_run(struct vg_queue *q)
 	vg_vq_busy(&q->vq);
 	while (budget-- && bytes < TURN_BYTES_MAX) {
 		int n = vg_vq_pop(&q->vq, &c);
+		bool is_ending = q->ending.first;
 
-		if (n == -EAGAIN) {
-			queue_stall(q);
-			return false;
-		}
-		if (n < 0) {
+		if (n > 0) {
+			if (vg_poll_found(&q->poll))
+				count_add(q->stats->polls_hit, 1);
+			n = request_take(q, &c);
+			bytes += (uint64_t)c.out_bytes + c.in_bytes;
+			if (!n)
+				continue;
+		} else if (n == -EPROTO) {
 			queue_break(q, q->vq.broken, q->vq.fault,
 				    q->vq.bad_value);
-			return false;
 		}
+		/* What came before it, whatever is wrong with this one. */
+		if (has_exchange(q)) {
+			queue_exchange(q);
+			if (!may_take(q) || q->is_stalled)
+				return false;
+			/* There may be more by now; or memory, if that lacks. */
+			if (!n || is_ending)
+				continue;
+		}
+		if (n == -EAGAIN)
+			queue_stall(q);
+		if (n < 0)
+			return false;
 		if (n == 0) {
 			enum vg_poll_next next = poll_next(q);
 
@@ -596,13 +747,9 @@ static bool queue_run(struct vg_queue *q)
 			q->is_kicked = false;
 			return false;
 		}
-		if (vg_poll_found(&q->poll))
-			count_add(q->stats->polls_hit, 1);
-		if (request_start(q, &c))
-			return false;
-		bytes += (uint64_t)c.out_bytes + c.in_bytes;
 	}
-	return true;
+	queue_exchange(q);
+	return !q->is_stalled;
 }
 
 /* ---- stopping: queue, reset, device ---------------------------------------- */
@@ -997,8 +1144,11 @@ static void queue_work(void *arg)
 	q->is_completed = false;
 	if (q->is_kicked && may_take(q))
 		is_more = queue_run(q);
+	if (!may_take(q))
+		queue_drop(q);
 	if (dev->type->flush_batch)
 		dev->type->flush_batch(q->priv);
+	queue_end(q);
 	wants_irq = queue_publish(q, is_more && q->poll.until_ns);
 	q->is_working = false;
 	/* Completed while we were at it: there is memory for who waits. */
@@ -1130,6 +1280,8 @@ static void queues_create(struct vg_device *dev)
 		q->mem = dev->mem;
 		if (dev->may_thread)
 			q->mem = dev->mem->ops->view(dev->mem);
+		slots_init(&q->starting);
+		slots_init(&q->ending);
 		q->stats = dev->queue_stats ? &dev->queue_stats[i] :
 						  &dev->stats;
 		vg_vq_init(&q->vq, q->mem, dev->type->segs_max);
@@ -1246,7 +1398,8 @@ static enum vg_broken restore(struct vg_device *dev)
 	enum vg_broken why = VG_BROKEN_NOT;
 	unsigned int i;
 
-	if (r->driver_features & ~dev->offered &&
+	/* The predecessor may have been an older one. */
+	if (r->driver_features & ~(dev->offered | VG_MMIO_INDIRECT) &&
 	    r->status & VIRTIO_CONFIG_S_FEATURES_OK)
 		return VG_BROKEN_STATE;
 	if (r->broken >= VG_BROKEN_MAX)
@@ -1331,7 +1484,7 @@ int vg_device_create(const struct vg_device_params *params,
 	err = -EINVAL;
 	if (!size || size > VG_VQ_NUM_MAX || size & (size - 1))
 		goto destroy_type;
-	dev->offered = vg_mmio_core_features() |
+	dev->offered = vg_mmio_core_features(size) |
 		       dev->type->features(dev->priv);
 	dev->nr_queues = dev->type->nr_queues(dev->priv);
 	if (dev->nr_queues <= VG_STATE_QUEUES_MAX &&

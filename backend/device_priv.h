@@ -17,10 +17,16 @@ struct vg_queue;
 /* A request with what the core needs to finish it. */
 struct vg_slot {
 	struct vg_req req;
-	struct vg_slot *next;		/* on the queue's free list */
+	struct vg_slot *next;		/* free, or on one of the lists below */
 	struct vg_queue *queue;
 	struct vg_mem_req *mreq;
+	uint32_t used_bytes;		/* while it is ending */
 	uint16_t head;
+};
+
+/* In the order in which they came. */
+struct vg_slots {
+	struct vg_slot *first, **tail;
 };
 
 /*
@@ -75,6 +81,10 @@ struct vg_queue {
 	bool is_kicked;			/* the ring wants to be looked at */
 	bool is_stalled;		/* ... once there is memory again */
 	unsigned int in_flight;
+	/* Between two exchanges of memory (mem.h), in flight as well: */
+	struct vg_slots starting;	/* taken; the type knows nothing yet */
+	struct vg_slots ending;		/* completed, not yet in the used ring */
+	unsigned int nr_starting;
 	struct vg_slot *free_slots;
 	void *slot_memory;		/* for queue_size_max requests */
 };
@@ -152,7 +162,9 @@ struct vg_device {
 /* ---- mmio.c ---------------------------------------------------------------- */
 
 /* The offered features that do not depend on the type. */
-uint64_t vg_mmio_core_features(void);
+uint64_t vg_mmio_core_features(unsigned int queue_size_max);
+/* Not always offered, but always understood. */
+#define VG_MMIO_INDIRECT	(UINT64_C(1) << VIRTIO_RING_F_INDIRECT_DESC)
 
 /* Registers back to what they are after a reset. */
 void vg_mmio_reset(struct vg_device *dev);

@@ -4,7 +4,8 @@
  *
  * The process blocks in read(2) on the worker's requests and ends with the
  * worker; with the supervisor it dies.  What the supervisor says is looked for
- * before each request: it allows a relay before it tells the worker of it.
+ * when the worker asks for what is not its guest's: it allows a relay before it
+ * tells the worker of it.
  */
 #include "mapper.h"
 
@@ -79,32 +80,72 @@ static int do_map(struct vg_mapper *m, const struct vg_mapper_req *req,
 			   req->count, index);
 }
 
-static int do_copy(struct vg_mapper *m, const struct vg_mapper_req *req)
+static int copy(struct vg_mapper *m, unsigned int count)
 {
-	struct vg_mapper_seg own[VG_MAPPER_SEGS_MAX];
-	struct xen_copy_seg segs[VG_MAPPER_SEGS_MAX];
+	/* As above: what is checked is what is used. */
+	static struct vg_mapper_seg own[VG_MAPPER_SEGS_MAX];
+	static struct xen_copy_seg segs[VG_MAPPER_SEGS_MAX];
 	unsigned int i;
 	int err;
 
-	if (!req->count || req->count > VG_MAPPER_SEGS_MAX)
-		return -EINVAL;
-	memcpy(own, m->arena->segs, req->count * sizeof(own[0]));
-	if (req->domid != m->guest)
-		return refuse(m, "a copy by reference", req->domid, own[0].ref);
-	for (i = 0; i < req->count; i++) {
+	memcpy(own, m->arena->segs, count * sizeof(own[0]));
+	for (i = 0; i < count; i++) {
 		if (own[i].len_bytes > XEN_GRANT_PAGE_SIZE ||
-		    own[i].offset > XEN_GRANT_PAGE_SIZE - own[i].len_bytes)
+		    own[i].offset > XEN_GRANT_PAGE_SIZE - own[i].len_bytes ||
+		    own[i].at > sizeof(m->arena->data) - own[i].len_bytes)
 			return -EINVAL;
 		segs[i] = (struct xen_copy_seg){
 			.ref = own[i].ref, .offset = own[i].offset,
 			.len_bytes = own[i].len_bytes,
 			.to_foreign = own[i].to_foreign,
-			.local = m->arena->data[i],
+			.local = m->arena->data + own[i].at,
+			.status = XEN_COPY_NOT_TRIED,
 		};
 	}
-	err = xen_raw_copy(m->gntdev_fd, m->guest, segs, req->count);
-	for (i = 0; i < req->count; i++)
+	err = xen_raw_copy(m->gntdev_fd, m->guest, segs, count);
+	for (i = 0; i < count; i++)
 		m->arena->segs[i].status = segs[i].status;
+	return err;
+}
+
+static void map_jobs(struct vg_mapper *m, unsigned int count)
+{
+	static xen_ref_t refs[VG_MAPPER_REFS_MAX];
+	unsigned int i, n, at = 0;
+
+	for (i = 0; i < count; i++) {
+		struct vg_mapper_job *job = &m->arena->jobs[i];
+		uint64_t index = 0;
+		int err = -EINVAL;
+
+		/* Once: the worker may write to it at any time. */
+		n = READ_ONCE(job->count);
+		if (n && n <= VG_MAPPER_REFS_MAX - at) {
+			memcpy(refs, m->arena->refs + at, n * sizeof(refs[0]));
+			at += n;
+			err = xen_raw_map(m->gntdev_fd, m->guest, refs, n,
+					  &index);
+		}
+		job->index = index;
+		job->err = err;
+	}
+}
+
+static int do_exchange(struct vg_mapper *m, const struct vg_mapper_req *req)
+{
+	int err = 0;
+
+	if ((!req->count && !req->jobs) || req->count > VG_MAPPER_SEGS_MAX ||
+	    req->jobs > VG_MAPPER_JOBS_MAX)
+		return -EINVAL;
+	if (req->domid != m->guest)
+		return refuse(m, req->count ? "a copy by reference" :
+				 "grant reference", req->domid,
+			      req->count ? m->arena->segs[0].ref :
+					   m->arena->refs[0]);
+	if (req->count)
+		err = copy(m, req->count);
+	map_jobs(m, req->jobs);
 	return err;
 }
 
@@ -135,8 +176,8 @@ void vg_mapper_answer(struct vg_mapper *m, const struct vg_mapper_req *req,
 	case VG_MAPPER_MAP:
 		rsp->err = do_map(m, req, &rsp->value);
 		break;
-	case VG_MAPPER_COPY:
-		rsp->err = do_copy(m, req);
+	case VG_MAPPER_EXCHANGE:
+		rsp->err = do_exchange(m, req);
 		break;
 	case VG_MAPPER_BIND:
 		rsp->err = do_bind(m, req, &rsp->value);
@@ -170,8 +211,10 @@ static int serve(struct vg_mapper *m, const struct vg_mapper_start *start)
 				continue;
 			return -errno;
 		}
-		hear_supervisor(m, start->ctl_fd);
 		if (n == sizeof(req)) {
+			/* Of its guest nobody needs to tell it. */
+			if (req.domid != m->guest)
+				hear_supervisor(m, start->ctl_fd);
 			vg_mapper_answer(m, &req, &rsp);
 		} else {
 			rsp = (struct vg_mapper_rsp){ .err = -EPROTO };

@@ -36,14 +36,20 @@
 /* gntdev's own limit. */
 #define VG_MAPPER_REFS_MAX	65536u
 /* Pieces of one copy, of at most a page each. */
-#define VG_MAPPER_SEGS_MAX	128u
+#define VG_MAPPER_SEGS_MAX	512u
+#define VG_MAPPER_JOBS_MAX	128u
+/* For what is copied from or to; more goes through the rooms of its pieces. */
+#define VG_MAPPER_BUFFER_BYTES	(8u << 20)
 #define VG_MAPPER_RELAYS_MAX	16u
 /* The worker's loop, and its threads for queues. */
 #define VG_MAPPER_EVTCHNS_MAX	32u
 
 enum vg_mapper_op {
 	VG_MAPPER_MAP = 1,	/* count, arena.refs; answer: value = index */
-	VG_MAPPER_COPY,		/* count, arena.segs and .data */
+	/*
+	 * A copy of @count arena.segs, then @jobs arena.jobs; err is the copy's.
+	 */
+	VG_MAPPER_EXCHANGE,
 	VG_MAPPER_BIND,		/* port, evtchn; answer: value = local port */
 };
 
@@ -51,6 +57,7 @@ struct vg_mapper_req {
 	uint32_t op;
 	uint32_t domid;
 	uint32_t count;
+	uint32_t jobs;
 	uint32_t port;
 	uint32_t evtchn;	/* number of the handle */
 };
@@ -61,18 +68,29 @@ struct vg_mapper_rsp {
 	uint64_t value;
 };
 
-/* The local side of piece i is arena.data[i]. */
+/* The local side is at arena.data + at. */
 struct vg_mapper_seg {
-	uint32_t ref;
+	uint32_t ref, at;
 	uint16_t offset, len_bytes;
 	uint16_t to_foreign;
 	int16_t status;		/* out */
 };
 
+/* Maps the next @count of arena.refs. */
+struct vg_mapper_job {
+	uint32_t count;
+	int32_t err;		/* out: 0 or negative errno, and then: */
+	uint64_t index;
+};
+
 struct vg_mapper_arena {
 	uint32_t refs[VG_MAPPER_REFS_MAX];
 	struct vg_mapper_seg segs[VG_MAPPER_SEGS_MAX];
-	uint8_t data[VG_MAPPER_SEGS_MAX][XEN_GRANT_PAGE_SIZE];
+	struct vg_mapper_job jobs[VG_MAPPER_JOBS_MAX];
+	/* A room for each piece, then the worker's buffers. */
+	uint8_t data[VG_MAPPER_SEGS_MAX * XEN_GRANT_PAGE_SIZE +
+		     VG_MAPPER_BUFFER_BYTES]
+		__attribute__((aligned(XEN_GRANT_PAGE_SIZE)));
 };
 
 /* Supervisor to mapper: the relay of the guest's device @slot from now on. */

@@ -36,10 +36,18 @@
 	 VIRTIO_CONFIG_S_FEATURES_OK | VIRTIO_CONFIG_S_DRIVER_OK | \
 	 VIRTIO_CONFIG_S_FAILED)
 
-uint64_t vg_mmio_core_features(void)
+/*
+ * An indirect table is one more buffer of a request: of a mainline guest, to
+ * be granted, copied before the request can be looked at, and revoked.  A ring
+ * of so many entries holds enough requests without.
+ */
+#define INDIRECT_BELOW	512u
+
+uint64_t vg_mmio_core_features(unsigned int queue_size_max)
 {
-	return REQUIRED_FEATURES | BIT64(VIRTIO_RING_F_INDIRECT_DESC) |
-	       BIT64(VIRTIO_RING_F_EVENT_IDX) | BIT64(VIRTIO_F_RING_RESET);
+	return REQUIRED_FEATURES | BIT64(VIRTIO_RING_F_EVENT_IDX) |
+	       BIT64(VIRTIO_F_RING_RESET) |
+	       (queue_size_max < INDIRECT_BELOW ? VG_MMIO_INDIRECT : 0);
 }
 
 void vg_mmio_reset(struct vg_device *dev)

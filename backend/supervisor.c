@@ -1228,6 +1228,7 @@ static struct json_object *mem_json(const struct vg_mem_stats *m)
 	add_u64(o, "unmaps", m->unmaps);
 	add_u64(o, "copies", m->copies);
 	add_u64(o, "copied_bytes", m->copied_bytes);
+	add_u64(o, "exchanges", m->exchanges);
 	add_u64(o, "mapped_pages_now", m->mapped_pages_now);
 	add_u64(o, "mapped_pages_max", m->mapped_pages_max);
 	add_u64(o, "waits", m->waits);

@@ -19,6 +19,11 @@
  *		copy out the status		copy out the status
  *	flush	as copied, unless copy_max_bytes is 0
  *
+ * None of it is done request by request.  map_req() checks and finds room,
+ * unmap_req() unmaps; what is to be copied or mapped is gathered until
+ * exchange(): the copies of all requests, in and out, are one call, and so is
+ * what the domain's mapper is asked.
+ *
  * Private memory: small pieces lie one behind the other in the request's own
  * 1 KiB.  Others lie in a buffer, each as far into a page as in the guest's,
  * so that no copy crosses a page that need not and data is as aligned for
@@ -68,16 +73,37 @@ struct copy_out {
 	uint8_t *from;
 };
 
+/* How a request will be reached; made from its segments, nothing held yet. */
+struct plan {
+	bool maps[2];			/* [dev_writes] */
+	uint64_t bytes[2], pages[2];
+	unsigned int nr[2];
+	uint64_t buffer_bytes, map_pages, copy_pages, charge_pages;
+};
+
 struct vg_mem_req {
-	struct vg_mem_req *next;	/* on the free list */
+	struct vg_mem_req *next;	/* on the free list, ins or outs */
 	void *map;
-	unsigned int map_pages, charged_pages;
-	uint8_t *buffer;		/* NULL: bounce_own suffices */
+	unsigned int map_pages, charged_pages, copy_pages;
+	uint8_t *own;			/* BOUNCE_OWN_BYTES */
+	uint8_t *buffer;		/* NULL: own suffices */
 	unsigned int class;		/* of buffer */
 	struct copy_out *outs;
 	unsigned int nr_outs, outs_max;
-	uint8_t bounce_own[BOUNCE_OWN_BYTES]
-		__attribute__((aligned(XEN_GRANT_PAGE_SIZE / 4)));
+	/* until map_end() */
+	struct plan plan;
+	struct vg_seg *segs;
+	unsigned int nr_segs, segs_max;
+	/* the exchange: where it is in it, what came of it */
+	bool is_new;			/* until map_end() */
+	bool is_in;			/* on the list of ins */
+	unsigned int first_copy, nr_copies, job;
+	int err, unmap_err;
+};
+
+/* Requests in the order in which they came. */
+struct req_list {
+	struct vg_mem_req *first, **tail;
 };
 
 /* Pages in use by a device, by all of its threads: atomic. */
@@ -99,9 +125,15 @@ struct mem_map {
 	struct pages *pages;		/* own_pages, or those it is a view of */
 	struct pages own_pages;
 	struct vg_mem_req *free_reqs;
-	xen_ref_t *refs;		/* scratch: [budget_pages] */
-	struct xen_copy_seg *copies;	/* scratch: [copies_max] */
-	unsigned int copies_max;
+	struct req_list ins, outs;	/* for the next exchange */
+	unsigned int nr_live;		/* requests, and their copy_pages: */
+	uint64_t live_copy_pages;
+	/* scratch */
+	xen_ref_t *refs;		/* [budget_pages] */
+	struct xen_copy_seg *copies;	/* [copies_max] >= live_copy_pages */
+	struct xen_map_job *jobs;	/* [jobs_max] >= nr_live */
+	uint64_t copies_max;
+	unsigned int jobs_max;
 };
 
 static struct mem_map *to_map(struct vg_mem *m)
@@ -175,7 +207,7 @@ static void uncharge(struct mem_map *mm, unsigned int pages)
 
 /* ---- copying -------------------------------------------------------------- */
 
-static bool copies_reserve(struct mem_map *mm, unsigned int count)
+static bool copies_reserve(struct mem_map *mm, uint64_t count)
 {
 	struct xen_copy_seg *c;
 
@@ -186,6 +218,20 @@ static bool copies_reserve(struct mem_map *mm, unsigned int count)
 		return false;
 	mm->copies = c;
 	mm->copies_max = count;
+	return true;
+}
+
+static bool jobs_reserve(struct mem_map *mm, unsigned int count)
+{
+	struct xen_map_job *j;
+
+	if (count <= mm->jobs_max)
+		return true;
+	j = realloc(mm->jobs, count * sizeof(*j));
+	if (!j)
+		return false;
+	mm->jobs = j;
+	mm->jobs_max = count;
 	return true;
 }
 
@@ -216,12 +262,6 @@ static unsigned int copies_add(struct mem_map *mm, unsigned int n,
 	return n;
 }
 
-static int copies_run(struct mem_map *mm, unsigned int n)
-{
-	mm->mem.stats.copies++;
-	return xen_gnttab_copy(mm->gt, mm->mem.domid, mm->copies, n);
-}
-
 static int map_read(struct vg_mem *m, uint64_t addr, void *buf,
 		    size_t len_bytes, enum vg_mem_fault *fault)
 {
@@ -233,10 +273,12 @@ static int map_read(struct vg_mem *m, uint64_t addr, void *buf,
 	err = span_of(mm, addr, len_bytes, &s, fault);
 	if (err)
 		return err;
-	if (!copies_reserve(mm, s.pages))
+	if (!copies_reserve(mm, mm->live_copy_pages + s.pages))
 		return -EAGAIN;
 	n = copies_add(mm, 0, &s, len_bytes, buf, false);
-	err = copies_run(mm, n);
+	mm->mem.stats.copies++;
+	mm->mem.stats.exchanges++;
+	err = xen_gnttab_copy(mm->gt, mm->mem.domid, mm->copies, n);
 	if (is_shortage(err))
 		return -EAGAIN;
 	return err ? refuse(mm, VG_MEM_NOT_GRANTED, fault, -EFAULT) : 0;
@@ -266,6 +308,7 @@ static int map_ring(struct vg_mem *m, uint64_t addr, size_t len_bytes,
 		return refuse(mm, VG_MEM_NOT_GRANTED, fault, err);
 	}
 	m->stats.maps++;
+	m->stats.exchanges++;
 	m->stats.map_pages += s.pages;
 	mm->pages->rings += s.pages;
 	*va = (uint8_t *)base + s.offset_bytes;
@@ -307,9 +350,10 @@ static bool buffer_get(struct mem_map *mm, struct vg_mem_req *r, size_t bytes)
 		mm->spares[class] = s->next;
 		mm->spare_bytes -= class_bytes(class);
 		b = s;
-	} else if (posix_memalign(&b, XEN_GRANT_PAGE_SIZE,
-				  class_bytes(class))) {
-		return false;
+	} else {
+		b = xen_gnttab_buffer_get(class_bytes(class));
+		if (!b)
+			return false;
 	}
 	r->buffer = b;
 	r->class = class;
@@ -325,7 +369,7 @@ static void buffer_put(struct mem_map *mm, struct vg_mem_req *r)
 	if (!s)
 		return;
 	if (r->class >= CLASSES || mm->spare_bytes + bytes > CACHE_BYTES) {
-		free(s);
+		xen_gnttab_buffer_put(s, bytes);
 		return;
 	}
 	s->next = mm->spares[r->class];
@@ -337,14 +381,20 @@ static struct vg_mem_req *req_get(struct mem_map *mm)
 {
 	struct vg_mem_req *r = mm->free_reqs;
 
-	if (r)
+	if (r) {
 		mm->free_reqs = r->next;
-	else if (posix_memalign((void **)&r, _Alignof(struct vg_mem_req),
-				sizeof(*r)))
-		return NULL;
-	else
-		memset(r, 0, sizeof(*r));
+	} else {
+		r = calloc(1, sizeof(*r));
+		if (!r)
+			return NULL;
+		r->own = xen_gnttab_buffer_get(BOUNCE_OWN_BYTES);
+		if (!r->own) {
+			free(r);
+			return NULL;
+		}
+	}
 	r->next = NULL;
+	mm->nr_live++;
 	return r;
 }
 
@@ -352,7 +402,10 @@ static void req_put(struct mem_map *mm, struct vg_mem_req *r)
 {
 	buffer_put(mm, r);
 	uncharge(mm, r->charged_pages);
+	mm->live_copy_pages -= r->copy_pages;
+	mm->nr_live--;
 	r->charged_pages = 0;
+	r->copy_pages = 0;
 	r->map = NULL;
 	r->map_pages = 0;
 	r->nr_outs = 0;
@@ -360,12 +413,37 @@ static void req_put(struct mem_map *mm, struct vg_mem_req *r)
 	mm->free_reqs = r;
 }
 
+static void list_init(struct req_list *l)
+{
+	l->first = NULL;
+	l->tail = &l->first;
+}
+
+static void list_add(struct req_list *l, struct vg_mem_req *r)
+{
+	r->next = NULL;
+	*l->tail = r;
+	l->tail = &r->next;
+}
+
+/* Rare: see unmap_req(). */
+static void list_del(struct req_list *l, struct vg_mem_req *r)
+{
+	struct vg_mem_req **p;
+
+	for (p = &l->first; *p != r; p = &(*p)->next)
+		;
+	*p = r->next;
+	if (!*p)
+		l->tail = p;
+}
+
 /* Where the next piece goes; the same for each walk over the segments. */
 struct layout {
 	size_t own_bytes, buffer_bytes;
 };
 
-/* *in_buffer: at that offset of the buffer, else of bounce_own. */
+/* *in_buffer: at that offset of the buffer, else of the request's own. */
 static size_t layout_next(struct layout *l, const struct vg_seg *seg,
 			  bool *in_buffer)
 {
@@ -391,16 +469,8 @@ static uint8_t *layout_place(struct vg_mem_req *r, struct layout *l,
 	bool in_buffer;
 	size_t at = layout_next(l, seg, &in_buffer);
 
-	return in_buffer ? r->buffer + at : r->bounce_own + at;
+	return (in_buffer ? r->buffer : r->own) + at;
 }
-
-/* How a request will be reached; made from its segments, nothing held yet. */
-struct plan {
-	bool maps[2];			/* [dev_writes] */
-	uint64_t bytes[2], pages[2];
-	unsigned int nr[2];
-	uint64_t buffer_bytes, map_pages, copy_pages, charge_pages;
-};
 
 static int plan_make(struct mem_map *mm, const struct vg_seg *segs,
 		     unsigned int nr_segs, struct plan *p,
@@ -449,8 +519,10 @@ static int plan_make(struct mem_map *mm, const struct vg_seg *segs,
 }
 
 static int req_prepare(struct mem_map *mm, struct vg_mem_req *r,
-		       const struct plan *p)
+		       const struct vg_seg *segs, unsigned int nr_segs)
 {
+	const struct plan *p = &r->plan;
+
 	/* First: nothing is allocated for a request that has to wait. */
 	if (!charge(mm, (unsigned int)p->charge_pages)) {
 		mm->mem.stats.waits++;
@@ -465,10 +537,24 @@ static int req_prepare(struct mem_map *mm, struct vg_mem_req *r,
 		r->outs = o;
 		r->outs_max = p->nr[1];
 	}
+	if (nr_segs > r->segs_max) {
+		struct vg_seg *own = realloc(r->segs, nr_segs * sizeof(*own));
+
+		if (!own)
+			return -EAGAIN;
+		r->segs = own;
+		r->segs_max = nr_segs;
+	}
 	if (p->buffer_bytes && !buffer_get(mm, r, p->buffer_bytes))
 		return -EAGAIN;
-	if (!copies_reserve(mm, (unsigned int)p->copy_pages))
+	/* Now, so that nothing can be missing when it is exchanged. */
+	if (!copies_reserve(mm, mm->live_copy_pages + p->copy_pages) ||
+	    !jobs_reserve(mm, mm->nr_live))
 		return -EAGAIN;
+	r->copy_pages = (unsigned int)p->copy_pages;
+	mm->live_copy_pages += p->copy_pages;
+	memcpy(r->segs, segs, nr_segs * sizeof(*segs));
+	r->nr_segs = nr_segs;
 	return 0;
 }
 
@@ -495,105 +581,97 @@ static bool iov_add(struct iov_list *l, void *base, size_t len_bytes)
 }
 
 /*
- * The segments of one mapped direction.  First pass (@base NULL): fills
- * mm->refs and returns the number of pages.  Second pass: fills the iov.
+ * The segments of the direction that is mapped.  First pass (@base NULL): fills
+ * @refs and returns the number of pages.  Second pass: fills the iov, too.
  * A segment that goes on in the page where the one before it ended shares
  * that page's mapping.
  */
-static unsigned int map_walk(struct mem_map *mm, const struct vg_seg *segs,
-			     unsigned int nr_segs, bool dir, uint8_t *base,
+static unsigned int map_walk(struct mem_map *mm, const struct vg_mem_req *r,
+			     bool dir, xen_ref_t *refs, uint8_t *base,
 			     struct iov_list *l)
 {
 	unsigned int i, k, first, n = 0;
 	enum vg_mem_fault ignored;
 	struct span s = { 0 };
 
-	for (i = 0; i < nr_segs; i++) {
-		if (segs[i].dev_writes != dir)
+	for (i = 0; i < r->nr_segs; i++) {
+		const struct vg_seg *seg = &r->segs[i];
+
+		if (seg->dev_writes != dir)
 			continue;
 		/* Private memory, checked by plan_make(): can't fail now. */
-		span_of(mm, segs[i].addr, segs[i].len_bytes, &s, &ignored);
-		first = n && mm->refs[n - 1] == s.ref ? n - 1 : n;
+		span_of(mm, seg->addr, seg->len_bytes, &s, &ignored);
+		first = n && refs[n - 1] == s.ref ? n - 1 : n;
 		for (k = 0; k < s.pages; k++)
-			mm->refs[first + k] = s.ref + k;
+			refs[first + k] = s.ref + k;
 		n = first + s.pages;
 		if (base && !iov_add(l, base + (size_t)first *
 				     XEN_GRANT_PAGE_SIZE + s.offset_bytes,
-				     segs[i].len_bytes))
+				     seg->len_bytes))
 			return 0;
 	}
 	return n;
 }
 
-static int req_map(struct mem_map *mm, struct vg_mem_req *r,
-		   const struct vg_seg *segs, unsigned int nr_segs, bool dir,
-		   enum vg_mem_fault *fault)
+/*
+ * What the device reads, to be copied in, as copies from @n on; remembers what
+ * goes out.  The number of copies then.
+ */
+static unsigned int bounce_in(struct mem_map *mm, struct vg_mem_req *r,
+			      unsigned int n)
 {
-	unsigned int n = map_walk(mm, segs, nr_segs, dir, NULL, NULL);
-	int err;
-
-	err = xen_gnttab_map(mm->gt, mm->mem.domid, mm->refs, n,
-			     dir ? PROT_READ | PROT_WRITE : PROT_READ,
-			     &r->map);
-	if (is_shortage(err))
-		return -EAGAIN;
-	if (err)
-		return refuse(mm, VG_MEM_NOT_GRANTED, fault, -EFAULT);
-	r->map_pages = n;
-	mm->mem.stats.maps++;
-	mm->mem.stats.map_pages += n;
-	return 0;
-}
-
-/* Copies in what the device reads; remembers what goes out. */
-static int req_bounce(struct mem_map *mm, struct vg_mem_req *r,
-		      const struct vg_seg *segs, unsigned int nr_segs,
-		      const struct plan *p, enum vg_mem_fault *fault)
-{
+	enum vg_mem_fault ignored;
 	struct layout l = { 0 };
-	unsigned int i, n = 0;
+	unsigned int i;
 	struct span s;
 	uint8_t *at;
-	int err;
 
-	for (i = 0; i < nr_segs; i++) {
-		if (p->maps[segs[i].dev_writes])
+	r->nr_outs = 0;
+	for (i = 0; i < r->nr_segs; i++) {
+		const struct vg_seg *seg = &r->segs[i];
+
+		if (r->plan.maps[seg->dev_writes])
 			continue;
-		at = layout_place(r, &l, &segs[i]);
-		span_of(mm, segs[i].addr, segs[i].len_bytes, &s, fault);
-		if (!segs[i].dev_writes) {
-			n = copies_add(mm, n, &s, segs[i].len_bytes, at, false);
+		at = layout_place(r, &l, seg);
+		span_of(mm, seg->addr, seg->len_bytes, &s, &ignored);
+		if (!seg->dev_writes) {
+			n = copies_add(mm, n, &s, seg->len_bytes, at, false);
 			continue;
 		}
 		/* Nothing of an earlier request may go out with this one. */
-		memset(at, 0, segs[i].len_bytes);
+		memset(at, 0, seg->len_bytes);
 		r->outs[r->nr_outs++] = (struct copy_out){
-			s, segs[i].len_bytes, at
+			s, seg->len_bytes, at
 		};
 	}
-	if (!n)
-		return 0;
-	err = copies_run(mm, n);
-	if (is_shortage(err))
-		return -EAGAIN;
-	return err ? refuse(mm, VG_MEM_NOT_GRANTED, fault, -EFAULT) : 0;
+	return n;
+}
+
+static unsigned int bounce_out(struct mem_map *mm, struct vg_mem_req *r,
+			       unsigned int n)
+{
+	unsigned int i;
+
+	for (i = 0; i < r->nr_outs; i++)
+		n = copies_add(mm, n, &r->outs[i].at, r->outs[i].len_bytes,
+			       r->outs[i].from, true);
+	return n;
 }
 
 /* Entries for one direction that is copied. */
-static bool bounce_walk(struct vg_mem_req *r, const struct vg_seg *segs,
-			unsigned int nr_segs, const struct plan *p, bool dir,
-			struct iov_list *l)
+static bool bounce_walk(struct vg_mem_req *r, bool dir, struct iov_list *l)
 {
 	struct layout lay = { 0 };
 	unsigned int i;
 	uint8_t *at;
 
-	for (i = 0; i < nr_segs; i++) {
-		if (p->maps[segs[i].dev_writes])
+	for (i = 0; i < r->nr_segs; i++) {
+		const struct vg_seg *seg = &r->segs[i];
+
+		if (r->plan.maps[seg->dev_writes])
 			continue;
-		at = layout_place(r, &lay, &segs[i]);
-		if (segs[i].dev_writes == dir &&
-		    !iov_add(l, at, segs[i].len_bytes))
+		at = layout_place(r, &lay, seg);
+		if (seg->dev_writes == dir && !iov_add(l, at, seg->len_bytes))
 			return false;
 	}
 	return true;
@@ -605,13 +683,16 @@ static int map_req(struct vg_mem *m, const struct vg_seg *segs,
 		   unsigned int *nr_iov, struct vg_mem_req **req,
 		   enum vg_mem_fault *fault)
 {
-	struct iov_list l = { .iov = iov, .max = iov_max };
 	struct mem_map *mm = to_map(m);
 	struct vg_mem_req *r;
 	struct plan p;
-	unsigned int dir;
 	int err;
 
+	/* It is map_end() that fills them. */
+	(void)iov;
+	(void)iov_max;
+	(void)nr_iov_out;
+	(void)nr_iov;
 	*fault = VG_MEM_OK;
 	err = plan_make(mm, segs, nr_segs, &p, fault);
 	if (err)
@@ -619,44 +700,27 @@ static int map_req(struct vg_mem *m, const struct vg_seg *segs,
 	r = req_get(mm);
 	if (!r)
 		return -EAGAIN;
-	err = req_prepare(mm, r, &p);
-	if (err)
-		goto put;
-	err = req_bounce(mm, r, segs, nr_segs, &p, fault);
-	if (err)
-		goto put;
-	if (p.map_pages) {
-		err = req_map(mm, r, segs, nr_segs, p.maps[1], fault);
-		if (err)
-			goto put;
+	r->plan = p;
+	err = req_prepare(mm, r, segs, nr_segs);
+	if (err) {
+		req_put(mm, r);
+		return err;
 	}
-
-	for (dir = 0; dir < 2; dir++) {
-		bool ok;
-
-		l.first_of_dir = l.nr;
-		if (p.maps[dir])
-			ok = map_walk(mm, segs, nr_segs, dir, r->map, &l);
-		else
-			ok = bounce_walk(r, segs, nr_segs, &p, dir, &l);
-		if (!ok) {
-			err = refuse(mm, VG_MEM_BAD_RANGE, fault, -E2BIG);
-			goto unmap;
-		}
-		if (!dir)
-			*nr_iov_out = l.nr;
-	}
-	*nr_iov = l.nr;
+	list_add(&mm->ins, r);
+	r->is_new = r->is_in = true;
 	*req = r;
-	return 0;
+	return VG_MEM_LATER;
+}
 
-unmap:
-	if (r->map) {
-		xen_gnttab_unmap(mm->gt, r->map, r->map_pages);
-		m->stats.unmaps++;
-	}
-put:
-	req_put(mm, r);
+static int req_unmap(struct mem_map *mm, struct vg_mem_req *r)
+{
+	int err;
+
+	if (!r->map)
+		return 0;
+	err = xen_gnttab_unmap(mm->gt, r->map, r->map_pages);
+	mm->mem.stats.unmaps++;
+	r->map = NULL;
 	return err;
 }
 
@@ -664,21 +728,176 @@ static int unmap_req(struct vg_mem *m, struct vg_mem_req *r,
 		     enum vg_mem_fault *fault)
 {
 	struct mem_map *mm = to_map(m);
-	unsigned int i, n = 0;
-	int err = 0;
+	int err;
 
 	*fault = VG_MEM_OK;
-	if (r->map) {
-		err = xen_gnttab_unmap(mm->gt, r->map, r->map_pages);
-		m->stats.unmaps++;
+	if (r->is_in)
+		list_del(&mm->ins, r);
+	r->is_in = false;
+	err = req_unmap(mm, r);
+	/* Nobody has seen one that is new: there is nothing to go out. */
+	if (r->nr_outs && !r->is_new) {
+		r->unmap_err = err;
+		list_add(&mm->outs, r);
+		return VG_MEM_LATER;
 	}
-	for (i = 0; i < r->nr_outs; i++)
-		n = copies_add(mm, n, &r->outs[i].at, r->outs[i].len_bytes,
-			       r->outs[i].from, true);
-	if (n && copies_run(mm, n))
+	req_put(mm, r);
+	return err;
+}
+
+/* ---- the exchange ---------------------------------------------------------- */
+
+/* 0, -EAGAIN or -EFAULT, of a request's copies; @err is that of all. */
+static int copies_result(const struct mem_map *mm, const struct vg_mem_req *r,
+			 int err)
+{
+	unsigned int i;
+	int ret = 0;
+
+	for (i = 0; i < r->nr_copies; i++) {
+		int status = mm->copies[r->first_copy + i].status;
+
+		if (status == XEN_COPY_NOT_TRIED)
+			ret = is_shortage(err) ? -EAGAIN : -EFAULT;
+		else if (status)
+			return -EFAULT;
+	}
+	return ret;
+}
+
+/* The same of its mapping. */
+static int job_result(struct mem_map *mm, struct vg_mem_req *r)
+{
+	const struct xen_map_job *job = &mm->jobs[r->job];
+
+	if (!r->plan.map_pages)
+		return 0;
+	if (job->err)
+		return is_shortage(job->err) ? -EAGAIN : -EFAULT;
+	r->map = job->addr;
+	r->map_pages = job->count;
+	mm->mem.stats.maps++;
+	mm->mem.stats.map_pages += job->count;
+	return 0;
+}
+
+static void in_result(struct mem_map *mm, struct vg_mem_req *r, int err)
+{
+	int copied = copies_result(mm, r, err), mapped = job_result(mm, r);
+
+	r->err = copied == -EFAULT || !mapped ? copied : mapped;
+	/* All of it, or nothing. */
+	if (r->err)
+		req_unmap(mm, r);
+	r->is_in = r->err == -EAGAIN;
+	if (r->is_in)
+		list_add(&mm->ins, r);
+}
+
+static void map_exchange(struct vg_mem *m)
+{
+	struct mem_map *mm = to_map(m);
+	struct vg_mem_req *r, *next, *outs = mm->outs.first;
+	struct vg_mem_req *ins = mm->ins.first;
+	unsigned int nr_refs = 0, nr_jobs = 0, n = 0;
+	int err;
+
+	if (!outs && !ins)
+		return;
+	list_init(&mm->outs);
+	list_init(&mm->ins);
+	for (r = outs; r; r = r->next) {
+		r->first_copy = n;
+		n = bounce_out(mm, r, n);
+		r->nr_copies = n - r->first_copy;
+	}
+	for (r = ins; r; r = r->next) {
+		bool dir = r->plan.maps[1];
+
+		r->first_copy = n;
+		n = bounce_in(mm, r, n);
+		r->nr_copies = n - r->first_copy;
+		r->job = nr_jobs;
+		if (!r->plan.map_pages)
+			continue;
+		mm->jobs[nr_jobs] = (struct xen_map_job){
+			.refs = mm->refs + nr_refs,
+			.prot = dir ? PROT_READ | PROT_WRITE : PROT_READ,
+		};
+		/* They are charged, so there is room. */
+		nr_refs += mm->jobs[nr_jobs++].count =
+			map_walk(mm, r, dir, mm->refs + nr_refs, NULL, NULL);
+	}
+	if (n)
+		m->stats.copies++;
+	m->stats.exchanges++;
+	err = xen_gnttab_exchange(mm->gt, m->domid, mm->copies, n, mm->jobs,
+				  nr_jobs);
+	for (r = outs; r; r = next) {
+		next = r->next;
+		r->err = copies_result(mm, r, err);
+	}
+	for (r = ins; r; r = next) {
+		next = r->next;
+		in_result(mm, r, err);
+	}
+}
+
+static int map_end(struct vg_mem *m, struct vg_mem_req *r, struct iovec *iov,
+		   unsigned int iov_max, unsigned int *nr_iov_out,
+		   unsigned int *nr_iov, enum vg_mem_fault *fault)
+{
+	struct iov_list l = { .iov = iov, .max = iov_max };
+	struct mem_map *mm = to_map(m);
+	unsigned int dir;
+	bool ok = true;
+	int err;
+
+	*fault = VG_MEM_OK;
+	if (r->is_in)
+		return -EAGAIN;
+	if (r->err) {
+		req_put(mm, r);
+		return refuse(mm, VG_MEM_NOT_GRANTED, fault, -EFAULT);
+	}
+	for (dir = 0; ok && dir < 2; dir++) {
+		l.first_of_dir = l.nr;
+		if (r->plan.maps[dir])
+			ok = map_walk(mm, r, dir, mm->refs, r->map, &l);
+		else
+			ok = bounce_walk(r, dir, &l);
+		if (!dir)
+			*nr_iov_out = l.nr;
+	}
+	*nr_iov = l.nr;
+	r->is_new = false;
+	if (ok)
+		return 0;
+	err = refuse(mm, VG_MEM_BAD_RANGE, fault, -E2BIG);
+	req_unmap(mm, r);
+	req_put(mm, r);
+	return err;
+}
+
+static int unmap_end(struct vg_mem *m, struct vg_mem_req *r,
+		     enum vg_mem_fault *fault)
+{
+	struct mem_map *mm = to_map(m);
+	int err = r->unmap_err;
+
+	*fault = VG_MEM_OK;
+	if (r->err)
 		err = refuse(mm, VG_MEM_NOT_GRANTED, fault, -EFAULT);
 	req_put(mm, r);
 	return err;
+}
+
+/* Not of the guest, but what is copied lies there: I/O goes to it. */
+static void map_areas(struct vg_mem *m, struct iovec areas[VG_MEM_RANGES_MAX])
+{
+	(void)m;
+	memset(areas, 0, VG_MEM_RANGES_MAX * sizeof(*areas));
+	areas[0].iov_base = xen_gnttab_buffer_area(&areas[0].iov_len);
 }
 
 static void map_destroy(struct vg_mem *m)
@@ -690,7 +909,9 @@ static void map_destroy(struct vg_mem *m)
 		struct vg_mem_req *r = mm->free_reqs;
 
 		mm->free_reqs = r->next;
+		xen_gnttab_buffer_put(r->own, BOUNCE_OWN_BYTES);
 		free(r->outs);
+		free(r->segs);
 		free(r);
 	}
 	for (i = 0; i < CLASSES; i++) {
@@ -698,10 +919,11 @@ static void map_destroy(struct vg_mem *m)
 			struct spare *s = mm->spares[i];
 
 			mm->spares[i] = s->next;
-			free(s);
+			xen_gnttab_buffer_put(s, class_bytes(i));
 		}
 	}
 	free(mm->copies);
+	free(mm->jobs);
 	free(mm->refs);
 	free(mm);
 }
@@ -727,6 +949,10 @@ static const struct vg_mem_ops map_ops = {
 	.read = map_read,
 	.map_req = map_req,
 	.unmap_req = unmap_req,
+	.exchange = map_exchange,
+	.map_end = map_end,
+	.unmap_end = unmap_end,
+	.areas = map_areas,
 	.view = map_view,
 	.destroy = map_destroy,
 };
@@ -746,6 +972,8 @@ static struct mem_map *map_new(struct xen_gnttab *gt, xen_domid_t domid,
 	mm->copy_max_bytes = copy_max_bytes;
 	mm->pages = &mm->own_pages;
 	mm->refs = vg_calloc(budget_pages, sizeof(*mm->refs));
+	list_init(&mm->ins);
+	list_init(&mm->outs);
 	return mm;
 }
 

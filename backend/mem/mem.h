@@ -49,6 +49,8 @@ const char *vg_mem_fault_text(enum vg_mem_fault f);	/* for an operator */
 struct vg_mem_stats {
 	/* hypercalls, and what they moved */
 	uint64_t maps, map_pages, unmaps, copies, copied_bytes;
+	/* how often the domain's mapper was asked, by a process that has one */
+	uint64_t exchanges;
 	/*
 	 * Rings, requests, and bounce memory beyond a request's own; the
 	 * maximum is that of all views together.
@@ -61,6 +63,8 @@ struct vg_mem_stats {
 };
 
 #define VG_MEM_RANGES_MAX	8u
+
+#define VG_MEM_LATER		1	/* see map_req */
 
 struct vg_mem;
 struct vg_mem_req;	/* what one request holds; private to the implementation */
@@ -97,6 +101,9 @@ struct vg_mem_ops {
 	 * again when a request has been unmapped, or some time later.  Every
 	 * other error has its fault and is the guest's doing.
 	 *
+	 * VG_MEM_LATER: so far so good, but iov[] is not filled.  That is
+	 * map_end()'s, after exchange().
+	 *
 	 * Device-writable bytes that the device leaves alone may reach the
 	 * guest as zeroes.
 	 */
@@ -110,8 +117,33 @@ struct vg_mem_ops {
 	 * guest's pages here at the latest.  One unmap hypercall at the most.
 	 * An error (the guest took a page back under a copy) is counted and
 	 * fails the request, nothing else.
+	 *
+	 * VG_MEM_LATER: it is unmap_end() that says so and is the end of @req,
+	 * after exchange().
+	 *
+	 * A request that is VG_MEM_LATER to be mapped may be given back, too,
+	 * which is never VG_MEM_LATER.
 	 */
 	int (*unmap_req)(struct vg_mem *m, struct vg_mem_req *req,
+			 enum vg_mem_fault *fault);
+
+	/*
+	 * All that is VG_MEM_LATER, of all requests, with one copy and, for
+	 * each request that wants one, a map.  Where a process guards the
+	 * domain's grants it is asked once, so this is called once for all
+	 * requests of a turn.
+	 *
+	 * map_end() returns what map_req() would.  -EAGAIN: @req is still
+	 * there, and part of the next exchange.  Another error: it is gone.
+	 *
+	 * NULL, all three: nothing is VG_MEM_LATER.
+	 */
+	void (*exchange)(struct vg_mem *m);
+	int (*map_end)(struct vg_mem *m, struct vg_mem_req *req,
+		       struct iovec *iov, unsigned int iov_max,
+		       unsigned int *nr_iov_out, unsigned int *nr_iov,
+		       enum vg_mem_fault *fault);
+	int (*unmap_end)(struct vg_mem *m, struct vg_mem_req *req,
 			 enum vg_mem_fault *fault);
 
 	/*
@@ -131,7 +163,7 @@ struct vg_mem_ops {
 	/*
 	 * What stays mapped, so that a device may make it known to the kernel
 	 * once instead of with every request: areas[i] is range i, empty if
-	 * there is none.  vg_mem.areas_change is called before one goes and
+	 * there is none; without ranges, what requests are copied to.  vg_mem.areas_change is called before one goes and
 	 * after one came.  NULL: nothing stays mapped.
 	 */
 	void (*areas)(struct vg_mem *m, struct iovec areas[VG_MEM_RANGES_MAX]);

@@ -131,9 +131,18 @@ static void areas_change(struct mem_pool *mp)
 
 static void pool_areas(struct vg_mem *m, struct iovec areas[VG_MEM_RANGES_MAX])
 {
-	const struct table *t = to_pool(m)->table;
+	struct mem_pool *mp = to_pool(m);
+	const struct table *t = mp->table;
+	bool has_range = false;
 	unsigned int i;
 
+	for (i = 0; i < VG_MEM_RANGES_MAX; i++)
+		has_range |= t->range[i].va != NULL;
+	/* A guest without is one whose requests are copied, or mapped. */
+	if (!has_range) {
+		mp->map->ops->areas(mp->map, areas);
+		return;
+	}
 	for (i = 0; i < VG_MEM_RANGES_MAX; i++)
 		areas[i] = (struct iovec){
 			t->range[i].va, t->range[i].va ?
@@ -344,8 +353,24 @@ static int pool_map_req(struct vg_mem *m, const struct vg_seg *segs,
 	err = mp->map->ops->map_req(mp->map, segs, nr_segs, iov, iov_max,
 				    nr_iov_out, nr_iov, &r->mapped, fault);
 	stats_gather(mp);
-	if (err)
+	if (err < 0)
 		req_put(mp, r);
+	return err;
+}
+
+static int pool_map_end(struct vg_mem *m, struct vg_mem_req *r,
+			struct iovec *iov, unsigned int iov_max,
+			unsigned int *nr_iov_out, unsigned int *nr_iov,
+			enum vg_mem_fault *fault)
+{
+	struct mem_pool *mp = to_pool(m);
+	int err = mp->map->ops->map_end(mp->map, r->mapped, iov, iov_max,
+					nr_iov_out, nr_iov, fault);
+
+	if (err && err != -EAGAIN) {
+		stats_gather(mp);
+		req_put(mp, r);
+	}
 	return err;
 }
 
@@ -358,12 +383,33 @@ static int pool_unmap_req(struct vg_mem *m, struct vg_mem_req *r,
 	*fault = VG_MEM_OK;
 	if (r->mapped) {
 		err = mp->map->ops->unmap_req(mp->map, r->mapped, fault);
+		if (err == VG_MEM_LATER)
+			return err;
 		stats_gather(mp);
 	} else {
 		use_ranges(mp, r->ranges, -1);
 	}
 	req_put(mp, r);
 	return err;
+}
+
+static int pool_unmap_end(struct vg_mem *m, struct vg_mem_req *r,
+			  enum vg_mem_fault *fault)
+{
+	struct mem_pool *mp = to_pool(m);
+	int err = mp->map->ops->unmap_end(mp->map, r->mapped, fault);
+
+	stats_gather(mp);
+	req_put(mp, r);
+	return err;
+}
+
+static void pool_exchange(struct vg_mem *m)
+{
+	struct mem_pool *mp = to_pool(m);
+
+	mp->map->ops->exchange(mp->map);
+	stats_gather(mp);
 }
 
 static void pool_destroy(struct vg_mem *m)
@@ -406,6 +452,9 @@ static const struct vg_mem_ops pool_ops = {
 	.read = pool_read,
 	.map_req = pool_map_req,
 	.unmap_req = pool_unmap_req,
+	.exchange = pool_exchange,
+	.map_end = pool_map_end,
+	.unmap_end = pool_unmap_end,
 	.range_add = pool_range_add,
 	.range_remove = pool_range_remove,
 	.areas = pool_areas,

@@ -113,18 +113,63 @@ static int copy_some(struct xen_gnttab *gt, xen_domid_t domid,
 int xen_gnttab_copy(struct xen_gnttab *gt, xen_domid_t domid,
 		    struct xen_copy_seg *segs, unsigned int count)
 {
-	int err, ret = 0;
+	int err = 0, ret = 0;
+	unsigned int n;
 
 	if (!gt->h)
-		return xen_gnttab_remote->copy(domid, segs, count);
-	while (count) {
-		unsigned int n = min_u(count, COPY_SEGS);
-
+		return xen_gnttab_remote->exchange(domid, segs, count, NULL, 0);
+	for (; count; segs += n, count -= n) {
+		n = min_u(count, COPY_SEGS);
 		err = copy_some(gt, domid, segs, n);
 		if (err)
 			ret = err;
-		segs += n;
-		count -= n;
+		if (err && err != -EFAULT)
+			break;
 	}
+	while (count)
+		segs[--count].status = XEN_COPY_NOT_TRIED;
 	return ret;
+}
+
+int xen_gnttab_exchange(struct xen_gnttab *gt, xen_domid_t domid,
+			struct xen_copy_seg *segs, unsigned int nr_segs,
+			struct xen_map_job *jobs, unsigned int nr_jobs)
+{
+	unsigned int i;
+	int err = 0;
+
+	if (!gt->h)
+		return xen_gnttab_remote->exchange(domid, segs, nr_segs, jobs,
+						   nr_jobs);
+	if (nr_segs)
+		err = xen_gnttab_copy(gt, domid, segs, nr_segs);
+	for (i = 0; i < nr_jobs; i++)
+		jobs[i].err = xen_gnttab_map(gt, domid, jobs[i].refs,
+					     jobs[i].count, jobs[i].prot,
+					     &jobs[i].addr);
+	return err;
+}
+
+void *xen_gnttab_buffer_get(size_t bytes)
+{
+	void *buffer = NULL;
+
+	if (xen_gnttab_remote)
+		buffer = xen_gnttab_remote->buffer_get(bytes);
+	if (!buffer && posix_memalign(&buffer, min_u(bytes,
+					(size_t)XEN_GRANT_PAGE_SIZE), bytes))
+		return NULL;
+	return buffer;
+}
+
+void xen_gnttab_buffer_put(void *buffer, size_t bytes)
+{
+	if (!xen_gnttab_remote || !xen_gnttab_remote->buffer_put(buffer, bytes))
+		free(buffer);
+}
+
+void *xen_gnttab_buffer_area(size_t *bytes)
+{
+	*bytes = 0;
+	return xen_gnttab_remote ? xen_gnttab_remote->buffer_area(bytes) : NULL;
 }

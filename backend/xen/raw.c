@@ -26,7 +26,7 @@ _Static_assert(XEN_IOCTL_EVTCHN_UNBIND == IOCTL_EVTCHN_UNBIND, "");
 _Static_assert(XEN_IOCTL_EVTCHN_NOTIFY == IOCTL_EVTCHN_NOTIFY, "");
 
 #define REFS_MAX	65536u	/* gntdev's own limit */
-#define SEGS_MAX	128u
+#define SEGS_MAX	512u
 
 int xen_raw_open_gntdev(void)
 {
@@ -78,7 +78,8 @@ int xen_raw_forget(int fd, uint64_t index, unsigned int count)
 int xen_raw_copy(int fd, xen_domid_t domid, struct xen_copy_seg *segs,
 		 unsigned int count)
 {
-	struct gntdev_grant_copy_segment lib[SEGS_MAX];
+	/* As above. */
+	static struct gntdev_grant_copy_segment lib[SEGS_MAX];
 	struct ioctl_gntdev_grant_copy op = {
 		.count = count, .segments = lib,
 	};

@@ -5,7 +5,8 @@
  * The mapper does what it is asked, but the process must not go on without it:
  * if it is gone, so are we, and the supervisor starts both anew.
  *
- * Threads: one request at a time, under a lock which also has the arena.
+ * Threads: one request at a time, under a lock which also has the arena; the
+ * buffers in the arena have a lock of their own.
  */
 #include "remote.h"
 
@@ -19,6 +20,21 @@
 #include "../mapper.h"
 #include "../util.h"
 #include "raw.h"
+
+/* Buffers have 1 KiB << class. */
+#define BUFFER_SHIFT	10
+#define BUFFER_CLASSES	15u
+
+/* A buffer that nobody uses begins with this. */
+struct buffer {
+	struct buffer *next;
+};
+
+static struct {
+	pthread_mutex_t lock;
+	uint8_t *start, *end;		/* end: what no buffer has had yet */
+	struct buffer *free[BUFFER_CLASSES];
+} buffers = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 static struct {
 	pthread_mutex_t lock;
@@ -48,6 +64,20 @@ gone:
 	_exit(1);
 }
 
+/* What the mapper prepared. */
+static int map_index(uint64_t index, unsigned int count, int prot, void **addr)
+{
+	void *va = mmap(NULL, (size_t)count << XEN_GRANT_PAGE_SHIFT, prot,
+			MAP_SHARED, remote.gntdev_fd, (off_t)index);
+	int err = va == MAP_FAILED ? -errno : 0;
+
+	/* From now on the mapping alone holds it: no trace of it to be kept. */
+	xen_raw_forget(remote.gntdev_fd, index, count);
+	if (!err)
+		*addr = va;
+	return err;
+}
+
 static int remote_map(xen_domid_t domid, const xen_ref_t *refs,
 		      unsigned int count, int prot, void **addr)
 {
@@ -55,7 +85,6 @@ static int remote_map(xen_domid_t domid, const xen_ref_t *refs,
 		.op = VG_MAPPER_MAP, .domid = domid, .count = count,
 	};
 	uint64_t index;
-	void *va;
 	int err;
 
 	if (!count || count > VG_MAPPER_REFS_MAX)
@@ -64,16 +93,7 @@ static int remote_map(xen_domid_t domid, const xen_ref_t *refs,
 	memcpy(remote.arena->refs, refs, count * sizeof(refs[0]));
 	err = ask(&req, &index);
 	pthread_mutex_unlock(&remote.lock);
-	if (err)
-		return err;
-	va = mmap(NULL, (size_t)count << XEN_GRANT_PAGE_SHIFT, prot, MAP_SHARED,
-		  remote.gntdev_fd, (off_t)index);
-	err = va == MAP_FAILED ? -errno : 0;
-	/* From now on the mapping alone holds it: no trace of it to be kept. */
-	xen_raw_forget(remote.gntdev_fd, index, count);
-	if (!err)
-		*addr = va;
-	return err;
+	return err ? err : map_index(index, count, prot, addr);
 }
 
 static int remote_unmap(void *addr, unsigned int count)
@@ -81,58 +101,190 @@ static int remote_unmap(void *addr, unsigned int count)
 	return munmap(addr, (size_t)count << XEN_GRANT_PAGE_SHIFT) ? -errno : 0;
 }
 
-/* Under the lock. */
-static int copy_some(xen_domid_t domid, struct xen_copy_seg *segs,
-		     unsigned int count)
+/* ---- exchange --------------------------------------------------------------- */
+
+/* Where a piece's bytes are in the arena: its own room, unless they are there. */
+static uint32_t place_of(const struct xen_copy_seg *seg, unsigned int i)
 {
-	struct vg_mapper_req req = {
-		.op = VG_MAPPER_COPY, .domid = domid, .count = count,
-	};
+	const uint8_t *data = remote.arena->data, *local = seg->local;
+
+	if (local >= data && local < data + sizeof(remote.arena->data))
+		return (uint32_t)(local - data);
+	return i * XEN_GRANT_PAGE_SIZE;
+}
+
+static bool has_room(const struct xen_copy_seg *seg, unsigned int i)
+{
+	return place_of(seg, i) == i * XEN_GRANT_PAGE_SIZE;
+}
+
+static void put_segs(const struct xen_copy_seg *segs, unsigned int n)
+{
 	struct vg_mapper_arena *a = remote.arena;
 	unsigned int i;
-	int err;
 
-	for (i = 0; i < count; i++) {
+	for (i = 0; i < n; i++) {
 		a->segs[i] = (struct vg_mapper_seg){
-			.ref = segs[i].ref, .offset = segs[i].offset,
+			.ref = segs[i].ref, .at = place_of(&segs[i], i),
+			.offset = segs[i].offset,
 			.len_bytes = segs[i].len_bytes,
 			.to_foreign = segs[i].to_foreign,
+			.status = XEN_COPY_NOT_TRIED,
 		};
-		if (segs[i].len_bytes > XEN_GRANT_PAGE_SIZE)
-			return -EINVAL;
-		if (segs[i].to_foreign)
-			memcpy(a->data[i], segs[i].local, segs[i].len_bytes);
+		if (segs[i].to_foreign && has_room(&segs[i], i))
+			memcpy(a->data + a->segs[i].at, segs[i].local,
+			       segs[i].len_bytes);
 	}
-	err = ask(&req, NULL);
-	/* -EFAULT: some were not copied, others may be. */
-	if (err && err != -EFAULT)
-		return err;
-	for (i = 0; i < count; i++) {
-		segs[i].status = a->segs[i].status;
-		if (!segs[i].status && !segs[i].to_foreign)
-			memcpy(segs[i].local, a->data[i], segs[i].len_bytes);
-	}
-	return err;
 }
 
-static int remote_copy(xen_domid_t domid, struct xen_copy_seg *segs,
-		       unsigned int count)
+static void take_segs(struct xen_copy_seg *segs, unsigned int n)
 {
+	const struct vg_mapper_arena *a = remote.arena;
+	unsigned int i;
+
+	for (i = 0; i < n; i++) {
+		segs[i].status = a->segs[i].status;
+		if (!segs[i].status && !segs[i].to_foreign &&
+		    has_room(&segs[i], i))
+			memcpy(segs[i].local, a->data + a->segs[i].at,
+			       segs[i].len_bytes);
+	}
+}
+
+/* How many of @jobs one message has room for. */
+static unsigned int put_jobs(const struct xen_map_job *jobs, unsigned int nr)
+{
+	struct vg_mapper_arena *a = remote.arena;
+	unsigned int i, refs = 0;
+
+	for (i = 0; i < nr && i < VG_MAPPER_JOBS_MAX; i++) {
+		if (jobs[i].count > VG_MAPPER_REFS_MAX - refs)
+			break;
+		memcpy(a->refs + refs, jobs[i].refs,
+		       jobs[i].count * sizeof(a->refs[0]));
+		refs += jobs[i].count;
+		a->jobs[i] = (struct vg_mapper_job){
+			.count = jobs[i].count, .err = -EINVAL,
+		};
+	}
+	return i;
+}
+
+/* Before the lock is let go: another thread's jobs come into their place. */
+static void take_jobs(struct xen_map_job *jobs, unsigned int n, uint64_t *index)
+{
+	const struct vg_mapper_arena *a = remote.arena;
+	unsigned int i;
+
+	for (i = 0; i < n; i++) {
+		jobs[i].err = a->jobs[i].err;
+		index[i] = a->jobs[i].index;
+	}
+}
+
+static int remote_exchange(xen_domid_t domid, struct xen_copy_seg *segs,
+			   unsigned int nr_segs, struct xen_map_job *jobs,
+			   unsigned int nr_jobs)
+{
+	struct vg_mapper_req req = {
+		.op = VG_MAPPER_EXCHANGE, .domid = domid,
+	};
+	uint64_t index[VG_MAPPER_JOBS_MAX];
 	int err, ret = 0;
+	unsigned int i;
 
-	while (count) {
-		unsigned int n = min_u(count, VG_MAPPER_SEGS_MAX);
-
+	while (nr_segs || nr_jobs) {
+		req.count = min_u(nr_segs, VG_MAPPER_SEGS_MAX);
 		pthread_mutex_lock(&remote.lock);
-		err = copy_some(domid, segs, n);
+		put_segs(segs, req.count);
+		req.jobs = put_jobs(jobs, nr_jobs);
+		/* Nothing: one has more references than gntdev takes. */
+		err = req.count || req.jobs ? ask(&req, NULL) : -EINVAL;
+		take_segs(segs, req.count);
+		take_jobs(jobs, req.jobs, index);
 		pthread_mutex_unlock(&remote.lock);
+
+		for (i = 0; i < req.jobs; i++)
+			if (!jobs[i].err)
+				jobs[i].err = map_index(index[i], jobs[i].count,
+							jobs[i].prot,
+							&jobs[i].addr);
 		if (err)
 			ret = err;
-		segs += n;
-		count -= n;
+		segs += req.count;
+		nr_segs -= req.count;
+		jobs += req.jobs;
+		nr_jobs -= req.jobs;
+		if (err && err != -EFAULT)
+			break;
 	}
+	while (nr_segs)
+		segs[--nr_segs].status = XEN_COPY_NOT_TRIED;
+	while (nr_jobs)
+		jobs[--nr_jobs].err = ret;
 	return ret;
 }
+
+/* ---- buffers ------------------------------------------------------------------ */
+
+static unsigned int class_of(size_t bytes)
+{
+	unsigned int class = 0;
+
+	while (((size_t)1 << BUFFER_SHIFT) << class < bytes)
+		class++;
+	return class;
+}
+
+/* Never returned to another class: sizes are few, and malloc() is left. */
+static void *remote_buffer_get(size_t bytes)
+{
+	unsigned int class = class_of(bytes);
+	size_t align = min_u(bytes, (size_t)XEN_GRANT_PAGE_SIZE);
+	uint8_t *data = remote.arena->data;
+	struct buffer *b = NULL;
+	size_t at;
+
+	if (class >= BUFFER_CLASSES)
+		return NULL;
+	pthread_mutex_lock(&buffers.lock);
+	if (buffers.free[class]) {
+		b = buffers.free[class];
+		buffers.free[class] = b->next;
+	} else {
+		at = ((size_t)(buffers.end - data) + align - 1) & ~(align - 1);
+		if (bytes <= sizeof(remote.arena->data) - at) {
+			b = (void *)(data + at);
+			buffers.end = data + at + bytes;
+		}
+	}
+	pthread_mutex_unlock(&buffers.lock);
+	return b;
+}
+
+static bool remote_buffer_put(void *buffer, size_t bytes)
+{
+	unsigned int class = class_of(bytes);
+	struct buffer *b = buffer;
+
+	if ((uint8_t *)buffer < buffers.start ||
+	    (uint8_t *)buffer >= remote.arena->data +
+				 sizeof(remote.arena->data))
+		return false;
+	pthread_mutex_lock(&buffers.lock);
+	b->next = buffers.free[class];
+	buffers.free[class] = b;
+	pthread_mutex_unlock(&buffers.lock);
+	return true;
+}
+
+static void *remote_buffer_area(size_t *bytes)
+{
+	*bytes = VG_MAPPER_BUFFER_BYTES;
+	return buffers.start;
+}
+
+/* ---- event channels ------------------------------------------------------------- */
 
 static int remote_open_evtchn(unsigned int *handle, int *fd)
 {
@@ -164,7 +316,10 @@ static int remote_bind(unsigned int handle, xen_domid_t domid,
 static const struct xen_remote_ops ops = {
 	.map = remote_map,
 	.unmap = remote_unmap,
-	.copy = remote_copy,
+	.exchange = remote_exchange,
+	.buffer_get = remote_buffer_get,
+	.buffer_put = remote_buffer_put,
+	.buffer_area = remote_buffer_area,
 	.open_evtchn = remote_open_evtchn,
 	.bind = remote_bind,
 };
@@ -177,6 +332,8 @@ int xen_remote_set_up(int rpc_fd, int arena_fd, int gntdev_fd,
 	if (remote.arena == MAP_FAILED)
 		return -errno;
 	close(arena_fd);
+	buffers.start = buffers.end = remote.arena->data +
+		VG_MAPPER_SEGS_MAX * XEN_GRANT_PAGE_SIZE;
 	remote.rpc_fd = rpc_fd;
 	remote.gntdev_fd = gntdev_fd;
 	remote.first_evtchn_fd = first_evtchn_fd;

@@ -25,8 +25,13 @@ struct xen_remote_ops {
 	int (*map)(xen_domid_t domid, const xen_ref_t *refs,
 		   unsigned int count, int prot, void **addr);
 	int (*unmap)(void *addr, unsigned int count);
-	int (*copy)(xen_domid_t domid, struct xen_copy_seg *segs,
-		    unsigned int count);
+	int (*exchange)(xen_domid_t domid, struct xen_copy_seg *segs,
+			unsigned int nr_segs, struct xen_map_job *jobs,
+			unsigned int nr_jobs);
+	void *(*buffer_get)(size_t bytes);
+	/* False: it is none of buffer_get()'s. */
+	bool (*buffer_put)(void *buffer, size_t bytes);
+	void *(*buffer_area)(size_t *bytes);
 	/* The next handle, its descriptor. */
 	int (*open_evtchn)(unsigned int *handle, int *fd);
 	int (*bind)(unsigned int handle, xen_domid_t domid, xen_port_t remote,

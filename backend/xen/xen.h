@@ -19,8 +19,8 @@
  *
  * Errors are negative errno.  Nothing here logs: the caller does, once.
  * No handle is safe to use from two threads at once, but for xen_gnttab_map(),
- * _unmap(), _copy() and xen_evtchn_notify(), which keep nothing in it; and none
- * survives fork() for use by both sides.
+ * _unmap(), _copy(), _exchange() and xen_evtchn_notify(), which keep nothing in
+ * it; and none survives fork() for use by both sides.
  */
 #ifndef VG_XEN_XEN_H
 #define VG_XEN_XEN_H
@@ -62,21 +62,52 @@ int xen_gnttab_map(struct xen_gnttab *gt, xen_domid_t domid,
 /* @addr and @count as they were mapped.  One hypercall. */
 int xen_gnttab_unmap(struct xen_gnttab *gt, void *addr, unsigned int count);
 
+#define XEN_COPY_NOT_TRIED	1
+
 struct xen_copy_seg {
 	xen_ref_t ref;		/* of the foreign page */
 	uint16_t offset;	/* bytes, in the foreign page */
 	uint16_t len_bytes;	/* offset + len <= XEN_GRANT_PAGE_SIZE */
 	bool to_foreign;	/* direction */
 	void *local;		/* not crossing a page of ours is not required */
-	int16_t status;		/* out: 0 or negative GNTST_* */
+	int16_t status;		/* out: 0, negative GNTST_*, or ..._NOT_TRIED */
 };
 
 /*
  * GNTTABOP_copy of all of @segs in one call.  Returns 0 if every one was
  * copied, -EFAULT if some were not (see their status; others may be done).
+ * Another error: those from some place on were not tried.
  */
 int xen_gnttab_copy(struct xen_gnttab *gt, xen_domid_t domid,
 		    struct xen_copy_seg *segs, unsigned int count);
+
+/* One xen_gnttab_map() of several. */
+struct xen_map_job {
+	const xen_ref_t *refs;
+	unsigned int count;
+	int prot;
+	void *addr;		/* out, if err is 0 */
+	int err;		/* out */
+};
+
+/*
+ * All that a turn wants at once: a copy of @segs, as above, then the mappings
+ * of @jobs, each for itself.  What the copy returned; 0 without @segs.  A
+ * process whose domain's grants another one guards asks that one once.
+ */
+int xen_gnttab_exchange(struct xen_gnttab *gt, xen_domid_t domid,
+			struct xen_copy_seg *segs, unsigned int nr_segs,
+			struct xen_map_job *jobs, unsigned int nr_jobs);
+
+/*
+ * Memory that copies are quickest from and to, aligned to its size or to a
+ * page if that is less, not zeroed; NULL: there is none.  @bytes: a power of
+ * two, 1024 at least.  From any thread.
+ */
+void *xen_gnttab_buffer_get(size_t bytes);
+void xen_gnttab_buffer_put(void *buffer, size_t bytes);
+/* Where they lie, as long as we live; *@bytes = 0: here and there. */
+void *xen_gnttab_buffer_area(size_t *bytes);
 
 /* ---- gntshr: pages of ours, granted to another -------------------------- */
 

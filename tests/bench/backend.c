@@ -72,24 +72,28 @@ static const struct config configs[] = {
 	{ "backend/null/map/read-4k/qd1", SYNC, MAP, IN, 4096, 1, 1, false },
 	{ "backend/null/map/read-4k/qd16", SYNC, MAP, IN, 4096, 16, 16, false },
 	{ "backend/null/map/read-4k/qd32", SYNC, MAP, IN, 4096, 32, 32, false },
+	{ "backend/null/map/read-4k/qd1-chains", SYNC, MAP, IN, 4096, 1, 1, true },
+	{ "backend/null/map/read-4k/qd16-chains", SYNC, MAP, IN, 4096, 16, 16, true },
 	{ "backend/null/map/read-4k/qd32-chains", SYNC, MAP, IN, 4096, 32, 32, true },
-	{ "backend/null/map/write-4k/qd1", SYNC, MAP, OUT, 4096, 1, 1, false },
-	{ "backend/null/map/write-4k/qd16", SYNC, MAP, OUT, 4096, 16, 16, false },
-	{ "backend/null/map/write-4k/qd32", SYNC, MAP, OUT, 4096, 32, 32, false },
-	{ "backend/null/map/read-64k/qd1", SYNC, MAP, IN, 65536, 1, 1, false },
-	{ "backend/null/map/read-64k/qd16", SYNC, MAP, IN, 65536, 16, 16, false },
+	{ "backend/null/map/write-4k/qd1-chains", SYNC, MAP, OUT, 4096, 1, 1, true },
+	{ "backend/null/map/write-4k/qd16-chains", SYNC, MAP, OUT, 4096, 16, 16, true },
+	{ "backend/null/map/read-64k/qd1-chains", SYNC, MAP, IN, 65536, 1, 1, true },
+	{ "backend/null/map/read-64k/qd16-chains", SYNC, MAP, IN, 65536, 16, 16, true },
 	{ "backend/null/copy/read-4k/qd1", SYNC, COPY, IN, 4096, 1, 1, false },
 	{ "backend/null/copy/read-4k/qd16", SYNC, COPY, IN, 4096, 16, 16, false },
-	{ "backend/null/copy/read-4k/qd32", SYNC, COPY, IN, 4096, 32, 32, false },
+	{ "backend/null/copy/read-4k/qd1-chains", SYNC, COPY, IN, 4096, 1, 1, true },
+	{ "backend/null/copy/read-4k/qd16-chains", SYNC, COPY, IN, 4096, 16, 16, true },
 	{ "backend/null/copy/read-4k/qd32-chains", SYNC, COPY, IN, 4096, 32, 32, true },
-	{ "backend/null/copy/write-4k/qd32", SYNC, COPY, OUT, 4096, 32, 32, false },
+	{ "backend/null/copy/write-4k/qd1-chains", SYNC, COPY, OUT, 4096, 1, 1, true },
+	{ "backend/null/copy/write-4k/qd16-chains", SYNC, COPY, OUT, 4096, 16, 16, true },
 	{ "backend/null/copy/get-id/qd32", SYNC, COPY, ID, 20, 32, 32, false },
 	{ "backend/uring/pool/read-4k/qd1", URING, POOL, IN, 4096, 1, 1, false },
 	{ "backend/uring/pool/read-4k/qd16", URING, POOL, IN, 4096, 16, 16, false },
 	{ "backend/uring/pool/read-4k/qd32", URING, POOL, IN, 4096, 32, 32, false },
 	{ "backend/uring/pool/read-64k/qd16", URING, POOL, IN, 65536, 16, 16, false },
-	{ "backend/uring/copy/read-4k/qd1", URING, COPY, IN, 4096, 1, 1, false },
-	{ "backend/uring/copy/read-4k/qd32", URING, COPY, IN, 4096, 32, 32, false },
+	{ "backend/uring/copy/read-4k/qd1-chains", URING, COPY, IN, 4096, 1, 1, true },
+	{ "backend/uring/copy/read-4k/qd16-chains", URING, COPY, IN, 4096, 16, 16, true },
+	{ "backend/uring/copy/read-4k/qd32-chains", URING, COPY, IN, 4096, 32, 32, true },
 };
 
 /* ---- an engine that does nothing -------------------------------------------- */
@@ -189,6 +193,35 @@ unsigned int __wrap_xen_evtchn_pending_all(struct xen_evtchn *ec,
 {
 	event_reads++;
 	return __real_xen_evtchn_pending_all(ec, ports, max);
+}
+
+/* And how often it would ask a mapper: the fake knows of none. */
+static uint64_t exchanges;
+
+int __real_xen_gnttab_copy(struct xen_gnttab *gt, xen_domid_t domid,
+			   struct xen_copy_seg *segs, unsigned int count);
+int __wrap_xen_gnttab_copy(struct xen_gnttab *gt, xen_domid_t domid,
+			   struct xen_copy_seg *segs, unsigned int count);
+int __wrap_xen_gnttab_copy(struct xen_gnttab *gt, xen_domid_t domid,
+			   struct xen_copy_seg *segs, unsigned int count)
+{
+	exchanges++;
+	return __real_xen_gnttab_copy(gt, domid, segs, count);
+}
+
+int __real_xen_gnttab_exchange(struct xen_gnttab *gt, xen_domid_t domid,
+			       struct xen_copy_seg *segs, unsigned int nr_segs,
+			       struct xen_map_job *jobs, unsigned int nr_jobs);
+int __wrap_xen_gnttab_exchange(struct xen_gnttab *gt, xen_domid_t domid,
+			       struct xen_copy_seg *segs, unsigned int nr_segs,
+			       struct xen_map_job *jobs, unsigned int nr_jobs);
+int __wrap_xen_gnttab_exchange(struct xen_gnttab *gt, xen_domid_t domid,
+			       struct xen_copy_seg *segs, unsigned int nr_segs,
+			       struct xen_map_job *jobs, unsigned int nr_jobs)
+{
+	exchanges++;
+	return __real_xen_gnttab_exchange(gt, domid, segs, nr_segs, jobs,
+					  nr_jobs);
 }
 
 /*
@@ -403,7 +436,7 @@ static void measure(const struct config *c)
 
 	bench_begin(c->name);
 	fake_count_reset();
-	event_reads = 0;
+	event_reads = exchanges = 0;
 	do {
 		run(c, per_round);
 		bench_round(per_round);
@@ -413,6 +446,7 @@ static void measure(const struct config *c)
 	for (i = 0; i < ARRAY_SIZE(kinds); i++)
 		bench_per_unit(keys[i], calls[i]);
 	bench_per_unit("reads", event_reads);
+	bench_per_unit("exchanges", exchanges);
 	bench_end();
 
 	null_hold = 0;

@@ -29,6 +29,7 @@ $(BENCH_LIB): $(BENCH_LIB_OBJ)
 
 $(BENCH_BUILD)/bench-backend: $(BENCH_BUILD)/tests/bench/backend.o $(BENCH_LIB)
 	$(BENCH_CC) -pie -Wl,--wrap=xen_evtchn_pending,--wrap=xen_evtchn_pending_all \
+		-Wl,--wrap=xen_gnttab_copy,--wrap=xen_gnttab_exchange \
 		$^ $(BENCH_LIBS) -o $@
 
 # ---- the guest: every header that its driver includes is kshim.h

@@ -283,6 +283,8 @@ int xen_gnttab_copy(struct xen_gnttab *gt, xen_domid_t domid,
 	unsigned int i;
 	int err = fake_hcall(&gt->h, FAKE_GNTTAB_COPY);
 
+	for (i = 0; err && i < count; i++)
+		segs[i].status = XEN_COPY_NOT_TRIED;
 	if (err)
 		return err;
 	by = fake_domain_need(gt->h.proc->domid);
@@ -292,6 +294,44 @@ int xen_gnttab_copy(struct xen_gnttab *gt, xen_domid_t domid,
 			err = -EFAULT;
 	}
 	return err;
+}
+
+int xen_gnttab_exchange(struct xen_gnttab *gt, xen_domid_t domid,
+			struct xen_copy_seg *segs, unsigned int nr_segs,
+			struct xen_map_job *jobs, unsigned int nr_jobs)
+{
+	unsigned int i;
+	int err = 0;
+
+	if (nr_segs)
+		err = xen_gnttab_copy(gt, domid, segs, nr_segs);
+	for (i = 0; i < nr_jobs; i++)
+		jobs[i].err = xen_gnttab_map(gt, domid, jobs[i].refs,
+					     jobs[i].count, jobs[i].prot,
+					     &jobs[i].addr);
+	return err;
+}
+
+void *xen_gnttab_buffer_get(size_t bytes)
+{
+	void *buffer;
+
+	if (posix_memalign(&buffer, bytes < FAKE_PAGE_BYTES ? bytes :
+			   FAKE_PAGE_BYTES, bytes))
+		return NULL;
+	return buffer;
+}
+
+void xen_gnttab_buffer_put(void *buffer, size_t bytes)
+{
+	(void)bytes;
+	free(buffer);
+}
+
+void *xen_gnttab_buffer_area(size_t *bytes)
+{
+	*bytes = 0;
+	return NULL;
 }
 
 /* ---- gntshr --------------------------------------------------------------------- */

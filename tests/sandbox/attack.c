@@ -199,11 +199,9 @@ static unsigned int batches(uint32_t op, uint32_t domid, unsigned int size)
 
 	for (ref = 0; ref < REFS; ref += size) {
 		for (i = 0; i < size; i++) {
-			if (op == VG_MAPPER_MAP)
-				arena->refs[i] = ref + i;
-			else
-				arena->segs[i] = (struct vg_mapper_seg){
-					.ref = ref + i, .len_bytes = 64 };
+			arena->refs[i] = ref + i;
+			arena->segs[i] = (struct vg_mapper_seg){
+				.ref = ref + i, .len_bytes = 64 };
 		}
 		passed += ask(&req, sizeof(req), NULL) != -EPERM;
 	}
@@ -237,11 +235,26 @@ static bool can_map(uint32_t domid, uint32_t ref, int *err)
 static bool can_copy(uint32_t domid, uint32_t ref)
 {
 	struct vg_mapper_req req = {
-		.op = VG_MAPPER_COPY, .domid = domid, .count = 1,
+		.op = VG_MAPPER_EXCHANGE, .domid = domid, .count = 1,
 	};
 
 	arena->segs[0] = (struct vg_mapper_seg){ .ref = ref, .len_bytes = 64 };
 	return !ask(&req, sizeof(req), NULL);
+}
+
+/* As a job of an exchange. */
+static bool can_map_job(uint32_t domid, uint32_t ref)
+{
+	struct vg_mapper_req req = {
+		.op = VG_MAPPER_EXCHANGE, .domid = domid, .jobs = 1,
+	};
+
+	arena->refs[0] = ref;
+	arena->jobs[0] = (struct vg_mapper_job){ .count = 1, .err = -1 };
+	if (ask(&req, sizeof(req), NULL) || arena->jobs[0].err)
+		return false;
+	xen_raw_forget(self->gntdev_fd, arena->jobs[0].index, 1);
+	return true;
 }
 
 static void try_grants(void)
@@ -254,8 +267,8 @@ static void try_grants(void)
 		mapped += can_map(self->guest, ref, &err);
 		copied += can_copy(self->guest, ref);
 	}
-	dprintf(2, "attack: control: %u references of its own guest can be mapped, %u copied\n",
-		mapped, copied);
+	dprintf(2, "attack: control: %u references of its own guest can be mapped, %u copied; a job %s\n",
+		mapped, copied, can_map_job(self->guest, 8) ? "passes" : "FAILS");
 	for (d = 0; d < DOMIDS; d++) {
 		unsigned int most = d == self->guest + 1u ? 512 : 64;
 
@@ -264,6 +277,8 @@ static void try_grants(void)
 		for (ref = mapped = copied = other = 0; ref < most; ref++) {
 			mapped += can_map(d, ref, &err);
 			other += err != -EPERM;
+			/* Prepared is too much already. */
+			other += can_map_job(d, ref);
 			copied += can_copy(d, ref);
 		}
 		/* The control domain's relay pages are ours by right. */
@@ -273,9 +288,9 @@ static void try_grants(void)
 		if (d && d != self->guest + 1u)
 			continue;
 		mapped = batches(VG_MAPPER_MAP, d, 128);
-		copied = batches(VG_MAPPER_COPY, d, VG_MAPPER_SEGS_MAX);
+		copied = batches(VG_MAPPER_EXCHANGE, d, VG_MAPPER_SEGS_MAX);
 		outcome(mapped || copied,
-			"all %u references of dom%u, 128 at a time: %u and %u passed",
+			"all %u references of dom%u, many at a time: %u and %u passed",
 			REFS, d, mapped, copied);
 	}
 	outcome(can_map(0x7ff0, 8, &err), "mapping a reference of DOMID_SELF");
@@ -352,9 +367,23 @@ static void try_mapper(void)
 	outcome(!ask(&req, sizeof(req), NULL), "mapping too much");
 	req.count = UINT32_MAX;
 	outcome(!ask(&req, sizeof(req), NULL), "mapping far too much");
-	req.op = VG_MAPPER_COPY;
+	req.op = VG_MAPPER_EXCHANGE;
 	outcome(!ask(&req, sizeof(req), NULL), "copying far too much");
+	req.count = 0;
+	req.jobs = VG_MAPPER_JOBS_MAX + 1;
+	outcome(!ask(&req, sizeof(req), NULL), "too many jobs");
+	req.jobs = 1;
+	arena->jobs[0] = (struct vg_mapper_job){ .count = UINT32_MAX };
+	outcome(!ask(&req, sizeof(req), NULL) && !arena->jobs[0].err,
+		"a job of too many references");
+	req.jobs = 0;
 	req.count = 1;
+	arena->segs[0] = (struct vg_mapper_seg){
+		.len_bytes = 64, .at = sizeof(arena->data) - 63 };
+	outcome(!ask(&req, sizeof(req), NULL), "copying past the arena");
+	arena->segs[0] = (struct vg_mapper_seg){
+		.len_bytes = 64, .at = UINT32_MAX - 31, .to_foreign = 1 };
+	outcome(!ask(&req, sizeof(req), NULL), "copying from far past it");
 	arena->segs[0] = (struct vg_mapper_seg){ .offset = 4095,
 						 .len_bytes = 4096 };
 	outcome(!ask(&req, sizeof(req), NULL), "copying past a page");

@@ -439,7 +439,8 @@ void rig_up(void)
 	rig.cfg = (struct vg_supervisor_config){
 		.direct_io = VG_DIRECT_IO_OFF,
 		.engine = VG_BLK_ENGINE_SYNC,
-		.queue_size_max = VG_QUEUE_SIZE_MAX_DEFAULT,
+		/* Small enough that indirect tables are offered. */
+		.queue_size_max = 256,
 		.budget_pages = VG_BUDGET_PAGES_DEFAULT,
 		.copy_max_bytes = 512,	/* most requests are mapped */
 		.spawn = spawn,

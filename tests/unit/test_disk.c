@@ -527,6 +527,67 @@ static void one_map_per_request(void **state)
 	finish(&disk, &d);
 }
 
+/*
+ * Memory is short when a batch is asked for: it waits, and goes on or is given
+ * up.  All of a batch is asked for at once.
+ */
+static void short_of_memory(void **state)
+{
+	struct fake_disk disk;
+	struct drv_buf b;
+	struct drv d;
+	unsigned int i, round, done;
+	uint8_t *status[8];
+
+	(void)state;
+	start(&disk, &d);
+	b = drv_buf(&d, 8 * 4096, false);
+	for (round = 0; round < 6; round++) {
+		memset(b.va, 0, 8 * 4096);
+		if (round % 3)
+			fake_fail_nth(RIG_BACKEND, round % 3 == 1 ?
+				      FAKE_GNTTAB_COPY : FAKE_GNTTAB_MAP,
+				      1, ENOMEM);
+		for (i = 0; i < 8; i++) {
+			struct drv_seg s = { b.addr + i * 4096, 4096, true };
+
+			assert_true(drv_blk_add(&d, &d.q[0], VIRTIO_BLK_T_IN,
+						i * 8, &s, 1, false,
+						&status[i]) >= 0);
+		}
+		fake_count_reset();
+		drv_kick(&d, &d.q[0], true);
+		if (round < 3) {
+			for (done = 0; done < 8; done++)
+				assert_true(rig_until(drv_take(&d.q[0], NULL)
+						      >= 0));
+			/* A header each, and once more what failed. */
+			assert_true(fake_calls(RIG_BACKEND, FAKE_GNTTAB_COPY)
+				    <= 2);
+			for (i = 0; i < 8; i++) {
+				assert_int_equal(*status[i], VIRTIO_BLK_S_OK);
+				assert_int_equal(b.va[i * 4096 + 7],
+						 unit_pattern(i * 4096 + 7));
+			}
+			drv_irq(&d);
+		} else {
+			rig_steps(2);
+		}
+		assert_true(!(round % 3) || fake_failed(round % 3 == 1 ?
+				FAKE_GNTTAB_COPY : FAKE_GNTTAB_MAP));
+		if (round < 3)
+			continue;
+		assert_int_equal(drv_reset(&d), 0);
+		for (i = 0; i < b.pages; i++)
+			assert_int_equal(fake_grant_maps(GUEST, b.ref + i), 0);
+		assert_int_equal(drv_exit(&d), 0);
+		d.hdrs.pages = 0;
+		assert_int_equal(drv_start(&d, 1), 0);
+	}
+	drv_buf_end(&d, &b);
+	finish(&disk, &d);
+}
+
 /* Reset in the middle: the answer comes when nothing is mapped any more. */
 static void taken_away_under_load(void **state)
 {
@@ -762,6 +823,7 @@ int main(void)
 		T(read_only_disk),
 		T(many_at_once),
 		T(one_map_per_request),
+		T(short_of_memory),
 		T(three_guests_three_disks),
 		T(features_are_required),
 		T(ring_features),

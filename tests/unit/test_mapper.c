@@ -12,16 +12,18 @@
 #include "xen/raw.h"
 
 #define GUEST	7
+#define DATA_BYTES	((uint32_t)sizeof(((struct vg_mapper_arena *)0)->data))
 
 static struct {
 	unsigned int maps, copies, binds;
 	int fd;
 	xen_domid_t domid;
-	xen_ref_t first_ref;
-	unsigned int count;
+	xen_ref_t first_ref, last_ref;
+	unsigned int count, copied_before;	/* the first map */
 	xen_port_t port;
 	struct xen_copy_seg seg;
 	int err;
+	void (*on_map)(void);
 } xen;
 
 static struct vg_mapper m;
@@ -29,12 +31,16 @@ static struct vg_mapper m;
 int xen_raw_map(int fd, xen_domid_t domid, const xen_ref_t *refs,
 		unsigned int count, uint64_t *index)
 {
-	xen.maps++;
+	if (!xen.maps++)
+		xen.copied_before = xen.copies;
 	xen.fd = fd;
 	xen.domid = domid;
 	xen.first_ref = refs[0];
+	xen.last_ref = refs[count - 1];
 	xen.count = count;
-	*index = 0x5000;
+	*index = 0x4000 + xen.maps * 0x1000;
+	if (xen.on_map)
+		xen.on_map();
 	return xen.err;
 }
 
@@ -69,7 +75,8 @@ static int setup(void **state)
 		.guest = GUEST, .gntdev_fd = 50, .evtchn_fd = { 60, 61 },
 		.nr_evtchns = 2,
 	};
-	m.arena = calloc(1, sizeof(*m.arena));
+	m.arena = aligned_alloc(4096, sizeof(*m.arena));
+	memset(m.arena, 0, sizeof(*m.arena));
 	unit_log_start();
 	return !m.arena;
 }
@@ -125,7 +132,7 @@ static void test_maps_its_guests_grants(void **state)
 static void test_copies_at_its_place_of_the_arena(void **state)
 {
 	struct vg_mapper_req req = {
-		.op = VG_MAPPER_COPY, .domid = GUEST, .count = 1,
+		.op = VG_MAPPER_EXCHANGE, .domid = GUEST, .count = 1,
 	};
 
 	(void)state;
@@ -139,9 +146,67 @@ static void test_copies_at_its_place_of_the_arena(void **state)
 	assert_int_equal(xen.seg.offset, 4000);
 	assert_int_equal(xen.seg.len_bytes, 96);
 	assert_true(xen.seg.to_foreign);
-	assert_ptr_equal(xen.seg.local, m.arena->data[0]);
+	assert_ptr_equal(xen.seg.local, m.arena->data);
 	/* What became of it, can be read there. */
 	assert_int_equal(m.arena->segs[0].status, -3);
+	xen.err = 0;
+	m.arena->segs[0].at = sizeof(m.arena->data) - 96;
+	assert_int_equal(ask(req).err, 0);
+	assert_ptr_equal(xen.seg.local,
+			 m.arena->data + sizeof(m.arena->data) - 96);
+	assert_int_equal(xen.maps, 0);
+}
+
+/* Worker's threads write to the arena while the mapper works. */
+static void rewrite(void)
+{
+	m.arena->jobs[0].count = VG_MAPPER_REFS_MAX;
+	m.arena->jobs[1].count = VG_MAPPER_REFS_MAX;
+}
+
+static void test_maps_the_jobs_of_an_exchange(void **state)
+{
+	struct vg_mapper_req req = {
+		.op = VG_MAPPER_EXCHANGE, .domid = GUEST, .count = 1, .jobs = 3,
+	};
+	unsigned int i;
+
+	(void)state;
+	for (i = 0; i < 6; i++)
+		m.arena->refs[i] = 100 + i;
+	m.arena->segs[0] = (struct vg_mapper_seg){ .ref = 5, .len_bytes = 1 };
+	m.arena->jobs[0].count = 1;
+	m.arena->jobs[1].count = 3;
+	m.arena->jobs[2].count = 2;
+	assert_int_equal(ask(req).err, 0);
+	assert_int_equal(xen.copies, 1);
+	assert_int_equal(xen.copied_before, 1);
+	assert_int_equal(xen.maps, 3);
+	assert_int_equal(xen.domid, GUEST);
+	assert_int_equal(xen.count, 2);
+	assert_int_equal(xen.first_ref, 104);
+	assert_int_equal(xen.last_ref, 105);
+	for (i = 0; i < 3; i++) {
+		assert_int_equal(m.arena->jobs[i].err, 0);
+		assert_int_equal(m.arena->jobs[i].index, 0x5000 + i * 0x1000);
+	}
+	/* Without a copy. */
+	req.count = 0;
+	xen.err = -ENOSPC;
+	assert_int_equal(ask(req).err, 0);
+	assert_int_equal(xen.copies, 1);
+	assert_int_equal(m.arena->jobs[1].err, -ENOSPC);
+	/* A count counts as it was read, whatever is written over it. */
+	xen.err = 0;
+	xen.on_map = rewrite;
+	xen.maps = 0;
+	req.jobs = 2;
+	m.arena->jobs[0].count = 1;
+	m.arena->jobs[1].count = 1;
+	assert_int_equal(ask(req).err, 0);
+	assert_int_equal(xen.maps, 1);
+	assert_int_equal(xen.count, 1);
+	assert_int_equal(m.arena->jobs[1].err, -EINVAL);
 }
 
 static void test_binds_its_guests_ports(void **state)
@@ -169,19 +234,22 @@ static void test_refuses_other_domains(void **state)
 		0, 1, GUEST - 1, GUEST + 1, 0x7ff0, 0x7ff1, 0x7ff4, 0x7fff,
 		0x10000 + GUEST, UINT32_MAX, UINT32_MAX - 0xffff + GUEST,
 	};
-	struct vg_mapper_req copy = { .op = VG_MAPPER_COPY, .count = 1 };
+	struct vg_mapper_req copy = { .op = VG_MAPPER_EXCHANGE, .count = 1 };
+	struct vg_mapper_req jobs = { .op = VG_MAPPER_EXCHANGE, .jobs = 1 };
 	unsigned int i;
 
 	(void)state;
+	m.arena->jobs[0].count = 1;
 	for (i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
 		assert_int_equal(map(others[i], 1).err, -EPERM);
 		assert_int_equal(map(others[i], 4).err, -EPERM);
 		assert_int_equal(bind_port(others[i], 3, 0).err, -EPERM);
-		copy.domid = others[i];
+		copy.domid = jobs.domid = others[i];
 		assert_int_equal(ask(copy).err, -EPERM);
+		assert_int_equal(ask(jobs).err, -EPERM);
 	}
 	assert_int_equal(xen.maps + xen.copies + xen.binds, 0);
-	assert_int_equal(m.refused, 4 * i);
+	assert_int_equal(m.refused, 5 * i);
 	/* It is said, and not again and again. */
 	assert_true(unit_logged("none of its guest"));
 	assert_int_equal(unit_log_lines(), 3);
@@ -193,7 +261,7 @@ static void test_passes_a_relay_and_nothing_beside_it(void **state)
 		.slot = 2, .domid = 0, .ref = 8, .port = 30,
 	};
 	struct vg_mapper_req copy = {
-		.op = VG_MAPPER_COPY, .domid = 0, .count = 1,
+		.op = VG_MAPPER_EXCHANGE, .domid = 0, .count = 1,
 	};
 
 	(void)state;
@@ -212,6 +280,10 @@ static void test_passes_a_relay_and_nothing_beside_it(void **state)
 	assert_int_equal(bind_port(0, 31, 0).err, -EPERM);
 	assert_int_equal(bind_port(0, 8, 0).err, -EPERM);
 	m.arena->segs[0] = (struct vg_mapper_seg){ .ref = 8, .len_bytes = 1 };
+	assert_int_equal(ask(copy).err, -EPERM);
+	copy.count = 0;
+	copy.jobs = 1;
+	m.arena->jobs[0].count = 1;
 	assert_int_equal(ask(copy).err, -EPERM);
 	/* Another broker, another relay: the old one is nobody's. */
 	relay.ref = 11;
@@ -242,11 +314,14 @@ static void test_has_no_relay_at_first(void **state)
 
 static void test_bounds(void **state)
 {
-	struct vg_mapper_req copy = { .op = VG_MAPPER_COPY, .domid = GUEST };
+	struct vg_mapper_req copy = { .op = VG_MAPPER_EXCHANGE, .domid = GUEST };
 	static const struct {
 		uint16_t offset, len_bytes;
 	} bad[] = { { 4095, 2 }, { 1, 4096 }, { 0, 4097 }, { 65535, 1 },
 		    { 65535, 65535 }, { 4097, 0 } };
+	static const uint32_t bad_at[] = {
+		DATA_BYTES - 63, DATA_BYTES, UINT32_MAX, UINT32_MAX - 63,
+	};
 	unsigned int i;
 
 	(void)state;
@@ -268,9 +343,34 @@ static void test_bounds(void **state)
 		assert_int_equal(ask(copy).err, -EINVAL);
 	}
 	assert_int_equal(xen.maps + xen.copies + xen.binds, 0);
+	for (i = 0; i < sizeof(bad_at) / sizeof(bad_at[0]); i++) {
+		m.arena->segs[1] = (struct vg_mapper_seg){
+			.at = bad_at[i], .len_bytes = 64,
+		};
+		assert_int_equal(ask(copy).err, -EINVAL);
+	}
+	assert_int_equal(xen.copies, 0);
 	/* What just fits. */
-	m.arena->segs[1] = (struct vg_mapper_seg){ .len_bytes = 4096 };
+	m.arena->segs[1] = (struct vg_mapper_seg){
+		.at = DATA_BYTES - 4096, .len_bytes = 4096 };
 	assert_int_equal(ask(copy).err, 0);
+	/* Jobs: as many as there are, of references that there are. */
+	copy.count = 0;
+	copy.jobs = VG_MAPPER_JOBS_MAX + 1;
+	assert_int_equal(ask(copy).err, -EINVAL);
+	copy.jobs = UINT32_MAX;
+	assert_int_equal(ask(copy).err, -EINVAL);
+	assert_int_equal(xen.maps, 0);
+	copy.jobs = 5;
+	m.arena->jobs[0].count = 0;
+	m.arena->jobs[1].count = VG_MAPPER_REFS_MAX + 1;
+	m.arena->jobs[2].count = UINT32_MAX;
+	m.arena->jobs[3].count = VG_MAPPER_REFS_MAX;
+	m.arena->jobs[4].count = 1;
+	assert_int_equal(ask(copy).err, 0);
+	assert_int_equal(xen.maps, 1);
+	for (i = 0; i < 5; i++)
+		assert_int_equal(m.arena->jobs[i].err, i == 3 ? 0 : -EINVAL);
 }
 
 static void test_unknown_requests(void **state)
@@ -292,6 +392,7 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 		T(test_maps_its_guests_grants),
 		T(test_copies_at_its_place_of_the_arena),
+		T(test_maps_the_jobs_of_an_exchange),
 		T(test_binds_its_guests_ports),
 		T(test_passes_errors_on),
 		T(test_refuses_other_domains),

@@ -68,17 +68,42 @@ static uint64_t pages(unsigned int n, bool read_only, uint8_t **view)
 						    read_only) << 12;
 }
 
-static int map(struct env *e, const struct vg_seg *segs, unsigned int n)
+static int begin(struct env *e, const struct vg_seg *segs, unsigned int n)
 {
 	return e->m->ops->map_req(e->m, segs, n, e->iov, IOVS, &e->nr_out,
 				  &e->nr_iov, &e->req, &e->fault);
 }
 
+static int end(struct env *e)
+{
+	return e->m->ops->map_end(e->m, e->req, e->iov, IOVS, &e->nr_out,
+				  &e->nr_iov, &e->fault);
+}
+
+/* One request alone; what there is no memory for is given up. */
+static int map(struct env *e, const struct vg_seg *segs, unsigned int n)
+{
+	enum vg_mem_fault fault;
+	int err = begin(e, segs, n);
+
+	if (err != VG_MEM_LATER)
+		return err;
+	e->m->ops->exchange(e->m);
+	err = end(e);
+	if (err == -EAGAIN)
+		assert_int_equal(e->m->ops->unmap_req(e->m, e->req, &fault), 0);
+	return err;
+}
+
 static int unmap(struct env *e)
 {
 	enum vg_mem_fault fault;
+	int err = e->m->ops->unmap_req(e->m, e->req, &fault);
 
-	return e->m->ops->unmap_req(e->m, e->req, &fault);
+	if (err != VG_MEM_LATER)
+		return err;
+	e->m->ops->exchange(e->m);
+	return e->m->ops->unmap_end(e->m, e->req, &fault);
 }
 
 static void expect_calls(unsigned int maps, unsigned int unmaps,
@@ -520,6 +545,241 @@ static void test_random(void **state)
 	free(model);
 }
 
+/* ---- several at once ---------------------------------------------------------- */
+
+#define N	8u
+
+/* A mainline guest's read of one page, each of its own. */
+struct one {
+	struct vg_seg s[3];
+	struct vg_mem_req *req;
+	struct iovec iov[3];
+	unsigned int nr_out, nr_iov;
+	uint8_t *hdr, *data, *st;
+	int err;
+};
+
+static void one_make(struct one *o, unsigned int i)
+{
+	o->s[0] = (struct vg_seg){ pages(1, true, &o->hdr) + 64, 16, false };
+	o->s[1] = (struct vg_seg){ pages(1, false, &o->data), PAGE, true };
+	o->s[2] = (struct vg_seg){ pages(1, false, &o->st) + 9, 1, true };
+	memset(o->hdr, (int)i + 1, PAGE);
+}
+
+static void one_begin(struct env *e, struct one *o)
+{
+	assert_int_equal(begin(e, o->s, 3), VG_MEM_LATER);
+	o->req = e->req;
+}
+
+static void one_end(struct env *e, struct one *o)
+{
+	o->err = e->m->ops->map_end(e->m, o->req, o->iov, 3, &o->nr_out,
+				    &o->nr_iov, &e->fault);
+}
+
+static void one_check(const struct one *o, unsigned int i)
+{
+	assert_int_equal(o->err, 0);
+	assert_int_equal(o->nr_out, 1);
+	assert_int_equal(*(uint8_t *)o->iov[0].iov_base, i + 1);
+	memset(o->iov[1].iov_base, 0x80 + (int)i, PAGE);
+	*((uint8_t *)o->iov[o->nr_iov - 1].iov_base +
+	  o->iov[o->nr_iov - 1].iov_len - 1) = (uint8_t)i;
+}
+
+static void one_finish(struct env *e, struct one *o, unsigned int i)
+{
+	enum vg_mem_fault fault;
+
+	assert_int_equal(e->m->ops->unmap_end(e->m, o->req, &fault), 0);
+	assert_int_equal(o->data[0], 0x80 + i);
+	assert_int_equal(o->data[PAGE - 1], 0x80 + i);
+	assert_int_equal(o->st[9], i);
+}
+
+/* One exchange for all that begin and all that end. */
+static void test_together(void **state)
+{
+	struct env *e = *state;
+	enum vg_mem_fault fault;
+	struct one o[2][N];
+	unsigned int i, k;
+	uint64_t before;
+
+	for (i = 0; i < N; i++) {
+		one_make(&o[0][i], i);
+		one_make(&o[1][i], N + i);
+	}
+	before = e->m->stats.exchanges;
+	fake_count_reset();
+	for (k = 0; k < 3; k++) {
+		for (i = 0; k < 2 && i < N; i++)
+			one_begin(e, &o[k][i]);
+		for (i = 0; k && i < N; i++)
+			assert_int_equal(e->m->ops->unmap_req(e->m,
+						o[k - 1][i].req, &fault),
+					 VG_MEM_LATER);
+		e->m->ops->exchange(e->m);
+		e->m->ops->exchange(e->m);	/* nothing more to do */
+		for (i = 0; k < 2 && i < N; i++) {
+			one_end(e, &o[k][i]);
+			one_check(&o[k][i], k * N + i);
+		}
+		for (i = 0; k && i < N; i++)
+			one_finish(e, &o[k - 1][i], (k - 1) * N + i);
+		expect_calls(0, 0, 1);
+	}
+	assert_int_equal(e->m->stats.exchanges, before + 3);
+	assert_int_equal(e->m->stats.copies, 3);
+}
+
+/* Mapped: a map for each, but asked for together; no copy when they end. */
+static void test_together_mapped(void **state)
+{
+	struct env *e = *state;
+	enum vg_mem_fault fault;
+	struct one o[N];
+	unsigned int i;
+
+	for (i = 0; i < N; i++)
+		one_make(&o[i], i);
+	fake_count_reset();
+	for (i = 0; i < N; i++)
+		one_begin(e, &o[i]);
+	expect_calls(0, 0, 0);
+	e->m->ops->exchange(e->m);
+	expect_calls(N, 0, 1);
+	for (i = 0; i < N; i++) {
+		one_end(e, &o[i]);
+		one_check(&o[i], i);
+	}
+	for (i = 0; i < N; i++) {
+		assert_int_equal(e->m->ops->unmap_req(e->m, o[i].req, &fault),
+				 0);
+		assert_int_equal(o[i].data[5], 0x80 + i);
+		assert_int_equal(o[i].st[9], i);
+	}
+	expect_calls(0, N, 0);
+	assert_int_equal(e->m->stats.exchanges, 1);
+}
+
+/* What one request names and has not granted is none of the others' business. */
+static void test_together_one_bad(void **state)
+{
+	struct env *e = *state;
+	enum vg_mem_fault fault;
+	struct one o[N];
+	unsigned int i;
+	int err;
+
+	for (i = 0; i < N; i++) {
+		one_make(&o[i], i);
+		one_begin(e, &o[i]);
+	}
+	assert_int_equal(fake_grant_end(GUEST, (xen_ref_t)(o[2].s[0].addr >> 12)), 0);
+	assert_int_equal(fake_grant_end(GUEST, (xen_ref_t)(o[4].s[1].addr >> 12)), 0);
+	assert_int_equal(fake_grant_end(GUEST, (xen_ref_t)(o[5].s[2].addr >> 12)), 0);
+	e->m->ops->exchange(e->m);
+	for (i = 0; i < N; i++) {
+		one_end(e, &o[i]);
+		/* A map finds out now, a copy of what is written later. */
+		if (i == 2 || (!copy_max && (i == 4 || i == 5)))
+			assert_int_equal(o[i].err, -EFAULT);
+		else
+			one_check(&o[i], i);
+	}
+	for (i = 0; i < N; i++) {
+		if (o[i].err)
+			continue;
+		err = e->m->ops->unmap_req(e->m, o[i].req, &fault);
+		assert_int_equal(err, copy_max ? VG_MEM_LATER : 0);
+	}
+	e->m->ops->exchange(e->m);
+	for (i = 0; copy_max && i < N; i++) {
+		if (o[i].err)
+			continue;
+		if (i != 4 && i != 5)
+			one_finish(e, &o[i], i);
+		else
+			assert_true(e->m->ops->unmap_end(e->m, o[i].req,
+							 &fault) < 0);
+	}
+	assert_int_equal(e->m->stats.faults[VG_MEM_NOT_GRANTED], 3);
+}
+
+/* Short of memory: they wait, in their order, and may be given up meanwhile. */
+static void test_together_shortage(void **state)
+{
+	struct env *e = *state;
+	enum vg_mem_fault fault;
+	struct one o[N];
+	unsigned int i;
+
+	for (i = 0; i < N; i++) {
+		one_make(&o[i], i);
+		one_begin(e, &o[i]);
+	}
+	fake_fail_nth(US, FAKE_GNTTAB_COPY, 1, ENOMEM);
+	e->m->ops->exchange(e->m);
+	for (i = 0; i < N; i++) {
+		one_end(e, &o[i]);
+		assert_int_equal(o[i].err, -EAGAIN);
+	}
+	/* Nothing is held of Xen's. */
+	assert_int_equal(fake_maps_held(US), 0);
+	if (!copy_max) {
+		fake_fail_nth(US, FAKE_GNTTAB_MAP, 3, ENOMEM);
+		e->m->ops->exchange(e->m);
+		one_end(e, &o[1]);
+		one_check(&o[1], 1);
+		one_end(e, &o[2]);
+		assert_int_equal(o[2].err, -EAGAIN);
+	}
+	assert_int_equal(e->m->ops->unmap_req(e->m, o[2].req, &fault), 0);
+	e->m->ops->exchange(e->m);
+	for (i = 0; i < N; i++) {
+		if (i == 2)
+			continue;
+		if (copy_max || i != 1)
+			one_end(e, &o[i]);
+		one_check(&o[i], i);
+		if (e->m->ops->unmap_req(e->m, o[i].req, &fault))
+			continue;
+		assert_int_equal(o[i].st[9], i);
+	}
+	e->m->ops->exchange(e->m);
+	for (i = 0; copy_max && i < N; i++)
+		if (i != 2)
+			one_finish(e, &o[i], i);
+	assert_int_equal(e->m->stats.faults[VG_MEM_NOT_GRANTED], 0);
+}
+
+/* Given up after the exchange, by who has not been told of it yet. */
+static void test_given_up_late(void **state)
+{
+	struct env *e = *state;
+	enum vg_mem_fault fault;
+	struct one o[2];
+
+	one_make(&o[0], 0);
+	one_make(&o[1], 1);
+	memset(o[0].data, 0x3c, PAGE);
+	one_begin(e, &o[0]);
+	one_begin(e, &o[1]);
+	e->m->ops->exchange(e->m);
+	assert_int_equal(e->m->ops->unmap_req(e->m, o[0].req, &fault), 0);
+	one_end(e, &o[1]);
+	one_check(&o[1], 1);
+	if (e->m->ops->unmap_req(e->m, o[1].req, &fault)) {
+		e->m->ops->exchange(e->m);
+		one_finish(e, &o[1], 1);
+	}
+	assert_int_equal(o[0].data[0], 0x3c);
+	assert_int_equal(fake_maps_held(US), 0);
+}
+
 /* ---- how much is copied ------------------------------------------------------ */
 
 static int setup_copy(void **state)
@@ -642,6 +902,10 @@ int main(void)
 		C(test_copy), C(test_copy_budget), C(test_random),
 		C(test_no_stale_bytes), C(test_revoked_under_copy),
 		M(test_never_copy), M(test_random), M(test_both_large),
+		C(test_together), M(test_together_mapped),
+		C(test_given_up_late), M(test_given_up_late),
+		C(test_together_one_bad), M(test_together_one_bad),
+		C(test_together_shortage), M(test_together_shortage),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
