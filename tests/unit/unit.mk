@@ -16,7 +16,8 @@ UNIT_BUILD := build/unit
 UNIT_CFLAGS := -std=gnu11 -D_GNU_SOURCE -O1 -g -Wall -Wextra -Wshadow \
 	-Wmissing-prototypes -Wstrict-prototypes -fno-omit-frame-pointer \
 	-fsanitize=address,undefined -fno-sanitize-recover=all
-UNIT_CPPFLAGS := -DVG_STEPS -Ibackend -Itests/fake -Itests/unit
+# Not -I: <poll.h> is the system's.
+UNIT_CPPFLAGS := -DVG_STEPS -iquote backend -iquote tests/fake -iquote tests/unit
 UNIT_LIBS := -lcmocka -luring -lseccomp -ljson-c
 
 # Everything of the backend but its programs' main() and Xen itself.
