@@ -12,7 +12,9 @@
 # isolation/report.py judges (docs/threat-model.md has the allowlist).
 
 # of the attacker's memory: every this many'th frame, reference...
-: "${STEP:=1}" "${GUEST_MIB:=512}" "${SAMPLE_S:=40}"
+: "${STEP:=1}" "${GUEST_MIB:=512}" "${SAMPLE_S:=40}" "${STORM_S:=5}" "${RELAY_S:=6}"
+# Parts to leave out: store, relay.
+: "${WITHOUT:=}"
 NEIGHBOUR_MIB=192
 # GO_ON=1: go on after a failure (for work on the test itself).
 : "${GO_ON:=}"
@@ -50,7 +52,7 @@ attack() {
 
 	shift 2
 	echo "-- $domain attacks: $*"
-	in_domain -t 900 "$domain" "${LIMIT:-} vg-attack /tmp/secrets self=$(domid "$domain") step=$STEP $*" \
+	in_domain -t 1800 "$domain" "${LIMIT:-} vg-attack /tmp/secrets self=$(domid "$domain") step=$STEP $*" \
 		>"$OUT/$file.json" 2>"$OUT/$file.err" ||
 		fail "vg-attack $* in $domain: $(tail -n 1 "$OUT/$file.err")"
 }
@@ -139,11 +141,37 @@ poke() {
 	done
 }
 
+# frames_of NAME: how many frames of the machine are its own, by Xen's account:
+# its memory, and what Xen has allocated for it (grant table, shared info).  With
+# a console that does not say so, only the first.
+frames_of() {
+	local id mib
+
+	id=$(domid "$1")
+	mib=$(xl list "$1" | awk 'NR == 2 { print $3 }')
+	xl debug-keys q
+	sleep 1
+	xl dmesg | awk -v id="$id" -v mib="$mib" '
+		/General information for domain / { mine = $NF == id ":" }
+		mine && /nr_pages=/ {
+			sub(/.*nr_pages=/, "")
+			n = $1
+			sub(/.*xenheap_pages=/, "")
+			n += $1
+		}
+		END { print n ? n : mib * 256 }'
+}
+
 # ---- the set-up that this project is about -----------------------------------
 
 settings() {
+	local part
+
 	echo "step $STEP"
 	echo "guest_mib $GUEST_MIB"
+	for part in $WITHOUT; do
+		echo "without_$part 1"
+	done
 }
 
 set_up_ours() {
@@ -199,9 +227,27 @@ everyone() {
 	echo "guest=$(domid G1)/$GUEST_MIB neighbour=$(domid G2)/$NEIGHBOUR_MIB dom0=0/768"
 }
 
-attack_ours() {
+# with PART: it is not left out.
+with() {
+	case " $WITHOUT " in
+	*" $1 "*) return 1 ;;
+	esac
+}
+
+attack_store() {
 	local poker
 
+	step "xenstore"
+	poke 1
+	nodes >"$OUT/nodes"
+	push DomD "$OUT/nodes" /tmp/nodes
+	poke 100 &
+	poker=$!
+	attack DomD store "$(everyone) store /tmp/nodes"
+	kill "$poker"
+}
+
+attack_ours() {
 	step "foreign mapping, by privcmd as it is shipped and without its restrictions"
 	in_domain DomD 'modprobe xen-privcmd'
 	attack DomD privcmd-shipped "$(everyone) privcmd shipped"
@@ -217,24 +263,19 @@ attack_ours() {
 	attack DomD grants "$(everyone) grants"
 	attack DomD gntdev "$(everyone) gntdev"
 	attack DomD cache "$(everyone) cache 0x40000 $((0x100000))"
+	truth "frames $(frames_of DomD)"
 	step "event channels"
 	attack DomD events "$(everyone) events"
-	step "xenstore"
-	poke 1
-	nodes >"$OUT/nodes"
-	push DomD "$OUT/nodes" /tmp/nodes
-	poke 100 &
-	poker=$!
-	attack DomD store "$(everyone) store /tmp/nodes"
-	kill "$poker"
+	with store && attack_store
 	step "device-model operations, domctl, sysctl and the rest"
 	attack DomD calls "$(everyone) calls"
 	step "all that can be reached, again and again under load"
 	attack DomD sample "guest=$(domid G1) neighbour=$(domid G2) dom0=0 sample $SAMPLE_S"
 	step "floods"
-	attack DomD storm "$(everyone) storm 5"
+	attack DomD storm "$(everyone) storm $STORM_S"
 	# What was said until then counts.
-	LIMIT="timeout -s KILL 120" attack DomD floods "$(everyone) floods; true"
+	with store &&
+		LIMIT="timeout -s KILL 120" attack DomD floods "$(everyone) floods; true"
 	xenstore-read /local/domain/0/name >/dev/null || fail "xenstored does not answer"
 	in_domain G1 'echo alive' && in_domain G2 'echo alive' ||
 		fail "a guest does not answer"
@@ -325,6 +366,25 @@ conventional_in_place() {
 	attack DomD calls "guest=$(domid G1)/$GUEST_MIB calls"
 }
 
+# With FLASK: dom0 tries to give the driver domain what the other needs, and the
+# same attacker goes on to reach no more than before.
+attack_as_target() {
+	local said guest
+
+	guest="guest=$(domid G1)/$GUEST_MIB"
+	step "the same attacker, after the guest was to become its domain's target"
+	if said=$(vg-target "$(domid DomD)" "$(domid G1)" 2>&1); then
+		fail "DomD has become privileged over G1: $said"
+	fi
+	say "dom0, set_target: $said"
+	in_domain DomD 'modprobe xen-privcmd unrestricted=1'
+	attack DomD target-privcmd "$guest privcmd unrestricted"
+	attack DomD target-frames "$guest frames"
+	attack DomD target-resources "$guest resources"
+	attack DomD target-calls "$guest calls"
+	in_domain G1 'echo alive' || fail "the guest does not answer"
+}
+
 # ---- the relay page -------------------------------------------------------------
 
 # relay_attack HOW SECONDS: on G1's first disk, while its driver is bound anew,
@@ -355,14 +415,14 @@ worker_of() {
 }
 
 attack_relay() {
-	local how worker
+	local disk how worker
 
 	in_domain G1 'rmmod vg_victim'
 	in_domain G2 'rm -f /tmp/stop'
 	load G2 relay n_process n_inflight /dev/vda 0 16384
 	step "the relay page: garbage, replays, unasked answers, lies"
 	for how in garbage replay unasked lies; do
-		relay_attack "$how" 6
+		relay_attack "$how" "$RELAY_S"
 	done
 	step "the relay page: silence"
 	worker=$(worker_of DomD G1)
@@ -373,9 +433,33 @@ attack_relay() {
 		fail "silence: the guest's vCPU stands still"
 	in_domain DomD "kill -CONT $worker"
 
-	# What the attacker left in the relay page (that the backend is gone, say)
-	# stays until a worker attaches again: its own device, and no other's.
+	step "without the attacker the device works again"
+	bind_again G1 2000000
+	bind_again G1 2000200
+	has_disk G1 vda vdb
+	for disk in vda vdb; do
+		fio_verify G1 "$disk" "--ioengine=libaio --direct=1 --iodepth=16 \
+			--size=2m --rw=randrw --bsrange=512-64k --blockalign=512"
+	done
 	step "the neighbour noticed nothing"
 	still_well G2 relay
-	no_trouble G2
+	no_trouble G1 G2
+}
+
+# bind_again NAME ADDRESS: its driver, to that device.  The first probes find
+# what the attacker has left in the relay page, that the backend is gone; they
+# make the broker ask it whether that is so (backend/relay.h), though not more
+# often than every ten seconds if it did not answer before.
+bind_again() {
+	in_domain -t 60 "$1" "cd /sys/bus/platform/drivers/virtio-grant-mmio
+		[ ! -e $2.virtio ] || echo $2.virtio >unbind
+		n=0
+		until echo $2.virtio >bind && [ -e $2.virtio ]; do
+			n=\$((n + 1))
+			[ \$n -lt 30 ] || exit 1
+			sleep 1
+		done 2>/dev/null
+		echo $2.virtio: bound, \$n probes before that failed" ||
+		fail "$1: the device at 0x$2 can't be bound again:" \
+			"$(in_domain "$1" 'dmesg | grep -i virtio | tail -n 1')"
 }

@@ -111,7 +111,10 @@ void attack_events(void)
 	at_host();
 }
 
-/* Events on every channel that this domain has to a target, without end. */
+/*
+ * Events on every channel that this domain has to a target, without end.  With
+ * FLASK it may not ask where a channel of its own leads: then on all it has.
+ */
 void attack_storm(unsigned int seconds)
 {
 	struct evtchn_status *status;
@@ -130,7 +133,9 @@ void attack_storm(unsigned int seconds)
 			memset(status, 0, sizeof(*status));
 			status->dom = DOMID_SELF;
 			status->port = i;
-			if (!event_op(EVTCHNOP_status, status) &&
+			send->port = i;
+			if (event_op(EVTCHNOP_status, status) ?
+			    !event_op(EVTCHNOP_send, send) :
 			    status->status == EVTCHNSTAT_interdomain &&
 			    status->u.interdomain.dom == targets[n].domid)
 				port[nr++] = i;

