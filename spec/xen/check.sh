@@ -53,7 +53,7 @@ why=
 for patch in $patches; do
 	why+=$(patch -d "$tmp/typed" -p1 -s -f -F0 <"$patch" 2>&1)
 done
-verdict "the patch applies to Xen $version" "$why"
+verdict "the patches apply to Xen $version" "$why"
 
 if ! command -v checkpolicy >/dev/null || ! command -v m4 >/dev/null; then
 	echo "SKIP spec/xen: the policy (no checkpolicy or no m4)"

@@ -8,8 +8,8 @@
 #			build/xen/summary as "PASSED FAILED SKIPPED"
 #	check-xen-NAME	one scenario
 #	check-flask	those of FLASK_SCENARIOS under Xen with FLASK, enforcing
-#			(minutes; the scenarios flask and flask-typed are the short
-#			form of it, in check-xen)
+#			(minutes; the scenarios flask, flask-typed and
+#			flask-isolation are in check-xen)
 #	rig-clean	what the runs left (the caches stay)
 #
 # XEN_SCENARIOS: which, instead of all.
@@ -17,7 +17,7 @@
 XEN_DIR := tests/xen
 XEN_SCENARIOS ?= $(patsubst $(XEN_DIR)/scenarios/%.sh,%,$(sort $(wildcard $(XEN_DIR)/scenarios/*.sh)))
 
-FLASK_SCENARIOS ?= boot disk clients demo restart module cycles dom0
+FLASK_SCENARIOS ?= boot disk clients demo restart module cycles:CYCLES=10 dom0
 
 .PHONY: rig shell check-xen check-flask rig-clean
 

@@ -10,7 +10,8 @@
 # and is named as UNSTABLE with what it said first, whose logs are kept in
 # build/xen/NAME.first.  VG_RETRY=0: no second try.
 #
-# VG_XEN_VARIANT: as for run.sh.
+# NAME:VAR=VALUE is a scenario with one of its variables.  VG_XEN_VARIANT: as
+# for run.sh.
 
 set -u
 . "$(dirname "$0")/lib/common.sh"
@@ -25,16 +26,17 @@ mkdir -p "$VG_BUILD/xen"
 rm -f "$VG_BUILD/xen/summary"
 for name; do
 	echo "-- $name"
-	"$VG_XEN/run.sh" "$name"
+	script=("${name%%:*}")
+	[ "$name" = "${name#*:}" ] || script+=("${name#*:}")
+	"$VG_XEN/run.sh" "${script[@]}"
 	status=$?
-	script="$name"
-	name="$name${VG_XEN_VARIANT:+-$VG_XEN_VARIANT}"
+	name="${name%%:*}${VG_XEN_VARIANT:+-$VG_XEN_VARIANT}"
 	rm -rf "$VG_BUILD/xen/$name.first"
 	if [ "$status" -ne 0 ] && [ "$status" -ne 77 ] && [ "${VG_RETRY:-1}" = 1 ]; then
 		first=$(cat "$VG_BUILD/xen/$name/reason" 2>/dev/null)
 		mv "$VG_BUILD/xen/$name" "$VG_BUILD/xen/$name.first"
 		echo "-- $name, once more"
-		"$VG_XEN/run.sh" "$script"
+		"$VG_XEN/run.sh" "${script[@]}"
 		status=$?
 		[ "$status" -ne 0 ] ||
 			notes="$notes  UNSTABLE $name: first: $first"$'\n'

@@ -9,7 +9,7 @@
 # VG_XEN_COUNTERS=1: with counters by domain, for `make compare`.
 # VG_XEN_VARIANT=flask: with FLASK, and a policy inside that has the project's
 # module (spec/xen/flask) and the test's (../flask).  flask-typed: the same with
-# the patch of spec/xen.
+# the patches of spec/xen.
 
 set -u
 . "$(dirname "$0")/common.sh"
@@ -47,6 +47,10 @@ make_xen() {
 	for file in $VG_XEN_PATCHES; do
 		patch -d "$src" -p1 --no-backup-if-mismatch <"$file"
 	done
+	# Guests have no business on the host's console (docs/hardening.md).
+	[ -z "$VG_XEN_POLICY" ] ||
+		sed -i 's/\(gen_bool(guest_writeconsole, \)true/\1false/' \
+			"$src/tools/flask/policy/modules/guest_features.te"
 	for file in $VG_XEN_POLICY; do
 		cp "$file" "$src/tools/flask/policy/modules/"
 		case "$file" in
