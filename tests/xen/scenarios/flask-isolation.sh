@@ -15,7 +15,7 @@
 # rig: needs backend modules program:vg-attack program:vg-victim program:vg-target
 # rig: xen flask-typed
 # rig: cmdline loglvl=warning/info
-# rig: timeout 600
+# rig: timeout 900
 
 : "${STEP:=256}" "${GUEST_MIB:=256}" "${SAMPLE_S:=3}" "${STORM_S:=1}"
 : "${WITHOUT:=store relay}"
