@@ -424,9 +424,10 @@ def command_check(_args):
             maps = 1 if "/map/" in name else 0
             want(name, "maps", e["maps"], maps)
             want(name, "unmaps", e["unmaps"], maps)
-            # An indirect table, of each; what goes in or out, of all at once.
-            asked = 0 if "/pool/" in name else \
-                (0 if "chains" in name else 1) + 2 / int(re.search(r"/qd(\d+)", name)[1])
+            # An indirect table, of each; what goes in or out, of all of a turn,
+            # which ends after 256 KiB.
+            batch = min(int(re.search(r"/qd(\d+)", name)[1]), 4 if "-64k" in name else 32)
+            asked = 0 if "/pool/" in name else (0 if "chains" in name else 1) + 2 / batch
             want(name, "copies", e["copies"], asked)
             want(name, "exchanges with the mapper", e["exchanges"], asked)
             want(name, "events", e["notifies"], 1)
