@@ -43,11 +43,19 @@
 
 /* Between a process' end and its successor, from the second one on. */
 #define RESPAWN_MIN_NS		UINT64_C(50000000)
-#define RESPAWN_MAX_NS		UINT64_C(2000000000)
+#define RESPAWN_MAX_NS		UINT64_C(500000000)
 /* Of life, after which an end is a first one again. */
 #define RESPAWN_QUIET_NS	UINT64_C(30000000000)
 /* For a process that was told to end. */
 #define CHILD_END_NS		UINT64_C(2000000000)
+/* For a new one, until it says UP: it may wait for its predecessor's end. */
+#define CHILD_UP_NS		UINT64_C(5000000000)
+/*
+ * A PING every WATCH_PARTSth of the watchdog's time; one that found no answer
+ * so many times that the next is due, is the last.
+ */
+#define WATCH_PARTS		4u
+#define WATCH_MISSES		(WATCH_PARTS - 1)
 /* Processes that die while they destroy their IOREQ server. */
 #define END_TRIES		5u
 
@@ -88,7 +96,12 @@ struct bguest {
 	struct vg_fd *sock_fd;
 	int shared_fd;
 	const struct vg_bchild_shared *shared;
-	bool is_started, is_ending;
+	bool is_up, is_started, is_ending;
+	/* The watchdog. */
+	struct vg_timer *watch;
+	uint32_t pings, pongs;		/* numbers, of this process */
+	unsigned int misses;
+	bool is_hung;			/* said and killed */
 	struct bdev *slot[VG_BROKER_DEVICES_MAX];
 	struct vg_timer *respawn;
 	uint64_t spawned_ns, respawn_delay_ns;
@@ -329,6 +342,7 @@ static int tell_add(struct bdev *d)
 	struct vg_bchild_msg msg = {
 		.op = VG_BCHILD_ADD, .slot = d->slot, .serial = d->serial,
 		.base = d->keys.base, .irq = d->keys.irq, .port = d->port,
+		.backend = d->name.backend,
 		/* Else it goes on as a process that ended has left it. */
 		.is_new = d->state == BDEV_STARTING,
 	};
@@ -418,6 +432,7 @@ static void guest_free(struct bguest *g)
 	if (g->shared_fd >= 0)
 		close(g->shared_fd);
 	vg_timer_destroy(g->respawn);
+	vg_timer_destroy(g->watch);
 	free(g);
 }
 
@@ -455,6 +470,8 @@ static int child_drop(struct bguest *g)
 	close(g->sock);
 	g->sock = -1;
 	g->is_started = false;
+	g->is_up = false;
+	vg_timer_cancel(g->watch);
 	if (g->pid > 0) {
 		/* It is about to end, or broken: it must not stay. */
 		if (waitpid(g->pid, &status, WNOHANG) == 0) {
@@ -505,6 +522,7 @@ static void on_up(struct bguest *g, const struct vg_bchild_msg *msg)
 	}
 	if (msg->server_id > UINT16_MAX)
 		return;
+	g->is_up = true;
 	if (g->server_id != (int)msg->server_id) {
 		g->server_id = (int)msg->server_id;
 		remember_server(g->b, g->domid, (uint16_t)msg->server_id);
@@ -536,7 +554,57 @@ static void on_child(void *arg)
 		on_up(g, &msg);
 	else if (msg.op == VG_BCHILD_ADDED && d && d->serial == msg.serial)
 		dev_added(d, msg.error);
+	else if (msg.op == VG_BCHILD_PONG)
+		g->pongs = msg.serial;
 }
+
+/* ---- those that hang ------------------------------------------------------------ */
+
+static void watch_later(struct bguest *g)
+{
+	vg_timer_arm(g->watch, g->b->cfg.watchdog_ns / WATCH_PARTS);
+}
+
+static void child_hangs(struct bguest *g)
+{
+	if (!g->is_hung)
+		failed(g->b, "dom%u: its process does not answer (stopped, or hung), killed",
+		       g->domid);
+	g->is_hung = true;
+	/* What follows, follows from the end of its socket. */
+	g->b->cfg.kill(g->b->cfg.spawn_arg, g->domid, g->pid);
+}
+
+static bool is_late(const struct bguest *g)
+{
+	if (!g->is_up)
+		return vg_now_ns() - g->spawned_ns > CHILD_UP_NS;
+	return g->misses >= WATCH_MISSES;
+}
+
+/*
+ * Answers that are there have been read by now: descriptors come before timers
+ * in a turn.  A turn counts one miss, however late it is: time in which we did
+ * not run ourselves says nothing about the child.
+ */
+static void on_watch(void *arg)
+{
+	struct bguest *g = arg;
+	struct vg_bchild_msg ping = { .op = VG_BCHILD_PING };
+
+	if (g->pings != g->pongs) {
+		g->misses++;
+	} else if (g->is_up) {
+		g->misses = 0;
+		ping.serial = ++g->pings;
+		/* One that is not taken is not answered either. */
+		vg_bchild_send(g->sock, &ping, NULL);
+	}
+	if (is_late(g))
+		child_hangs(g);
+	watch_later(g);
+}
+
 
 static int child_spawn(struct bguest *g)
 {
@@ -560,6 +628,9 @@ static int child_spawn(struct bguest *g)
 	if (!err) {
 		g->sock = pair[0];
 		g->spawned_ns = vg_now_ns();
+		g->pings = g->pongs = g->misses = 0;
+		g->is_hung = false;
+		watch_later(g);
 		err = vg_loop_add_fd(g->b->loop, pair[0], on_child, g,
 				     &g->sock_fd);
 		if (err)
@@ -619,6 +690,7 @@ static int guest_create(struct vg_broker *b, xen_domid_t domid,
 	b->guests = g;
 	g->server_id = recall_server(b, domid);
 	g->respawn = vg_timer_create(b->loop, on_respawn, g);
+	g->watch = vg_timer_create(b->loop, on_watch, g);
 	g->shared_fd = memfd_create("virtio-grant-broker", MFD_CLOEXEC);
 	if (g->shared_fd < 0 ||
 	    ftruncate(g->shared_fd, sizeof(*g->shared)) < 0) {

@@ -14,11 +14,15 @@
 #include "broker_child.h"
 #include "loop.h"
 
+/* A guest's process that hangs is killed this much later at the latest. */
+#define VG_BROKER_WATCHDOG_NS		UINT64_C(2000000000)
+
 struct vg_broker;
 
 struct vg_broker_config {
 	uint64_t answer_timeout_ns;	/* VG_BROKER_ANSWER_TIMEOUT_NS */
 	uint64_t poll_max_ns;		/* VG_BROKER_POLL_MAX_NS */
+	uint64_t watchdog_ns;		/* VG_BROKER_WATCHDOG_NS */
 	/*
 	 * Where the ids of IOREQ servers are kept for a successor; NULL: not
 	 * kept.  Must not survive a reboot of the host.
@@ -33,6 +37,8 @@ struct vg_broker_config {
 	 */
 	int (*spawn)(void *arg, const struct vg_bchild_config *cfg, int sock,
 		     int shared_fd, pid_t *pid);
+	/* Ends such a process, whatever it does; its socket closes then. */
+	void (*kill)(void *arg, xen_domid_t guest, pid_t pid);
 	void *spawn_arg;
 };
 

@@ -129,6 +129,7 @@ static int add_device(struct vg_bchild *c, const struct vg_bchild_msg *msg,
 	struct vg_bdev_params p = {
 		.label = msg->label, .base = msg->base, .irq = msg->irq,
 		.port = msg->port, .shared = &c->shared->dev[msg->slot],
+		.backend = (xen_domid_t)msg->backend,
 	};
 	int err;
 
@@ -189,6 +190,10 @@ static void on_parent(void *arg)
 			       strerror(-err));
 			over(c);
 		}
+		break;
+	case VG_BCHILD_PING:
+		say(c, &(struct vg_bchild_msg){ .op = VG_BCHILD_PONG,
+						.serial = msg.serial });
 		break;
 	case VG_BCHILD_END:
 		vg_bguest_destroy(c->g);

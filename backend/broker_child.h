@@ -12,8 +12,9 @@
  *
  * The child holds no xenstore connection and can open nothing: the parent
  * makes each device's page and port, keeps a descriptor of both, and sends
- * copies.  So a child that died is replaced without the backend noticing.  The
- * parent treats what the child says and writes as hostile: it decides nothing
+ * copies.  So a child that died is replaced without the backend noticing, and so
+ * is one that does not answer the parent's PINGs: it hangs, and a vCPU with it.
+ * The parent treats what the child says and writes as hostile: it decides nothing
  * but the fate of this guest's devices.
  *
  * The socket is SOCK_SEQPACKET; a message is one struct vg_bchild_msg.
@@ -34,20 +35,23 @@ enum vg_bchild_op {
 	VG_BCHILD_REMOVE,
 	VG_BCHILD_START,	/* all that is there at first has been added */
 	VG_BCHILD_END,		/* destroy the IOREQ server, and end */
+	VG_BCHILD_PING,		/* to be answered from the loop, at once */
 	/* child to parent */
 	VG_BCHILD_UP,		/* error; or server_id, from now on confined */
 	VG_BCHILD_ADDED,	/* error */
+	VG_BCHILD_PONG,		/* the PING's serial */
 };
 
 struct vg_bchild_msg {
 	uint32_t op;
 	uint32_t slot;		/* < VG_BROKER_DEVICES_MAX */
-	uint32_t serial;	/* of the ADD; a slot is used again */
+	uint32_t serial;	/* of the ADD; a slot is used again.  Of a PING */
 	int32_t error;		/* negative errno */
 	uint32_t server_id;
 	uint32_t irq;
 	uint64_t base;
 	xen_port_t port;
+	uint32_t backend;	/* its domain */
 	uint32_t is_new;	/* nobody served it before */
 	char label[60];
 };

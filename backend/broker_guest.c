@@ -23,6 +23,12 @@
  * device dead, or the backend gone, asks whether it is there (relay.h): what a
  * hostile process of its domain wrote does not outlast the process.
  *
+ * A guest has more than one device and makes more than one access.  So the
+ * limit is shorter where waiting was in vain before: a backend domain that has
+ * left an access unanswered is `suspect`, whichever of the guest's devices it
+ * was, until it answers one in time; and long waits are added up (`debt`), or a
+ * backend could answer everything just before the limit.
+ *
  * Register offsets: virtio 1.3, 4.2.2.
  */
 #include "broker_guest.h"
@@ -50,9 +56,27 @@
 #define ALL_ONES		(~UINT64_C(0))
 #define SESSION_NS		UINT64_C(10000000000)
 
+/*
+ * In terms of the limit: that of an access to a backend which is suspect or too
+ * much in debt; and what is too much.  Of each wait, what the short limit allows
+ * is no debt, and a tenth of the time that passes is forgiven.
+ */
+#define SHORT_LIMIT(limit)	((limit) / 10)
+#define DEBT_MAX(limit)		((limit) * 5)
+#define FORGIVEN(elapsed)	((elapsed) / 10)
+
+/* A backend's domain, as far as this guest has to do with it. */
+struct peer {
+	unsigned int nr_devs;		/* 0: not in use */
+	xen_domid_t domid;
+	bool is_suspect;
+	uint64_t debt_ns, debt_at_ns;
+};
+
 struct vg_bdev {
 	struct vg_bguest *g;
 	struct vg_bdev *next;
+	struct peer *peer;
 	char *label;
 	uint64_t base;
 	uint32_t irq;
@@ -80,7 +104,7 @@ struct outstanding {
 	struct vg_bdev *dev;		/* NULL: none */
 	uint32_t seq;
 	uint32_t op;
-	uint64_t deadline_ns;
+	uint64_t began_ns, deadline_ns;
 	struct vg_bdev *last_dev;	/* dev, or who answered it in time */
 	struct vg_bdev *late_dev;	/* whose answer to late_seq is overdue */
 	uint32_t late_seq;
@@ -102,6 +126,7 @@ struct vg_bguest {
 	unsigned int nr_vcpus;
 	struct outstanding *out;	/* by vCPU */
 	struct vg_bdev *devs;
+	struct peer peers[VG_BROKER_DEVICES_MAX];
 };
 
 static void complete(struct vg_bguest *g, unsigned int vcpu, uint64_t data)
@@ -169,6 +194,67 @@ static void rearm(struct vg_bguest *g)
 	vg_timer_arm(g->timer, first > now ? first - now : 1);
 }
 
+/* ---- how long to wait ------------------------------------------------------- */
+
+static struct peer *peer_get(struct vg_bguest *g, xen_domid_t domid)
+{
+	struct peer *p, *unused = NULL;
+
+	for (p = g->peers; p < g->peers + VG_BROKER_DEVICES_MAX; p++) {
+		if (p->nr_devs && p->domid == domid)
+			break;
+		if (!p->nr_devs && !unused)
+			unused = p;
+	}
+	if (p == g->peers + VG_BROKER_DEVICES_MAX) {
+		p = unused;
+		*p = (struct peer){ .domid = domid };
+	}
+	p->nr_devs++;
+	return p;
+}
+
+static uint64_t debt(struct peer *p, uint64_t now)
+{
+	uint64_t forgiven = FORGIVEN(now - p->debt_at_ns);
+
+	p->debt_ns -= min_u(p->debt_ns, forgiven);
+	p->debt_at_ns = now;
+	return p->debt_ns;
+}
+
+/* For an access that begins now. */
+static uint64_t limit_of(struct vg_bdev *d, uint64_t now)
+{
+	uint64_t limit = d->g->answer_timeout_ns;
+
+	return d->peer->is_suspect || debt(d->peer, now) >= DEBT_MAX(limit) ?
+	       SHORT_LIMIT(limit) : limit;
+}
+
+/* The access is over, answered or not. */
+static void waited(struct vg_bdev *d, const struct outstanding *o)
+{
+	uint64_t now = vg_now_ns(), took = now - o->began_ns;
+	uint64_t no_debt = SHORT_LIMIT(d->g->answer_timeout_ns);
+
+	if (took > no_debt)
+		d->peer->debt_ns = debt(d->peer, now) + took - no_debt;
+}
+
+/* An access to @peer was in vain: others that wait for it need not go on. */
+static void suspect(struct vg_bguest *g, struct peer *peer, uint64_t now)
+{
+	uint64_t end = now + SHORT_LIMIT(g->answer_timeout_ns);
+	unsigned int i;
+
+	peer->is_suspect = true;
+	for (i = 0; i < g->nr_vcpus; i++)
+		if (g->out[i].dev && g->out[i].dev->peer == peer)
+			g->out[i].deadline_ns = min_u(g->out[i].deadline_ns,
+						      end);
+}
+
 /* ---- from the guest --------------------------------------------------------- */
 
 static struct vg_bdev *dev_of_addr(struct vg_bguest *g, uint64_t addr)
@@ -211,7 +297,8 @@ static void forward(struct vg_bdev *d, unsigned int vcpu, uint32_t op,
 	o->last_dev = d;
 	o->seq = *g->seq;
 	o->op = op;
-	o->deadline_ns = vg_now_ns() + g->answer_timeout_ns;
+	o->began_ns = vg_now_ns();
+	o->deadline_ns = o->began_ns + limit_of(d, o->began_ns);
 	d->sh->stats.forwarded++;
 
 	WRITE_ONCE(slot->op, op);
@@ -221,8 +308,7 @@ static void forward(struct vg_bdev *d, unsigned int vcpu, uint32_t op,
 	__atomic_fetch_or(&d->relay->pending[vcpu / 32], 1u << (vcpu % 32),
 			  __ATOMIC_RELEASE);
 	tell_backend(d);
-	if (!vg_timer_is_armed(g->timer))
-		vg_timer_arm(g->timer, g->answer_timeout_ns);
+	rearm(g);
 }
 
 /* The registers that are answered here; false: it is none of them. */
@@ -319,6 +405,7 @@ static bool may_take_long(uint32_t op)
 
 static void revive(struct vg_bdev *d)
 {
+	d->peer->is_suspect = false;
 	if (!d->sh->is_dead)
 		return;
 	d->sh->is_dead = 0;
@@ -349,6 +436,7 @@ static void take_answer(struct vg_bdev *d, unsigned int vcpu)
 		return;
 	}
 	o->dev = NULL;
+	waited(d, o);
 	revive(d);
 	complete(d->g, vcpu, widen(o->op, data));
 }
@@ -416,15 +504,14 @@ static void backend_event(struct vg_bdev *d)
 
 /* ---- time limit ------------------------------------------------------------- */
 
-static void declare_dead(struct vg_bdev *d)
+static void declare_dead(struct vg_bdev *d, uint64_t limit_ns)
 {
 	d->sh->stats.timeouts++;
 	if (d->sh->is_dead)
 		return;
 	d->sh->is_dead = 1;
 	vg_err("%s: the backend did not answer within %llu ms; the device needs reset",
-	       d->label,
-	       (unsigned long long)d->g->answer_timeout_ns / 1000000);
+	       d->label, (unsigned long long)limit_ns / 1000000);
 	raise_irq(d, INT_CONFIG);
 }
 
@@ -435,15 +522,18 @@ static void on_timer(void *arg)
 	unsigned int i;
 
 	for (i = 0; i < g->nr_vcpus; i++) {
-		struct vg_bdev *d = g->out[i].dev;
+		struct outstanding *o = &g->out[i];
+		struct vg_bdev *d = o->dev;
 
-		if (!d || g->out[i].deadline_ns > now)
+		if (!d || o->deadline_ns > now)
 			continue;
-		g->out[i].dev = NULL;
-		g->out[i].last_dev = NULL;
-		g->out[i].late_dev = may_take_long(g->out[i].op) ? d : NULL;
-		g->out[i].late_seq = g->out[i].seq;
-		declare_dead(d);
+		o->dev = NULL;
+		o->last_dev = NULL;
+		o->late_dev = may_take_long(o->op) ? d : NULL;
+		o->late_seq = o->seq;
+		waited(d, o);
+		declare_dead(d, o->deadline_ns - o->began_ns);
+		suspect(g, d->peer, now);
 		complete(g, i, ALL_ONES);
 	}
 	rearm(g);
@@ -689,6 +779,8 @@ static void dev_free(struct vg_bdev *d)
 {
 	struct vg_bguest *g = d->g;
 
+	if (d->peer)
+		d->peer->nr_devs--;
 	if (d->range_mapped)
 		xen_ioreq_unmap_range(g->io, d->base,
 				      d->base + VG_BROKER_WINDOW_BYTES - 1);
@@ -737,6 +829,10 @@ int vg_bguest_add(struct vg_bguest *g, const struct vg_bdev_params *params,
 	for (i = g->devs; i; i = i->next)
 		n++;
 	err = n < VG_BROKER_DEVICES_MAX ? 0 : -ENOSPC;
+	if (!err) {
+		d->peer = peer_get(g, params->backend);
+		d->peer->is_suspect |= d->sh->is_dead;
+	}
 	if (!err)
 		err = vg_loop_add_fd(g->loop, xen_evtchn_fd(d->ec), on_backend,
 				     d, &d->ec_fd);

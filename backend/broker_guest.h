@@ -18,6 +18,7 @@
 
 #define VG_BROKER_WINDOW_BYTES		0x200u
 #define VG_BROKER_DEVICES_MAX		16u	/* libxl gives 11 */
+/* For one access; for several, see broker_guest.c. */
 #define VG_BROKER_ANSWER_TIMEOUT_NS	UINT64_C(1000000000)
 #define VG_BROKER_POLL_MAX_NS		UINT64_C(200000)
 
@@ -57,6 +58,7 @@ struct vg_bdev_params {
 	const char *label;		/* "dom3 virtio_disk/51712" */
 	uint64_t base;			/* guest physical, of the window */
 	uint32_t irq;			/* SPI */
+	xen_domid_t backend;
 	struct xen_shared_page *page;	/* the relay, taken */
 	struct xen_evtchn *ec;		/* with only this port */
 	xen_port_t port;

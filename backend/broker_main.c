@@ -98,6 +98,13 @@ static int spawn(void *arg, const struct vg_bchild_config *cfg, int sock,
 	return err;
 }
 
+static void kill_child(void *arg, xen_domid_t guest, pid_t pid)
+{
+	(void)arg;
+	(void)guest;
+	kill(pid, SIGKILL);
+}
+
 static int run(struct vg_broker_config *cfg)
 {
 	struct vg_ctl_server *ctl = NULL;
@@ -153,8 +160,10 @@ int main(int argc, char **argv)
 	struct vg_broker_config cfg = {
 		.answer_timeout_ns = VG_BROKER_ANSWER_TIMEOUT_NS,
 		.poll_max_ns = VG_BROKER_POLL_MAX_NS,
+		.watchdog_ns = VG_BROKER_WATCHDOG_NS,
 		.run_dir = "/run/virtio-grant",
 		.spawn = spawn,
+		.kill = kill_child,
 	};
 	struct vg_bchild_config child = { .adopt_id = -1 };
 	bool is_child = false;

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 struct rig rig;
+uint64_t rig_watchdog_ns;
 
 /*
  * Killed processes: their objects are never touched again, but stay reachable
@@ -229,6 +230,18 @@ void rig_bchild_kill(struct rig_bchild *rc)
 	rc->is_used = false;
 }
 
+static void bchild_sigkill(void *arg, xen_domid_t guest, pid_t pid)
+{
+	struct fake_proc *caller = fake_current_proc();
+	struct rig_bchild *rc = rig_bchild_of(guest);
+
+	(void)arg;
+	(void)pid;
+	if (rc)
+		rig_bchild_kill(rc);
+	fake_enter_proc(caller);
+}
+
 static void bchildren_step(void)
 {
 	unsigned int i;
@@ -251,8 +264,10 @@ int rig_broker_start(void)
 {
 	struct vg_broker_config cfg = {
 		.answer_timeout_ns = rig.answer_timeout_ns,
+		.watchdog_ns = rig.watchdog_ns,
 		.run_dir = rig.dir,
 		.spawn = bchild_spawn,
+		.kill = bchild_sigkill,
 	};
 	int err;
 
@@ -436,6 +451,8 @@ void rig_up(void)
 	rig.nr_fds = unit_nr_fds();
 	rig.dir = unit_tmpdir();
 	rig.answer_timeout_ns = UINT64_C(5000000000);
+	rig.watchdog_ns = rig_watchdog_ns ? rig_watchdog_ns :
+					    UINT64_C(60000000000);
 	rig.cfg = (struct vg_supervisor_config){
 		.direct_io = VG_DIRECT_IO_OFF,
 		.engine = VG_BLK_ENGINE_SYNC,

@@ -51,7 +51,8 @@ struct rig_bchild {
 struct rig {
 	char *dir;			/* images, and the broker's run_dir */
 	char state_dir[256];
-	uint64_t answer_timeout_ns;	/* before rig_broker_start() */
+	/* Before rig_broker_start(). */
+	uint64_t answer_timeout_ns, watchdog_ns;
 	struct vg_supervisor_config cfg;
 	struct fake_proc *broker_proc, *sup_proc;
 	struct vg_loop *broker_loop, *sup_loop;
@@ -72,6 +73,8 @@ struct rig {
 };
 
 extern struct rig rig;
+/* The watchdog's time of the next rig_up(); 0: so long that it never comes. */
+extern uint64_t rig_watchdog_ns;
 
 /* fake_init(), the two daemons' domains, no guest; rig_down() checks leaks. */
 void rig_up(void);

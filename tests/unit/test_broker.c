@@ -23,6 +23,8 @@
 #define BASE		0x2000000u
 #define BASE2		0x2000200u
 #define TIMEOUT_NS	UINT64_C(150000000)
+/* Where it is compared with a tenth of it, also on a busy machine. */
+#define LONG_NS		UINT64_C(500000000)
 
 /* A backend by hand. */
 struct hand {
@@ -116,12 +118,16 @@ static void relay_drop(struct kept *k)
 	memset(k, 0, sizeof(*k));
 }
 
+/* Else the second device's is said to be another domain. */
+static bool is_one_backend;
+
 /* As the child does with what it is sent. */
 static int dev_add(unsigned int i)
 {
 	struct vg_bdev_params p = {
 		.label = i ? "second" : "first", .base = i ? BASE2 : BASE,
 		.irq = 33 + i, .port = kept[i].port, .shared = &shared.dev[i],
+		.backend = is_one_backend ? BE : (xen_domid_t)(BE + i),
 	};
 	int err;
 
@@ -420,6 +426,106 @@ static void silence_ends_at_the_bound(void **state)
 	begin_read(1, BASE2 + 0x70, 4);
 	answer(&be[1], 1, 15);
 	expect_read(1, 15);
+}
+
+/* Of all devices together: one waits for the limit, the others much less. */
+static void silence_of_one_backend(void **state)
+{
+	uint64_t took;
+
+	(void)state;
+	begin_read(0, BASE + 0x70, 4);
+	took = wait_done(0, NULL);
+	assert_true(took > LONG_NS / 2);
+	begin_read(0, BASE2 + 0x70, 4);
+	took = wait_done(0, NULL);
+	if (took > LONG_NS / 2)
+		fail_msg("the second device: %llu us more",
+			 (unsigned long long)took / 1000);
+	assert_true(unit_logged("did not answer within 50 ms"));
+	assert_true(is_dead(0) && is_dead(1));
+	/* Resets are asked for, and do not cost the limit either. */
+	assert_int_equal(fake_mmio_start(GUEST, 0, BASE + 0x70, 4, true, 0), 0);
+	took = wait_done(0, NULL);
+	assert_true(took < LONG_NS / 2);
+	/* It was stopped, and goes on. */
+	answer(&be[0], 0, 0);
+	turns(2);
+	assert_false(is_dead(0));
+	/* From now on it has its time again, for the other device, too. */
+	assert_int_equal(fake_mmio_start(GUEST, 1, BASE2 + 0x70, 4, true, 0),
+			 0);
+	took = wait_done(1, NULL);
+	assert_true(took > LONG_NS / 2);
+}
+
+/* Two vCPUs wait: the second began later, and does not wait as long. */
+static void silence_for_several_vcpus(void **state)
+{
+	uint64_t began = vg_now_ns(), took;
+
+	(void)state;
+	begin_read(0, BASE + 0x70, 4);
+	while (vg_now_ns() - began < LONG_NS / 2)
+		turn();
+	begin_read(1, BASE2 + 0x70, 4);
+	wait_done(0, NULL);
+	assert_true(fake_mmio_waits(GUEST, 1));
+	took = wait_done(1, NULL);
+	if (took > LONG_NS * 3 / 8)
+		fail_msg("%llu us more", (unsigned long long)took / 1000);
+}
+
+/* Another domain's device has all of its time. */
+static void silence_is_not_the_neighbours(void **state)
+{
+	uint64_t took;
+
+	(void)state;
+	begin_read(0, BASE + 0x70, 4);
+	wait_done(0, NULL);
+	begin_read(0, BASE2 + 0x70, 4);
+	took = wait_done(0, NULL);
+	assert_true(took > LONG_NS / 2);
+}
+
+/*
+ * It answers each access just before the limit: no time-out, and the guest
+ * would not get on for as long as it makes accesses.
+ */
+static void answers_at_the_last_moment(void **state)
+{
+	uint64_t began = vg_now_ns(), asked;
+	unsigned int n = 0;
+
+	(void)state;
+	while (!is_dead(0) && vg_now_ns() - began < 40 * LONG_NS) {
+		begin_read(0, BASE + 0x70, 4);
+		asked = vg_now_ns();
+		while (fake_mmio_waits(GUEST, 0) &&
+		       vg_now_ns() - asked < LONG_NS * 3 / 5)
+			turn();
+		answer(&be[0], 0, 1);
+		turns(2);
+		assert_true(fake_mmio_done(GUEST, 0, NULL));
+		n++;
+	}
+	if (!is_dead(0))
+		fail_msg("%u accesses, and no end", n);
+	assert_true(vg_now_ns() - began < 20 * LONG_NS);
+	assert_true(unit_logged("did not answer within 50 ms"));
+	/* Each single answer was in time, so it is debt: forgiven, in time. */
+	began = vg_now_ns();
+	while (vg_now_ns() - began < 8 * LONG_NS)
+		turn();
+	assert_int_equal(fake_mmio_start(GUEST, 0, BASE + 0x70, 4, true, 0), 0);
+	turns(2);
+	answer(&be[0], 0, 0);
+	turns(2);
+	assert_true(fake_mmio_done(GUEST, 0, NULL));
+	assert_false(is_dead(0));
+	begin_read(0, BASE + 0x70, 4);
+	assert_true(wait_done(0, NULL) > LONG_NS / 2);
 }
 
 static void late_answer_is_dropped(void **state)
@@ -1145,6 +1251,32 @@ static int setup_patient(void **state)
 	return err;
 }
 
+static int setup_one_backend(void **state)
+{
+	int err;
+
+	is_one_backend = true;
+	err = setup(state);
+	is_one_backend = false;
+	return err;
+}
+
+static int setup_long(void **state)
+{
+	int err;
+
+	timeout_ns = LONG_NS;
+	err = is_one_backend ? setup_one_backend(state) : setup(state);
+	timeout_ns = TIMEOUT_NS;
+	return err;
+}
+
+static int setup_one_long(void **state)
+{
+	is_one_backend = true;
+	return setup_long(state);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -1159,6 +1291,14 @@ int main(void)
 		T(vcpus_wait_independently),
 		T(odd_accesses_get_all_ones),
 		T(silence_ends_at_the_bound),
+		cmocka_unit_test_setup_teardown(silence_of_one_backend,
+						setup_one_long, teardown),
+		cmocka_unit_test_setup_teardown(silence_for_several_vcpus,
+						setup_one_long, teardown),
+		cmocka_unit_test_setup_teardown(silence_is_not_the_neighbours,
+						setup_long, teardown),
+		cmocka_unit_test_setup_teardown(answers_at_the_last_moment,
+						setup_one_long, teardown),
 		T(late_answer_is_dropped),
 		T(late_answer_to_a_reset_revives),
 		T(reset_revives),

@@ -41,9 +41,9 @@ start_broker
 start_driver DomD
 modprobe brd rd_nr=1 rd_size=32768
 start_backend dom0
-together 'start_ours G1 "disk=[$(virtio_disk /dev/ram0 xvda DomD),$(virtio_disk /dev/ram0 xvdb Domain-0)]"' \
+together 'start_ours G1 "disk=[$(virtio_disk /dev/ram0 xvda DomD),$(virtio_disk /dev/ram0 xvdb Domain-0),$(virtio_disk /dev/ram2 xvdc DomD)]"' \
 	'start_ours G2 "disk=[$(virtio_disk /dev/ram1 xvda DomD)]"'
-has_disk G1 vdb
+has_disk G1 vdb vdc
 
 step "what a guest's process holds"
 # check_child NAME DEVICES
@@ -69,7 +69,7 @@ check_child() {
 	! ls -l "/proc/$pid/fd" | grep 'socket:' | grep -v ' 3 ->' | grep -q . ||
 		fail "it has another socket than its parent's"
 }
-check_child G1 2
+check_child G1 3
 check_child G2 1
 pid=$(daemon_pid dom0 virtio-grant-broker)
 if ls -l "/proc/$pid/fd" | grep privcmd; then
@@ -128,33 +128,56 @@ for disk in vda vdb; do
 done
 result register_reads "$(in_domain G1 'wc -l </tmp/status')"
 expect 0x0000000f "$(in_domain G1 'sort -u /tmp/status')" "the status registers, all the while"
-check_child G1 2
+check_child G1 3
 no_trouble G1 G2
+
+# centiseconds NAME COMMAND
+centiseconds() {
+	in_domain -t 60 "$1" "a=\$(cut -d ' ' -f 1 /proc/uptime); $2 >/tmp/said 2>&1
+		b=\$(cut -d ' ' -f 1 /proc/uptime); echo \$a \$b" |
+		awk '{ printf "%d", ($2 - $1) * 100 + 0.5 }'
+}
+# status DEVICE: the file of the register; its address says which virtioN it is.
+status_of() {
+	in_domain G1 "echo /sys/bus/platform/devices/$1.virtio/virtio*/status"
+}
+
+step "a process of the broker that hangs is replaced"
+pid=$(child G1)
+kill -STOP "$pid"
+hung=$(centiseconds G1 "cat $(status_of 2000200)")
+result hung_process_ms "$((hung * 10))"
+expect 0x0000000f "$(in_domain G1 'cat /tmp/said')" "the register that was asked for meanwhile"
+[ "$hung" -ge 40 ] || fail "the access took ${hung}0 ms: was the process stopped?"
+[ "$hung" -le 300 ] || fail "the access held the vCPU for ${hung}0 ms"
+retry 10 child G1 || fail "no successor"
+[ "$(child G1)" != "$pid" ] || fail "the stopped process is still there"
+grep -q "dom$(domid G1): its process does not answer" /vg/log/broker.log ||
+	fail "the broker does not say that its process hung"
+! grep "dom$(domid G2): its process" /vg/log/broker.log || fail "another guest's process ended"
+fio_verify G1 vdb "--ioengine=libaio --direct=1 --iodepth=8 --size=1m --rw=randwrite --bs=4k"
 
 step "a backend that hangs: one vCPU waits for the bound, nobody else does"
 worker=$(in_domain DomD 'virtio-grantctl -j' | tr -d ' ",' |
 	awk -F : -v "g=$(domid G1)" '$1 == "guest" { mine = $2 == g }
 		mine && $1 == "worker_pid" { print $2 }')
 in_domain DomD "kill -STOP $worker"
-# centiseconds NAME COMMAND
-centiseconds() {
-	in_domain -t 60 "$1" "a=\$(cut -d ' ' -f 1 /proc/uptime); $2 >/dev/null 2>&1
-		b=\$(cut -d ' ' -f 1 /proc/uptime); echo \$a \$b" |
-		awk '{ printf "%d", ($2 - $1) * 100 + 0.5 }'
-}
-# Of the one disk in DomD; which virtioN it is, its address says.
-frozen=$(in_domain G1 'echo /sys/bus/platform/devices/2000000.virtio/virtio*/status')
+frozen=$(status_of 2000000)
+beside=$(status_of 2000400)
 first=$(centiseconds G1 "cat $frozen")
 second=$(centiseconds G1 "cat $frozen")
+other=$(centiseconds G1 "cat $beside")
 result frozen_ms "$((first * 10))"
 result frozen_again_ms "$((second * 10))"
+result frozen_other_device_ms "$((other * 10))"
 [ "$first" -ge 90 ] || fail "the access took ${first}0 ms: was the worker stopped?"
 [ "$first" -le 300 ] || fail "the access held the vCPU for ${first}0 ms"
 [ "$second" -le 90 ] || fail "a second access held the vCPU for ${second}0 ms"
+[ "$other" -le 90 ] || fail "the other device of that backend held it for ${other}0 ms"
 virtio-grantctl | tee /tmp/status
 grep "dom$(domid G1) virtio_disk/51712:" /tmp/status | grep -q 'backend in domain .* dead' ||
 	fail "the broker does not say that the backend is dead"
-expect 1 "$(grep -c ' dead, ' /tmp/status)" "devices with a dead backend"
+expect 2 "$(grep -c ' dead, ' /tmp/status)" "devices with a dead backend"
 fio_verify G1 vdb "--ioengine=libaio --direct=1 --iodepth=8 --size=1m --rw=randwrite --bs=4k"
 fio_verify G2 vda "--ioengine=libaio --direct=1 --iodepth=8 --size=1m --rw=randwrite --bs=4k"
 
@@ -164,10 +187,13 @@ in_domain -t 60 G1 'dd if=/dev/vda of=/dev/null bs=4k count=1 iflag=direct' || s
 [ "$status" -ne 0 ] || fail "a read of a hung backend succeeded"
 [ "$status" -lt 124 ] || fail "a read of a hung backend hangs"
 in_domain DomD "kill -CONT $worker"
-in_domain -t 30 G1 'cd /sys/bus/platform/drivers/virtio-grant-mmio &&
-	echo 2000000.virtio >unbind; echo 2000000.virtio >bind' ||
-	fail "the device cannot be taken up again"
-has_disk G1 vda
+for device in 2000000 2000400; do
+	in_domain -t 30 G1 "cd /sys/bus/platform/drivers/virtio-grant-mmio &&
+		echo $device.virtio >unbind; echo $device.virtio >bind" ||
+		fail "$device cannot be taken up again"
+done
+has_disk G1 vda vdc
+fio_verify G1 vdc "--ioengine=libaio --direct=1 --iodepth=8 --size=1m --rw=randwrite --bs=4k"
 fio_verify G1 vda "--ioengine=libaio --direct=1 --iodepth=8 --size=1m --rw=randwrite --bs=4k"
 no_trouble G1 G2
 
