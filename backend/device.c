@@ -198,7 +198,7 @@ void vg_device_reply(struct vg_device *dev, const struct vg_reg_access *acc,
 bool vg_device_is_live(const struct vg_device *dev)
 {
 	return dev->status & VIRTIO_CONFIG_S_DRIVER_OK && !dev->broken &&
-	       !dev->is_resetting && !dev->is_stopping;
+	       !dev->is_resetting && !dev->is_stopping && !dev->is_held;
 }
 
 static unsigned int in_flight(const struct vg_device *dev)
@@ -963,7 +963,7 @@ void vg_queue_disable(struct vg_queue *q, const struct vg_reg_access *acc)
 	q->is_kicked = false;
 	q->is_stalled = false;
 	waiter_add(q->dev, acc, q, false);
-	if (q->is_ready && q->in_flight)
+	if ((q->is_ready && q->in_flight) || q->dev->is_held)
 		q->is_draining = true;
 	else
 		queue_drained(q);
@@ -1041,6 +1041,9 @@ static void drained_check(struct vg_device *dev)
 
 	if (!dev->wants_drain)
 		return;
+	/* What is under way is none of ours; who leaves need not know. */
+	if (dev->is_held && !dev->is_leaving)
+		return;
 	vg_device_freeze(dev);
 	idle = !in_flight(dev);
 	for (i = 0; i < dev->nr_queues; i++)
@@ -1067,6 +1070,17 @@ void vg_device_reset(struct vg_device *dev, const struct vg_reg_access *acc)
 	vg_device_save(dev);
 	vg_device_thaw(dev);
 	drained_check(dev);
+}
+
+void vg_device_release(struct vg_device *dev)
+{
+	if (!dev->is_held)
+		return;
+	vg_device_freeze(dev);
+	dev->is_held = false;
+	vg_device_thaw(dev);
+	drained_check(dev);
+	vg_device_resume(dev);
 }
 
 void vg_device_leave(struct vg_device *dev)
@@ -1405,9 +1419,13 @@ static enum vg_broken restore(struct vg_device *dev)
 	if (r->broken >= VG_BROKEN_MAX)
 		return VG_BROKEN_STATE;
 	dev->config_generation = r->config_generation;
-	/* Nothing is under way any more: the reset is done. */
-	if (r->flags & VG_STATE_RESETTING)
+	if (r->flags & VG_STATE_RESETTING) {
+		/* Done when nothing is under way any more. */
+		dev->is_resetting = dev->is_held;
+		if (dev->is_held)
+			dev->status = r->status & 0xffu;
 		return VG_BROKEN_NOT;
+	}
 	dev->status = r->status & 0xffu & ~VIRTIO_CONFIG_S_NEEDS_RESET;
 	dev->driver_features = r->driver_features;
 	dev->offered_sel = r->offered_sel;
@@ -1478,6 +1496,7 @@ int vg_device_create(const struct vg_device_params *params,
 	dev->poll_mmio_max_ns = params->poll_mmio_max_ns;
 	dev->complaints.burst = 4;
 	dev->stats.broken_queue = VG_NO_QUEUE;
+	dev->is_held = params->is_held;
 	err = dev->type->create(dev, params->type_params, &dev->priv);
 	if (err)
 		goto free_dev;

@@ -116,6 +116,12 @@ struct vg_device_params {
 	 */
 	enum vg_start { VG_START_NEW, VG_START_TAKE_OVER, VG_START_RESET } start;
 	unsigned int start_broken;	/* enum vg_broken */
+	/*
+	 * I/O of a predecessor is under way: until vg_device_release() the
+	 * registers are served, no request is, and what waits for requests to
+	 * end waits for that as well.
+	 */
+	bool is_held;
 };
 
 /*
@@ -145,6 +151,9 @@ void vg_device_event(struct vg_device *dev, unsigned int queue);
  * queue, and raises the used-buffer interrupt if any was ever ready.
  */
 void vg_device_resume(struct vg_device *dev);
+
+/* Started with is_held: the predecessor's I/O is over. */
+void vg_device_release(struct vg_device *dev);
 
 /*
  * Accesses come over this relay from now on: those over another one, answered

@@ -135,6 +135,7 @@ struct vg_device {
 	enum vg_broken broken;
 	bool is_resetting;		/* Status = 0 written, not yet idle */
 	bool is_stopping, is_stopped;
+	bool is_held;			/* vg_device_params */
 	struct vg_waiter waiters[VG_WAITERS_MAX];
 
 	struct vg_deferred *work;	/* interrupts; the end of waiting */

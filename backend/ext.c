@@ -89,7 +89,8 @@ static void announce(struct vg_device *dev)
 static bool withdraw(struct vg_device *dev, const struct vg_reg_access *acc)
 {
 	struct vg_ext *x = &dev->ext;
-	int err = dev->mem->ops->range_remove(dev->mem, x->range_sel);
+	int err = dev->is_held ? -EAGAIN :
+		  dev->mem->ops->range_remove(dev->mem, x->range_sel);
 
 	if (err == -EBUSY) {
 		x->range_state[x->range_sel] = VIRTIO_GRANT_RANGE_IN_USE;

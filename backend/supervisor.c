@@ -89,6 +89,11 @@ struct dev {
 	uint64_t shown;		/* sum of used indices at the last death */
 	uint64_t locked_out_ns;	/* since when; 0: not */
 	struct vg_timer *retry;	/* ... to try once more */
+	/*
+	 * Served, but none of its requests is before these are locked, state
+	 * and image: a worker that died has I/O under way.  -1: not so.
+	 */
+	int held_fd[2];
 	bool remove_wanted;	/* while STARTING */
 	unsigned int slot;	/* of the worker, from STARTING to STOPPING */
 	bool has_slot;
@@ -177,6 +182,7 @@ static void dev_fail(struct dev *d)
 static void dev_start(struct dev *d);
 static void dev_closed(struct dev *d);
 static bool state_is_barren(struct dev *d);
+static void held_drop(struct dev *d);
 
 static void worker_ended(struct guest *g)
 {
@@ -248,6 +254,7 @@ static void worker_died(struct guest *g)
 		if (d->guest != g || !d->has_slot)
 			continue;
 		d->barren = state_is_barren(d) ? d->barren + 1 : 0;
+		held_drop(d);
 		d->has_slot = false;
 		d->was_served = true;
 		if (d->state == DEV_STOPPING || d->remove_wanted)
@@ -282,6 +289,7 @@ static void on_worker(void *arg)
 	if (msg.op == VG_WORKER_ADDED && d->state == DEV_STARTING) {
 		if (msg.error) {
 			failed(g->s, "%s: %s", d->label, msg.text);
+			held_drop(d);
 			g->slot_used[d->slot] = false;
 			d->has_slot = false;
 			dev_fail(d);
@@ -449,12 +457,34 @@ static bool lock_awaited(struct dev *d)
 }
 
 /*
- * The lock is held by whoever has the file open as the worker has, and that is
- * the kernel, too, until the last I/O of a worker that died is done: before
- * that, what it reads would land in buffers that the guest uses for something
- * else by then.  So there is no bound on waiting for it.
+ * Two locks on a state, which do not mind each other.
+ *
+ * The one by fcntl(2) is that of a worker's process: only the process has open
+ * what it is on, so it goes when the process does, which until then may write
+ * into the state.
+ *
+ * The one by flock(2) is on the state as it is registered with the worker's
+ * io_urings, so the kernel holds it, too, until the last I/O of a worker that
+ * died is done: before that, what it reads would land in buffers that the guest
+ * uses for something else by then.  There is no bound on waiting for it, and
+ * the guest's driver has one on waiting for a register.  So a successor begins
+ * before, and holds the requests back.
  */
-static int state_lock(struct dev *d, int fd)
+static int life_lock(struct dev *d, int fd)
+{
+	struct flock all = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+
+	if (!fcntl(fd, F_OFD_SETLK, &all))
+		return 0;
+	if (errno != EAGAIN && errno != EACCES)
+		return -errno;
+	if (!lock_awaited(d))
+		failed(d->s, "%s: waits for the end of its last worker",
+		       d->label);
+	return -EAGAIN;
+}
+
+static int io_lock(struct dev *d, int fd)
 {
 	if (!flock(fd, LOCK_EX | LOCK_NB))
 		return 0;
@@ -466,21 +496,41 @@ static int state_lock(struct dev *d, int fd)
 	return -EAGAIN;
 }
 
+/* @may_wait: it may be that of a worker of ours that died. */
+static int image_lock(struct dev *d, int fd, bool may_wait)
+{
+	if (!flock(fd, (d->read_only ? LOCK_SH : LOCK_EX) | LOCK_NB))
+		return 0;
+	if (may_wait && lock_awaited(d))
+		return -EAGAIN;
+	failed(d->s, "%s: image %s is in use by another device", d->label,
+	       d->image);
+	return -EBUSY;
+}
+
 /*
  * The file of a device that nobody has used yet is emptied, and so is one of
  * another size: of another version.  -EAGAIN: it is somebody's still.
  */
-static int state_open(struct dev *d, int *state_fd)
+static int state_open(struct dev *d, int *state_fd, int *life_fd, bool *is_held)
 {
 	struct stat sb;
 	char *path;
-	int fd, err;
+	int fd, life, err;
 
 	if (!d->s->cfg.state_dir)
 		return 0;
 	path = state_path(d);
 	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	err = fd < 0 ? -errno : state_lock(d, fd);
+	life = fd < 0 ? -1 : open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	err = life < 0 ? -errno : life_lock(d, life);
+	if (!err)
+		err = io_lock(d, fd);
+	else if (err == -EAGAIN)
+		goto not_yet;
+	*is_held = err == -EAGAIN && d->was_served;
+	if (*is_held)
+		err = 0;
 	if (!err && fstat(fd, &sb) < 0)
 		err = -errno;
 	if (!err && (!d->was_served ||
@@ -490,12 +540,50 @@ static int state_open(struct dev *d, int *state_fd)
 		err = -errno;
 	if (err && err != -EAGAIN)
 		failed(d->s, "%s: %s: %s", d->label, path, strerror(-err));
+not_yet:
 	free(path);
-	if (err && fd >= 0)
-		close(fd);
-	else
+	if (!err) {
 		*state_fd = fd;
+		*life_fd = life;
+		return 0;
+	}
+	if (fd >= 0)
+		close(fd);
+	if (life >= 0)
+		close(life);
 	return err;
+}
+
+static void held_drop(struct dev *d)
+{
+	if (d->held_fd[0] < 0)
+		return;
+	close(d->held_fd[0]);
+	close(d->held_fd[1]);
+	d->held_fd[0] = d->held_fd[1] = -1;
+	d->locked_out_ns = 0;
+	vg_timer_cancel(d->retry);
+}
+
+/* Its worker has both open as we have: what we lock is locked for it. */
+static void held_retry(struct dev *d)
+{
+	struct vg_worker_msg msg = { .op = VG_WORKER_RELEASE, .slot = d->slot };
+	int err = io_lock(d, d->held_fd[0]);
+
+	if (!err)
+		err = image_lock(d, d->held_fd[1], true);
+	if (err == -EAGAIN)
+		return;
+	if (err) {
+		/* Then nobody has it, and it is removed or replaced some day. */
+		failed(d->s, "%s: its requests stay held back: %s", d->label,
+		       strerror(-err));
+		held_drop(d);
+		return;
+	}
+	held_drop(d);
+	vg_worker_send(d->guest->sock, &msg, NULL, 0);
 }
 
 /*
@@ -552,7 +640,10 @@ static void on_retry(void *arg)
 {
 	struct dev *d = arg;
 
-	vg_deferred_schedule(d->s->scan);
+	if (d->held_fd[0] >= 0)
+		held_retry(d);
+	else
+		vg_deferred_schedule(d->s->scan);
 }
 
 /* Of devices that went while nobody looked. */
@@ -598,7 +689,7 @@ static bool key_is_1(struct dev *d, const char *key)
  * second writer of ours away, in this domain; it is the image's, so a block
  * device is guarded only under one and the same name of it.
  */
-static int open_image(struct dev *d, struct vg_blk_params *blk)
+static int open_image(struct dev *d, struct vg_blk_params *blk, bool is_held)
 {
 	struct vg_supervisor *s = d->s;
 	struct vg_blk_image image;
@@ -660,15 +751,11 @@ static int open_image(struct dev *d, struct vg_blk_params *blk)
 		d->direct = true;
 		vg_blk_probe(fd, &image, &why);
 	}
-	if (flock(fd, (d->read_only ? LOCK_SH : LOCK_EX) | LOCK_NB) < 0) {
-		if ((d->was_served || d->locked_out_ns) && lock_awaited(d)) {
-			close(fd);
-			return -EAGAIN;
-		}
-		failed(s, "%s: image %s is in use by another device", d->label,
-		       d->image);
+	err = is_held ? 0 : image_lock(d, fd,
+				       d->was_served || d->locked_out_ns);
+	if (err) {
 		close(fd);
-		return -EBUSY;
+		return err;
 	}
 	d->size_bytes = image.size_bytes;
 	blk->read_only = d->read_only;
@@ -790,6 +877,8 @@ static void dev_start(struct dev *d)
 		.start = VG_START_NEW,
 	};
 	int fds[VG_WORKER_FDS_MAX], err;
+	bool is_held = false;
+	unsigned int i;
 
 	if (g->sock < 0) {
 		if (vg_timer_is_armed(g->respawn))
@@ -809,45 +898,47 @@ static void dev_start(struct dev *d)
 		return;
 	}
 	d->has_slot = true;
-	fds[1] = -1;
-	err = state_open(d, &fds[1]);
+	for (i = 0; i < VG_WORKER_FDS_MAX; i++)
+		fds[i] = -1;
+	err = state_open(d, &fds[1], &fds[2], &is_held);
 	if (!err)
-		err = fds[0] = open_image(d, &msg.blk);
+		err = fds[0] = open_image(d, &msg.blk, is_held);
 	if (err == -EAGAIN) {
-		if (fds[1] >= 0)
-			close(fds[1]);
+		vg_worker_close_fds(fds);
 		d->has_slot = g->slot_used[d->slot] = false;
 		return;			/* scanned again, soon */
 	}
 	if (err < 0)
 		goto fail;
-	d->locked_out_ns = 0;
+	if (!is_held)
+		d->locked_out_ns = 0;
 	set_serial(d, &msg.blk);
 	msg.blk.nr_queues = choose_nr_queues(d, fds[1]);
 	msg.slot = d->slot;
 	snprintf(msg.text, sizeof(msg.text), "%s", d->label);
 	how_to_start(d, &msg, fds[1] >= 0);
-	fds[2] = d->direct ? open_buffered(d, fds[0]) : -1;
+	msg.is_held = is_held;
+	fds[3] = d->direct ? open_buffered(d, fds[0]) : -1;
 	allow_relay(d);
 	err = vg_worker_send(g->sock, &msg, fds, fds[1] < 0 ? 1 :
-			     fds[2] < 0 ? 2 : 3);
-	close(fds[0]);
-	if (fds[2] >= 0)
-		close(fds[2]);
-	if (fds[1] >= 0)
-		close(fds[1]);
+			     fds[3] < 0 ? 3 : 4);
 	if (err) {
 		failed(s, "%s: its worker can't be told: %s", d->label,
 		       strerror(-err));
-		fds[1] = -1;
 		goto fail;
 	}
+	if (is_held) {
+		d->held_fd[0] = fds[1];
+		d->held_fd[1] = fds[0];
+		fds[0] = fds[1] = -1;
+		vg_timer_arm(d->retry, LOCK_RETRY_NS);
+	}
+	vg_worker_close_fds(fds);
 	vg_timer_cancel(d->timer);
 	d->state = DEV_STARTING;
 	return;
 fail:
-	if (fds[1] >= 0)
-		close(fds[1]);
+	vg_worker_close_fds(fds);
 	g->slot_used[d->slot] = false;
 	d->has_slot = false;
 	dev_fail(d);
@@ -939,6 +1030,7 @@ static void dev_free(struct dev *d)
 	for (p = &d->s->devs; *p != d; p = &(*p)->next)
 		;
 	*p = d->next;
+	held_drop(d);
 	vg_timer_destroy(d->timer);
 	vg_timer_destroy(d->retry);
 	free(d->image);
@@ -973,6 +1065,7 @@ static struct dev *dev_new(struct vg_supervisor *s,
 	d->guest = guest_get(s, name->guest);
 	d->timer = vg_timer_create(s->loop, on_dev_timer, d);
 	d->retry = vg_timer_create(s->loop, on_retry, d);
+	d->held_fd[0] = d->held_fd[1] = -1;
 	d->state = DEV_NEW;
 	d->next = s->devs;
 	s->devs = d;

@@ -63,7 +63,9 @@ struct slot {
 	char label[VG_WORKER_TEXT_MAX];
 	struct vg_device *dev;
 	struct vg_state *state;		/* NULL: none is kept */
-	int state_fd;			/* its lock says that we are here */
+	int state_fd;			/* its lock says that we, or the kernel
+					 * for us, are here */
+	int life_fd;			/* ... and this one's, that we are */
 	bool is_leaving, is_taking_over;
 	struct vg_worker_relay where;
 	struct vg_relay_page *relay;	/* NULL: none attached */
@@ -518,17 +520,24 @@ static void relay_detach(struct slot *s)
 	s->relay = NULL;
 }
 
+static void close_state(struct slot *s)
+{
+	vg_state_unmap(s->state);
+	s->state = NULL;
+	if (s->state_fd >= 0)
+		close(s->state_fd);
+	if (s->life_fd >= 0)
+		close(s->life_fd);
+	s->state_fd = s->life_fd = -1;
+}
+
 static void slot_free(struct slot *s)
 {
 	vg_device_destroy(s->dev);
 	s->dev = NULL;
 	channels_free(s);
 	relay_detach(s);
-	vg_state_unmap(s->state);
-	s->state = NULL;
-	if (s->state_fd >= 0)
-		close(s->state_fd);
-	s->state_fd = -1;
+	close_state(s);
 	s->used = false;
 	s->removing = false;
 }
@@ -804,6 +813,7 @@ static void add_device(struct vg_worker *w, const struct vg_worker_msg *msg,
 		.queue_stats = w->shared->queue[msg->slot],
 		.start = msg->start,
 		.start_broken = msg->start_broken,
+		.is_held = msg->is_held,
 	};
 	const char *why;
 	char text[VG_WORKER_TEXT_MAX];
@@ -819,8 +829,9 @@ static void add_device(struct vg_worker *w, const struct vg_worker_msg *msg,
 	memset(w->shared->queue[s->index], 0, sizeof(w->shared->queue[0]));
 	s->rl.burst = 3;
 	blk.fd = fds[0];
-	blk.buffered_fd = fds[2];
+	blk.buffered_fd = fds[3];
 	blk.hold_fd = s->state_fd = fds[1];
+	s->life_fd = fds[2];
 	s->is_taking_over = msg->start == VG_START_TAKE_OVER;
 	why = "what outlives the worker";
 	err = fds[1] >= 0 ? vg_state_map(fds[1], &s->state) : 0;
@@ -840,6 +851,8 @@ static void add_device(struct vg_worker *w, const struct vg_worker_msg *msg,
 	p.may_thread = channels_create(s, blk.nr_queues);
 	err = vg_device_create(&p, mem, w->loop, &host_ops, s, &s->dev);
 	if (err) {
+		if (err == -EMFILE)
+			why = "device: no io_uring is left for its queues";
 		channels_free(s);
 		goto fail;
 	}
@@ -857,12 +870,8 @@ static void add_device(struct vg_worker *w, const struct vg_worker_msg *msg,
 	s->is_taking_over = false;
 	return;
 fail:
-	if (!s->used && s->state_fd >= 0) {
-		vg_state_unmap(s->state);
-		s->state = NULL;
-		close(s->state_fd);
-		s->state_fd = -1;
-	}
+	if (!s->used)
+		close_state(s);
 	snprintf(text, sizeof(text), "%s: %s", why, strerror(-err));
 	report(s, VG_WORKER_ADDED, err, text);
 }
@@ -913,6 +922,11 @@ static void on_supervisor(void *arg)
 		if (w->slot[msg.slot].used)
 			vg_device_stop(w->slot[msg.slot].dev);
 		break;
+	case VG_WORKER_RELEASE:
+		if (w->slot[msg.slot].used)
+			vg_device_release(w->slot[msg.slot].dev);
+		vg_deferred_schedule(w->end_of_turn);
+		break;
 	}
 	vg_worker_close_fds(fds);
 }
@@ -935,7 +949,7 @@ int vg_worker_create(xen_domid_t guest, struct vg_loop *loop, int sock,
 	w->gone_arg = arg;
 	for (i = 0; i < VG_WORKER_DEVICES_MAX; i++) {
 		w->slot[i].w = w;
-		w->slot[i].state_fd = -1;
+		w->slot[i].state_fd = w->slot[i].life_fd = -1;
 		w->slot[i].index = i;
 	}
 	w->end_of_turn = vg_deferred_create(loop, on_end_of_turn, w);

@@ -30,11 +30,13 @@
 
 enum vg_worker_op {
 	/* supervisor to worker */
-	VG_WORKER_ADD = 1,	/* with descriptors: the image; the device's
-				 * state (state.h), if one is kept; then the
-				 * image without O_DIRECT, if it has that */
+	VG_WORKER_ADD = 1,	/* with descriptors: the image; if one is kept,
+				 * the device's state (state.h) and what is
+				 * locked while the worker lives; then the image
+				 * without O_DIRECT, if it has that */
 	VG_WORKER_RELAY,	/* a new broker: other relay, same device */
 	VG_WORKER_REMOVE,
+	VG_WORKER_RELEASE,	/* of a device that was added as held */
 	/* worker to supervisor */
 	VG_WORKER_ADDED,	/* error, text; or it is ready */
 	VG_WORKER_REMOVED,	/* nothing is mapped, the image is closed */
@@ -59,6 +61,7 @@ struct vg_worker_msg {
 	uint64_t poll_max_ns, poll_mmio_max_ns;
 	uint32_t start;				/* enum vg_start */
 	uint32_t start_broken;			/* enum vg_broken */
+	uint32_t is_held;			/* struct vg_device_params */
 	struct vg_blk_params blk;		/* fds: those that came along */
 };
 
@@ -99,7 +102,7 @@ int vg_worker_create(xen_domid_t guest, struct vg_loop *loop, int sock,
  */
 void vg_worker_destroy(struct vg_worker *w);
 
-#define VG_WORKER_FDS_MAX	3u
+#define VG_WORKER_FDS_MAX	4u
 
 /* Messages: whole or not at all.  0 or negative errno. */
 int vg_worker_send(int sock, const struct vg_worker_msg *msg, const int *fds,

@@ -72,7 +72,7 @@ int vg_worker_main(const struct vg_worker_start *start)
 	close(start->shared_fd);
 	/*
 	 * A supervisor that is gone has a successor, which waits until we are:
-	 * see state_lock() in supervisor.c.  (Once more in vg_sandbox_enter(),
+	 * see life_lock() in supervisor.c.  (Once more in vg_sandbox_enter(),
 	 * since a change of user forgets it.)
 	 */
 	prctl(PR_SET_PDEATHSIG, SIGKILL);

@@ -19,6 +19,7 @@
 
 #define GUEST	3u
 #define OTHER	4u
+#define WATCHDOG_MS	400u
 
 static struct fake_disk disk[2];
 static struct drv d[2];
@@ -242,6 +243,79 @@ static void broker_parent_killed(void **state)
 		assert_int_equal(io(&d[1]), 0);
 	}
 	assert_int_equal(fake_ioreq_servers(GUEST), 1);
+}
+
+/* One that hangs is one that is dead, from the watchdog's time on. */
+static void broker_child_hangs(void **state)
+{
+	long ref = fake_libxl_disk_key(&disk[0], "relay-ref");
+	struct rig_bchild *rc = rig_bchild_of(GUEST);
+	uint64_t data = 0, began;
+
+	(void)state;
+	/* While it turns, nothing happens to it. */
+	began = rig_now_ms();
+	while (rig_now_ms() - began < 3 * WATCHDOG_MS)
+		rig_step();
+	assert_true(rig_bchild_of(GUEST) == rc);
+	assert_false(unit_logged("does not answer"));
+	rc->is_hung = true;
+	began = rig_now_ms();
+	assert_int_equal(fake_mmio_start(GUEST, 1, disk[0].base, 4, false, 0),
+			 0);
+	assert_true(rig_until(fake_mmio_done(GUEST, 1, &data)));
+	assert_true(rig_now_ms() - began < 3 * WATCHDOG_MS);
+	assert_int_equal(data, 0x74726976);
+	assert_true(unit_logged("dom3: its process does not answer"));
+	assert_true(unit_logged("dom3: its process ended unexpectedly"));
+	assert_false(unit_logged("dom4: its process"));
+	assert_int_equal(io(&d[0]), 0);
+	assert_int_equal(io(&d[1]), 0);
+	assert_int_equal(fake_libxl_disk_key(&disk[0], "relay-ref"), ref);
+	assert_int_equal(fake_ioreq_servers(GUEST), 1);
+	assert_false(drv_needs_reset(&d[0]));
+}
+
+/* So does one that never gets as far as saying that it is there. */
+static void broker_child_hangs_at_its_start(void **state)
+{
+	uint64_t began = rig_now_ms(), data = 0;
+	struct rig_bchild *rc;
+
+	(void)state;
+	rig_bchild_kill(rig_bchild_of(GUEST));
+	while (!(rc = rig_bchild_of(GUEST))) {
+		fake_enter_proc(rig.broker_proc);
+		vg_loop_run_once(rig.broker_loop, 0);
+	}
+	rc->is_hung = true;
+	assert_int_equal(fake_mmio_start(GUEST, 1, disk[0].base, 4, false, 0),
+			 0);
+	while (!fake_mmio_done(GUEST, 1, &data) &&
+	       rig_now_ms() - began < 10000)
+		rig_step();
+	assert_int_equal(data, 0x74726976);
+	assert_int_equal(io(&d[0]), 0);
+}
+
+/* The broker itself did not run for long: nobody is to blame. */
+static void broker_parent_was_asleep(void **state)
+{
+	struct rig_bchild *rc = rig_bchild_of(GUEST);
+	uint64_t began;
+	unsigned int i;
+
+	(void)state;
+	for (i = 0; i < 3; i++) {
+		began = rig_now_ms();
+		rig.broker_hung = rc->is_hung = true;
+		while (rig_now_ms() - began < 2 * WATCHDOG_MS)
+			rig_step();
+		rig.broker_hung = rc->is_hung = false;
+		rig_steps(4);
+	}
+	assert_true(rig_bchild_of(GUEST) == rc);
+	assert_false(unit_logged("does not answer"));
 }
 
 /* What a child that was taken over can say: its own devices suffer, at most. */
@@ -528,24 +602,194 @@ static void state_lies(void **state)
 	}
 }
 
-/* Somebody's I/O is not done yet: nobody begins before it is. */
+/* As the kernel holds it, for the I/O of a worker that died. */
+static int lock_io(unsigned int i)
+{
+	int fd;
+
+	rig_worker_kill(rig_worker_of((xen_domid_t)(GUEST + i)));
+	fd = open(state_file(i), O_RDWR | O_CLOEXEC);
+	assert_true(fd >= 0);
+	assert_int_equal(flock(fd, LOCK_EX | LOCK_NB), 0);
+	return fd;
+}
+
+static bool is_taken_over(void)
+{
+	const struct vg_dev_stats *st = rig_stats(&disk[0]);
+
+	return st && st->takeovers;
+}
+
+/*
+ * Somebody's I/O is not done yet: no request is before it is, but the registers
+ * are served, or the driver would believe the device dead.
+ */
 static void last_io_is_waited_for(void **state)
 {
+	struct drv_buf b = drv_buf(&d[0], 4096, false);
+	struct drv_seg s = { b.addr, 4096, true };
+	uint64_t began = rig_now_ms(), data = 0;
+	uint8_t *status;
+	int fd, head;
+
+	(void)state;
+	fd = lock_io(0);
+	assert_true(rig_until(is_taken_over()));
+	head = drv_blk_add(&d[0], &d[0].q[0], VIRTIO_BLK_T_IN, 0, &s, 1, false,
+			   &status);
+	drv_publish(&d[0].q[0]);
+	drv_kick(&d[0], &d[0].q[0], true);
+	assert_int_equal(fake_mmio_read(GUEST, 0, disk[0].base, 4, &data), 0);
+	assert_int_equal(data, 0x74726976);
+	assert_true(rig_now_ms() - began < 3000);
+	while (!unit_logged("waits for I/O that its last worker had begun") &&
+	       rig_now_ms() - began < 10000)
+		rig_step();
+	assert_true(unit_logged("waits for I/O that its last worker had begun"));
+	assert_int_equal(rig_stats(&disk[0])->requests, 0);
+	assert_int_equal(io(&d[1]), 0);
+	close(fd);
+	assert_int_equal(drv_wait(&d[0], &d[0].q[0], head, NULL), 0);
+	assert_int_equal(*status, VIRTIO_BLK_S_OK);
+	drv_buf_end(&d[0], &b);
+	assert_int_equal(io(&d[0]), 0);
+	assert_int_equal(rig_stats(&disk[0])->takeovers, 1);
+	assert_false(drv_needs_reset(&d[0]));
+}
+
+/* What tells a driver that its buffers are its own again, is no less held back. */
+static void reset_waits_for_the_last_io(void **state)
+{
+	int fd;
+
+	(void)state;
+	fd = lock_io(0);
+	assert_true(rig_until(is_taken_over()));
+	assert_int_equal(fake_mmio_start(GUEST, 0, disk[0].base + 0x70, 4, true,
+					 0), 0);
+	rig_steps(200);
+	assert_true(fake_mmio_waits(GUEST, 0));
+	assert_int_equal(rig_stats(&disk[0])->resets, 0);
+	close(fd);
+	assert_true(rig_until(fake_mmio_done(GUEST, 0, NULL)));
+	assert_int_equal(rig_stats(&disk[0])->resets, 1);
+	again(0);
+}
+
+/* The reset was begun under the dead worker: it is not done before, either. */
+static void reset_begun(bool is_asked_again)
+{
+	struct vg_state_regs r;
+	struct vg_state *st;
+	uint64_t data;
+	int fd;
+
+	fd = lock_io(0);
+	assert_int_equal(vg_state_map(fd, &st), 0);
+	assert_int_equal(vg_state_read(st, 2, 1, &r), 0);
+	r.flags |= VG_STATE_RESETTING;
+	vg_state_write(st, &r);
+	vg_state_unmap(st);
+	assert_true(rig_until(is_taken_over()));
+	assert_int_equal(fake_mmio_read(GUEST, 0, disk[0].base + 0x70, 4,
+					&data), 0);
+	assert_int_not_equal(data, 0);
+	if (is_asked_again) {
+		assert_int_equal(fake_mmio_start(GUEST, 0, disk[0].base + 0x70,
+						 4, true, 0), 0);
+		rig_steps(200);
+		assert_true(fake_mmio_waits(GUEST, 0));
+	}
+	close(fd);
+	assert_true(rig_until(rig_stats(&disk[0])->resets));
+	if (is_asked_again)
+		assert_true(rig_until(fake_mmio_done(GUEST, 0, NULL)));
+	assert_int_equal(fake_mmio_read(GUEST, 0, disk[0].base + 0x70, 4,
+					&data), 0);
+	assert_int_equal(data, 0);
+	again(0);
+}
+
+static void reset_begun_waits_for_the_last_io(void **state)
+{
+	(void)state;
+	reset_begun(true);
+	/* The broker did not wait for the answer, so it does not ask again. */
+	reset_begun(false);
+}
+
+/* So are one queue's, and the withdrawal of a range. */
+static void lesser_stops_wait_for_the_last_io(void **state)
+{
+	static const struct {
+		unsigned int sel, at, value;
+	} stops[] = {
+		{ 0x30, 0x44, 0 },			/* QueueReady */
+		{ VIRTIO_GRANT_MMIO_RANGE_SEL,
+		  VIRTIO_GRANT_MMIO_RANGE_STATE, 0 },
+	};
+	unsigned int i;
+	int fd;
+
+	(void)state;
+	fd = lock_io(0);
+	assert_true(rig_until(is_taken_over()));
+	for (i = 0; i < 2; i++) {
+		assert_int_equal(fake_mmio_write(GUEST, i, disk[0].base +
+						 stops[i].sel, 4, 0), 0);
+		assert_int_equal(fake_mmio_start(GUEST, i, disk[0].base +
+						 stops[i].at, 4, true,
+						 stops[i].value), 0);
+		rig_steps(100);
+		assert_true(fake_mmio_waits(GUEST, i));
+		if (i == 0)
+			continue;
+		close(fd);
+		assert_true(rig_until(fake_mmio_done(GUEST, 0, NULL)));
+		assert_true(rig_until(fake_mmio_done(GUEST, 1, NULL)));
+	}
+	again(0);
+}
+
+/* libxl removes it, or the daemon ends: the one waits, the other does not. */
+static void ends_while_the_last_io_is_waited_for(void **state)
+{
+	int fd;
+
+	(void)state;
+	fd = lock_io(0);
+	assert_true(rig_until(is_taken_over()));
+	rig_sup_stop();
+	assert_true(rig_until(!rig_worker_of(GUEST)));
+	assert_int_equal(rig_sup_start(), 0);
+	assert_true(rig_until(rig_worker_of(GUEST)));
+	assert_true(rig_until(is_taken_over()));
+	fake_libxl_disk_close(&disk[0]);
+	rig_steps(200);
+	assert_int_equal(fake_libxl_disk_key(&disk[0], "state"), 5);
+	close(fd);
+	assert_true(rig_until(fake_libxl_disk_key(&disk[0], "state") == 6));
+	fake_libxl_disk_remove(&disk[0]);
+}
+
+/* An old worker that is not gone yet: its successor does not even begin. */
+static void last_worker_is_waited_for(void **state)
+{
+	struct flock all = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+	uint64_t began = rig_now_ms();
 	int fd;
 
 	(void)state;
 	rig_worker_kill(rig_worker_of(GUEST));
 	fd = open(state_file(0), O_RDWR | O_CLOEXEC);
-	assert_int_equal(flock(fd, LOCK_EX | LOCK_NB), 0);
-	rig_until(false);
-	assert_true(rig_until(unit_logged(
-			"waits for I/O that its last worker had begun")));
-	assert_int_equal(rig_stats(&disk[0])->takeovers, 0);
-	assert_int_equal(io(&d[1]), 0);
+	assert_int_equal(fcntl(fd, F_OFD_SETLK, &all), 0);
+	while (rig_now_ms() - began < 500)
+		rig_step();
+	assert_false(is_taken_over());
 	close(fd);
 	assert_int_equal(io(&d[0]), 0);
-	assert_int_equal(rig_stats(&disk[0])->takeovers, 1);
-	assert_false(drv_needs_reset(&d[0]));
+	assert_true(is_taken_over());
 }
 
 /* A request that no worker survives. */
@@ -618,6 +862,16 @@ static int setup_short(void **state)
 			return -1;
 	}
 	return 0;
+}
+
+static int setup_watched(void **state)
+{
+	int err;
+
+	rig_watchdog_ns = WATCHDOG_MS * UINT64_C(1000000);
+	err = setup(state);
+	rig_watchdog_ns = 0;
+	return err;
 }
 
 static void worker_hangs(void **state)
@@ -787,6 +1041,7 @@ static void backend_makes_up_a_device(void **state)
 
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 #define G(f) cmocka_unit_test_setup_teardown(f, setup, teardown_other)
+#define W(f) cmocka_unit_test_setup_teardown(f, setup_watched, teardown)
 
 int main(void)
 {
@@ -798,6 +1053,9 @@ int main(void)
 		T(broker_killed_often),
 		T(broker_child_killed_under_an_access),
 		T(broker_child_killed_often),
+		W(broker_child_hangs),
+		W(broker_child_hangs_at_its_start),
+		W(broker_parent_was_asleep),
 		T(broker_parent_killed),
 		T(broker_child_is_not_believed),
 		T(same_disk_between_two_scans),
@@ -812,6 +1070,11 @@ int main(void)
 		T(state_is_garbage),
 		T(state_lies),
 		T(last_io_is_waited_for),
+		T(reset_waits_for_the_last_io),
+		T(reset_begun_waits_for_the_last_io),
+		T(lesser_stops_wait_for_the_last_io),
+		G(ends_while_the_last_io_is_waited_for),
+		T(last_worker_is_waited_for),
 		T(worker_dies_each_time),
 		G(states_come_and_go),
 		cmocka_unit_test_setup_teardown(worker_hangs, setup_short,

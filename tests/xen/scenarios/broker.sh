@@ -160,7 +160,7 @@ fio_verify G1 vdb "--ioengine=libaio --direct=1 --iodepth=8 --size=1m --rw=randw
 step "a backend that hangs: one vCPU waits for the bound, nobody else does"
 worker=$(in_domain DomD 'virtio-grantctl -j' | tr -d ' ",' |
 	awk -F : -v "g=$(domid G1)" '$1 == "guest" { mine = $2 == g }
-		mine && $1 == "worker_pid" { print $2 }')
+		mine && $1 == "worker_pid" { print $2 }' | sort -u)
 in_domain DomD "kill -STOP $worker"
 frozen=$(status_of 2000000)
 beside=$(status_of 2000400)
