@@ -42,6 +42,7 @@
 #include "../log.h"
 #include "../util.h"
 #include "blk_engine.h"
+#include "blk_rings.h"
 
 #define BIT64(n)		(UINT64_C(1) << (n))
 #define SECTOR_SHIFT		9
@@ -87,6 +88,7 @@ struct blk_dev {
 	bool is_read_only, is_direct, has_zeroes;
 	unsigned int nr_queues;
 	enum vg_blk_engine engine;
+	unsigned int nr_reserved;	/* rings */
 	uint64_t sectors, features;
 	bool is_writeback;		/* config.wce; changes while no queue
 					 * is run */
@@ -904,6 +906,13 @@ static int engine_probe(struct blk_dev *d, enum vg_blk_engine which)
 	d->engine = which;
 	if (which == VG_BLK_ENGINE_SYNC)
 		return 0;
+	err = vg_blk_rings_reserve(d->nr_queues);
+	if (err) {
+		vg_err("%s: the worker has no io_uring left for its queues (%u)",
+		       vg_device_label(d->dev), d->nr_queues);
+		return err;
+	}
+	d->nr_reserved = d->nr_queues;
 	err = blk_engine_uring_probe();
 	if (err && which == VG_BLK_ENGINE_URING) {
 		vg_err("%s: no io_uring here: %s", vg_device_label(d->dev),
@@ -1019,7 +1028,7 @@ static int blk_create(struct vg_device *dev, const void *params, void **priv)
 	}
 	err = engine_probe(b, p->engine);
 	if (err)
-		goto free_blk;
+		goto unreserve;
 	b->is_read_only = p->read_only;
 	b->has_zeroes = p->discard && !p->read_only;
 	b->sectors = b->image.size_bytes >> SECTOR_SHIFT;
@@ -1029,6 +1038,8 @@ static int blk_create(struct vg_device *dev, const void *params, void **priv)
 	*priv = b;
 	return 0;
 
+unreserve:
+	vg_blk_rings_unreserve(b->nr_reserved);
 free_blk:
 	close_files(b);
 	free(b);
@@ -1039,6 +1050,7 @@ static void blk_destroy(void *priv)
 {
 	struct blk_dev *b = priv;
 
+	vg_blk_rings_unreserve(b->nr_reserved);
 	close_files(b);
 	free(b->zeroes);
 	free(b);

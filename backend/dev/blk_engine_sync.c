@@ -2,6 +2,9 @@
 /*
  * blk_engine_sync.c - block I/O by plain system calls: for a kernel without
  * io_uring, and to compare with.  Blocks the worker's loop for each one.
+ *
+ * A process that is confined to its io_urings may read and write like this and
+ * nothing else: whoever comes here all the same gets an error and no signal.
  */
 #include "blk_engine.h"
 
@@ -12,6 +15,7 @@
 #include <unistd.h>
 
 #include "../util.h"
+#include "blk_rings.h"
 
 struct sync_engine {
 	struct blk_engine e;
@@ -22,6 +26,9 @@ int64_t blk_op_run_sync(int fd, const struct blk_op *op)
 {
 	int64_t res = -EINVAL;
 
+	if (vg_blk_rings_are_prepared() && op->kind != BLK_OP_READ &&
+	    op->kind != BLK_OP_WRITE)
+		return -EIO;
 	switch (op->kind) {
 	case BLK_OP_READ:
 		res = preadv2(fd, op->iov, (int)op->nr_iov,

@@ -29,7 +29,7 @@ static struct {
 	pthread_mutex_t lock;
 	int err;			/* why there are none */
 	struct stocked *of;
-	unsigned int nr;
+	unsigned int nr, nr_reserved;
 } stock = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 /* liburing's own functions for it are not in Debian 12's library. */
@@ -124,6 +124,27 @@ static void stock_put(struct io_uring *ring)
 			stock.of[i].is_taken = false;
 		}
 	pthread_mutex_unlock(&stock.lock);
+}
+
+int vg_blk_rings_reserve(unsigned int count)
+{
+	if (!vg_blk_rings_are_prepared())
+		return 0;
+	if (count > stock.nr - stock.nr_reserved)
+		return -EMFILE;
+	stock.nr_reserved += count;
+	return 0;
+}
+
+void vg_blk_rings_unreserve(unsigned int count)
+{
+	if (vg_blk_rings_are_prepared())
+		stock.nr_reserved -= count;
+}
+
+bool vg_blk_rings_are_prepared(void)
+{
+	return stock.nr;
 }
 
 int vg_blk_rings_prepare(unsigned int count)

@@ -11,6 +11,8 @@
 #ifndef VG_DEV_BLK_RINGS_H
 #define VG_DEV_BLK_RINGS_H
 
+#include <stdbool.h>
+
 #define VG_BLK_RING_DEPTH	256u
 
 /*
@@ -20,5 +22,15 @@
  * gives that error.
  */
 int vg_blk_rings_prepare(unsigned int count);
+
+/*
+ * A device sets aside what its queues will need, since a confined process has
+ * no other way to sync: 0, or -EMFILE if too few are left.  Always 0 where none
+ * are prepared.
+ */
+int vg_blk_rings_reserve(unsigned int count);
+void vg_blk_rings_unreserve(unsigned int count);
+/* Rings were prepared: the process may not fdatasync(2) or fallocate(2). */
+bool vg_blk_rings_are_prepared(void);
 
 #endif
