@@ -80,6 +80,7 @@
 #define VGM_QUEUES_MEASURED	64
 /* The device may be relayed to another domain, and that may be busy. */
 #define VGM_RESET_MS		2000
+#define VGM_RESET_FAILED_MS	500
 #define VGM_GONE_MS		3000
 /* Rings of this size hold enough requests without indirect tables. */
 #define VGM_RING_ROOMY		512
@@ -562,21 +563,22 @@ static void vgm_set_status(struct virtio_device *vdev, u8 status)
 static void vgm_reset(struct virtio_device *vdev)
 {
 	struct vgm_device *vgm = vgm_of(vdev);
-	unsigned long end = jiffies + msecs_to_jiffies(VGM_RESET_MS);
+	unsigned long end = jiffies + msecs_to_jiffies(VGM_RESET_MS), soon;
 	u32 status;
 
 	vgm_write(vgm, VIRTIO_MMIO_STATUS, 0);
+	soon = jiffies + msecs_to_jiffies(VGM_RESET_FAILED_MS);
 	for (;;) {
 		status = vgm_read(vgm, VIRTIO_MMIO_STATUS);
 		if (!status)
 			return;
 		/*
 		 * All ones can mean that a request takes longer than the
-		 * broker lets us wait for an answer: ask on, unless the
-		 * backend is known to be gone.
+		 * broker lets us wait for an answer: ask on, but not for
+		 * long if the backend was gone before.
 		 */
-		if ((status == VGM_NOBODY && vgm->has_failed) ||
-		    time_after(jiffies, end))
+		if ((status == VGM_NOBODY && vgm->has_failed &&
+		     time_after(jiffies, soon)) || time_after(jiffies, end))
 			break;
 		usleep_range(500, 1000);
 	}
