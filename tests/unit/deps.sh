@@ -1,37 +1,11 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# deps.sh - the packages that the unit tests need: says what is missing, then
-# installs it.  With --list only prints the names; with --check installs
-# nothing and fails when something is missing.
+# deps.sh [--list|--check] - the packages that the unit tests need; see
+# ../deps.sh.
 set -eu
 
+kind='unit tests'
 packages="gcc libc6-dev libcmocka-dev liburing-dev libseccomp-dev libjson-c-dev"
 
-if [ "${1-}" = --list ]; then
-	echo "$packages"
-	exit 0
-fi
-
-missing=
-for p in $packages; do
-	case $(dpkg-query -W -f '${db:Status-Status}' "$p" 2>/dev/null) in
-	installed) ;;
-	*) missing="$missing $p" ;;
-	esac
-done
-[ -n "$missing" ] || exit 0
-
-echo "unit tests: these packages are missing:$missing"
-[ "${1-}" != --check ] || exit 1
-
-run=
-[ "$(id -u)" -eq 0 ] || run=sudo
-echo "unit tests: installing them (${run:+$run }apt-get install)"
-# Names come from the list above: one argument each.
-# shellcheck disable=SC2086
-$run apt-get install -y --no-install-recommends $missing || {
-	$run apt-get update
-	# shellcheck disable=SC2086
-	$run apt-get install -y --no-install-recommends $missing
-}
+. "$(dirname "$0")/../deps.sh"
