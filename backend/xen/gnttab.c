@@ -11,11 +11,9 @@
 #include <xengnttab.h>
 
 #include "../util.h"
+#include "raw.h"
 #include "remote.h"
 #include "xen.h"
-
-/* Pieces in one call to the library; gntdev makes hypercalls of 16 each. */
-#define COPY_SEGS	64u
 
 const struct xen_remote_ops *xen_gnttab_remote;
 
@@ -74,42 +72,6 @@ int xen_gnttab_unmap(struct xen_gnttab *gt, void *addr, unsigned int count)
 	return 0;
 }
 
-static int copy_some(struct xen_gnttab *gt, xen_domid_t domid,
-		     struct xen_copy_seg *segs, unsigned int count)
-{
-	xengnttab_grant_copy_segment_t lib[COPY_SEGS];
-	unsigned int i;
-	int ret = 0;
-
-	for (i = 0; i < count; i++) {
-		xengnttab_grant_copy_segment_t *c = &lib[i];
-
-		c->len = segs[i].len_bytes;
-		c->status = 0;
-		if (segs[i].to_foreign) {
-			c->flags = GNTCOPY_dest_gref;
-			c->source.virt = segs[i].local;
-			c->dest.foreign.ref = segs[i].ref;
-			c->dest.foreign.offset = segs[i].offset;
-			c->dest.foreign.domid = domid;
-		} else {
-			c->flags = GNTCOPY_source_gref;
-			c->dest.virt = segs[i].local;
-			c->source.foreign.ref = segs[i].ref;
-			c->source.foreign.offset = segs[i].offset;
-			c->source.foreign.domid = domid;
-		}
-	}
-	if (xengnttab_grant_copy(gt->h, count, lib))
-		return errno ? -errno : -EFAULT;
-	for (i = 0; i < count; i++) {
-		segs[i].status = lib[i].status;
-		if (segs[i].status)
-			ret = -EFAULT;
-	}
-	return ret;
-}
-
 int xen_gnttab_copy(struct xen_gnttab *gt, xen_domid_t domid,
 		    struct xen_copy_seg *segs, unsigned int count)
 {
@@ -119,8 +81,8 @@ int xen_gnttab_copy(struct xen_gnttab *gt, xen_domid_t domid,
 	if (!gt->h)
 		return xen_gnttab_remote->exchange(domid, segs, count, NULL, 0);
 	for (; count; segs += n, count -= n) {
-		n = min_u(count, COPY_SEGS);
-		err = copy_some(gt, domid, segs, n);
+		n = min_u(count, XEN_RAW_COPY_SEGS_MAX);
+		err = xen_raw_copy(xengnttab_fd(gt->h), domid, segs, n);
 		if (err)
 			ret = err;
 		if (err && err != -EFAULT)

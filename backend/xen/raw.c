@@ -26,7 +26,6 @@ _Static_assert(XEN_IOCTL_EVTCHN_UNBIND == IOCTL_EVTCHN_UNBIND, "");
 _Static_assert(XEN_IOCTL_EVTCHN_NOTIFY == IOCTL_EVTCHN_NOTIFY, "");
 
 #define REFS_MAX	65536u	/* gntdev's own limit */
-#define SEGS_MAX	512u
 
 int xen_raw_open_gntdev(void)
 {
@@ -78,15 +77,14 @@ int xen_raw_forget(int fd, uint64_t index, unsigned int count)
 int xen_raw_copy(int fd, xen_domid_t domid, struct xen_copy_seg *segs,
 		 unsigned int count)
 {
-	/* As above. */
-	static struct gntdev_grant_copy_segment lib[SEGS_MAX];
+	struct gntdev_grant_copy_segment lib[XEN_RAW_COPY_SEGS_MAX];
 	struct ioctl_gntdev_grant_copy op = {
 		.count = count, .segments = lib,
 	};
 	unsigned int i;
 	int ret = 0;
 
-	if (count > SEGS_MAX)
+	if (count > XEN_RAW_COPY_SEGS_MAX)
 		return -EINVAL;
 	memset(lib, 0, count * sizeof(lib[0]));
 	for (i = 0; i < count; i++) {
