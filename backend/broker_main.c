@@ -14,7 +14,6 @@
 
 #include "broker.h"
 #include "broker_child.h"
-#include "ctl_server.h"
 #include "daemon.h"
 #include "log.h"
 #include "util.h"
@@ -107,37 +106,17 @@ static void kill_child(void *arg, xen_domid_t guest, pid_t pid)
 
 static int run(struct vg_broker_config *cfg)
 {
-	struct vg_ctl_server *ctl = NULL;
 	struct vg_broker *broker;
 	struct vg_loop *loop;
-	char *sock;
 	int err;
 
-	if (vg_daemon_run_dir(cfg->run_dir) ||
-	    vg_daemon_only_one(cfg->run_dir, PROGRAM))
+	if (vg_daemon_begin(cfg->run_dir, PROGRAM, &loop) ||
+	    vg_broker_create(cfg, loop, &broker))
 		return 1;
-	err = vg_loop_create(&loop);
-	if (!err)
-		err = vg_daemon_signals(loop);
-	if (err) {
-		vg_err("event loop: %s", strerror(-err));
-		return 1;
-	}
-	if (vg_broker_create(cfg, loop, &broker))
-		return 1;
-	sock = vg_strf("%s/broker.sock", cfg->run_dir);
-	err = vg_ctl_server_create(loop, sock, vg_broker_answer, broker, &ctl);
-	if (err)
-		vg_warn("%s: %s; virtio-grantctl will not see this broker",
-			sock, strerror(-err));
-	vg_info("ready");
-	err = vg_loop_run(loop);
-	if (err)
-		vg_err("event loop: %s", strerror(-err));
-	vg_ctl_server_destroy(ctl);
+	err = vg_daemon_serve(loop, cfg->run_dir, "broker.sock",
+			      vg_broker_answer, broker);
 	vg_broker_destroy(broker, true);
 	vg_loop_destroy(loop);
-	free(sock);
 	return err ? 1 : 0;
 }
 

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
@@ -13,6 +14,7 @@
 
 #include "ctl_server.h"
 #include "log.h"
+#include "util.h"
 
 struct stopper {
 	struct vg_loop *loop;
@@ -29,7 +31,8 @@ static void on_signal(void *arg)
 	vg_loop_stop(s->loop);
 }
 
-int vg_daemon_signals(struct vg_loop *loop)
+/* Through a signalfd. */
+static int stop_by_signals(struct vg_loop *loop)
 {
 	static struct stopper s;	/* for the life of the process */
 	struct vg_fd *vfd;
@@ -48,7 +51,7 @@ int vg_daemon_signals(struct vg_loop *loop)
 	return vg_loop_add_fd(loop, s.fd, on_signal, &s, &vfd);
 }
 
-int vg_daemon_run_dir(const char *dir)
+static int make_run_dir(const char *dir)
 {
 	if (mkdir(dir, 0755) < 0 && errno != EEXIST) {
 		int err = -errno;
@@ -59,7 +62,7 @@ int vg_daemon_run_dir(const char *dir)
 	return 0;
 }
 
-int vg_daemon_only_one(const char *run_dir, const char *name)
+static int lock_run_dir(const char *run_dir, const char *name)
 {
 	int other, err = vg_pidfile_lock(run_dir, name, &other);
 
@@ -68,5 +71,44 @@ int vg_daemon_only_one(const char *run_dir, const char *name)
 		       other);
 	else if (err)
 		vg_err("%s/%s.pid: %s", run_dir, name, strerror(-err));
+	return err;
+}
+
+int vg_daemon_begin(const char *run_dir, const char *name,
+		    struct vg_loop **loop)
+{
+	int err;
+
+	err = make_run_dir(run_dir);
+	if (!err)
+		err = lock_run_dir(run_dir, name);
+	if (err)
+		return err;
+	err = vg_loop_create(loop);
+	if (!err)
+		err = stop_by_signals(*loop);
+	if (err)
+		vg_err("event loop: %s", strerror(-err));
+	return err;
+}
+
+int vg_daemon_serve(struct vg_loop *loop, const char *run_dir,
+		    const char *sock_name,
+		    char *(*answer)(void *arg, const char *request), void *arg)
+{
+	char *sock = vg_strf("%s/%s", run_dir, sock_name);
+	struct vg_ctl_server *ctl = NULL;
+	int err;
+
+	err = vg_ctl_server_create(loop, sock, answer, arg, &ctl);
+	if (err)
+		vg_warn("%s: %s; virtio-grantctl will not see this daemon",
+			sock, strerror(-err));
+	vg_info("ready");
+	err = vg_loop_run(loop);
+	if (err)
+		vg_err("event loop: %s", strerror(-err));
+	vg_ctl_server_destroy(ctl);
+	free(sock);
 	return err;
 }

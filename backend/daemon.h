@@ -8,15 +8,18 @@
 #define VG_VERSION "0.1"
 
 /*
- * SIGTERM and SIGINT stop @loop (through a signalfd); SIGPIPE is ignored.
- * 0 or negative errno.
+ * The beginning of a daemon: its run directory, the lock that says that it is
+ * the only one of that name, and a loop that SIGTERM and SIGINT stop.  Logs
+ * what fails, and returns negative errno.
  */
-int vg_daemon_signals(struct vg_loop *loop);
-
-/* mkdir -p of one level, 0755; logs and returns negative errno. */
-int vg_daemon_run_dir(const char *dir);
-
-/* Logs which process has the lock; see vg_pidfile_lock(). */
-int vg_daemon_only_one(const char *run_dir, const char *name);
+int vg_daemon_begin(const char *run_dir, const char *name,
+		    struct vg_loop **loop);
+/*
+ * The rest of its life: answers virtio-grantctl by run_dir/@sock_name, see
+ * vg_ctl_server_create(), and turns the loop.  Logs, and returns what ended it.
+ */
+int vg_daemon_serve(struct vg_loop *loop, const char *run_dir,
+		    const char *sock_name,
+		    char *(*answer)(void *arg, const char *request), void *arg);
 
 #endif

@@ -12,7 +12,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "ctl_server.h"
 #include "daemon.h"
 #include "log.h"
 #include "mapper.h"
@@ -138,13 +137,12 @@ static bool sandbox_works(uid_t uid_base)
 static int run(struct vg_supervisor_config *cfg, struct vg_spawn *sp,
 	       const char *run_dir)
 {
-	struct vg_ctl_server *ctl = NULL;
 	struct vg_supervisor *s;
 	struct vg_loop *loop;
-	char *sock, *state_dir;
+	char *state_dir;
 	int err;
 
-	if (vg_daemon_run_dir(run_dir) || vg_daemon_only_one(run_dir, vg_program.name))
+	if (vg_daemon_begin(run_dir, vg_program.name, &loop))
 		return 1;
 	if (sp->is_confined && !sandbox_works(sp->uid_base))
 		return 1;
@@ -158,30 +156,14 @@ static int run(struct vg_supervisor_config *cfg, struct vg_spawn *sp,
 				      VG_WORKER_LANES_MAX : 0);
 	}
 	sp->args = worker_args(cfg);
-	err = vg_loop_create(&loop);
-	if (!err)
-		err = vg_daemon_signals(loop);
-	if (err) {
-		vg_err("event loop: %s", strerror(-err));
-		return 1;
-	}
 	state_dir = vg_strf("%s/state", run_dir);
 	cfg->state_dir = state_dir;
 	if (vg_supervisor_create(cfg, loop, &s))
 		return 1;
-	sock = vg_strf("%s/grantd.sock", run_dir);
-	err = vg_ctl_server_create(loop, sock, vg_supervisor_answer, s, &ctl);
-	if (err)
-		vg_warn("%s: %s; virtio-grantctl will not see this daemon",
-			sock, strerror(-err));
-	vg_info("ready");
-	err = vg_loop_run(loop);
-	if (err)
-		vg_err("event loop: %s", strerror(-err));
-	vg_ctl_server_destroy(ctl);
+	err = vg_daemon_serve(loop, run_dir, "grantd.sock",
+			      vg_supervisor_answer, s);
 	vg_supervisor_destroy(s);
 	vg_loop_destroy(loop);
-	free(sock);
 	free(state_dir);
 	return err ? 1 : 0;
 }
