@@ -278,6 +278,7 @@ int vg_bchild_main(const struct vg_bchild_config *cfg, int sock,
 	struct vg_loop *loop;
 	int err;
 
+	vg_name_process("broker", cfg->guest);
 	/* It ends with its parent, and not by a signal to the group. */
 	signal(SIGTERM, SIG_IGN);
 	signal(SIGINT, SIG_IGN);

@@ -77,6 +77,7 @@ static void *lane_main(void *arg)
 {
 	struct vg_lane *l = arg;
 
+	/* Refused in a confined worker, whose name it has then. */
 	prctl(PR_SET_NAME, l->name);
 	pthread_mutex_lock(&l->lock);
 	for (;;) {

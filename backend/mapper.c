@@ -238,6 +238,7 @@ int vg_mapper_main(const struct vg_mapper_start *start)
 
 	if (start->nr_evtchns > VG_MAPPER_EVTCHNS_MAX)
 		return 1;
+	vg_name_process("mapper", start->guest);
 	m.guest = start->guest;
 	m.gntdev_fd = start->gntdev_fd;
 	m.nr_evtchns = start->nr_evtchns;

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <time.h>
 
 #include "log.h"
@@ -97,6 +98,14 @@ uint64_t vg_now_ns(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);
 	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+void vg_name_process(const char *kind, unsigned int guest)
+{
+	char name[16];		/* as long as the kernel keeps */
+
+	snprintf(name, sizeof(name), "vg-%s-%u", kind, guest);
+	prctl(PR_SET_NAME, name);
 }
 
 int vg_fd_nonblock(int fd)

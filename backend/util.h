@@ -53,6 +53,12 @@ char *vg_strdup(const char *s);
 
 uint64_t vg_now_ns(void);	/* CLOCK_MONOTONIC */
 
+/*
+ * What ps(1) and top(1) call this process, "vg-worker-3", and the threads that it
+ * makes.  A program that starts itself by /proc/self/exe is called "exe".
+ */
+void vg_name_process(const char *kind, unsigned int guest);
+
 /* Close-on-exec, non-blocking. 0 or -errno. */
 int vg_fd_nonblock(int fd);
 

@@ -19,6 +19,7 @@
 #include "log.h"
 #include "loop.h"
 #include "sandbox.h"
+#include "util.h"
 #include "worker.h"
 #include "xen/remote.h"
 
@@ -70,6 +71,7 @@ int vg_worker_main(const struct vg_worker_start *start)
 	if (shared == MAP_FAILED)
 		return 1;
 	close(start->shared_fd);
+	vg_name_process("worker", start->guest);
 	/*
 	 * A supervisor that is gone has a successor, which waits until we are:
 	 * see life_lock() in supervisor.c.  (Once more in vg_sandbox_enter(),

@@ -23,14 +23,15 @@ has_disk G2 vda
 step "the workers are confined, and each has a mapper"
 in_domain DomD 'for p in /proc/[0-9]*; do
 	tr "\0" " " <$p/cmdline | grep -o -e "--worker=[0-9]*" -e "--mapper=[0-9]*" |
-		tr "\n" " " &&
+		tr "\n" " " && cat $p/task/*/comm | sort -u | tr "\n" " " &&
 		awk "/^(Seccomp|CapEff):/ { printf \"%s \", \$2 } END { print \"\" }" $p/status
 	done' | grep -- -- >/vg/out/processes
 cat /vg/out/processes
 for g in G1 G2; do
 	for kind in worker mapper; do
-		grep -q -e "--$kind=$(domid $g) .*0000000000000000 2" /vg/out/processes ||
-			fail "the $kind of $g is not confined, or not there"
+		grep -q -e "--$kind=$(domid $g) vg-$kind-$(domid $g) 0000000000000000 2" \
+			/vg/out/processes ||
+			fail "the $kind of $g is not confined, or not there, or has another name"
 	done
 done
 
