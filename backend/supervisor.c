@@ -1410,6 +1410,9 @@ static struct json_object *dev_json(const struct dev *d)
 	add_str(o, "state", dev_state_names[d->state]);
 	add_str(o, "image", d->image ? d->image : "");
 	add_u64(o, "size_bytes", d->size_bytes);
+	/* Its last worker's I/O is under way: no request is served. */
+	json_object_object_add(o, "held",
+			       json_object_new_boolean(d->held_fd[0] >= 0));
 	json_object_object_add(o, "read_only",
 			       json_object_new_boolean(d->read_only));
 	json_object_object_add(o, "direct_io",

@@ -621,6 +621,15 @@ static bool is_taken_over(void)
 	return st && st->takeovers;
 }
 
+static bool is_said_held(void)
+{
+	char *text = vg_supervisor_answer(rig.sup, "status");
+	bool is = strstr(text, "\"held\":true");
+
+	free(text);
+	return is;
+}
+
 /*
  * Somebody's I/O is not done yet: no request is before it is, but the registers
  * are served, or the driver would believe the device dead.
@@ -648,12 +657,14 @@ static void last_io_is_waited_for(void **state)
 		rig_step();
 	assert_true(unit_logged("waits for I/O that its last worker had begun"));
 	assert_int_equal(rig_stats(&disk[0])->requests, 0);
+	assert_true(is_said_held());
 	assert_int_equal(io(&d[1]), 0);
 	close(fd);
 	assert_int_equal(drv_wait(&d[0], &d[0].q[0], head, NULL), 0);
 	assert_int_equal(*status, VIRTIO_BLK_S_OK);
 	drv_buf_end(&d[0], &b);
 	assert_int_equal(io(&d[0]), 0);
+	assert_false(is_said_held());
 	assert_int_equal(rig_stats(&disk[0])->takeovers, 1);
 	assert_false(drv_needs_reset(&d[0]));
 }
