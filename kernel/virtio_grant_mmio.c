@@ -82,6 +82,11 @@
 #define VGM_RESET_MS		2000
 #define VGM_RESET_FAILED_MS	500
 #define VGM_GONE_MS		3000
+/*
+ * So many times that, for one that is in use: it may be being replaced, and a
+ * broker may believe in a new one every 10 s only.
+ */
+#define VGM_GONE_TIMES		4
 /* Rings of this size hold enough requests without indirect tables. */
 #define VGM_RING_ROOMY		512
 #define VGM_INDIRECT_NEVER	0
@@ -330,9 +335,15 @@ static bool vgm_is_faulty(u32 status)
 /* Asks the device how it is. */
 static void vgm_check(struct vgm_device *vgm)
 {
+	unsigned int times = VGM_GONE_TIMES;
 	u32 status;
 
-	if (vgm_is_gone(vgm->base)) {
+	while (vgm_is_gone(vgm->base)) {
+		/* Who removes the device says so and waits for us. */
+		if (READ_ONCE(vgm->has_failed))
+			return;
+		if (--times)
+			continue;
 		vgm_fail(vgm, "the backend does not answer");
 		return;
 	}
