@@ -31,6 +31,23 @@ for pid in $(pidof virtio-grantd); do
 done
 no_trouble G1
 
+step "its worker is confined, has a mapper, and is replaced when it is killed"
+for kind in worker mapper; do
+	found=''
+	for pid in $(pidof virtio-grantd); do
+		tr '\0' ' ' <"/proc/$pid/cmdline" | grep -q -e "--$kind=" || continue
+		found=$pid
+		expect "0000000000000000 2" "$(awk '/^(CapEff|Seccomp):/ { print $2 }' \
+			"/proc/$pid/status" | tr '\n' ' ' | sed 's/ $//')" "capabilities and filter of the $kind"
+		expect "vg-$kind-$(domid G1)" "$(cat "/proc/$pid/comm")" "its name"
+	done
+	[ -n "$found" ] || fail "there is no $kind"
+done
+kill -KILL "$(virtio-grantctl -j | sed -n 's/.*"worker_pid": *\([1-9][0-9]*\).*/\1/p')"
+fio_verify G1 vda "--ioengine=libaio --direct=1 --iodepth=16 --size=4m \
+	--rw=randrw --bsrange=512-256k --blockalign=512"
+expect 1 "$(stats dom0 takeovers)" "take-overs"
+
 step "reboot and shut down"
 reboot_guest G1
 load_ours G1
