@@ -37,7 +37,7 @@ static void usage(FILE *f)
 	      "  -d, --direct-io=libxl|on|off  O_DIRECT: block devices, and files with direct-io-safe (libxl)\n"
 	      "  -e, --engine=auto|io_uring|sync  how images are read and written (auto)\n"
 	      "  -q, --queue-size=N            descriptors per queue, a power of two (512)\n"
-	      "      --copy-max=BYTES          copy, not map, requests up to this size (16384)\n"
+	      "      --copy-max=BYTES          copy, not map, requests up to this size (any)\n"
 	      "      --queues=N                queues per device (as many as CPUs, at most 4)\n"
 	      "  -m, --map-budget=MIB          guest memory mapped at once, per device (32)\n"
 	      "  -p, --poll=US                 look at a ring for so long before sleeping (1000;\n"
