@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# A driver domain with Linux 6.1: mapper, sandbox and take-over there, for a guest with our modules and for a mainline guest.
+# A driver domain with Linux 6.1: mapper, sandbox and take-over there, for a guest
+# with our modules and for a mainline guest.
 #
 # rig: kernels 6.12 6.1
 # rig: needs backend modules kernel:plain
