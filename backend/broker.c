@@ -605,7 +605,6 @@ static void on_watch(void *arg)
 	watch_later(g);
 }
 
-
 static int child_spawn(struct bguest *g)
 {
 	const struct vg_broker_config *cfg = &g->b->cfg;
