@@ -534,6 +534,38 @@ static void test_turn_is_bounded(void **state)
 	assert_int_equal(stats(h)->broken, 0);
 }
 
+/* Large ones: after 256 KiB the driver has what is done, and is told. */
+static void test_turn_is_bounded_in_bytes(void **state)
+{
+	struct drv_buf b[] = {
+		{ VG_ADDR_GRANT | 0x200000, 32 << 10, false },
+		{ VG_ADDR_GRANT | 0x300000, 32 << 10, true },
+	};
+	struct host *h = *state;
+	unsigned int i;
+
+	held.complete_at_once = true;
+	host_start_driver(h, 64, 0);
+	for (i = 0; i < 10; i++)
+		drv_add(&h->q, b, 2);
+	vg_device_notify(h->dev, 0);
+	for (i = 4; i <= 12; i += 4) {
+		vg_loop_run_once(h->loop, 0);
+		assert_int_equal(held.started, min_u(i, 10u));
+		assert_int_equal(le16toh(h->q.used->idx), min_u(i, 10u));
+		assert_int_equal(h->irqs_used, i / 4);
+		drv_set_used_event(&h->q, (uint16_t)i);
+	}
+	b[1].len = 1 << 20;
+	drv_add(&h->q, b, 2);
+	drv_add(&h->q, b, 2);
+	vg_device_notify(h->dev, 0);
+	vg_loop_run_once(h->loop, 0);
+	assert_int_equal(held.started, 11);
+	host_run(h);
+	assert_int_equal(held.started, 12);
+}
+
 /* What did not reach the guest is not said to have been written. */
 static void test_unmap_fails(void **state)
 {
@@ -1085,8 +1117,8 @@ int main(void)
 		T(test_queue_registers), T(test_no_grant_layer),
 		T(test_queue_size_refused), T(test_notify),
 		T(test_not_before_driver_ok), T(test_batch),
-		T(test_turn_is_bounded), T(test_unmap_fails),
-		T(test_reset_waits),
+		T(test_turn_is_bounded), T(test_turn_is_bounded_in_bytes),
+		T(test_unmap_fails), T(test_reset_waits),
 		T(test_two_wait_for_reset), T(test_many_wait_for_reset),
 		T(test_queue_reset), T(test_queue_ready_0),
 		T(test_queue_reset_not_negotiated), T(test_stop_waits),
