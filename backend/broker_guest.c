@@ -23,11 +23,11 @@
  * device dead, or the backend gone, asks whether it is there (relay.h): what a
  * hostile process of its domain wrote does not outlast the process.
  *
- * A guest has more than one device and makes more than one access.  So the
- * limit is shorter where waiting was in vain before: a backend domain that has
- * left an access unanswered is `suspect`, whichever of the guest's devices it
- * was, until it answers one in time; and long waits are added up (`debt`), or a
- * backend could answer everything just before the limit.
+ * A guest has more than one device and makes more than one access.  So each
+ * backend domain has a credit of time that the guest waits for it.  Long waits
+ * use it up, and one in vain takes all of it; it is restored slowly.  No access
+ * waits longer than what is left, or a backend could answer everything just
+ * before the limit.
  *
  * Register offsets: virtio 1.3, 4.2.2.
  */
@@ -57,20 +57,18 @@
 #define SESSION_NS		UINT64_C(10000000000)
 
 /*
- * In terms of the limit: that of an access to a backend which is suspect or too
- * much in debt; and what is too much.  Of each wait, what the short limit allows
- * is no debt, and a tenth of the time that passes is forgiven.
+ * In terms of the limit: what an access may wait in any case, and at no charge;
+ * and the largest credit.  A tenth of the time that passes is restored.
  */
-#define SHORT_LIMIT(limit)	((limit) / 10)
-#define DEBT_MAX(limit)		((limit) * 5)
-#define FORGIVEN(elapsed)	((elapsed) / 10)
+#define FREE_WAIT(limit)	((limit) / 10)
+#define CREDIT_MAX(limit)	((limit) * 5)
+#define RESTORED(elapsed)	((elapsed) / 10)
 
 /* A backend's domain, as far as this guest has to do with it. */
 struct peer {
 	unsigned int nr_devs;		/* 0: not in use */
 	xen_domid_t domid;
-	bool is_suspect;
-	uint64_t debt_ns, debt_at_ns;
+	uint64_t credit_ns, credit_at_ns;
 };
 
 struct vg_bdev {
@@ -208,47 +206,52 @@ static struct peer *peer_get(struct vg_bguest *g, xen_domid_t domid)
 	}
 	if (p == g->peers + VG_BROKER_DEVICES_MAX) {
 		p = unused;
-		*p = (struct peer){ .domid = domid };
+		*p = (struct peer){
+			.domid = domid,
+			.credit_ns = CREDIT_MAX(g->answer_timeout_ns),
+			.credit_at_ns = vg_now_ns(),
+		};
 	}
 	p->nr_devs++;
 	return p;
 }
 
-static uint64_t debt(struct peer *p, uint64_t now)
+static uint64_t credit(const struct vg_bguest *g, struct peer *p, uint64_t now)
 {
-	uint64_t forgiven = FORGIVEN(now - p->debt_at_ns);
-
-	p->debt_ns -= min_u(p->debt_ns, forgiven);
-	p->debt_at_ns = now;
-	return p->debt_ns;
+	p->credit_ns = min_u(CREDIT_MAX(g->answer_timeout_ns),
+			     p->credit_ns + RESTORED(now - p->credit_at_ns));
+	p->credit_at_ns = now;
+	return p->credit_ns;
 }
 
 /* For an access that begins now. */
 static uint64_t limit_of(struct vg_bdev *d, uint64_t now)
 {
 	uint64_t limit = d->g->answer_timeout_ns;
+	uint64_t left = credit(d->g, d->peer, now);
 
-	return d->peer->is_suspect || debt(d->peer, now) >= DEBT_MAX(limit) ?
-	       SHORT_LIMIT(limit) : limit;
+	return min_u(limit, max_u(left, FREE_WAIT(limit)));
 }
 
-/* The access is over, answered or not. */
-static void waited(struct vg_bdev *d, const struct outstanding *o)
+/* The access was answered. */
+static void charge(struct vg_bdev *d, const struct outstanding *o)
 {
 	uint64_t now = vg_now_ns(), took = now - o->began_ns;
-	uint64_t no_debt = SHORT_LIMIT(d->g->answer_timeout_ns);
+	uint64_t free_ns = FREE_WAIT(d->g->answer_timeout_ns);
+	uint64_t left = credit(d->g, d->peer, now);
 
-	if (took > no_debt)
-		d->peer->debt_ns = debt(d->peer, now) + took - no_debt;
+	if (took > free_ns)
+		d->peer->credit_ns -= min_u(left, took - free_ns);
 }
 
-/* An access to @peer was in vain: others that wait for it need not go on. */
-static void suspect(struct vg_bguest *g, struct peer *peer, uint64_t now)
+/* It was not: others that wait for @peer need not go on, either. */
+static void charge_all(struct vg_bguest *g, struct peer *peer, uint64_t now)
 {
-	uint64_t end = now + SHORT_LIMIT(g->answer_timeout_ns);
+	uint64_t end = now + FREE_WAIT(g->answer_timeout_ns);
 	unsigned int i;
 
-	peer->is_suspect = true;
+	peer->credit_ns = 0;
+	peer->credit_at_ns = now;
 	for (i = 0; i < g->nr_vcpus; i++)
 		if (g->out[i].dev && g->out[i].dev->peer == peer)
 			g->out[i].deadline_ns = min_u(g->out[i].deadline_ns,
@@ -405,7 +408,6 @@ static bool may_take_long(uint32_t op)
 
 static void revive(struct vg_bdev *d)
 {
-	d->peer->is_suspect = false;
 	if (!d->sh->is_dead)
 		return;
 	d->sh->is_dead = 0;
@@ -436,7 +438,7 @@ static void take_answer(struct vg_bdev *d, unsigned int vcpu)
 		return;
 	}
 	o->dev = NULL;
-	waited(d, o);
+	charge(d, o);
 	revive(d);
 	complete(d->g, vcpu, widen(o->op, data));
 }
@@ -531,9 +533,8 @@ static void on_timer(void *arg)
 		o->last_dev = NULL;
 		o->late_dev = may_take_long(o->op) ? d : NULL;
 		o->late_seq = o->seq;
-		waited(d, o);
 		declare_dead(d, o->deadline_ns - o->began_ns);
-		suspect(g, d->peer, now);
+		charge_all(g, d->peer, now);
 		complete(g, i, ALL_ONES);
 	}
 	rearm(g);
@@ -831,7 +832,8 @@ int vg_bguest_add(struct vg_bguest *g, const struct vg_bdev_params *params,
 	err = n < VG_BROKER_DEVICES_MAX ? 0 : -ENOSPC;
 	if (!err) {
 		d->peer = peer_get(g, params->backend);
-		d->peer->is_suspect |= d->sh->is_dead;
+		if (d->sh->is_dead)
+			d->peer->credit_ns = 0;
 	}
 	if (!err)
 		err = vg_loop_add_fd(g->loop, xen_evtchn_fd(d->ec), on_backend,
