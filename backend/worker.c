@@ -269,12 +269,11 @@ static void relay_reply(void *host, unsigned int vcpu, uint32_t seq,
 	tell_broker(s);
 }
 
-static void relay_raise_irq(void *host, uint32_t bits)
+/* False: there is no broker whom to tell. */
+static bool set_irq(struct slot *s, uint32_t bits)
 {
-	struct slot *s = host;
-
 	if (!s->relay)
-		return;
+		return false;
 	/*
 	 * Release: used entries before the bit; partner: the exchange in
 	 * backend_event() of broker_guest.c.
@@ -282,7 +281,13 @@ static void relay_raise_irq(void *host, uint32_t bits)
 	vg_step();
 	__atomic_fetch_or(&s->relay->irq, bits, __ATOMIC_RELEASE);
 	vg_step();
-	tell_broker(s);
+	return true;
+}
+
+static void relay_raise_irq(void *host, uint32_t bits)
+{
+	if (set_irq(host, bits))
+		tell_broker(host);
 }
 
 /* From any thread: the relay changes only while the device is frozen. */
@@ -290,13 +295,8 @@ static void relay_raise_irq_now(void *host, uint32_t bits)
 {
 	struct slot *s = host;
 
-	if (!s->relay)
-		return;
-	vg_step();
-	/* As above. */
-	__atomic_fetch_or(&s->relay->irq, bits, __ATOMIC_RELEASE);
-	vg_step();
-	xen_evtchn_notify(s->w->ec, s->port);
+	if (set_irq(s, bits))
+		xen_evtchn_notify(s->w->ec, s->port);
 }
 
 /* ---- channels -------------------------------------------------------------------- */

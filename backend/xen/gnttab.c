@@ -11,6 +11,7 @@
 #include <xengnttab.h>
 
 #include "../util.h"
+#include "exchange.h"
 #include "raw.h"
 #include "remote.h"
 #include "xen.h"
@@ -97,19 +98,10 @@ int xen_gnttab_exchange(struct xen_gnttab *gt, xen_domid_t domid,
 			struct xen_copy_seg *segs, unsigned int nr_segs,
 			struct xen_map_job *jobs, unsigned int nr_jobs)
 {
-	unsigned int i;
-	int err = 0;
-
 	if (!gt->h)
 		return xen_gnttab_remote->exchange(domid, segs, nr_segs, jobs,
 						   nr_jobs);
-	if (nr_segs)
-		err = xen_gnttab_copy(gt, domid, segs, nr_segs);
-	for (i = 0; i < nr_jobs; i++)
-		jobs[i].err = xen_gnttab_map(gt, domid, jobs[i].refs,
-					     jobs[i].count, jobs[i].prot,
-					     &jobs[i].addr);
-	return err;
+	return exchange_by_calls(gt, domid, segs, nr_segs, jobs, nr_jobs);
 }
 
 void *xen_gnttab_buffer_get(size_t bytes)

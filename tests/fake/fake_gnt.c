@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "fake_int.h"
+#include "xen/exchange.h"
 
 #define GNTDEV_PAGES_MAX	65536u	/* gntdev's "limit", per request */
 #define QUARANTINE		512u
@@ -300,16 +301,7 @@ int xen_gnttab_exchange(struct xen_gnttab *gt, xen_domid_t domid,
 			struct xen_copy_seg *segs, unsigned int nr_segs,
 			struct xen_map_job *jobs, unsigned int nr_jobs)
 {
-	unsigned int i;
-	int err = 0;
-
-	if (nr_segs)
-		err = xen_gnttab_copy(gt, domid, segs, nr_segs);
-	for (i = 0; i < nr_jobs; i++)
-		jobs[i].err = xen_gnttab_map(gt, domid, jobs[i].refs,
-					     jobs[i].count, jobs[i].prot,
-					     &jobs[i].addr);
-	return err;
+	return exchange_by_calls(gt, domid, segs, nr_segs, jobs, nr_jobs);
 }
 
 void *xen_gnttab_buffer_get(size_t bytes)
