@@ -56,7 +56,8 @@ compare:
 		tests/xen/compare.sh
 
 # KILLS=200, SEED=...: tests/xen/scenarios/takeover.sh
-torture: arm64 modules
+torture:
+	@tests/xen/needs.sh takeover
 	@VG_LIMIT_S="$(or $(LIMIT_S),7200)" tests/xen/run.sh takeover BROKER=1 \
 		KILLS="$(or $(KILLS),200)" $(if $(SEED),SEED="$(SEED)")
 

@@ -12,12 +12,12 @@
 #			flask-isolation are in check-xen)
 #	rig-clean	what the runs left (the caches stay)
 #
-# XEN_SCENARIOS: which, instead of all.
+# SCENARIOS="a b": which, instead of all.  What they need is built first.
 
 XEN_DIR := tests/xen
-XEN_SCENARIOS ?= $(patsubst $(XEN_DIR)/scenarios/%.sh,%,$(sort $(wildcard $(XEN_DIR)/scenarios/*.sh)))
+XEN_SCENARIOS := $(patsubst $(XEN_DIR)/scenarios/%.sh,%,$(sort $(wildcard $(XEN_DIR)/scenarios/*.sh)))
 
-FLASK_SCENARIOS ?= boot disk clients demo restart module cycles:CYCLES=10 dom0
+FLASK_SCENARIOS := boot disk clients demo restart module cycles:CYCLES=10 dom0
 
 .PHONY: rig shell check-xen check-flask rig-clean
 
@@ -28,13 +28,18 @@ shell:
 	@$(XEN_DIR)/shell.sh
 
 check-xen-%:
+	@$(XEN_DIR)/needs.sh $*
 	@$(XEN_DIR)/run.sh $*
 
+check-xen: SCENARIOS ?= $(XEN_SCENARIOS)
 check-xen:
-	@$(XEN_DIR)/run-all.sh $(XEN_SCENARIOS)
+	@$(XEN_DIR)/needs.sh $(SCENARIOS)
+	@$(XEN_DIR)/run-all.sh $(SCENARIOS)
 
+check-flask: SCENARIOS ?= $(FLASK_SCENARIOS)
 check-flask:
-	@VG_XEN_VARIANT=flask $(XEN_DIR)/run-all.sh $(FLASK_SCENARIOS)
+	@$(XEN_DIR)/needs.sh $(SCENARIOS)
+	@VG_XEN_VARIANT=flask $(XEN_DIR)/run-all.sh $(SCENARIOS)
 
 rig-clean:
 	rm -rf build/xen
