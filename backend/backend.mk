@@ -15,7 +15,8 @@ VG_LDFLAGS := -pie -Wl,-z,relro,-z,now -Wl,--as-needed
 include backend/sources-device.mk	# VG_DEVICE_SRCS
 
 VG_COMMON_SRCS := backend/util.c backend/log.c backend/loop.c \
-		  backend/daemon.c backend/ctl_server.c backend/libxl_keys.c
+		  backend/daemon.c backend/sd_notify.c backend/ctl_server.c \
+		  backend/libxl_keys.c
 VG_GRANTD_SRCS := $(VG_COMMON_SRCS) backend/grantd_main.c \
 		  backend/supervisor.c backend/worker.c backend/worker_main.c \
 		  backend/spawn.c backend/mapper.c backend/sandbox.c backend/sandbox_filter.c \

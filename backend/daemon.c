@@ -14,6 +14,7 @@
 
 #include "ctl_server.h"
 #include "log.h"
+#include "sd_notify.h"
 #include "util.h"
 
 struct stopper {
@@ -105,6 +106,10 @@ int vg_daemon_serve(struct vg_loop *loop, const char *run_dir,
 		vg_warn("%s: %s; virtio-grantctl will not see this daemon",
 			sock, strerror(-err));
 	vg_info("ready");
+	err = vg_sd_notify("READY=1");
+	if (err)
+		vg_warn("NOTIFY_SOCKET=%s: %s; the service manager is not told",
+			getenv("NOTIFY_SOCKET"), strerror(-err));
 	err = vg_loop_run(loop);
 	if (err)
 		vg_err("event loop: %s", strerror(-err));
