@@ -17,7 +17,7 @@
 XEN_DIR := tests/xen
 XEN_SCENARIOS := $(patsubst $(XEN_DIR)/scenarios/%.sh,%,$(sort $(wildcard $(XEN_DIR)/scenarios/*.sh)))
 
-FLASK_SCENARIOS := boot disk clients demo restart module cycles:CYCLES=10 dom0
+FLASK_SCENARIOS := boot disk clients demo restart module cycles:CYCLES=10 dom0 hardening
 
 .PHONY: rig shell check-xen check-flask rig-clean
 

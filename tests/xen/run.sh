@@ -14,6 +14,9 @@
 # domains get the label of spec/xen/flask (a scenario can ask for a variant by
 # itself, see README.md).
 #
+# VG_INIT=systemd: any scenario with that as the first process of all domains, and
+# the daemons by their units (a scenario can ask for it by itself, too).
+#
 # All of a run is kept in build/xen/NAME/ (NAME-VARIANT/ if it was asked for so,
 # README.md).  Exit status: 0 passed,
 # 1 failed, 77 skipped; the last line says which, and why.
@@ -252,6 +255,7 @@ elif [ "$VG_XEN_VARIANT" != "$(rig_words xen)" ]; then
 	dir="$VG_BUILD/xen/$name"
 fi
 export VG_XEN_VARIANT
+VG_INIT="${VG_INIT:-$(rig_words init)}"
 case "$VG_XEN_VARIANT" in
 flask*) xen_words="flask=enforcing $xen_words" ;;
 esac
@@ -268,7 +272,7 @@ began=$SECONDS
 # shellcheck disable=SC2086
 vg_compose "$dir" $kernels || verdict FAIL "putting the images together"
 cp "$script" "$dir/in/scenario.sh"
-for word in "VG_XEN_VARIANT=$VG_XEN_VARIANT" "$@"; do
+for word in "VG_XEN_VARIANT=$VG_XEN_VARIANT" "VG_INIT=$VG_INIT" "$@"; do
 	printf '%s=%q\n' "${word%%=*}" "${word#*=}"
 done >"$dir/in/env"
 host="${script%.sh}.host"

@@ -318,16 +318,33 @@ _answers() {
 	in_domain "$1" "test -S /run/virtio-grant/$2.sock"
 }
 
-# Words before the daemons' own command lines, for example a program that confines
-# them.
-VG_BROKER_UNDER=
-VG_BACKEND_UNDER=
+# _unit_start PROGRAM LOG [OPTIONS]: the commands that start its unit, if systemd is
+# the first process ("# rig: init systemd").
+_unit_start() {
+	local dropin="/run/systemd/system/$1.service.d"
+
+	cat <<-EOC
+	mkdir -p $dropin
+	cat >$dropin/rig.conf <<-EOF
+	[Service]
+	ExecStart=
+	ExecStart=/usr/sbin/$1 ${*:3}
+	StandardOutput=append:$2
+	StandardError=append:$2
+	EOF
+	systemctl daemon-reload && systemctl start $1
+	EOC
+}
 
 # start_broker [OPTIONS]: in dom0; its log is /vg/log/broker.log.
 start_broker() {
 	mkdir -p /run/virtio-grant
-	# shellcheck disable=SC2086 # a list of words
-	setsid $VG_BROKER_UNDER virtio-grant-broker "$@" >>/vg/log/broker.log 2>&1 </dev/null &
+	if [ "${VG_INIT:-}" = systemd ]; then
+		eval "$(_unit_start virtio-grant-broker /vg/log/broker.log "$@")" ||
+			fail "systemctl start: $(tail -n 1 /vg/log/broker.log)"
+		return
+	fi
+	setsid virtio-grant-broker "$@" >>/vg/log/broker.log 2>&1 </dev/null &
 	retry 20 test -S /run/virtio-grant/broker.sock ||
 		fail "the broker did not start: $(tail -n 1 /vg/log/broker.log)"
 }
@@ -344,17 +361,23 @@ start_backend() {
 	local domain="$1" command
 
 	shift
+	if [ "${VG_INIT:-}" = systemd ] && [ "$domain" != dom0 ]; then
+		in_domain "$domain" "$(_unit_start virtio-grantd \
+			/run/virtio-grantd.log "$@")" ||
+			fail "systemctl start in $domain:" \
+				"$(in_domain "$domain" 'tail -n 1 /run/virtio-grantd.log')"
+		return
+	fi
 	if [ "$domain" = dom0 ]; then
 		mkdir -p /run/virtio-grant
-		# shellcheck disable=SC2086
-		setsid $VG_BACKEND_UNDER virtio-grantd "$@" >>/vg/log/grantd.log 2>&1 </dev/null &
+		setsid virtio-grantd "$@" >>/vg/log/grantd.log 2>&1 </dev/null &
 		retry 20 test -S /run/virtio-grant/grantd.sock ||
 			fail "grantd did not start: $(tail -n 1 /vg/log/grantd.log)"
 		return
 	fi
 	printf -v command ' %q' virtio-grantd "$@"
 	in_domain "$domain" "mkdir -p /run/virtio-grant
-		( setsid $VG_BACKEND_UNDER $command 2>&1 </dev/null |
+		( setsid $command 2>&1 </dev/null |
 			tee -a /run/virtio-grantd.log >/dev/hvc0 ) &"
 	retry 30 _answers "$domain" grantd ||
 		fail "grantd did not start in $domain:" \

@@ -1,10 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# Builds what the scenarios flask, flask-typed and hardening use, for the rig to
-# put into every domain: build/arm64/vg-resource, static, since the domains do not
-# have the libraries of which the backend must have none, vg-target for dom0, and
-# vg-confine.
+# Builds what the scenarios flask and flask-typed use, for the rig to put into every
+# domain: build/arm64/vg-resource, static, since the domains do not have the
+# libraries of which the backend must have none, and vg-target for dom0.
 
 set -eu
 . "$(dirname "$0")/../lib/common.sh"
@@ -25,4 +24,3 @@ tool() {
 tool vg-resource flask/resource.c -static -lxendevicemodel \
 	-lxenforeignmemory -lxengnttab -lxencall -lxentoolcore -lxentoollog
 tool vg-target compare/target.c -lxenctrl -lxenstore
-tool vg-confine units/confine.c -lseccomp

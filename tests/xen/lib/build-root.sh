@@ -39,35 +39,6 @@ usr/lib/aarch64-linux-gnu/libxendevicemodel.so.1
 usr/lib/aarch64-linux-gnu/libxenforeignmemory.so.1
 usr/lib/aarch64-linux-gnu/libxentoolcore.so.1"
 
-# pick FROM TO FILES...: copy files with the shared libraries they need.
-pick() {
-	local from="$1" to="$2" file lib todo path
-
-	shift 2
-	todo=$(cd "$from" && printf '%s\n' "$@")
-	while [ -n "$todo" ]; do
-		path=
-		for file in $todo; do
-			# A link is followed: guests have one name for one file.
-			[ -e "$from/$file" ] || {
-				echo "no $file in the packages"
-				return 1
-			}
-			[ ! -e "$to/$file" ] || continue
-			mkdir -p "$to/${file%/*}"
-			cp -L --preserve=mode "$from/$file" "$to/$file"
-			for lib in $("${VG_CROSS}objdump" -p "$from/$file" \
-					2>/dev/null | awk '$1 == "NEEDED" { print $2 }'); do
-				case "$lib" in
-				ld-linux-aarch64.so.1) path="$path usr/lib/$lib" ;;
-				*) path="$path usr/lib/aarch64-linux-gnu/$lib" ;;
-				esac
-			done
-		done
-		todo="$path"
-	done
-}
-
 # lay OUT DIR: the frame around them.
 lay() {
 	local dir="$1" applet
@@ -90,21 +61,12 @@ lay() {
 make_root() {
 	local debs="$1" dir="$2" deb kind name
 
-	mkdir -p "$dir"/packages/usr/{lib,bin,sbin}
-	ln -s usr/lib "$dir/packages/lib"
-	ln -s usr/bin "$dir/packages/bin"
-	ln -s usr/sbin "$dir/packages/sbin"
-	for deb in $debs; do
-		dpkg-deb --fsys-tarfile "$deb" | tar -x -C "$dir/packages" \
-			--no-same-owner --keep-directory-symlink \
-			--exclude='./usr/share/*' --exclude='./usr/lib/python3*' \
-			--exclude='./usr/lib/systemd' -f -
-	done
+	vg_unpack "$dir/packages" $debs
 	for kind in dom0 domu; do
 		lay "$dir/$kind"
 		name="VG_${kind^^}_FILES"
 		# The patterns are for the packages' directory.
-		pick "$dir/packages" "$dir/$kind" \
+		vg_pick "$dir/packages" "$dir/$kind" \
 			$(cd "$dir/packages" && ls -d ${!name})
 	done
 	for name in "$dir"/dom0/usr/lib/xen-4.20/bin/*; do
@@ -121,5 +83,5 @@ make_root() {
 # shellcheck disable=SC2086 # lists of words
 debs=$(vg_apt_closure trixie arm64 $packages) || exit 1
 # shellcheck disable=SC2086
-vg_cached root "$(vg_key ${debs//$'\n'/ } "@$0" "$(declare -f vg_cpio)")" \
+vg_cached root "$(vg_key ${debs//$'\n'/ } "@$0" "$(declare -f vg_pick vg_cpio)")" \
 	make_root "$debs"

@@ -56,6 +56,12 @@ vg_overlay() {
 	for ko in "$VG_BUILD"/arm64/*; do
 		[ ! -f "$ko" ] || [ ! -x "$ko" ] || cp "$ko" "$dir/usr/local/bin/"
 	done
+	if [ "${VG_INIT:-}" = systemd ]; then
+		mkdir -p "$dir/usr/sbin" "$dir/usr/lib/systemd/system"
+		ln -s ../local/bin/virtio-grantd ../local/bin/virtio-grant-broker \
+			"$dir/usr/sbin"
+		cp "$VG_TOP"/backend/units/*.service "$dir/usr/lib/systemd/system/"
+	fi
 	if ls "$VG_BUILD/modules/$version"/*.ko >/dev/null 2>&1; then
 		mkdir -p "$dir/lib/modules"
 		cp -a "$modules/root/lib/modules/$version" "$dir/lib/modules/"
@@ -72,11 +78,15 @@ vg_overlay() {
 }
 
 # vg_compose DIR KERNEL...: DIR/in/kernel/KERNEL/{Image,initrd} and DIR/in/dom0.
+# VG_INIT=systemd: that is the domains' first process, and has the units.
 vg_compose() {
-	local dir="$1" root name kernel modules
+	local dir="$1" root name kernel modules init=
 
 	shift
 	root=$("$VG_LIB/build-root.sh") || return 1
+	if [ "${VG_INIT:-}" = systemd ]; then
+		init=$("$VG_LIB/build-systemd.sh") || return 1
+	fi
 	mkdir -p "$dir/in/etc"
 	cp -r "$VG_XEN/dom0/etc/." "$dir/in/etc/"
 	mkdir -p "$dir/in/dom0"
@@ -88,12 +98,12 @@ vg_compose() {
 		ln -f "$kernel/Image" "$dir/in/kernel/$name/Image" 2>/dev/null ||
 			cp "$kernel/Image" "$dir/in/kernel/$name/Image" || return 1
 		vg_overlay domu "$kernel" "${modules%/*}" "$dir/overlay.cpio" &&
-			cat "$root/domu.cpio" "$modules" "$dir/overlay.cpio" \
+			cat "$root/domu.cpio" "$modules" $init "$dir/overlay.cpio" \
 				>"$dir/in/kernel/$name/initrd" || return 1
 	done
 	kernel=$(vg_kernel 6.12) && modules=$(vg_modules 6.12) || return 1
 	vg_overlay dom0 "$kernel" "${modules%/*}" "$dir/overlay.cpio" &&
-		cat "$root/dom0.cpio" "$modules" "$dir/overlay.cpio" \
+		cat "$root/dom0.cpio" "$modules" $init "$dir/overlay.cpio" \
 			>"$dir/dom0.cpio" || return 1
 	rm -f "$dir/overlay.cpio"
 }

@@ -151,3 +151,50 @@ vg_cpio() {
 	(cd "$1" && find . -mindepth 1 | LC_ALL=C sort |
 		cpio --quiet -o -H newc -R 0:0) >"$2.new" && mv "$2.new" "$2"
 }
+
+# vg_unpack DIR DEBS...: what is in packages, but documentation.
+vg_unpack() {
+	local dir="$1" deb
+
+	shift
+	mkdir -p "$dir"/usr/{lib,bin,sbin}
+	ln -s usr/lib "$dir/lib"
+	ln -s usr/bin "$dir/bin"
+	ln -s usr/sbin "$dir/sbin"
+	for deb; do
+		dpkg-deb --fsys-tarfile "$deb" | tar -x -C "$dir" \
+			--no-same-owner --keep-directory-symlink \
+			--exclude='./usr/share/*' --exclude='./usr/lib/python3*' -f -
+	done
+}
+
+# vg_pick FROM TO FILES...: copy files with the shared libraries they need.
+vg_pick() {
+	local from="$1" to="$2" file lib todo path
+
+	shift 2
+	todo=$(cd "$from" && printf '%s\n' "$@")
+	while [ -n "$todo" ]; do
+		path=
+		for file in $todo; do
+			# A link is followed: guests have one name for one file.
+			[ -e "$from/$file" ] || {
+				echo "no $file in the packages"
+				return 1
+			}
+			[ ! -e "$to/$file" ] || continue
+			mkdir -p "$to/${file%/*}"
+			cp -L --preserve=mode "$from/$file" "$to/$file"
+			for lib in $("${VG_CROSS}objdump" -p "$from/$file" \
+					2>/dev/null | awk '$1 == "NEEDED" { print $2 }'); do
+				case "$lib" in
+				ld-linux-aarch64.so.1) path="$path usr/lib/$lib" ;;
+				libsystemd-*)
+					path="$path usr/lib/aarch64-linux-gnu/systemd/$lib" ;;
+				*) path="$path usr/lib/aarch64-linux-gnu/$lib" ;;
+				esac
+			done
+		done
+		todo="$path"
+	done
+}
