@@ -13,8 +13,8 @@ set -u -o pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
 top=$(dirname "$here")
-# shellcheck source=SCRIPTDIR/../tests/xen/lib/apt.sh
-. "$top/tests/xen/lib/apt.sh"
+# shellcheck source=SCRIPTDIR/../tests/xen/lib/common.sh
+. "$top/tests/xen/lib/common.sh"
 # shellcheck source=SCRIPTDIR/headers.sh
 . "$here/headers.sh"
 
@@ -85,20 +85,25 @@ check() {
 }
 
 # The script that comes with the newest kernel's headers knows best.
-style() {
-	local suite kdir script log="$top/build/kernel-check/style.log"
+# unpack_checkpatch DEB DIR
+unpack_checkpatch() {
+	dpkg-deb --fsys-tarfile "$1" |
+		tar -xOf - ./usr/src/linux-source-6.12.tar.xz | xz -dc |
+		tar -xf - -C "$2" --strip-components=2 --wildcards \
+			'*/scripts/checkpatch.pl' '*/scripts/spelling.txt' \
+			'*/scripts/const_structs.checkpatch'
+}
 
-	suite=$(vg_apt_newest) && kdir=$(vg_headers "$suite" amd64) &&
-		script=$(find -L "$kdir/scripts" "$kdir/../" -maxdepth 3 \
-			-name checkpatch.pl 2>/dev/null | head -n 1)
-	if [ -z "${script:-}" ]; then
-		script=$(find "$top"/build/kernels/*/kdir/source/scripts/ \
-			-name checkpatch.pl 2>/dev/null | head -n 1)
-	fi
-	if [ -z "$script" ]; then
-		verdict SKIP "style: no checkpatch.pl in the headers; kernel/build-kernel.sh brings one"
+style() {
+	local deb script log="$top/build/kernel-check/style.log"
+
+	# Debian's packages of headers do not have it.
+	deb=$(vg_apt_deb trixie amd64 linux-source-6.12) &&
+		script=$(vg_cached checkpatch "$(vg_key "${deb##*/}")" \
+			unpack_checkpatch "$deb")/checkpatch.pl || {
+		verdict FAIL "style: no checkpatch.pl"
 		return
-	fi
+	}
 	mkdir -p "${log%/*}"
 	# compat.h is made of version checks and adapting macros.  Elsewhere:
 	# our DMA operations are per pool, and attributes are made by a macro.

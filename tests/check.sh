@@ -48,7 +48,10 @@ try() {
 	local name="$1" log="build/check/${1//[^a-zA-Z0-9]/-}.log"
 
 	shift
-	if "$@" >"$log" 2>&1; then
+	# What takes minutes, says so.
+	"$@" 2>&1 | tee "$log" |
+		sed -nu -E 's/^(rig|build|build-kernel|deps|apt): /        &/p'
+	if [ "${PIPESTATUS[0]}" -eq 0 ]; then
 		good "$name"
 	else
 		tail -n 40 "$log"
@@ -191,7 +194,7 @@ part_sandbox() {
 
 part_kernel() {
 	say "the modules: every promised kernel, W=1 and sparse"
-	bash tests/xen/lib/deps.sh kernel-build || {
+	bash tests/xen/lib/deps.sh kernel-build kernel-check || {
 		bad "modules: their packages can't be installed"
 		return
 	}

@@ -5,6 +5,7 @@
 # apt-get (as root, or through sudo).
 #
 #	deps.sh SET...		rig: booting Xen; kernel-build: modules and kernels;
+#				kernel-check: what checks the modules' sources;
 #				unit: unit tests on this machine; flask: Xen's policy;
 #				units: what checks systemd's units
 #
@@ -18,10 +19,13 @@ vg_host_tools() {
 			gcc-aarch64-linux-gnu:aarch64-linux-gnu-gcc \
 			gcc:gcc libc6-dev:/usr/include/stdio.h make:make bison:bison flex:flex cpio:cpio \
 			xz-utils:xz zstd:zstd kmod:depmod e2fsprogs:mke2fs \
-			python3:python3 util-linux:flock
+			python3:python3 util-linux:flock patch:patch
 		;;
 	flask)
-		echo checkpolicy:checkpolicy m4:m4
+		echo checkpolicy:checkpolicy m4:m4 patch:patch
+		;;
+	kernel-check)
+		echo sparse:sparse
 		;;
 	units)
 		echo systemd:systemd-analyze
