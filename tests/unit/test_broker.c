@@ -120,8 +120,13 @@ static void relay_drop(struct kept *k)
 	memset(k, 0, sizeof(*k));
 }
 
-/* Else the second device's is said to be another domain. */
-static bool is_one_backend;
+/* With what a test is run: its initial state. */
+static const struct with {
+	uint64_t timeout_ns;
+	/* Else the second device's is said to be another domain. */
+	bool is_one_backend;
+} with_defaults = { .timeout_ns = TIMEOUT_NS };
+static struct with with;
 
 /* As the child does with what it is sent. */
 static int dev_add(unsigned int i)
@@ -129,7 +134,7 @@ static int dev_add(unsigned int i)
 	struct vg_bdev_params p = {
 		.label = i ? "second" : "first", .base = i ? BASE2 : BASE,
 		.irq = 33 + i, .port = kept[i].port, .shared = &shared.dev[i],
-		.backend = is_one_backend ? BE : (xen_domid_t)(BE + i),
+		.backend = with.is_one_backend ? BE : (xen_domid_t)(BE + i),
 	};
 	int err;
 
@@ -144,7 +149,6 @@ static int dev_add(unsigned int i)
 
 /* All tests are run without and with looking before sleeping. */
 static uint64_t poll_max_ns;
-static uint64_t timeout_ns = TIMEOUT_NS;
 
 static int child_make(int adopt_id)
 {
@@ -154,7 +158,7 @@ static int child_make(int adopt_id)
 	fake_enter_proc(proc);
 	err = vg_loop_create(&loop);
 	if (!err)
-		err = vg_bguest_create(GUEST, adopt_id, timeout_ns,
+		err = vg_bguest_create(GUEST, adopt_id, with.timeout_ns,
 				       &shared.seq, loop, &g, &server_id);
 	if (!err)
 		vg_bguest_poll(g, poll_max_ns);
@@ -173,7 +177,7 @@ static int setup(void **state)
 {
 	unsigned int i;
 
-	(void)state;
+	with = *(const struct with *)*state;
 	unit_log_start();
 	fake_init();
 	fake_domain_create(BE, 1, 64);
@@ -950,9 +954,8 @@ static void successor_of_a_dead_device(void **state)
 	begin_read(0, BASE + 0x70, 4);
 	wait_done(0, &data);
 	assert_true(is_dead(0));
-	timeout_ns = LONG_NS;
+	with.timeout_ns = LONG_NS;
 	child_replace(true);
-	timeout_ns = TIMEOUT_NS;
 	successor_start();
 	begin_read(0, BASE + 0x70, 4);
 	expect_read(0, 0xffffffff);
@@ -1269,54 +1272,19 @@ static void looking_is_the_brokers_word(void **state)
 	assert_int_equal(be[0].page->broker_looks, 0);
 }
 
-/* For what must not end by the bound, however slow the machine is. */
-static int setup_patient(void **state)
-{
-	int err;
+/* What tests differ in. */
+static const struct with long_limit = { .timeout_ns = LONG_NS };
+static const struct with short_limit = { .timeout_ns = SHORT_NS };
+static const struct with one_backend = {
+	.timeout_ns = LONG_NS,
+	.is_one_backend = true,
+};
+/* What must not end by the limit, however slow the machine is. */
+static const struct with patience = { .timeout_ns = 400 * TIMEOUT_NS };
 
-	timeout_ns = 400 * TIMEOUT_NS;
-	err = setup(state);
-	timeout_ns = TIMEOUT_NS;
-	return err;
-}
-
-static int setup_one_backend(void **state)
-{
-	int err;
-
-	is_one_backend = true;
-	err = setup(state);
-	is_one_backend = false;
-	return err;
-}
-
-static int setup_long(void **state)
-{
-	int err;
-
-	timeout_ns = LONG_NS;
-	err = is_one_backend ? setup_one_backend(state) : setup(state);
-	timeout_ns = TIMEOUT_NS;
-	return err;
-}
-
-static int setup_short(void **state)
-{
-	int err;
-
-	timeout_ns = SHORT_NS;
-	err = setup(state);
-	timeout_ns = TIMEOUT_NS;
-	return err;
-}
-
-static int setup_one_long(void **state)
-{
-	is_one_backend = true;
-	return setup_long(state);
-}
-
-#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define T(f)		TW(f, with_defaults)
+#define TW(f, with_)	cmocka_unit_test_prestate_setup_teardown(f, setup, \
+				teardown, (void *)(uintptr_t)&(with_))
 
 int main(void)
 {
@@ -1330,16 +1298,11 @@ int main(void)
 		T(vcpus_wait_independently),
 		T(odd_accesses_get_all_ones),
 		T(silence_ends_at_the_bound),
-		cmocka_unit_test_setup_teardown(silence_of_one_backend,
-						setup_one_long, teardown),
-		cmocka_unit_test_setup_teardown(silence_for_several_vcpus,
-						setup_one_long, teardown),
-		cmocka_unit_test_setup_teardown(silence_is_not_the_neighbours,
-						setup_long, teardown),
-		cmocka_unit_test_setup_teardown(answers_at_the_last_moment,
-						setup_one_long, teardown),
-		cmocka_unit_test_setup_teardown(patience_is_not_saved_up,
-						setup_short, teardown),
+		TW(silence_of_one_backend, one_backend),
+		TW(silence_for_several_vcpus, one_backend),
+		TW(silence_is_not_the_neighbours, long_limit),
+		TW(answers_at_the_last_moment, one_backend),
+		TW(patience_is_not_saved_up, short_limit),
 		T(late_answer_is_dropped),
 		T(late_answer_to_a_reset_revives),
 		T(reset_revives),
@@ -1364,8 +1327,7 @@ int main(void)
 		T(gone_backend_is_asked_whether_it_is),
 		T(dead_device_is_asked_for),
 		T(own_words_are_mended),
-		cmocka_unit_test_setup_teardown(work_per_event_is_bounded,
-						setup_patient, teardown),
+		TW(work_per_event_is_bounded, patience),
 	};
 
 	int failed = cmocka_run_group_tests_name("broker", tests, NULL, NULL);
