@@ -127,6 +127,14 @@ static void go(void)
 	assert_int_equal(drv_driver_ok(&d), 0);
 }
 
+static void go_with_everything(void)
+{
+	make_pool();
+	assert_int_equal(announce_pool(), VIRTIO_GRANT_RANGE_HELD);
+	bind_port();
+	go();
+}
+
 /* Reads and writes of several shapes inside of the pool. */
 static void traffic(unsigned int n, bool indirect)
 {
@@ -357,17 +365,13 @@ static void port_misuse(void **state)
 	assert_int_equal(set_port(0, 0), VIRTIO_GRANT_QUEUE_NONE);
 }
 
-/* kill -9 of the worker: Xen takes all of it back, the guest can, too. */
 /* The successor maps the ranges again and binds the port again. */
 static void worker_killed_and_followed(void **state)
 {
 	unsigned int i;
 
 	(void)state;
-	make_pool();
-	assert_int_equal(announce_pool(), VIRTIO_GRANT_RANGE_HELD);
-	bind_port();
-	go();
+	go_with_everything();
 	traffic(2, true);
 	for (i = 0; i < 3; i++) {
 		rig_worker_kill(rig_worker_of(GUEST));
@@ -382,15 +386,13 @@ static void worker_killed_and_followed(void **state)
 	assert_false(drv_needs_reset(&d));
 }
 
+/* kill -9 of the worker: Xen takes all of it back, the guest can, too. */
 static void worker_killed_with_everything(void **state)
 {
 	unsigned int i;
 
 	(void)state;
-	make_pool();
-	assert_int_equal(announce_pool(), VIRTIO_GRANT_RANGE_HELD);
-	bind_port();
-	go();
+	go_with_everything();
 	traffic(2, true);
 	rig_worker_kill(rig_worker_of(GUEST));
 	for (i = 0; i < data.pages; i++)
@@ -409,10 +411,7 @@ static void worker_killed_with_everything(void **state)
 	drv_buf_end(&d, &data);
 	assert_int_equal(drv_negotiate(&d), 0);
 	assert_int_equal(drv_queue_init(&d, 0, 64), 0);
-	make_pool();
-	assert_int_equal(announce_pool(), VIRTIO_GRANT_RANGE_HELD);
-	bind_port();
-	go();
+	go_with_everything();
 	traffic(2, true);
 }
 
@@ -421,10 +420,7 @@ static void disk_removed_with_everything(void **state)
 	unsigned int i;
 
 	(void)state;
-	make_pool();
-	assert_int_equal(announce_pool(), VIRTIO_GRANT_RANGE_HELD);
-	bind_port();
-	go();
+	go_with_everything();
 	traffic(1, true);
 	assert_true(rig_disk_remove(&disk[0]));
 	for (i = 0; i < data.pages; i++)
@@ -474,10 +470,7 @@ static void looks_on(void **state)
 	const struct vg_dev_stats *st;
 
 	(void)state;
-	make_pool();
-	assert_int_equal(announce_pool(), VIRTIO_GRANT_RANGE_HELD);
-	bind_port();
-	go();
+	go_with_everything();
 	waits_to_be_told(1, 300);
 	waits_to_be_told(16, 3000);
 	waits_to_be_told(4, 300);
