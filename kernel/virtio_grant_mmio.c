@@ -155,7 +155,7 @@ struct vgm_device {
 	struct delayed_work watch_work;
 	bool has_failed;
 	bool is_buffer_held;
-	bool was_reset_unheard;
+	u8 status;		/* as the driver has written it */
 	struct completion released;
 };
 
@@ -544,16 +544,31 @@ static u32 vgm_generation(struct virtio_device *vdev)
 	return vgm_read(vgm_of(vdev), VIRTIO_MMIO_CONFIG_GENERATION);
 }
 
+/*
+ * Status is what the driver wrote, but for two bits that are the device's: it
+ * takes FEATURES_OK back or sets DEVICE_NEEDS_RESET (section 2.1).  A backend
+ * that says anything else would have the virtio core warn, of a driver that is
+ * ready before it said so, or of a device that was not reset.
+ */
+VISIBLE_IF_KUNIT u8 vgm_status(u8 written, u32 read)
+{
+	/* All ones would claim FEATURES_OK as well. */
+	if (read == VGM_NOBODY)
+		return (written & ~VIRTIO_CONFIG_S_FEATURES_OK) |
+		       VIRTIO_CONFIG_S_FAILED;
+	return (written & (read | ~VIRTIO_CONFIG_S_FEATURES_OK)) |
+	       (read & VIRTIO_CONFIG_S_NEEDS_RESET);
+}
+EXPORT_SYMBOL_IF_KUNIT(vgm_status);
+
 static u8 vgm_get_status(struct virtio_device *vdev)
 {
 	struct vgm_device *vgm = vgm_of(vdev);
-	u32 status;
 
-	if (vgm->was_reset_unheard)
+	/* After a reset, whether or not the backend heard of it. */
+	if (!vgm->status)
 		return 0;
-	status = vgm_read(vgm, VIRTIO_MMIO_STATUS);
-	/* All ones would claim FEATURES_OK as well. */
-	return status == VGM_NOBODY ? VIRTIO_CONFIG_S_FAILED : status;
+	return vgm_status(vgm->status, vgm_read(vgm, VIRTIO_MMIO_STATUS));
 }
 
 static void vgm_set_status(struct virtio_device *vdev, u8 status)
@@ -563,7 +578,7 @@ static void vgm_set_status(struct virtio_device *vdev, u8 status)
 	/* Zero is a reset, which is vgm_reset()'s to do. */
 	if (WARN_ON_ONCE(!status))
 		return;
-	vgm->was_reset_unheard = false;
+	vgm->status = status;
 	vgm_write(vgm, VIRTIO_MMIO_STATUS, status);
 }
 
@@ -577,6 +592,7 @@ static void vgm_reset(struct virtio_device *vdev)
 	unsigned long end = jiffies + msecs_to_jiffies(VGM_RESET_MS), soon;
 	u32 status;
 
+	vgm->status = 0;
 	vgm_write(vgm, VIRTIO_MMIO_STATUS, 0);
 	soon = jiffies + msecs_to_jiffies(VGM_RESET_FAILED_MS);
 	for (;;) {
@@ -593,8 +609,6 @@ static void vgm_reset(struct virtio_device *vdev)
 			break;
 		usleep_range(500, 1000);
 	}
-	/* For the virtio core, which wants to see Status 0, it was reset. */
-	vgm->was_reset_unheard = true;
 	vgm_fail(vgm, status == VGM_NOBODY ? "no answer to a reset" :
 		 "the backend does not reset it");
 }

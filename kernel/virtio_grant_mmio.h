@@ -31,6 +31,7 @@ struct vgm_identity {
 int vgm_identify(struct device *dev, void __iomem *base,
 		 struct vgm_identity *id);
 void vgm_spread(struct cpumask *cpus, unsigned int index, unsigned int nr);
+u8 vgm_status(u8 written, u32 read);
 #endif
 
 #endif /* VIRTIO_GRANT_MMIO_H */

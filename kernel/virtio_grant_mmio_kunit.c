@@ -202,6 +202,32 @@ static void vgm_test_spread(struct kunit *test)
 	}
 }
 
+/* Whatever the backend says: two bits are the device's, the others the driver's. */
+static void vgm_test_status(struct kunit *test)
+{
+	const u8 features_ok = VIRTIO_CONFIG_S_FEATURES_OK;
+	const u8 needs_reset = VIRTIO_CONFIG_S_NEEDS_RESET;
+	unsigned int written, read, bad = 0;
+
+	for (written = 0; written < 0x100; written++) {
+		u8 nobody = vgm_status(written, U32_MAX);
+
+		bad += nobody != ((written & ~features_ok) |
+				  VIRTIO_CONFIG_S_FAILED);
+		for (read = 0; read < 0x100; read++) {
+			u8 got = vgm_status(written, read);
+
+			bad += got != vgm_status(written, read | 0xffffff00 << 1);
+			bad += !!((got ^ written) & ~(features_ok | needs_reset));
+			bad += (got & features_ok) !=
+			       (written & read & features_ok);
+			bad += (got & needs_reset) !=
+			       ((written | read) & needs_reset);
+		}
+	}
+	KUNIT_EXPECT_EQ(test, bad, 0U);
+}
+
 static struct kunit_case vgm_test_cases[] = {
 	KUNIT_CASE(vgm_test_accepts),
 	KUNIT_CASE(vgm_test_nobody),
@@ -212,6 +238,7 @@ static struct kunit_case vgm_test_cases[] = {
 	KUNIT_CASE(vgm_test_queues),
 	KUNIT_CASE(vgm_test_segs),
 	KUNIT_CASE(vgm_test_spread),
+	KUNIT_CASE(vgm_test_status),
 	{ }
 };
 
