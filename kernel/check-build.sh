@@ -84,8 +84,7 @@ check() {
 	fi
 }
 
-# The script that comes with the newest kernel's headers knows best.
-# unpack_checkpatch DEB DIR
+# unpack_checkpatch DEB DIR: out of Debian's kernel source.
 unpack_checkpatch() {
 	dpkg-deb --fsys-tarfile "$1" |
 		tar -xOf - ./usr/src/linux-source-6.12.tar.xz | xz -dc |

@@ -361,11 +361,13 @@ start_backend() {
 	local domain="$1" command
 
 	shift
-	if [ "${VG_INIT:-}" = systemd ] && [ "$domain" != dom0 ]; then
-		in_domain "$domain" "$(_unit_start virtio-grantd \
-			/run/virtio-grantd.log "$@")" ||
-			fail "systemctl start in $domain:" \
-				"$(in_domain "$domain" 'tail -n 1 /run/virtio-grantd.log')"
+	if [ "${VG_INIT:-}" = systemd ]; then
+		if [ "$domain" = dom0 ]; then
+			eval "$(_unit_start virtio-grantd /vg/log/grantd.log "$@")"
+		else
+			in_domain "$domain" "$(_unit_start virtio-grantd \
+				/run/virtio-grantd.log "$@")"
+		fi || fail "systemctl start in $domain: $(backend_log "$domain" | tail -n 1)"
 		return
 	fi
 	if [ "$domain" = dom0 ]; then

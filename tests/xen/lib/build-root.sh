@@ -83,5 +83,6 @@ make_root() {
 # shellcheck disable=SC2086 # lists of words
 debs=$(vg_apt_closure trixie arm64 $packages) || exit 1
 # shellcheck disable=SC2086
-vg_cached root "$(vg_key ${debs//$'\n'/ } "@$0" "$(declare -f vg_pick vg_cpio)")" \
+vg_cached root "$(vg_key ${debs//$'\n'/ } "@$0" \
+	"$(declare -f vg_unpack vg_pick vg_cpio)")" \
 	make_root "$debs"
