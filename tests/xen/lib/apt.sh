@@ -448,12 +448,25 @@ vg_apt_find_source() {
 	return 1
 }
 
+# vg_apt_known SOURCE FILE SHA256: path of a source file that an index need not
+# name any more, from the pool of the host's mirror.
+vg_apt_known() {
+	local suite main dir
+
+	suite=$(vg_apt_newest) && main=$(vg_apt_host_uri main) || return 1
+	case "$1" in
+	lib?*) dir="${1:0:4}/$1" ;;
+	*) dir="${1:0:1}/$1" ;;
+	esac
+	vg_apt_fetch "$suite" "${main%/}/pool/main/$dir/$2" "$2" "SHA256:$3"
+}
+
 if [ "${BASH_SOURCE[0]}" = "$0" ]; then
 	set -u
 	command="${1:-}"
 	[ $# -eq 0 ] || shift
 	case "$command" in
-	candidate|deb|unpack|source|closure|depends|names|sources|suites|newest|show)
+	candidate|deb|unpack|source|known|closure|depends|names|sources|suites|newest|show)
 		"vg_apt_$command" "$@" ;;
 	*)
 		sed -n '3,/^$/s/^# \{0,1\}//p' "$0" >&2

@@ -90,7 +90,10 @@ if [ -n "$VG_XEN_POLICY" ]; then
 	. "$VG_LIB/deps.sh"
 	vg_need_host_tools flask || exit 1
 fi
-tar=$(vg_apt_source trixie xen '*.orig.tar.*z') || exit 1
+tar=$(vg_apt_source trixie xen '*.orig.tar.*z') ||
+	tar=$(vg_apt_known xen xen_4.20.3+127-gc42374a105.orig.tar.xz \
+		df0831854a55a8f31cb3cb85036f2edc928e2ef098d77f815f5714bfafac68f3) ||
+	exit 1
 # shellcheck disable=SC2086 # a list of words
 dir=$(vg_cached xen "$(vg_key "${tar##*/}" "@$0" "${VG_XEN_VARIANT:-}" $inputs)" \
 	make_xen "$tar") || exit 1
