@@ -18,7 +18,7 @@ include tests/xen/rig.mk
 include backend/install.mk
 include tests/sandbox/sandbox.mk
 
-.PHONY: all arm64 modules demo compare torture prove-isolation check check-unit check-kernel check-xen shell \
+.PHONY: all arm64 modules demo compare torture prove-isolation check check-long check-unit check-kernel check-xen shell \
 	clean help deps-host
 
 all: $(VG_PROGRAMS:%=build/host/%)
@@ -27,6 +27,7 @@ help:
 	@echo 'make            the programs, for this machine (needs libxen-dev liburing-dev libseccomp-dev libjson-c-dev)'
 	@echo 'make demo       the main job on real Xen, in QEMU'
 	@echo 'make check      all tests; ends with "N passed, N failed"'
+	@echo 'make check-long what takes hours: torture, prove-isolation, compare, check-flask, long scenarios'
 	@echo 'make check-unit the fast part'
 	@echo 'make check-sandbox  attempts to get out of a worker (as root)'
 	@echo 'make check-kernel  the modules for every promised kernel, W=1 and sparse'
@@ -67,6 +68,9 @@ prove-isolation:
 
 check:
 	@tests/check.sh
+
+check-long:
+	@tests/check.sh long
 
 check-kernel:
 	@kernel/check-build.sh

@@ -5,17 +5,28 @@
 # Xen, the programs and what they link, the modules for every promised kernel,
 # the scenarios on real Xen.
 #
+# check.sh long - what `make check-long` is, beside that: the scenarios that say
+# "# rig: long", those under FLASK, kills under load, the attacker in full, the
+# comparison.  Hours.
+#
 # A part that fails does not keep the others from running; a scenario that fails
 # is run a second time and named if that passes (tests/xen/run-all.sh).  Ends with every
 # failure and skip by name, then the line "N passed, N failed[, N skipped]".
 # Exit status: 0 only if something passed and nothing failed.
 #
-# CHECK_PARTS: which parts, instead of "unit sandbox programs units spec kernel xen".
+# CHECK_PARTS: which parts, instead of all.
 
 set -u -o pipefail
 cd "$(dirname "$0")/.." || exit 1
-top=$PWD
 export TZ=UTC
+
+case "${1:-}" in
+'') parts='unit sandbox programs units spec kernel xen' ;;
+long) parts='xen_long flask torture isolation compare' ;;
+*)
+	sed -n '3,/^$/s/^# \{0,1\}//p' "$0" >&2
+	exit 2 ;;
+esac
 
 passed=0 failed=0 skipped=0
 notes=''
@@ -55,6 +66,20 @@ try() {
 		good "$name"
 	else
 		tail -n 40 "$log"
+		bad "$name (log: $log)"
+	fi
+}
+
+# watch NAME COMMAND...: the same for what takes long and says how far it is.
+watch() {
+	local name="$1" log="build/check/${1//[^a-zA-Z0-9]/-}.log"
+
+	shift
+	say "$name"
+	"$@" 2>&1 | tee "$log"
+	if [ "${PIPESTATUS[0]}" -eq 0 ]; then
+		good "$name"
+	else
 		bad "$name (log: $log)"
 	fi
 }
@@ -233,8 +258,6 @@ part_spec() {
 }
 
 part_xen() {
-	local p f s
-
 	say "real Xen in QEMU"
 	bash tests/xen/lib/deps.sh rig kernel-build flask || {
 		bad "scenarios: the rig's packages can't be installed"
@@ -248,19 +271,53 @@ part_xen() {
 		tests/xen/isolation/report_test.py
 	try "the attacker inside a worker" make --no-print-directory \
 		build/arm64/vg-sandbox-probe build/arm64/virtio-grantd-attacked
+	scenarios check-xen
+}
+
+# scenarios TARGET: a target that runs some of them.
+scenarios() {
+	local p f s log="build/check/$1.log"
+
 	rm -f build/xen/summary
-	make --no-print-directory check-xen 2>&1 | tee build/check/xen.log
+	make --no-print-directory "$1" 2>&1 | tee "$log"
 	if read -r p f s <build/xen/summary; then
 		add "$p" "$f" "$s"
-		notes+=$(grep -E '^  (FAIL|SKIP|UNSTABLE) ' build/check/xen.log)
+		notes+=$(grep -E '^  (FAIL|SKIP|UNSTABLE) ' "$log")
 		notes=${notes%$'\n'}${notes:+$'\n'}
 	else
-		bad "no scenario ran (log: build/check/xen.log)"
+		bad "no scenario ran (log: $log)"
 	fi
 }
 
+part_xen_long() {
+	if [ -z "$(tests/xen/run.sh --list-long)" ]; then
+		say "no scenario is long"
+		return
+	fi
+	say "the long scenarios"
+	scenarios check-xen-long
+}
+
+part_flask() {
+	say "scenarios under Xen with FLASK, enforcing"
+	scenarios check-flask
+}
+
+part_torture() {
+	watch "kills under verified load" make --no-print-directory torture
+}
+
+part_isolation() {
+	watch "the attacker in full" make --no-print-directory prove-isolation
+}
+
+part_compare() {
+	watch "the comparison, its short form" \
+		make --no-print-directory compare QUICK=1
+}
+
 mkdir -p build/check
-for part in ${CHECK_PARTS:-unit sandbox programs units spec kernel xen}; do
+for part in ${CHECK_PARTS:-$parts}; do
 	"part_$part"
 done
 

@@ -4,8 +4,10 @@
 #
 #	rig		fetch and build all that the rig boots from
 #	shell		an interactive dom0
-#	check-xen	every scenario, one after the other; the counts go to
+#	check-xen	every scenario that is not long ("# rig: long" in its
+#			head), one after the other; the counts go to
 #			build/xen/summary as "PASSED FAILED SKIPPED"
+#	check-xen-long	those that are (there may be none)
 #	check-xen-NAME	one scenario
 #	check-flask	those of FLASK_SCENARIOS under Xen with FLASK, enforcing
 #			(minutes; the scenarios flask, flask-typed and
@@ -15,11 +17,13 @@
 # SCENARIOS="a b": which, instead of all.  What they need is built first.
 
 XEN_DIR := tests/xen
-XEN_SCENARIOS := $(patsubst $(XEN_DIR)/scenarios/%.sh,%,$(sort $(wildcard $(XEN_DIR)/scenarios/*.sh)))
+# Looked up when asked for.
+XEN_SCENARIOS = $(shell $(XEN_DIR)/run.sh --list)
+XEN_LONG_SCENARIOS = $(shell $(XEN_DIR)/run.sh --list-long)
 
 FLASK_SCENARIOS := boot disk clients demo restart module cycles:CYCLES=10 dom0 hardening
 
-.PHONY: rig shell check-xen check-flask rig-clean
+.PHONY: rig shell check-xen check-xen-long check-flask rig-clean
 
 rig:
 	@$(XEN_DIR)/run.sh --prepare
@@ -27,6 +31,7 @@ rig:
 shell:
 	@$(XEN_DIR)/shell.sh
 
+# A pattern loses to check-xen-long, which is a rule of its own.
 check-xen-%:
 	@$(XEN_DIR)/needs.sh $*
 	@$(XEN_DIR)/run.sh $*
@@ -35,6 +40,11 @@ check-xen: SCENARIOS ?= $(XEN_SCENARIOS)
 check-xen:
 	@$(XEN_DIR)/needs.sh $(SCENARIOS)
 	@$(XEN_DIR)/run-all.sh $(SCENARIOS)
+
+check-xen-long: SCENARIOS ?= $(XEN_LONG_SCENARIOS)
+check-xen-long:
+	@$(if $(strip $(SCENARIOS)),$(XEN_DIR)/needs.sh $(SCENARIOS),echo 'no scenario is long')
+	@$(if $(strip $(SCENARIOS)),$(XEN_DIR)/run-all.sh $(SCENARIOS))
 
 check-flask: SCENARIOS ?= $(FLASK_SCENARIOS)
 check-flask:

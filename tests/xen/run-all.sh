@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# Runs the scenarios named (or all), one after the other, and closes with a
+# Runs the scenarios named (or all but the long ones), one after the other, and closes with a
 # line for each that did not pass and the counts, which build/xen/summary also
 # gets, as "PASSED FAILED SKIPPED".  Exit status: 0 if none failed.
 #

@@ -8,7 +8,9 @@
 #					scenario's
 #	run.sh --shell [VAR=VALUE...]	an interactive dom0
 #	run.sh --prepare		build and fetch everything beforehand
-#	run.sh --list			the scenarios there are
+#	run.sh --list			the scenarios there are, but for those with
+#					"# rig: long" in their heads
+#	run.sh --list-long		these
 #
 # VG_XEN_VARIANT=flask: any scenario under Xen with FLASK, enforcing; its driver
 # domains get the label of spec/xen/flask (a scenario can ask for a variant by
@@ -212,14 +214,19 @@ boot() {
 	esac
 }
 
+# list -L|-l: the names of the scenarios that are not, or are, long.
 list() {
-	(cd "$VG_XEN/scenarios" && ls ./*.sh | sed 's,^\./,,; s,\.sh$,,')
+	(cd "$VG_XEN/scenarios" && grep "$1" '^# rig: long' -- *.sh |
+		sed 's,\.sh$,,' | LC_ALL=C sort)
 }
 
 shell=
 case "${1:-}" in
 --list)
-	list
+	list -L
+	exit 0 ;;
+--list-long)
+	list -l
 	exit 0 ;;
 --prepare)
 	vg_need_host_tools rig && vg_prepare 6.12 6.1
