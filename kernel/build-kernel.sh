@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# Builds the rig's own arm64 kernel from Debian's linux-source-6.12:
+# Builds the rig's own arm64 kernel from Debian's linux-source-6.12 (or another,
+# tests/xen/lib/sources.sh):
 #
 #	build-kernel.sh debug	KUnit, KASAN, lockdep, kmemleak, DMA API checks
 #	build-kernel.sh plain	the same without: for measurements
@@ -20,6 +21,8 @@ here=$(cd "$(dirname "$0")" && pwd)
 top=$(dirname "$here")
 # shellcheck source=SCRIPTDIR/../tests/xen/lib/apt.sh
 . "$top/tests/xen/lib/apt.sh"
+# shellcheck source=SCRIPTDIR/../tests/xen/lib/sources.sh
+. "$top/tests/xen/lib/sources.sh"
 
 kind="${1:-}"
 case "$kind" in
@@ -41,9 +44,9 @@ done
 
 export ARCH=arm64 CROSS_COMPILE=aarch64-linux-gnu-
 export KBUILD_BUILD_USER=virtio-grant KBUILD_BUILD_HOST=rig
-deb=$(vg_apt_deb trixie amd64 linux-source-6.12)
+source=$(vg_source linux)
 # shellcheck disable=SC2086 # a list of paths without blanks
-hash=$({ echo "layout 1"; basename "$deb"; cat $fragments
+hash=$({ echo "layout 1"; vg_source_key "$source"; cat $fragments
 	 aarch64-linux-gnu-gcc --version | head -n 1; } |
 	sha256sum | cut -c 1-16)
 cache="$(vg_cache_dir)/kernels/$kind-$hash"
@@ -71,9 +74,7 @@ build() {
 	rm -rf "$tree"
 	mkdir -p "$tree/src" "$tree/obj" "$tree/modules"
 	say "building the $kind kernel (log: $log); several minutes"
-	dpkg-deb --fsys-tarfile "$deb" |
-		tar -xOf - ./usr/src/linux-source-6.12.tar.xz |
-		xz -dc | tar -xf - -C "$tree/src" --strip-components=1
+	vg_source_unpack linux "$source" "$tree/src"
 	# shellcheck disable=SC2086
 	cat $fragments >"$tree/fragment"
 	printf 'CONFIG_LOCALVERSION="-vgrant-%s"\n' "$kind" >>"$tree/fragment"

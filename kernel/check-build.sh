@@ -84,22 +84,18 @@ check() {
 	fi
 }
 
-# unpack_checkpatch DEB DIR: out of Debian's kernel source.
 unpack_checkpatch() {
-	dpkg-deb --fsys-tarfile "$1" |
-		tar -xOf - ./usr/src/linux-source-6.12.tar.xz | xz -dc |
-		tar -xf - -C "$2" --strip-components=2 --wildcards \
-			'*/scripts/checkpatch.pl' '*/scripts/spelling.txt' \
-			'*/scripts/const_structs.checkpatch'
+	vg_source_unpack linux "$1" "$2" --wildcards '*/scripts/checkpatch.pl' \
+		'*/scripts/spelling.txt' '*/scripts/const_structs.checkpatch'
 }
 
 style() {
-	local deb script log="$top/build/kernel-check/style.log"
+	local source script log="$top/build/kernel-check/style.log"
 
 	# Debian's packages of headers do not have it.
-	deb=$(vg_apt_deb trixie amd64 linux-source-6.12) &&
-		script=$(vg_cached checkpatch "$(vg_key "${deb##*/}")" \
-			unpack_checkpatch "$deb")/checkpatch.pl || {
+	source=$(vg_source linux) &&
+		script=$(vg_cached checkpatch "$(vg_key "$(vg_source_key "$source")")" \
+			unpack_checkpatch "$source")/scripts/checkpatch.pl || {
 		verdict FAIL "style: no checkpatch.pl"
 		return
 	}

@@ -6,10 +6,21 @@
 
 vg_headers_tools="aarch64-linux-gnu-gcc make flex bison"
 
-# vg_headers_version SUITE ARCH: the version of the suite's newest kernel.
+# vg_headers_debs SUITE ARCH: its packages.  For what the rig boots they are the
+# image's: the modules are to fit.
+vg_headers_debs() {
+	case "$1/$2" in
+	bookworm/arm64|trixie/arm64) vg_apt_kernel "$1" "$2" all ;;
+	*) vg_apt_kernel "$1" "$2" headers ;;
+	esac
+}
+
+# vg_headers_version SUITE ARCH: the version of the suite's newest kernel whose
+# packages are all to be had.
 vg_headers_version() {
-	vg_apt_depends "$1" "$2" "linux-headers-$2" |
-		sed -n 's/^linux-headers-//p' | head -n 1
+	local debs
+
+	debs=$(vg_headers_debs "$1" "$2") && vg_apt_kernel_release "$debs"
 }
 
 # A program of a newer Debian than ours runs with that Debian's C library.
@@ -49,13 +60,13 @@ vg_headers_checker() {
 
 # vg_headers SUITE ARCH: a directory to build modules against (KDIR).
 vg_headers() {
-	local suite="$1" arch="$2" version name common kbuild root kdir
+	local suite="$1" arch="$2" version name debs deb root kdir
 
-	version=$(vg_headers_version "$suite" "$arch")
-	[ -n "$version" ] || {
+	debs=$(vg_headers_debs "$suite" "$arch") || {
 		printf 'headers: no kernel for %s in %s\n' "$arch" "$suite" >&2
 		return 1
 	}
+	version=$(vg_apt_kernel_release "$debs")
 	name="linux-headers-$version"
 	root="$(vg_cache_dir)/headers/$version"
 	kdir="$root/usr/src/$name"
@@ -63,17 +74,16 @@ vg_headers() {
 		flock 9
 		[ ! -e "$root/done" ] || exit 0
 		rm -rf "$root" && mkdir -p "$root"
-		common=$(vg_apt_depends "$suite" "$arch" "$name" |
-			grep -- '^linux-headers-.*-common$')
-		kbuild=$(vg_apt_depends "$suite" "$arch" "$name" |
-			grep '^linux-kbuild-')
-		vg_apt_unpack "$suite" "$arch" "$name" "$root" &&
-		vg_apt_unpack "$suite" amd64 "$common" "$root" &&
-		vg_apt_unpack "$suite" amd64 "$kbuild" "$root" || exit 1
+		for deb in $debs; do
+			case "${deb##*/}" in
+			linux-headers-*|linux-kbuild-*)
+				dpkg-deb -x "$deb" "$root" || exit 1 ;;
+			esac
+		done
 		# The packages name their own places absolutely.
 		sed -i "s|/usr/src/|$root/usr/src/|g" "$kdir/Makefile"
 		# Missing in Debian's packages of 7.2, and C=1 asks it.
-		vg_headers_checker "$root/usr/src/$common"
+		vg_headers_checker "$(printf '%s\n' "$root"/usr/src/linux-headers-*-common)"
 		vg_headers_wrap "$suite" "$root" || exit 1
 		touch "$root/done"
 	) 9>"$(vg_cache_dir)/headers.lock" || return 1

@@ -4,9 +4,9 @@
 # check.sh - are the patch and the policy module what README.md says?  Called by
 # spec/check.sh; the same kind of output and exit status.
 #
-# XEN_TAR: Xen's sources, which the patch must apply to and whose policy the
-# module must compile with.  Without: the one that the rig has fetched, if it
-# has.  Needs checkpolicy and m4 for the policy.
+# XEN_TAR: Xen's sources (a tarball or a directory), which the patch must apply
+# to and whose policy the module must compile with.  Without: the ones that the
+# rig has fetched, if it has.  Needs checkpolicy and m4 for the policy.
 
 set -u
 export LC_ALL=C
@@ -31,8 +31,8 @@ for patch in $patches; do
 done
 
 if [ -z "${XEN_TAR:-}" ]; then
-	XEN_TAR=$(printf '%s\n' "${XDG_CACHE_HOME:-$HOME/.cache}"/virtio-grant/apt/trixie/debs/xen_*.orig.tar.?z |
-		tail -n 1)
+	XEN_TAR=$(cat "${XDG_CACHE_HOME:-$HOME/.cache}/virtio-grant/source-xen" \
+		2>/dev/null)
 fi
 if [ ! -r "$XEN_TAR" ]; then
 	echo "SKIP spec/xen: patch and policy against Xen's sources (make rig fetches them)"
@@ -40,15 +40,16 @@ if [ ! -r "$XEN_TAR" ]; then
 fi
 version=${XEN_TAR##*/xen_}
 version=${version%.orig.tar.*}
+# shellcheck source=SCRIPTDIR/../../tests/xen/lib/apt.sh
+. "$top/tests/xen/lib/apt.sh"
+# shellcheck source=SCRIPTDIR/../../tests/xen/lib/sources.sh
+. "$top/tests/xen/lib/sources.sh"
 tmp=$(mktemp -d) || exit 1
 trap 'rm -rf "$tmp"' EXIT
-for dir in plain typed; do
-	mkdir "$tmp/$dir"
-done
-tar -xf "$XEN_TAR" -C "$tmp/plain" --strip-components=1 \
-	--wildcards '*/tools/flask/policy' '*/xen/xsm' '*/xen/include/xsm' \
-	'*/xen/common/memory.c' || exit 1
-cp -r "$tmp/plain/." "$tmp/typed/"
+vg_source_unpack xen "$XEN_TAR" "$tmp/plain" --wildcards \
+	'*/tools/flask/policy' '*/xen/xsm' '*/xen/include/xsm' \
+	'*/xen/common/memory.c' '*/xen/arch/arm/configs' || exit 1
+cp -r "$tmp/plain" "$tmp/typed"
 why=
 for patch in $patches; do
 	why+=$(patch -d "$tmp/typed" -p1 -s -f -F0 <"$patch" 2>&1)

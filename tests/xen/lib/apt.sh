@@ -16,6 +16,10 @@
 #							these and all they depend on
 #	apt.sh source SUITE SOURCE GLOB			print the path of one file of a
 #							source package, e.g. '*.orig.tar.*'
+#	apt.sh known SOURCE FILE SHA256			the same for one that no index need
+#							name any more
+#	apt.sh kernel SUITE ARCH headers|all		print the .debs of the newest kernel
+#							whose packages are all to be had
 #	apt.sh depends SUITE ARCH PACKAGE		print its Depends, one name a line
 #	apt.sh names SUITE ARCH REGEX			print matching package names
 #	apt.sh sources SUITE				print sources.list lines
@@ -148,7 +152,8 @@ vg_apt_helper() {
 	local suite="$1"
 
 	shift
-	APT_CONFIG="$(vg_apt_root "$suite")/apt.conf" /usr/lib/apt/apt-helper "$@"
+	APT_CONFIG="$(vg_apt_root "$suite")/apt.conf" \
+		"${VG_APT_HELPER:-/usr/lib/apt/apt-helper}" "$@"
 }
 
 vg_apt_cache() {
@@ -340,13 +345,19 @@ vg_apt_fetch() {
 	file="$root/debs/$3"
 	if [ ! -s "$file" ]; then
 		# A file that was missing an hour ago need not be asked for again.
-		[ -z "$(find "$file.missing" -mmin -60 2>/dev/null)" ] || return 1
+		[ -z "$(find "$file.missing" -mmin -60 2>/dev/null)" ] || {
+			vg_apt_say "cannot download $3: the mirror did not have it" \
+				"at $(date -r "$file.missing" +%H:%M)"
+			return 1
+		}
 		if ! vg_apt_helper "$1" download-file "$2" "$file.$$" "$4" \
 				>"$file.$$.log" 2>&1; then
 			vg_apt_say "cannot download $3:" \
 				"$(grep -E '^(E:|  )' "$file.$$.log" | head -n 1)"
+			# A network that was down says nothing about the file.
+			! grep -qE '404|not found' "$file.$$.log" ||
+				touch "$file.missing"
 			rm -f "$file.$$" "$file.$$.log"
-			touch "$file.missing"
 			return 1
 		fi
 		rm -f "$file.$$.log"
@@ -355,8 +366,20 @@ vg_apt_fetch() {
 	printf '%s\n' "$file"
 }
 
+# vg_apt_refresh SUITE: fetches the lists again, unless they are of these last ten
+# minutes.  Files go from a mirror when newer ones come: what can't be downloaded
+# may have another name now.
+vg_apt_refresh() {
+	local root
+
+	root=$(vg_apt_root "$1")
+	[ -z "$(find "$root/ready" -mmin -"${VG_APT_REFRESH_MIN:-10}" \
+		2>/dev/null)" ] || return 1
+	VG_APT_MAX_AGE_MIN=0 vg_apt_init "$1"
+}
+
 # A mirror may lack the newest version's files (its security half often lags
-# behind): both functions below try older versions in turn, and say so.
+# behind): the functions below try older versions in turn, and say so.
 
 # vg_apt_deb SUITE ARCH PACKAGE: path of the .deb in the cache.
 vg_apt_deb() {
@@ -364,6 +387,11 @@ vg_apt_deb() {
 }
 
 vg_apt_find_deb() {
+	vg_apt_look_for_deb "$@" ||
+		{ vg_apt_refresh "$1" && vg_apt_look_for_deb "$@"; }
+}
+
+vg_apt_look_for_deb() {
 	local suite="$1" arch="$2" package="$3" version uri name size hash found=
 
 	vg_apt_init "$suite" || return 1
@@ -425,6 +453,11 @@ vg_apt_source() {
 }
 
 vg_apt_find_source() {
+	vg_apt_look_for_source "$@" ||
+		{ vg_apt_refresh "$1" && vg_apt_look_for_source "$@"; }
+}
+
+vg_apt_look_for_source() {
 	local suite="$1" source="$2" glob="$3" version uri name size hash found=
 
 	vg_apt_init "$suite" || return 1
@@ -453,7 +486,10 @@ vg_apt_find_source() {
 vg_apt_known() {
 	local suite main dir
 
-	suite=$(vg_apt_newest) && main=$(vg_apt_host_uri main) || return 1
+	suite=$(vg_apt_newest) && main=$(vg_apt_host_uri main) || {
+		vg_apt_say "no suite of the mirror can be used"
+		return 1
+	}
 	case "$1" in
 	lib?*) dir="${1:0:4}/$1" ;;
 	*) dir="${1:0:1}/$1" ;;
@@ -461,12 +497,68 @@ vg_apt_known() {
 	vg_apt_fetch "$suite" "${main%/}/pool/main/$dir/$2" "$2" "SHA256:$3"
 }
 
+# vg_apt_kernel SUITE ARCH headers|all: paths of the .debs of the newest kernel of
+# that suite whose packages are all to be had: its headers, what they depend on and,
+# if asked for, its image and modules.  The first is that of the headers.
+vg_apt_kernel() {
+	vg_apt_remembered "kernel" "$@"
+}
+
+vg_apt_find_kernel() {
+	local suite="$1" arch="$2" newest release
+
+	newest=$(vg_apt_depends "$suite" "$arch" "linux-headers-$arch" |
+		sed -n 's/^linux-headers-//p' | head -n 1)
+	[ -n "$newest" ] || {
+		vg_apt_say "$suite has no kernel for $arch"
+		return 1
+	}
+	vg_apt_kernel_debs "$suite" "$arch" "$3" "$newest" && return 0
+	# Older ones of the same series: bookworm's security has others, too.
+	while read -r release; do
+		[ "$release" != "$newest" ] || continue
+		vg_apt_say "$suite: trying the kernel $release for $arch"
+		vg_apt_kernel_debs "$suite" "$arch" "$3" "$release" && return 0
+	done < <(vg_apt_names "$suite" "$arch" \
+			"linux-headers-$(sed -E 's/^([0-9]+[.][0-9]+).*/\1/' \
+				<<<"$newest")[.][^-]*(-[0-9]+)?-$arch" |
+		sed 's/^linux-headers-//' | sort -rV)
+	vg_apt_say "$suite: no kernel for $arch of which the mirror has all packages"
+	return 1
+}
+
+# vg_apt_kernel_debs SUITE ARCH headers|all RELEASE.  The programs among the headers
+# run on this machine.
+vg_apt_kernel_debs() {
+	local suite="$1" arch="$2" what="$3" release="$4" word deb debs words
+
+	words="$arch:linux-headers-$release
+		$(vg_apt_depends "$suite" "$arch" "linux-headers-$release" |
+			sed -nE 's/^linux-(headers-.*-common|kbuild-)/amd64:&/p')"
+	# Newer releases have image and modules in packages of their own.
+	[ "$what" = headers ] || words+="
+		$arch:linux-image-$release
+		$(vg_apt_depends "$suite" "$arch" "linux-image-$release" |
+			sed -nE "s/^linux-(base|binary|modules)-[0-9]/$arch:&/p")"
+	debs=
+	for word in $words; do
+		deb=$(vg_apt_deb "$suite" "${word%%:*}" "${word#*:}") || return 1
+		debs+="$deb"$'\n'
+	done
+	printf '%s' "$debs"
+}
+
+# vg_apt_kernel_release DEBS: what its headers' package says.
+vg_apt_kernel_release() {
+	sed -nE '1s,.*/linux-headers-(.*)_[^_]*_[^_]*\.deb$,\1,p' <<<"$1"
+}
+
 if [ "${BASH_SOURCE[0]}" = "$0" ]; then
 	set -u
 	command="${1:-}"
 	[ $# -eq 0 ] || shift
 	case "$command" in
-	candidate|deb|unpack|source|known|closure|depends|names|sources|suites|newest|show)
+	candidate|deb|unpack|source|known|kernel|closure|depends|names|sources|suites|newest|show)
 		"vg_apt_$command" "$@" ;;
 	*)
 		sed -n '3,/^$/s/^# \{0,1\}//p' "$0" >&2

@@ -9,10 +9,9 @@ set -u
 . "$(dirname "$0")/common.sh"
 
 make_fio() {
-	local tar="$1" sysroot="$2" dir="$3"
+	local source="$1" sysroot="$2" dir="$3"
 
-	mkdir "$dir/src"
-	tar -xf "$tar" -C "$dir/src" --strip-components=1
+	vg_source_unpack fio "$source" "$dir/src"
 	cd "$dir/src"
 	./configure --cc="$sysroot/arm64-gcc" --cpu=aarch64 --build-static \
 		--disable-native --disable-http --disable-rados --disable-rbd \
@@ -25,11 +24,8 @@ make_fio() {
 	rm -rf "$dir/src"
 }
 
-for suite in trixie bookworm forky sid; do
-	tar=$(vg_apt_source "$suite" fio '*.orig.tar.?z' 2>/dev/null) && break
-done
-[ -n "$tar" ] || vg_die "the mirror has no source of fio"
+source=$(vg_source fio) || exit 1
 sysroot=$("$VG_LIB/build-sysroot.sh") || exit 1
-dir=$(vg_cached fio "$(vg_key "${tar##*/}" "${sysroot##*/}" "@$0")" \
-	make_fio "$tar" "$sysroot") || exit 1
+dir=$(vg_cached fio "$(vg_key "$(vg_source_key "$source")" "${sysroot##*/}" "@$0")" \
+	make_fio "$source" "$sysroot") || exit 1
 printf '%s\n' "$dir/fio"

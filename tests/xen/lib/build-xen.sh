@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 # Xen for the rig, from Debian's source package, cross-built for arm64; prints
-# the path of the image.  Debian's own arm64 build lacks the IOREQ server.
+# the path of the image (sources.sh: other ways to it).  Debian's own arm64 build lacks the IOREQ server.
 # XSM stays out: the default access policy ("dummy") is what the project's
 # claim is about, and SILO would forbid grants between two guests.
 #
@@ -39,11 +39,10 @@ CONFIG_XSM_FLASK_DEFAULT=y"
 esac
 
 make_xen() {
-	local tar="$1" dir="$2" src file
+	local source="$1" dir="$2" src file
 
 	src="$dir/src"
-	mkdir "$src"
-	tar -xf "$tar" -C "$src" --strip-components=1
+	vg_source_unpack xen "$source" "$src"
 	for file in $VG_XEN_PATCHES; do
 		patch -d "$src" -p1 --no-backup-if-mismatch <"$file"
 	done
@@ -90,11 +89,8 @@ if [ -n "$VG_XEN_POLICY" ]; then
 	. "$VG_LIB/deps.sh"
 	vg_need_host_tools flask || exit 1
 fi
-tar=$(vg_apt_source trixie xen '*.orig.tar.*z') ||
-	tar=$(vg_apt_known xen xen_4.20.3+127-gc42374a105.orig.tar.xz \
-		df0831854a55a8f31cb3cb85036f2edc928e2ef098d77f815f5714bfafac68f3) ||
-	exit 1
+source=$(vg_source xen) || exit 1
 # shellcheck disable=SC2086 # a list of words
-dir=$(vg_cached xen "$(vg_key "${tar##*/}" "@$0" "${VG_XEN_VARIANT:-}" $inputs)" \
-	make_xen "$tar") || exit 1
+dir=$(vg_cached xen "$(vg_key "$(vg_source_key "$source")" "@$0" "${VG_XEN_VARIANT:-}" $inputs)" \
+	make_xen "$source") || exit 1
 printf '%s\n' "$dir/xen"

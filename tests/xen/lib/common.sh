@@ -13,6 +13,8 @@ VG_JOBS="${VG_JOBS:-$(n=$(nproc); echo $((n < 2 ? n : 2)))}"
 
 # shellcheck source=apt.sh
 . "$VG_LIB/apt.sh"
+# shellcheck source=sources.sh
+. "$VG_LIB/sources.sh"
 
 vg_say() {
 	printf 'rig: %s\n' "$*" >&2

@@ -50,7 +50,7 @@ vg_make_kernel() {
 
 # vg_kernel NAME: its directory.
 vg_kernel() {
-	local word suite package deb debs memo
+	local word suite debs
 
 	for word in ${VG_KERNELS:-}; do
 		if [ "${word%%=*}" = "$1" ]; then
@@ -66,25 +66,9 @@ vg_kernel() {
 		vg_say "no kernel is called '$1'"
 		return 1
 	}
-	vg_apt_init "$suite" || return 1
-	memo="$(vg_apt_root "$suite")/memo/kernel"
-	if [ ! "$memo" -nt "$(vg_apt_root "$suite")/ready" ]; then
-		mkdir -p "${memo%/*}"
-		package=$(vg_apt_depends "$suite" arm64 linux-image-arm64 |
-			grep -m 1 '^linux-image-') || return 1
-		# Newer releases have image and modules in packages of their own.
-		{
-			echo "$package"
-			vg_apt_depends "$suite" arm64 "$package" |
-				grep -E '^linux-(base|binary|modules)-[0-9]'
-		} >"$memo.$$"
-		mv "$memo.$$" "$memo"
-	fi
-	debs=
-	while read -r package; do
-		deb=$(vg_apt_deb "$suite" arm64 "$package") || return 1
-		debs="$debs $deb"
-	done <"$memo"
+	debs=$(vg_apt_kernel "$suite" arm64 all) || return 1
+	debs=$(grep -E '/linux-(image|base|binary|modules)-[^/]*$' <<<"$debs")
+	debs=" ${debs//$'\n'/ }"
 	vg_cached "kernel-$1" "$(vg_key "$debs" "$(declare -f vg_make_kernel)")" \
 		vg_make_kernel "$debs"
 }
