@@ -21,7 +21,7 @@ cd "$(dirname "$0")/.." || exit 1
 export TZ=UTC
 
 case "${1:-}" in
-'') parts='unit sandbox programs units spec kernel xen' ;;
+'') parts='unit sandbox rig programs units spec kernel xen' ;;
 long) parts='xen_long flask torture isolation compare' ;;
 *)
 	sed -n '3,/^$/s/^# \{0,1\}//p' "$0" >&2
@@ -191,6 +191,16 @@ part_units() {
 	fi
 	try "the units are well-formed" units_are_well_formed
 	try "the units are as hardened as docs/hardening.md says" units_are_hardened
+}
+
+# What the rig does when something is missing or slow.
+part_rig() {
+	say "the rig itself"
+	bash tests/xen/lib/sources-test.sh 2>&1 | tee build/check/rig.log |
+		grep -v '^PASS '
+	count build/check/rig.log
+	grep -qE '^(PASS|FAIL) ' build/check/rig.log ||
+		bad "the rig's own tests gave no result (log: build/check/rig.log)"
 }
 
 part_programs() {
