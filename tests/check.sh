@@ -196,8 +196,10 @@ part_units() {
 # What the rig does when something is missing or slow.
 part_rig() {
 	say "the rig itself"
-	bash tests/xen/lib/sources-test.sh 2>&1 | tee build/check/rig.log |
-		grep -v '^PASS '
+	{
+		bash tests/xen/lib/sources-test.sh
+		bash tests/xen/lib/pace-test.sh verbs
+	} 2>&1 | tee build/check/rig.log | grep -v '^PASS '
 	count build/check/rig.log
 	grep -qE '^(PASS|FAIL) ' build/check/rig.log ||
 		bad "the rig's own tests gave no result (log: build/check/rig.log)"
@@ -283,6 +285,9 @@ part_xen() {
 		tests/xen/isolation/report_test.py
 	try "the attacker inside a worker" make --no-print-directory \
 		build/arm64/vg-sandbox-probe build/arm64/virtio-grantd-attacked
+	bash tests/xen/lib/pace-test.sh run 2>&1 | tee build/check/limits.log |
+		grep -v '^PASS '
+	count build/check/limits.log
 	scenarios check-xen
 }
 

@@ -9,7 +9,7 @@ set -u
 
 build=$1
 shift
-limit_s=${UNIT_TIMEOUT_S:-60}
+limit_s=${UNIT_TIMEOUT_S:-240}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 

@@ -19,6 +19,10 @@
 # VG_INIT=systemd: any scenario with that as the first process of all domains, and
 # the daemons by their units (a scenario can ask for it by itself, too).
 #
+# Limits are of a machine that does nothing else, times what this one takes longer
+# (dom0/pace.sh): a scenario's "timeout", VG_LIMIT_S in its place, and VG_DOM0_S
+# (120) for dom0 to come up.
+#
 # All of a run is kept in build/xen/NAME/ (NAME-VARIANT/ if it was asked for so,
 # README.md).  Exit status: 0 passed,
 # 1 failed, 77 skipped; the last line says which, and why.
@@ -28,6 +32,7 @@ set -u
 . "$VG_LIB/deps.sh"
 . "$VG_LIB/kernel.sh"
 . "$VG_LIB/compose.sh"
+. "$VG_XEN/dom0/pace.sh"
 
 # rig_words KEY: the rest of each "# rig: KEY ..." line of the scenario.
 rig_words() {
@@ -46,11 +51,12 @@ verdict() {
 }
 
 write_result() {
-	python3 - "$name" "$1" "$2" "$((SECONDS - began))" "$dir" <<-'EOP'
+	python3 - "$name" "$1" "$2" "$((SECONDS - began))" "$dir" \
+		"$(pace_text "$pace")" <<-'EOP'
 	import json, os, sys
-	name, verdict, reason, seconds, dir = sys.argv[1:6]
+	name, verdict, reason, seconds, dir, pace = sys.argv[1:7]
 	doc = {"scenario": name, "verdict": verdict, "reason": reason,
-	       "seconds": int(seconds), "results": {}}
+	       "seconds": int(seconds), "pace": float(pace), "results": {}}
 	try:
 	    with open(os.path.join(dir, "progress"), errors="replace") as f:
 	        for line in f:
@@ -123,6 +129,7 @@ follow() {
 		STEP\ *)
 			last_step="${line#STEP }"
 			printf '  %3d s  %s\n' $((SECONDS - began)) "$last_step" ;;
+		PACE\ *) pace="${line#PACE }" ;;
 		SAY\ *) printf '         %s\n' "${line#SAY }" ;;
 		RESULT\ *) printf '         %s\n' "${line#RESULT }" ;;
 		PASS*|FAIL*|SKIP*) outcome="$line" ;;
@@ -136,8 +143,25 @@ look_for_disaster() {
 		"$dir/serial.log" 2>/dev/null
 }
 
+# What the last run saw, if it was within the hour: dom0's boot has nothing else to
+# go by.
+last_pace() {
+	local file="$VG_BUILD/xen/.pace" pace=
+
+	[ -z "$(find "$file" -mmin -60 2>/dev/null)" ] || read -r pace <"$file"
+	echo "${pace:-10}"
+}
+
+# dom0 is up: how long that took is this machine's pace, until more is known.
+dom0_is_up() {
+	pace=$(pace_of "$1" "$VG_PACE_DOM0_MS")
+	echo "$pace" >"$dir/pace.new"
+	mv "$dir/pace.new" "$dir/pace"
+	is_up=1
+}
+
 boot() {
-	local limit="$1" xen kernel dom0_mem
+	local limit="$1" xen kernel dom0_mem is_up='' started dom0_limit
 
 	xen=$("$VG_LIB/build-xen.sh") && kernel=$(vg_kernel 6.12) || return 1
 	dom0_mem=$(rig_words dom0_mem)
@@ -172,17 +196,24 @@ boot() {
 	outcome=
 	disaster=
 	last_step='booting Xen and dom0'
+	dom0_limit=$(pace_limit "${VG_DOM0_S:-120}" "$(last_pace)")
+	started=$(now_ms)
 	printf '  %3d s  %s\n' $((SECONDS - began)) "$last_step"
 	while kill -0 "$qemu_pid" 2>/dev/null; do
 		follow
-		if [ $((SECONDS - began)) -ge "$limit" ]; then
-			disaster="time limit of $limit s"
+		if [ -z "$is_up" ] && [ -d "$dir/console" ]; then
+			dom0_is_up $(($(now_ms) - started))
+		fi
+		if [ -n "$is_up" ] &&
+		   [ $((($(now_ms) - started) / 1000)) -ge "$(pace_limit "$limit" "$pace")" ]; then
+			disaster="time limit of $(pace_limit "$limit" "$pace") s"
+			disaster+=" ($limit s at a pace of $(pace_text "$pace"))"
 			break
 		fi
 		# dom0 says that it is there; without that, do not wait long.
-		if [ $((SECONDS - began)) -ge "${VG_DOM0_S:-120}" ] &&
-		   [ ! -d "$dir/console" ]; then
-			disaster="dom0 did not come up in ${VG_DOM0_S:-120} s"
+		if [ -z "$is_up" ] &&
+		   [ $(($(now_ms) - started)) -ge $((dom0_limit * 1000)) ]; then
+			disaster="dom0 did not come up in $dom0_limit s"
 			break
 		fi
 		if disaster=$(look_for_disaster); then
@@ -195,6 +226,9 @@ boot() {
 	kill "$qemu_pid" 2>/dev/null
 	wait "$qemu_pid" 2>/dev/null
 	trap - EXIT
+	echo "$pace" >"$VG_BUILD/xen/.pace"
+	[ "$pace" -le 10 ] ||
+		echo "         limits were $(pace_text "$pace") times those of an idle machine"
 	case "$outcome" in
 	'')
 		: "${disaster:=$(look_for_disaster)}"
@@ -254,6 +288,7 @@ kernels=$(rig_words kernels)
 kernels="${kernels:-6.12}"
 limit=$(rig_words timeout)
 began=$SECONDS
+pace=10
 xen_words=$(rig_words cmdline)
 if [ -z "${VG_XEN_VARIANT:-}" ]; then
 	VG_XEN_VARIANT=$(rig_words xen)

@@ -9,7 +9,8 @@
  *	vg-call DOMID NAME put PATH		file from stdin
  *
  * Exit status: that of the script (124 when it took too long); 125 if the
- * domain could not be asked.  Requests are written to the terminal that
+ * domain could not be asked.  The limits of its own (not SECONDS) are multiplied
+ * by VG_PACE tenths (pace.sh).  Requests are written to the terminal that
  * xenconsoled made for the domain, answers are read from its log: so several
  * callers do not steal each other's answers.
  */
@@ -56,6 +57,15 @@ static double now(void)
 	return ts.tv_sec + ts.tv_nsec * 1e-9;
 }
 
+/* A limit of a machine that does nothing else, on this one. */
+static double slow(double seconds)
+{
+	const char *pace = getenv("VG_PACE");
+	int tenths = pace ? atoi(pace) : 10;
+
+	return seconds * (tenths > 10 ? tenths : 10) / 10;
+}
+
 /* Connect, waiting up to @tenths for a domain that is about to be. */
 static void connect_domain(int tenths)
 {
@@ -68,7 +78,7 @@ static void connect_domain(int tenths)
 		fail("no xenstore");
 	snprintf(path, sizeof(path), "/local/domain/%u/console/tty", domid);
 	/* Toolstack and xenconsoled take a moment over a new domain. */
-	for (int tries = 0; tries < tenths + 50; tries++) {
+	for (int tries = 0; tries < tenths + slow(50); tries++) {
 		value = xs_read(xs, XBT_NULL, path, &len);
 		if (value && *value)
 			break;
@@ -177,7 +187,7 @@ static int call(const char *payload, size_t len_bytes, double seconds,
 		int n;
 
 		ask(sequence, payload, len_bytes);
-		n = listen(sequence, 3, answer);
+		n = listen(sequence, slow(3), answer);
 		if (n >= 0)
 			return n;
 	}
@@ -202,7 +212,7 @@ static void get(const char *path, FILE *to)
 		int n = snprintf(request, sizeof(request), "get %s %lld", path,
 				 offset);
 
-		n = call(request, n, 120, answer);
+		n = call(request, n, slow(120), answer);
 		if (sscanf(checked(n, answer), "ok %lld", &size) != 1)
 			fail("strange answer");
 		data = strchr(answer, '\n') + 1;
@@ -229,7 +239,7 @@ static void put(const char *path, const char *data, size_t len_bytes)
 		if (n > FRAME_DATA_BYTES)
 			n = FRAME_DATA_BYTES;
 		memcpy(request + head, data + done, n);
-		checked(call(request, head + n, 120, answer), answer);
+		checked(call(request, head + n, slow(120), answer), answer);
 		done += n;
 	} while (done < len_bytes);
 }
@@ -238,7 +248,7 @@ static int run(unsigned int seconds, const char *script)
 {
 	char request[FRAME_PAYLOAD_BYTES], answer[FRAME_PAYLOAD_BYTES + 4];
 	char id[48], path[64];
-	double end = now() + seconds + 60;
+	double end = now() + seconds + slow(60);
 	size_t len_bytes = strlen(script);
 	int n, status;
 
@@ -252,14 +262,14 @@ static int run(unsigned int seconds, const char *script)
 		memcpy(request + n, script, len_bytes);
 		n += len_bytes;
 	}
-	checked(call(request, n, 60, answer), answer);
+	checked(call(request, n, slow(60), answer), answer);
 	while (sscanf(answer, "exit %d", &status) != 1) {
 		/* It says so when it ends; ask now and then in case the
 		 * kernel spoilt that line. */
 		if (listen(last_sequence, 10, answer) < 0) {
 			if (now() > end)
 				fail("its agent fell silent");
-			checked(call(request, n, 60, answer), answer);
+			checked(call(request, n, slow(60), answer), answer);
 		}
 	}
 	snprintf(path, sizeof(path), FRAME_RUN_DIR "/%s.out", id);
@@ -284,7 +294,8 @@ int main(int argc, char **argv)
 	clock_gettime(CLOCK_REALTIME, &ts);
 	last_sequence = ((uint32_t)getpid() << 20 ^ (uint32_t)ts.tv_nsec) | 1;
 	/* A rebooting domain has its number before xenstore knows it. */
-	connect_domain(!strcmp(argv[3], "ping") ? 10 * atoi(argv[4]) : 50);
+	connect_domain(!strcmp(argv[3], "ping") ? 10 * atoi(argv[4]) :
+		       slow(50));
 	if (!strcmp(argv[3], "ping")) {
 		if (call("ping", 4, atoi(argv[4]), answer) < 0)
 			fail("its agent does not answer");

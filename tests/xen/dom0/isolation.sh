@@ -456,7 +456,7 @@ bind_again() {
 		n=0
 		until echo $2.virtio >bind && [ -e $2.virtio ]; do
 			n=\$((n + 1))
-			[ \$n -lt 30 ] || exit 1
+			[ \$n -lt $(slow 30) ] || exit 1
 			sleep 1
 		done 2>/dev/null
 		echo $2.virtio: bound, \$n probes before that failed" ||

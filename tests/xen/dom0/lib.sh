@@ -4,11 +4,14 @@
 # Runs in dom0, in bash.  What a verb returns non-zero for, ends the scenario,
 # unless the scenario catches it (`if`, `||`).
 
+# Limits are of a machine that does nothing else; here they are what slow() makes
+# of them.
 VG_TIMEOUT_S="${VG_TIMEOUT_S:-180}"	# of one in_domain
 VG_BOOT_S="${VG_BOOT_S:-180}"		# until a domain's agent answers
 VG_STEP=start
-VG_RUN=/run/vg
+VG_RUN="${VG_RUN:-/run/vg}"
 
+. "${BASH_SOURCE[0]%/*}/pace.sh"
 mkdir -p "$VG_RUN"
 
 # ---- telling the host ----------------------------------------------------
@@ -120,11 +123,11 @@ _finish() {
 	} >/vg/log/dom0.log 2>&1
 	xl dmesg >/vg/log/xen.log 2>&1
 	if [ -S /run/virtio-grant/broker.sock ]; then
-		timeout 10 virtio-grantctl status >/vg/log/grantctl.log 2>&1
+		timeout "$(slow 10)" virtio-grantctl status >/vg/log/grantctl.log 2>&1
 	fi
 	xenstore-ls -fp >/vg/log/xenstore.log 2>&1
 	for name in $(xl list 2>/dev/null | awk 'NR > 2 { print $1 }'); do
-		grep -q FAIL "$VG_RUN/verdict" && timeout 30 vg-call \
+		grep -q FAIL "$VG_RUN/verdict" && timeout "$(slow 30)" vg-call \
 			"$(domid "$name")" "$name" run 15 "$_AUTOPSY" \
 			>"/vg/log/$name.autopsy" 2>&1
 		xl destroy "$name"
@@ -132,18 +135,77 @@ _finish() {
 	sync
 }
 
+# ---- limits --------------------------------------------------------------
+
+# pace: in tenths (pace.sh), the highest that was seen in this run.
+pace() {
+	local pace
+
+	read -r pace 2>/dev/null <"$VG_RUN/pace" || pace=10
+	echo "$pace"
+}
+
+# slow SECONDS: the limit that this is here and now.
+slow() {
+	pace_limit "$1" "$(pace)"
+}
+
+# _raise_pace PACE: the host's limit follows, too.
+_raise_pace() {
+	[ "$1" -gt "$(pace)" ] || return 0
+	# In one step: others may read it.
+	echo "$1" >"$VG_RUN/pace.$BASHPID"
+	mv "$VG_RUN/pace.$BASHPID" "$VG_RUN/pace"
+	_tell PACE "$1"
+}
+
+# How long a bit of work takes, in microseconds.
+_work_us() {
+	local began=${EPOCHREALTIME/[.,]/} i
+
+	for ((i = 0; i < 20000; i++)); do
+		:
+	done
+	echo $((${EPOCHREALTIME/[.,]/} - began))
+}
+
+# set_pace PACE: what dom0's boot says, and how long that bit takes at that pace.
+set_pace() {
+	local us again
+
+	echo "${1:-10}" >"$VG_RUN/pace"
+	us=$(_work_us)
+	again=$(_work_us)
+	echo "$((us < again ? us : again)) ${1:-10}" >"$VG_RUN/work"
+}
+
+# Other work may have come to the machine after it had booted.
+_look_at_pace() {
+	local us pace
+
+	read -r us pace 2>/dev/null <"$VG_RUN/work" || return 0
+	_raise_pace "$(pace_of $(($(_work_us) * pace)) $((us * 10)))"
+}
+
 # expect WANT GOT WHAT
 expect() {
 	[ "$1" = "$2" ] || fail "$3: expected '$1', got '$2'"
 }
 
-# retry SECONDS COMMAND...: until it succeeds; status 1 if it never did.
+# retry SECONDS COMMAND...: until it succeeds; status 1 if it never did, of which
+# the last try was after the time.
 retry() {
-	local end=$((SECONDS + $1))
+	local seconds="$1" began=$SECONDS looked='' late=''
 
 	shift
 	until "$@"; do
-		[ "$SECONDS" -lt "$end" ] || return 1
+		[ -z "$late" ] || return 1
+		if [ $((SECONDS - began)) -ge "$(slow "$seconds")" ]; then
+			[ -n "$looked" ] || _look_at_pace
+			looked=1
+			[ $((SECONDS - began)) -lt "$(slow "$seconds")" ] ||
+				late=1
+		fi
 		sleep 0.3
 	done
 }
@@ -230,21 +292,34 @@ create_guest() {
 	return "$status"
 }
 
+# _call WORDS...: vg-call, whose own limits follow the pace, too.
+_call() {
+	VG_PACE="$(pace)" vg-call "$@"
+}
+
 # wait_guest NAME: until its agent answers.
 wait_guest() {
 	local id
 
 	id=$(domid "$1") || fail "domain $1 is not there"
-	vg-call "$id" "$1" ping "$VG_BOOT_S" ||
+	_call "$id" "$1" ping "$(slow "$VG_BOOT_S")" ||
 		fail "$1 did not come up (its console: $(console "$1"))"
 }
 
 # start_guest NAME [kernel=6.12] [mem=256] [vcpus=1] [cmdline=...]
 # [modprobe=a,b] [lines of xl configuration...]
 start_guest() {
+	local began
+
+	began=$(now_ms)
 	create_guest "$@" ||
 		fail "xl create $1: $(grep -m 1 error "/vg/log/$1.xl")"
 	wait_guest "$1"
+	# A kernel that checks itself, or systemd, is slow on any machine.
+	case " $* ${VG_INIT:-}" in
+	*" kernel=debug "*|*systemd) ;;
+	*) _raise_pace "$(pace_of $(($(now_ms) - began)) "$VG_PACE_GUEST_MS")" ;;
+	esac
 }
 
 # start_driver_domain NAME [words as above]: unprivileged, no target, with the
@@ -267,16 +342,16 @@ in_domain() {
 		echo "domain $1 is not there" >&2
 		return 125
 	}
-	vg-call "$id" "$1" run "$seconds" "$2"
+	_call "$id" "$1" run "$(slow "$seconds")" "$2"
 }
 
 # pull NAME PATH DEST and push NAME SRC PATH: small files, over the console.
 pull() {
-	vg-call "$(domid "$1")" "$1" get "$2" >"$3"
+	_call "$(domid "$1")" "$1" get "$2" >"$3"
 }
 
 push() {
-	vg-call "$(domid "$1")" "$1" put "$3" <"$2"
+	_call "$(domid "$1")" "$1" put "$3" <"$2"
 }
 
 _is_gone() {

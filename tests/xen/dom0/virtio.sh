@@ -79,14 +79,15 @@ no_trouble() {
 	done
 }
 
-# log_says DOMAIN PATTERN WHAT: within a few seconds, its backend's log does.
+# log_says DOMAIN PATTERN WHAT: its backend's log does, before long.  Some lines come
+# when the guest's kernel has waited for 10 s.
 _log_has() {
 	# Not -q: it would end before the log does, and the pipe with it.
 	backend_log "$1" | grep -E -- "$2" >/dev/null
 }
 
 log_says() {
-	retry 12 _log_has "$1" "$2" ||
+	retry 30 _log_has "$1" "$2" ||
 		fail "$3: no line /$2/ in the backend's log, which ends:" \
 			"$(backend_log "$1" | tail -n 2)"
 	say "log: $(backend_log "$1" | grep -E -- "$2" | tail -n 1)"

@@ -137,6 +137,16 @@ centiseconds() {
 		b=\$(cut -d ' ' -f 1 /proc/uptime); echo \$a \$b" |
 		awk '{ printf "%d", ($2 - $1) * 100 + 0.5 }'
 }
+# quickest NAME COMMAND: of three times: other work can make one slow, a bound that
+# is waited for makes all.
+quickest() {
+	local i
+
+	for i in 1 2 3; do
+		centiseconds "$@"
+		echo
+	done | sort -n | head -n 1
+}
 # status DEVICE: the file of the register; its address says which virtioN it is.
 status_of() {
 	in_domain G1 "echo /sys/bus/platform/devices/$1.virtio/virtio*/status"
@@ -149,7 +159,7 @@ hung=$(centiseconds G1 "cat $(status_of 2000200)")
 result hung_process_ms "$((hung * 10))"
 expect 0x0000000f "$(in_domain G1 'cat /tmp/said')" "the register that was asked for meanwhile"
 [ "$hung" -ge 40 ] || fail "the access took ${hung}0 ms: was the process stopped?"
-[ "$hung" -le 300 ] || fail "the access held the vCPU for ${hung}0 ms"
+[ "$hung" -le "$(slow 300)" ] || fail "the access held the vCPU for ${hung}0 ms"
 retry 10 child G1 || fail "no successor"
 [ "$(child G1)" != "$pid" ] || fail "the stopped process is still there"
 grep -q "dom$(domid G1): its process does not answer" /vg/log/broker.log ||
@@ -165,13 +175,13 @@ in_domain DomD "kill -STOP $worker"
 frozen=$(status_of 2000000)
 beside=$(status_of 2000400)
 first=$(centiseconds G1 "cat $frozen")
-second=$(centiseconds G1 "cat $frozen")
-other=$(centiseconds G1 "cat $beside")
+second=$(quickest G1 "cat $frozen")
+other=$(quickest G1 "cat $beside")
 result frozen_ms "$((first * 10))"
 result frozen_again_ms "$((second * 10))"
 result frozen_other_device_ms "$((other * 10))"
 [ "$first" -ge 90 ] || fail "the access took ${first}0 ms: was the worker stopped?"
-[ "$first" -le 300 ] || fail "the access held the vCPU for ${first}0 ms"
+[ "$first" -le "$(slow 300)" ] || fail "the access held the vCPU for ${first}0 ms"
 [ "$second" -le 90 ] || fail "a second access held the vCPU for ${second}0 ms"
 [ "$other" -le 90 ] || fail "the other device of that backend held it for ${other}0 ms"
 virtio-grantctl | tee /tmp/status

@@ -53,7 +53,7 @@ census() {
 
 # io NAME: some, checked, as soon as it is up.
 io() {
-	in_domain -t 60 "$1" 'i=0; while [ ! -b /dev/vda ] && [ $i -lt 200 ]; do
+	in_domain -t 60 "$1" 'i=0; while [ ! -b /dev/vda ] && [ $i -lt '"$(slow 200)"' ]; do
 			usleep 50000; i=$((i + 1)); done
 		dd if=/dev/urandom of=/tmp/r bs=64k count=4 &&
 		dd if=/tmp/r of=/dev/vda bs=64k oflag=direct &&
@@ -106,7 +106,7 @@ start_driver DomD
 # What the first use allocates for good, is there after it.
 together 'one G1 "$(virtio_disk /dev/ram0 xvda DomD)" 2' \
 	'one G2 "$(virtio_disk /dev/ram1 xvda DomD)" 1' || fail "the first guests"
-sleep 3
+sleep "$(slow 3)"
 census /tmp/before
 
 step "$CYCLES cycles, two at a time"
@@ -125,7 +125,7 @@ together 'lane G1 /dev/ram0 0' 'lane G2 /dev/ram1 1' || fail "a cycle failed"
 result cycles "$CYCLES"
 
 step "what is left"
-sleep 4
+sleep "$(slow 4)"
 census /tmp/after
 diff /tmp/before.nodes /tmp/after.nodes >/tmp/nodes.diff || :
 cp /tmp/before* /tmp/after* /tmp/nodes.diff /vg/out/

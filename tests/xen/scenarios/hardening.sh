@@ -136,14 +136,14 @@ step "systemd starts them again, under verified load"
 done ) &
 load=$!
 for unit in virtio-grantd virtio-grant-broker virtio-grantd; do
-	sleep 2
+	sleep "$(slow 2)"
 	if [ "$unit" = virtio-grantd ]; then
 		in_domain DomD 'systemctl kill -s KILL --kill-whom=main virtio-grantd'
 	else
 		systemctl kill -s KILL --kill-whom=main "$unit"
 	fi
 done
-sleep 2
+sleep "$(slow 2)"
 touch /run/enough
 wait "$load" || fail "the load failed"
 result passes "$(wc -l </run/passes)"

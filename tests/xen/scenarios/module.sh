@@ -16,7 +16,7 @@ CYCLES="${CYCLES:-5}"
 busy() {
 	in_domain G1 "rm -f /tmp/ended; ( fio --name=b --filename=/dev/vda \
 		--direct=$1 --ioengine=libaio --iodepth=16 --rw=randrw --bs=4k \
-		--size=16m --time_based --runtime=100 --output-format=terse \
+		--size=16m --time_based --runtime=$(($(slow 20) + 80)) --output-format=terse \
 		>/tmp/busy 2>&1; echo \$? >/tmp/ended ) >/dev/null 2>&1 &
 		sleep 1"
 }
@@ -26,18 +26,21 @@ ended() {
 	retry 20 in_domain G1 'test -e /tmp/ended' || fail "$1: fio hangs"
 }
 
-# back WHAT COMMAND: the disk appears, long before a probe that waits for its
-# time limit (10 s) could be over.
+# back WHAT COMMAND: the disk appears, and no probe has waited for its time limit
+# (10 s), which costs as much on any machine and is said in the log.
 back() {
 	local took
 
 	took=$(in_domain -t 60 G1 "read a x </proc/uptime; $2; i=0
-		while [ ! -b /dev/vda ] && [ \$i -lt 300 ]; do
+		while [ ! -b /dev/vda ] && [ \$i -lt $(slow 300) ]; do
 			usleep 50000; i=\$((i + 1)); done
 		read b x </proc/uptime; test -b /dev/vda || exit 1
 		awk \"BEGIN { print \$b - \$a }\"") || fail "$1: no /dev/vda"
 	echo "$1: /dev/vda after $took s"
-	awk "BEGIN { exit !($took < 9) }" || fail "$1: /dev/vda took $took s"
+	awk "BEGIN { exit !($took < $(slow 9)) }" || fail "$1: /dev/vda took $took s"
+	if in_domain G1 'dmesg | grep -i "deferred probe timeout"'; then
+		fail "$1: a probe waited for its time limit"
+	fi
 	echo "$took" >>/tmp/took
 }
 
@@ -48,9 +51,6 @@ start_guest G1 "disk=[$(virtio_disk /dev/ram0 xvda DomD)]"
 in_domain G1 'echo /usr/bin/modprobe >/proc/sys/kernel/modprobe
 	modprobe virtio_mmio && modprobe virtio_blk'
 back "after stock virtio_mmio" 'modprobe virtio_grant_mmio'
-if in_domain G1 'dmesg | grep -i "deferred probe timeout"'; then
-	fail "a probe waited for its time limit"
-fi
 fio_verify G1 vda "--ioengine=libaio --direct=1 --iodepth=16 --size=2m --rw=randwrite --bs=4k"
 
 step "unload and reload under load"

@@ -47,13 +47,13 @@ dies() {
 
 	in_domain G1 "rm -f /tmp/ended; ( fio --name=b --filename=/dev/vda \
 		--direct=1 --ioengine=libaio --iodepth=16 --rw=randrw --bs=4k \
-		--size=16m --time_based --runtime=200 --output-format=terse \
+		--size=16m --time_based --runtime=$(($(slow 60) + 140)) --output-format=terse \
 		>/tmp/busy 2>&1; echo \$? >/tmp/ended ) >/dev/null 2>&1 &
 		sleep 1"
 	began=$SECONDS
 	eval "$2"
 	retry 60 in_domain G1 'test -e /tmp/ended' ||
-		fail "$1 dies: the guest's I/O hangs for more than 60 s"
+		fail "$1 dies: the guest's I/O hangs for more than $(slow 60) s"
 	say "$1 dies: the guest's fio ends with status $(in_domain G1 'cat /tmp/ended') after $((SECONDS - began)) s"
 	in_domain G1 'echo alive' || fail "$1 dies: the guest does not answer"
 }

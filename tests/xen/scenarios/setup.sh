@@ -22,7 +22,7 @@ refused_create() {
 	say "$1: xl create failed after $took s"
 	# libxl's own limits, where nobody answers it: 10 s until it gives up
 	# and 10 s more for the node to be taken down.
-	[ "$took" -le 35 ] || fail "$1: that is too long"
+	[ "$took" -le "$(slow 35)" ] || fail "$1: that is too long"
 	retry 10 _is_gone Bad || fail "$1: the domain is still there"
 }
 
@@ -32,7 +32,7 @@ _has_line() {
 }
 
 said() {
-	retry 12 _has_line "$1" "$2" ||
+	retry 30 _has_line "$1" "$2" ||
 		fail "$3: no line /$2/ in ${1##*/}: $(tail -n 2 "$1")"
 	say "log: $(grep -E -- "$2" "$1" | tail -n 1)"
 }
@@ -86,8 +86,8 @@ for lib in libxendevicemodel libxenforeignmemory libxencall libxentoolcore \
 	file=$(ls /usr/lib/aarch64-linux-gnu/$lib.so.1* | head -n 1)
 	push DomD "$file" "/tmp/lib/$lib.so.1"
 done
-in_domain DomD 'LD_LIBRARY_PATH=/tmp/lib timeout 5 virtio-grant-broker \
-	-r /tmp/run 2>&1 || :' >/tmp/second
+in_domain DomD "LD_LIBRARY_PATH=/tmp/lib timeout $(slow 5) virtio-grant-broker \
+	-r /tmp/run 2>&1 || :" >/tmp/second
 said /tmp/second '[Pp]ermi|only the control domain|privileg' "a broker in DomD"
 works "after daemons too many"
 

@@ -29,9 +29,11 @@ status=$(in_domain G1 'echo /sys/bus/virtio/devices/virtio*/status')
 
 step "the worker is killed with writes in flight"
 pid=$(worker)
+# Long enough for a slow machine to see them there.
+rate=$((327680 / $(pace)))
 in_domain DomD "mkdir -p /run/cgroup && mount -t cgroup2 none /run/cgroup && cd /run/cgroup &&
 	echo +io >cgroup.subtree_control && mkdir slow &&
-	echo \"\$(cat /sys/block/ram0/dev) rbps=32768 wbps=32768\" >slow/io.max &&
+	echo \"\$(cat /sys/block/ram0/dev) rbps=$rate wbps=$rate\" >slow/io.max &&
 	echo $pid >slow/cgroup.procs && cat slow/io.max" ||
 	fail "the storage can't be slowed down"
 in_domain G1 'rm -f /tmp/ended.*; yes 0123456789abcde | head -c 65536 >/tmp/data
@@ -39,13 +41,12 @@ in_domain G1 'rm -f /tmp/ended.*; yes 0123456789abcde | head -c 65536 >/tmp/data
 		( dd if=/tmp/data of=/dev/vda bs=64k seek=$i count=1 oflag=direct
 		  echo $? >/tmp/ended.$i ) >/dev/null 2>&1 &
 	done'
-sleep 1
-[ "$(stats DomD 'stats.in_flight')" -ge 4 ] || fail "$(stats DomD 'stats.in_flight') requests are in flight"
+retry 10 eval '[ "$(stats DomD stats.in_flight)" -ge 4 ]' || fail "$(stats DomD 'stats.in_flight') requests are in flight"
 in_domain DomD "kill -KILL $pid"
 retry 10 in_domain DomD 'virtio-grantctl -j | grep -q "\"held\": *true"' ||
 	fail "its successor does not wait for them"
 # Until they are done, and its successor's own.
-in_domain -t 60 G1 "for i in 1 2 3 4 5 6 7 8 9 10; do
+in_domain -t 60 G1 "for i in \$(seq $(slow 10)); do
 	a=\$(cut -d ' ' -f 1 /proc/uptime); s=\$(cat $status)
 	echo \$s \$a \$(cut -d ' ' -f 1 /proc/uptime); sleep 0.7; done" | tee /tmp/registers
 expect 0x0000000f "$(cut -d ' ' -f 1 /tmp/registers | sort -u | tr '\n' ' ' | sed 's/ $//')" \

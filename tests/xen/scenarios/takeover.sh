@@ -34,8 +34,8 @@ LOAD='rm -f /tmp/ended /tmp/stop /tmp/max; ( n=0; while [ ! -e /tmp/stop ]; do
 	done
 	n=$((n + 1)); done; echo $n >/tmp/ended ) >/dev/null 2>&1 &'
 
-# What runs in DomD.  Its arguments: the first take-over to expect, then the
-# seconds to wait before each kill.  Prints the longest time from a kill to the
+# What runs in DomD, with LIMIT tenths of a second for each.  Its arguments: the
+# first take-over to expect, then the seconds to wait before each kill.  Prints the longest time from a kill to the
 # take-over, or which one there was none after.
 cat >/tmp/kills <<'EOS'
 n=$1 max=0
@@ -61,13 +61,13 @@ for pause; do
 	i=0
 	until t=$(taken); [ "${t:-0}" -ge "$n" ]; do
 		i=$((i + 1))
-		[ $i -lt 1000 ] || { echo "kill $n: nobody took over"; exit 1; }
+		[ $i -lt $LIMIT ] || { echo "kill $n: nobody took over"; exit 1; }
 		sleep 0.1
 	done
 	# Its socket, for the next kill.
 	until virtio-grantctl -j 2>/dev/null | grep -q '"state": *"ready"'; do
 		i=$((i + 1))
-		[ $i -lt 1000 ] || { echo "kill $n: not ready"; exit 1; }
+		[ $i -lt $LIMIT ] || { echo "kill $n: not ready"; exit 1; }
 		sleep 0.1
 	done
 	ms=$(($(now_ms) - began))
@@ -100,7 +100,7 @@ while [ "$taken" -lt "$KILLS" ]; do
 	for ((i = 0; i < 20 && taken + i < KILLS; i++)); do
 		pauses="$pauses $((RANDOM % 2)).$((RANDOM % 10))$((RANDOM % 10))"
 	done
-	ms=$(in_domain -t 600 DomD "sh /tmp/kills $((taken + 1))$pauses") ||
+	ms=$(in_domain -t 600 DomD "LIMIT=$(slow 1000) sh /tmp/kills $((taken + 1))$pauses") ||
 		fail "seed $SEED: $ms: $(backend_log DomD | tail -n 2)"
 	[ "$ms" -le "$takeover_ms" ] || takeover_ms=$ms
 	taken=$((taken + i))
