@@ -98,10 +98,8 @@ struct dev {
 	unsigned int slot;	/* of the worker, from STARTING to STOPPING */
 	bool has_slot;
 	struct vg_worker_relay relay;
-	char *image;
-	bool read_only, direct;
+	struct vg_image image;
 	unsigned int nr_queues;	/* 0: not decided; then it stays */
-	uint64_t size_bytes;
 	struct vg_timer *timer;	/* NEW: no broker; CLOSED: remove the node */
 };
 
@@ -297,10 +295,10 @@ static void on_worker(void *arg)
 		}
 		d->state = DEV_READY;
 		g->respawn_delay_ns = RESPAWN_MIN_NS;
-		vg_info("%s: ready: %s, %llu bytes%s%s", d->label, d->image,
-			(unsigned long long)d->size_bytes,
-			d->read_only ? ", read-only" : "",
-			d->direct ? ", O_DIRECT" : "");
+		vg_info("%s: ready: %s, %llu bytes%s%s", d->label,
+			d->image.path, (unsigned long long)d->image.size_bytes,
+			d->image.read_only ? ", read-only" : "",
+			d->image.is_direct ? ", O_DIRECT" : "");
 		write_state(d, VG_XENBUS_INIT_WAIT);
 		vg_deferred_schedule(g->s->scan);
 	} else if (msg.op == VG_WORKER_REMOVED && d->state == DEV_STOPPING) {
@@ -496,16 +494,17 @@ static int io_lock(struct dev *d, int fd)
 	return -EAGAIN;
 }
 
-/* @may_wait: it may be that of a worker of ours that died. */
-static int image_lock(struct dev *d, int fd, bool may_wait)
+static int image_lock(struct dev *d, int fd)
 {
-	if (!flock(fd, (d->read_only ? LOCK_SH : LOCK_EX) | LOCK_NB))
-		return 0;
-	if (may_wait && lock_awaited(d))
-		return -EAGAIN;
-	failed(d->s, "%s: image %s is in use by another device", d->label,
-	       d->image);
-	return -EBUSY;
+	char *why = NULL;
+	int err = vg_image_lock(&d->image, fd, true, &why);
+
+	if (err == -EAGAIN)
+		vg_timer_arm(d->retry, LOCK_RETRY_NS);
+	else if (err)
+		failed(d->s, "%s: %s", d->label, why);
+	free(why);
+	return err;
 }
 
 /*
@@ -572,7 +571,7 @@ static void held_retry(struct dev *d)
 	int err = io_lock(d, d->held_fd[0]);
 
 	if (!err)
-		err = image_lock(d, d->held_fd[1], true);
+		err = image_lock(d, d->held_fd[1]);
 	if (err == -EAGAIN)
 		return;
 	if (err) {
@@ -674,115 +673,26 @@ static void remove_stale_states(struct vg_supervisor *s)
 
 /* ---- images ------------------------------------------------------------------------ */
 
-static bool key_is_1(struct dev *d, const char *key)
+static int open_image(struct dev *d, struct vg_blk_params *blk, bool is_held,
+		      int *fd, int *buffered_fd)
 {
-	char *v = vg_key_read(d->s->xs, d->node, key);
-	bool is = v && !strcmp(v, "1");
+	const struct vg_image_how how = {
+		.label = d->label,
+		.direct_io = d->s->cfg.direct_io,
+		.engine = d->s->cfg.engine,
+		.was_served = d->was_served || d->locked_out_ns,
+		.is_held = is_held,
+	};
+	char *why = NULL;
+	int err = vg_image_open(&d->image, d->s->xs, d->node, &how, blk, fd,
+				buffered_fd, &why);
 
-	free(v);
-	return is;
-}
-
-/*
- * The descriptor, or negative errno after having said why; -EAGAIN: a worker
- * of ours that died may have it still, try again.  The lock keeps a
- * second writer of ours away, in this domain; it is the image's, so a block
- * device is guarded only under one and the same name of it.
- */
-static int open_image(struct dev *d, struct vg_blk_params *blk, bool is_held)
-{
-	struct vg_supervisor *s = d->s;
-	struct vg_blk_image image;
-	const char *why;
-	char *mode;
-	int fd, flags, err;
-
-	free(d->image);
-	d->image = vg_key_read(s->xs, d->node, "params");
-	if (!d->image || !*d->image) {
-		failed(s, "%s: no image is named (xenstore key %s/params)",
-		       d->label, d->node);
-		return -EINVAL;
-	}
-	if (d->image[0] != '/') {
-		failed(s, "%s: image \"%s\": not an absolute path", d->label,
-		       d->image);
-		return -EINVAL;
-	}
-	mode = vg_key_read(s->xs, d->node, "mode");
-	if (!mode || (strcmp(mode, "r") && strcmp(mode, "w"))) {
-		failed(s, "%s: xenstore key %s/mode: \"%s\" is neither r nor w",
-		       d->label, d->node, mode ? mode : "");
-		free(mode);
-		return -EINVAL;
-	}
-	d->read_only = *mode == 'r';
-	free(mode);
-	d->direct = s->cfg.direct_io == VG_DIRECT_IO_ON ||
-		    (s->cfg.direct_io == VG_DIRECT_IO_LIBXL &&
-		     key_is_1(d, "direct-io-safe"));
-
-	flags = (d->read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NONBLOCK;
-	fd = open(d->image, flags | (d->direct ? O_DIRECT : 0));
-	if (fd < 0 && errno == EINVAL && d->direct) {
-		vg_warn("%s: image %s can't do O_DIRECT, the page cache is used",
-			d->label, d->image);
-		d->direct = false;
-		fd = open(d->image, flags);
-	}
-	if (fd < 0) {
-		err = -errno;
-		failed(s, "%s: image %s: %s", d->label, d->image,
-		       strerror(-err));
-		return err;
-	}
-	err = vg_blk_probe(fd, &image, &why);
-	if (err) {
-		failed(s, "%s: image %s %s", d->label, d->image, why);
-		close(fd);
-		return err;
-	}
-	/*
-	 * A block device needs no page cache of ours, the guest has one; and
-	 * through it io_uring could not write without a kernel thread.
-	 */
-	if (s->cfg.direct_io == VG_DIRECT_IO_LIBXL && image.is_block_device &&
-	    !d->direct && !fcntl(fd, F_SETFL, O_NONBLOCK | O_DIRECT)) {
-		d->direct = true;
-		vg_blk_probe(fd, &image, &why);
-	}
-	err = is_held ? 0 : image_lock(d, fd,
-				       d->was_served || d->locked_out_ns);
-	if (err) {
-		close(fd);
-		return err;
-	}
-	d->size_bytes = image.size_bytes;
-	blk->read_only = d->read_only;
-	blk->discard = !d->read_only && key_is_1(d, "discard-enable");
-	blk->engine = s->cfg.engine;
-	blk->is_probed = true;
-	blk->image = image;
-	return fd;
-}
-
-/* The same file without O_DIRECT, for what is misaligned; -1: none. */
-static int open_buffered(const struct dev *d, int fd)
-{
-	char path[32];
-
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	return open(path, (d->read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC);
-}
-
-static void set_serial(struct dev *d, struct vg_blk_params *blk)
-{
-	char *vdev = vg_key_read(d->s->xs, d->node, "dev");
-
-	if (vdev)	/* no NUL behind it when it fills the field */
-		memcpy(blk->serial, vdev,
-		       min_u(strlen(vdev), sizeof(blk->serial)));
-	free(vdev);
+	if (err == -EAGAIN)
+		vg_timer_arm(d->retry, LOCK_RETRY_NS);
+	else if (err)
+		failed(d->s, "%s: %s", d->label, why);
+	free(why);
+	return err;
 }
 
 /* ---- devices ------------------------------------------------------------------------- */
@@ -902,7 +812,7 @@ static void dev_start(struct dev *d)
 		fds[i] = -1;
 	err = state_open(d, &fds[1], &fds[2], &is_held);
 	if (!err)
-		err = fds[0] = open_image(d, &msg.blk, is_held);
+		err = open_image(d, &msg.blk, is_held, &fds[0], &fds[3]);
 	if (err == -EAGAIN) {
 		vg_worker_close_fds(fds);
 		d->has_slot = g->slot_used[d->slot] = false;
@@ -912,13 +822,11 @@ static void dev_start(struct dev *d)
 		goto fail;
 	if (!is_held)
 		d->locked_out_ns = 0;
-	set_serial(d, &msg.blk);
 	msg.blk.nr_queues = choose_nr_queues(d, fds[1]);
 	msg.slot = d->slot;
 	snprintf(msg.text, sizeof(msg.text), "%s", d->label);
 	how_to_start(d, &msg, fds[1] >= 0);
 	msg.is_held = is_held;
-	fds[3] = d->direct ? open_buffered(d, fds[0]) : -1;
 	allow_relay(d);
 	err = vg_worker_send(g->sock, &msg, fds, fds[1] < 0 ? 1 :
 			     fds[3] < 0 ? 3 : 4);
@@ -1033,7 +941,7 @@ static void dev_free(struct dev *d)
 	held_drop(d);
 	vg_timer_destroy(d->timer);
 	vg_timer_destroy(d->retry);
-	free(d->image);
+	vg_image_exit(&d->image);
 	free(d->label);
 	free(d->node);
 	free(d);
@@ -1408,15 +1316,15 @@ static struct json_object *dev_json(const struct dev *d)
 	add_str(o, "device", d->label);
 	add_u64(o, "guest", d->name.guest);
 	add_str(o, "state", dev_state_names[d->state]);
-	add_str(o, "image", d->image ? d->image : "");
-	add_u64(o, "size_bytes", d->size_bytes);
+	add_str(o, "image", d->image.path ? d->image.path : "");
+	add_u64(o, "size_bytes", d->image.size_bytes);
 	/* Its last worker's I/O is under way: no request is served. */
 	json_object_object_add(o, "held",
 			       json_object_new_boolean(d->held_fd[0] >= 0));
 	json_object_object_add(o, "read_only",
-			       json_object_new_boolean(d->read_only));
+			       json_object_new_boolean(d->image.read_only));
 	json_object_object_add(o, "direct_io",
-			       json_object_new_boolean(d->direct));
+			       json_object_new_boolean(d->image.is_direct));
 	add_u64(o, "worker_pid", d->guest->pid > 0 ? (uint64_t)d->guest->pid : 0);
 	add_u64(o, "worker_deaths", d->guest->deaths);
 	if (d->has_slot && d->guest->shared) {

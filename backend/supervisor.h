@@ -12,18 +12,12 @@
 #include <sys/types.h>
 
 #include "dev/blk.h"
+#include "image.h"
 #include "loop.h"
 #include "worker.h"
 #include "xen/xen.h"
 
 struct vg_supervisor;
-
-enum vg_direct_io {
-	VG_DIRECT_IO_LIBXL,	/* block devices; files as the device's key
-				 * direct-io-safe says */
-	VG_DIRECT_IO_ON,
-	VG_DIRECT_IO_OFF,
-};
 
 struct vg_supervisor_config {
 	enum vg_direct_io direct_io;
