@@ -247,6 +247,8 @@ static void queue_update(struct vg_queue *q)
 	q->may_show = q->is_ready && !q->is_draining && !dev->broken &&
 		      !dev->is_resetting;
 	q->may_take = q->may_show && q->loop && vg_device_is_live(dev);
+	q->is_ending = q->is_draining || dev->is_resetting || dev->ext.closing ||
+		       (dev->is_stopping && !dev->is_leaving);
 }
 
 void vg_device_thaw(struct vg_device *dev)
@@ -373,6 +375,11 @@ static void take_bad(struct vg_device *dev)
 static struct vg_slot *slot_of(struct vg_req *req)
 {
 	return container_of(req, struct vg_slot, req);
+}
+
+bool vg_req_is_ending(const struct vg_req *req)
+{
+	return container_of(req, struct vg_slot, req)->queue->is_ending;
 }
 
 static void slot_put(struct vg_slot *s)

@@ -322,6 +322,13 @@ struct vg_dev_type {
  */
 void vg_req_complete(struct vg_req *req, uint32_t used_bytes);
 
+/*
+ * Somebody waits for the requests of its queue to end, so one that would take
+ * long ends with an error.  Not when they are left to a successor.  From the
+ * thread that runs the queue.
+ */
+bool vg_req_is_ending(const struct vg_req *req);
+
 unsigned int vg_device_queue_size_max(const struct vg_device *dev);
 const char *vg_device_label(const struct vg_device *dev);
 /* The configuration space changed: generation + 1, interrupt. */

@@ -62,6 +62,7 @@ struct vg_queue {
 	/* set by the main thread, frozen: vg_device_thaw() */
 	bool may_take;			/* from the available ring */
 	bool may_show;			/* in the used ring */
+	bool is_ending;			/* requests, now: vg_req_is_ending() */
 
 	/* between the threads: atomic */
 	bool is_kicked_from_main;

@@ -42,6 +42,7 @@ static void usage(FILE *f)
 	      "  -m, --map-budget=MIB          guest memory mapped at once, per device (32)\n"
 	      "  -p, --poll=US                 look at a ring for so long before sleeping (1000;\n"
 	      "                                2000 for guests without event channels)\n"
+	      "      --on-enospc=report|wait   no room for a sparse image: an I/O error, or writes wait (report)\n"
 	      "      --only=VDEV,...           these devices (\"xvda,xvdb\") and no others\n"
 	      "      --uid-base=N              workers run as users N, N + 1, ... (1900000000)\n"
 	      "      --no-sandbox              workers run as this user, without confinement\n"
@@ -75,6 +76,12 @@ static bool parse_engine(const char *s, enum vg_blk_engine *v)
 	else
 		return false;
 	return true;
+}
+
+static bool parse_on_enospc(const char *s, bool *waits)
+{
+	*waits = !strcmp(s, "wait");
+	return *waits || !strcmp(s, "report");
 }
 
 /* More threads than CPUs serve nobody. */
@@ -185,7 +192,7 @@ int main(int argc, char **argv)
 	enum {
 		OPT_WORKER = 256, OPT_MEMORY, OPT_ONLY, OPT_UID_BASE,
 		OPT_NO_SANDBOX, OPT_CONFINE, OPT_RINGS, OPT_MAPPER, OPT_HANDLES,
-		OPT_QUEUES, OPT_COPY_MAX,
+		OPT_QUEUES, OPT_COPY_MAX, OPT_ON_ENOSPC,
 	};
 	static const struct option options[] = {
 		{ "direct-io", required_argument, NULL, 'd' },
@@ -202,6 +209,7 @@ int main(int argc, char **argv)
 		{ "only", required_argument, NULL, OPT_ONLY },
 		{ "queues", required_argument, NULL, OPT_QUEUES },
 		{ "copy-max", required_argument, NULL, OPT_COPY_MAX },
+		{ "on-enospc", required_argument, NULL, OPT_ON_ENOSPC },
 		{ "uid-base", required_argument, NULL, OPT_UID_BASE },
 		{ "no-sandbox", no_argument, NULL, OPT_NO_SANDBOX },
 		{ "confine", required_argument, NULL, OPT_CONFINE },
@@ -306,6 +314,11 @@ int main(int argc, char **argv)
 				return bad_option("--copy-max=%s: no number of bytes",
 						  optarg);
 			cfg.copy_max_bytes = (uint32_t)v;
+			break;
+		case OPT_ON_ENOSPC:
+			if (!parse_on_enospc(optarg, &cfg.waits_for_room))
+				return bad_option("--on-enospc=%s: none of report, wait",
+						  optarg);
 			break;
 		case OPT_QUEUES:
 			if (vg_parse_u64(optarg, 10, VG_BLK_QUEUES_MAX, &v) ||

@@ -170,6 +170,7 @@ int vg_image_open(struct vg_image *im, struct xen_store *xs, const char *node,
 	blk->read_only = im->read_only;
 	blk->discard = !im->read_only && key_is_1(xs, node, "discard-enable");
 	blk->engine = how->engine;
+	blk->waits_for_room = how->waits_for_room;
 	blk->is_probed = true;
 	blk->image = image;
 	set_serial(xs, node, blk);

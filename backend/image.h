@@ -35,6 +35,7 @@ struct vg_image_how {
 	const char *label;		/* of the device, for the log */
 	enum vg_direct_io direct_io;
 	enum vg_blk_engine engine;
+	bool waits_for_room;		/* vg_blk_params */
 	bool was_served;		/* the lock may be a predecessor's */
 	bool is_held;			/* ... and is waited for by others */
 };

@@ -680,6 +680,7 @@ static int open_image(struct dev *d, struct vg_blk_params *blk, bool is_held,
 		.label = d->label,
 		.direct_io = d->s->cfg.direct_io,
 		.engine = d->s->cfg.engine,
+		.waits_for_room = d->s->cfg.waits_for_room,
 		.was_served = d->was_served || d->locked_out_ns,
 		.is_held = is_held,
 	};

@@ -20,6 +20,13 @@
  * memory goes through a buffer of ours; what is misaligned on the device is
  * done through the page cache.
  *
+ * What is done by plain system calls (the page cache, discards of block
+ * devices), and what makes more work than the guest has memory in flight for
+ * (zeroes), is done in parts: a turn of the loop does so much of it and no
+ * more, so that registers and the guest's other devices wait for one part at
+ * the most, and a reset ends the rest.  Each part may be done again: who takes
+ * over begins with the whole request.
+ *
  * Each queue has its engine, buffers and counters, and is run by one thread
  * (device.h); the device is the same for all.
  */
@@ -56,17 +63,29 @@
 #define ZERO_IOVS		16u	/* 1 MiB of zeroes in one write */
 /* -EINTR or -EAGAIN so often in a row is no accident. */
 #define RETRIES_MAX		1000u
+/* One part, and the parts of a turn: so many bytes, or so long. */
+#define PART_BYTES		(1u << 20)
+#define PARTS_NS		(UINT64_C(2) * 1000 * 1000)
+/* A part of a discard, which moves no data; or the device's granularity. */
+#define DISCARD_PART_BYTES	(16u << 20)
+#define FALLOC_PART_BYTES	(4u << 20)
+/* Waiting for room: how soon the end of the device is seen; between tries. */
+#define ROOM_TICK_NS		(UINT64_C(50) * 1000 * 1000)
+#define ROOM_PAUSE_MIN_NS	(UINT64_C(100) * 1000 * 1000)
+#define ROOM_PAUSE_MAX_NS	(UINT64_C(5) * 1000 * 1000 * 1000)
 
 enum {
 	STAT_READS, STAT_WRITES, STAT_FLUSHES, STAT_DISCARDS, STAT_ZEROES,
 	STAT_GET_IDS, STAT_ERRORS, STAT_UNSUPPORTED, STAT_BYTES_READ,
-	STAT_BYTES_WRITTEN, STAT_BOUNCED, STAT_UNALIGNED, STAT_REGISTERED, STAT_NR,
+	STAT_BYTES_WRITTEN, STAT_BOUNCED, STAT_UNALIGNED, STAT_REGISTERED,
+	STAT_NO_ROOM, STAT_WAITING, STAT_NR,
 };
 
 static const char *const stat_names[] = {
 	"reads", "writes", "flushes", "discards", "write_zeroes",
 	"get_ids", "errors", "unsupported", "bytes_read",
-	"bytes_written", "bounced", "unaligned", "registered", NULL,
+	"bytes_written", "bounced", "unaligned", "registered",
+	"no_room", "waiting_for_room", NULL,
 };
 
 _Static_assert(STAT_NR <= VG_DEV_STATS_NR_TYPE, "counters");
@@ -96,10 +115,18 @@ struct blk_dev {
 	 * Found out by trying; spares the next request the attempt.  Atomic,
 	 * of all queues.
 	 */
-	bool no_punch, no_zero_range;
+	bool no_punch, no_zero_range, no_discard;
+	bool waits_for_room;		/* vg_blk_params */
 	char serial[VIRTIO_BLK_ID_BYTES];
 	uint8_t *zeroes;
 	struct iovec zero_iov[ZERO_IOVS];
+};
+
+struct blk_req;
+
+/* In the order in which they came. */
+struct blk_reqs {
+	struct blk_req *first, **tail;
 };
 
 /* One queue: its thread's. */
@@ -109,6 +136,12 @@ struct blk {
 	struct bounce *free_bounces;
 	struct vg_ratelimit complaints;
 	uint64_t *stats;
+	struct vg_deferred *turn;	/* runs parts */
+	struct blk_reqs parts;		/* have one to be done */
+	uint64_t part_bytes;		/* of this turn's, so far */
+	struct vg_timer *room_tick;
+	struct blk_reqs roomless;	/* wait for room */
+	uint64_t room_pause_ns, room_try_ns;	/* 0: nothing waits */
 };
 
 /* What is left of a list of buffers; the entries are changed in place. */
@@ -125,11 +158,12 @@ struct range {
 /* How the kernel is asked to move data; each step down works more widely. */
 enum how { AS_IS, BOUNCED, BUFFERED };
 
-/* How a range is cleared; likewise. */
-enum method { METHOD_PUNCH, METHOD_ZERO_RANGE, METHOD_WRITE };
+/* How a range is cleared; likewise.  DISCARD: of a block device. */
+enum method { METHOD_PUNCH, METHOD_ZERO_RANGE, METHOD_WRITE, METHOD_DISCARD };
 
 struct blk_req {
 	struct blk_op op;
+	struct blk_req *next;		/* on a list of its queue */
 	struct vg_req *req;
 	struct iovs out, in;		/* without header and status */
 	uint8_t *status;
@@ -239,6 +273,135 @@ static void finish_errno(struct blk *b, struct blk_req *r, const char *what,
 	finish(b, r, VIRTIO_BLK_S_IOERR);
 }
 
+/* ---- requests that wait ---------------------------------------------------- */
+
+static void reqs_init(struct blk_reqs *l)
+{
+	l->first = NULL;
+	l->tail = &l->first;
+}
+
+static void reqs_add(struct blk_reqs *l, struct blk_req *r)
+{
+	r->next = NULL;
+	*l->tail = r;
+	l->tail = &r->next;
+}
+
+static struct blk_req *reqs_take(struct blk_reqs *l)
+{
+	struct blk_req *r = l->first;
+
+	if (r) {
+		l->first = r->next;
+		if (!l->first)
+			l->tail = &l->first;
+	}
+	return r;
+}
+
+/* The next part of it, in this turn or the next. */
+static void part_later(struct blk *b, struct blk_req *r)
+{
+	reqs_add(&b->parts, r);
+	vg_deferred_schedule(b->turn);
+}
+
+static void part_run(struct blk *b, struct blk_req *r);
+
+static bool parts_are_enough(const struct blk *b, uint64_t begun_ns)
+{
+	return b->part_bytes >= PART_BYTES ||
+	       vg_now_ns() - begun_ns >= PARTS_NS;
+}
+
+/*
+ * One at least.  Those who wait for the device's requests to end do not wait
+ * for the rest of them.
+ */
+static void on_turn(void *arg)
+{
+	uint64_t begun_ns = vg_now_ns();
+	struct blk *b = arg;
+	struct blk_req *r;
+
+	b->part_bytes = 0;
+	do {
+		r = reqs_take(&b->parts);
+		if (r && vg_req_is_ending(r->req))
+			finish(b, r, VIRTIO_BLK_S_IOERR);
+		else if (r)
+			part_run(b, r);
+	} while (b->parts.first && !parts_are_enough(b, begun_ns));
+	b->engine->ops->kick(b->engine);
+	if (b->parts.first)
+		vg_deferred_schedule(b->turn);
+}
+
+static void rooms_try(struct blk *b)
+{
+	struct blk_req *r = reqs_take(&b->roomless);
+
+	for (; r; r = reqs_take(&b->roomless)) {
+		count_add(b->stats[STAT_WAITING], -1);
+		part_later(b, r);
+	}
+}
+
+/*
+ * All is tried again, after pauses that grow while there is no room.  That the
+ * device ends is looked for more often: on_turn() has it then.
+ */
+static void on_room_tick(void *arg)
+{
+	struct blk *b = arg;
+
+	if (!b->roomless.first) {
+		/* Nothing came back since the last try. */
+		if (vg_now_ns() < b->room_try_ns)
+			goto wait;
+		vg_info("%s: there is room for the image again",
+			vg_device_label(b->d->dev));
+		b->room_pause_ns = b->room_try_ns = 0;
+		return;
+	}
+	if (vg_req_is_ending(b->roomless.first->req) ||
+	    vg_now_ns() >= b->room_try_ns) {
+		b->room_pause_ns = min_u(b->room_pause_ns * 2,
+					 ROOM_PAUSE_MAX_NS);
+		b->room_try_ns = vg_now_ns() + b->room_pause_ns;
+		rooms_try(b);
+	}
+wait:
+	vg_timer_arm(b->room_tick, ROOM_TICK_NS);
+}
+
+/*
+ * What an operation that takes room ended with.  True: it was for want of it,
+ * and the request waits for some.
+ */
+static bool is_roomless(struct blk *b, struct blk_req *r, int64_t res)
+{
+	if (res != -ENOSPC && res != -EDQUOT)
+		return false;
+	if (!b->d->waits_for_room || vg_req_is_ending(r->req)) {
+		count_add(b->stats[STAT_NO_ROOM], 1);
+		return false;
+	}
+	if (!b->room_pause_ns) {
+		vg_warn("%s: no room for the image (%s): writes wait for some",
+			vg_device_label(b->d->dev), strerror((int)-res));
+		count_add(b->stats[STAT_NO_ROOM], 1);
+		b->room_pause_ns = ROOM_PAUSE_MIN_NS;
+		b->room_try_ns = vg_now_ns() + b->room_pause_ns;
+		vg_timer_arm(b->room_tick, ROOM_TICK_NS);
+	}
+	bounce_put(b, r);
+	reqs_add(&b->roomless, r);
+	count_add(b->stats[STAT_WAITING], 1);
+	return true;
+}
+
 /* ---- read and write -------------------------------------------------------- */
 
 static struct iovs *data_of(struct blk_req *r)
@@ -332,22 +495,46 @@ static const char *rw_name(const struct blk_req *r)
 	return r->type == VIRTIO_BLK_T_IN ? "reading" : "writing";
 }
 
-/* To its end, at once: rare, and the page cache is fast. */
-static void rw_buffered(struct blk *b, struct blk_req *r)
+/* The first of its buffers, together a part at the most. */
+static void part_of_data(struct blk_req *r)
 {
-	while (r->left_bytes) {
-		int64_t res;
+	const struct iovs *data = data_of(r);
+	uint64_t bytes = 0;
+	unsigned int n = 0;
 
-		r->op.iov = data_of(r)->iov;
-		r->op.nr_iov = data_of(r)->nr;
-		r->op.offset_bytes = r->offset_bytes;
-		res = run_buffered(b, &r->op);
-		if (is_again(r, res))
-			continue;
-		if (res <= 0)
-			return finish_errno(b, r, rw_name(r), res);
-		rw_moved(b, r, (uint64_t)res);
-	}
+	while (n < data->nr && bytes + data->iov[n].iov_len <= PART_BYTES)
+		bytes += data->iov[n++].iov_len;
+	r->op.iov = data->iov;
+	r->op.nr_iov = n;
+	if (n)
+		return;
+	r->own_iov = (struct iovec){ data->iov->iov_base, PART_BYTES };
+	r->op.iov = &r->own_iov;
+	r->op.nr_iov = 1;
+}
+
+static void rw_failed(struct blk *b, struct blk_req *r, int64_t res)
+{
+	if (r->type == VIRTIO_BLK_T_OUT && is_roomless(b, r, res))
+		return;
+	finish_errno(b, r, rw_name(r), res);
+}
+
+static void rw_part(struct blk *b, struct blk_req *r)
+{
+	int64_t res;
+
+	part_of_data(r);
+	r->op.offset_bytes = r->offset_bytes;
+	res = run_buffered(b, &r->op);
+	if (is_again(r, res))
+		return part_later(b, r);
+	if (res <= 0)
+		return rw_failed(b, r, res);
+	b->part_bytes += (uint64_t)res;
+	rw_moved(b, r, (uint64_t)res);
+	if (r->left_bytes)
+		return part_later(b, r);
 	finish(b, r, VIRTIO_BLK_S_OK);
 }
 
@@ -389,7 +576,7 @@ static void rw_next(struct blk *b, struct blk_req *r)
 		r->op.nr_iov = 1;
 		break;
 	case BUFFERED:
-		return rw_buffered(b, r);
+		return part_later(b, r);
 	}
 	r->op.offset_bytes = r->offset_bytes;
 	b->engine->ops->submit(b->engine, &r->op);
@@ -407,7 +594,7 @@ static void rw_done(struct blk *b, struct blk_req *r, int64_t res)
 		return rw_next(b, r);
 	}
 	if (res <= 0)
-		return finish_errno(b, r, rw_name(r), res);
+		return rw_failed(b, r, res);
 	if (r->how == BOUNCED && r->type == VIRTIO_BLK_T_IN)
 		iovs_copy(&r->in, r->bounce->data, (size_t)res, true);
 	rw_moved(b, r, (uint64_t)res);
@@ -473,6 +660,13 @@ static bool is_not_supported(int64_t res)
 	       res == -ENODEV || res == -ENOTTY;
 }
 
+static void range_moved(struct blk_req *r, uint64_t bytes)
+{
+	r->offset_bytes += bytes;
+	r->left_bytes -= bytes;
+	r->retries = 0;
+}
+
 static void range_finished(struct blk *b, struct blk_req *r)
 {
 	r->range_at++;
@@ -481,21 +675,51 @@ static void range_finished(struct blk *b, struct blk_req *r)
 }
 
 /*
- * A device that discards without promising zeroes refuses to punch holes.
- * Waits for it, in pieces that the limit in the configuration keeps short.
+ * As much as one part, up to a multiple of what the device discards at all: a
+ * part that ends within that would leave it as it is.
  */
-static void discard_by_ioctl(struct blk *b, struct blk_req *r)
+static uint64_t discard_part_bytes(const struct blk *b, const struct blk_req *r)
 {
-	uint64_t range[2] = { r->offset_bytes, r->left_bytes };
+	uint64_t unit = max_u(b->d->image.discard_granularity_bytes, 1u);
+	uint64_t part = max_u(DISCARD_PART_BYTES / unit * unit, unit);
 
-	/* Discarding is a hint: content is undefined after it either way. */
-	if (b->d->image.is_block_device)
-		ioctl(b->d->fd, BLKDISCARD, range);
+	return min_u(r->left_bytes, part - r->offset_bytes % part);
+}
+
+/*
+ * BLKDISCARD is what the guest asks for.  Punching a hole is not: it promises
+ * zeroes, and Linux writes them where the device can't unmap that way, which
+ * fills what the guest wants to have emptied.
+ */
+static void discard_part(struct blk *b, struct blk_req *r)
+{
+	uint64_t range[2] = { r->offset_bytes, discard_part_bytes(b, r) };
+	int64_t res = 0;
+
+	if (count_read(b->d->no_discard))
+		return range_finished(b, r);
+	if (ioctl(b->d->fd, BLKDISCARD, range) < 0)
+		res = -errno;
+	b->part_bytes += PART_BYTES;
+	if (is_again(r, res))
+		return part_later(b, r);
+	/* It is a hint: who can't has done what there is to be done. */
+	if (is_not_supported(res)) {
+		if (res != -EINVAL)
+			__atomic_store_n(&b->d->no_discard, true,
+					 __ATOMIC_RELAXED);
+		return range_finished(b, r);
+	}
+	if (res < 0)
+		return finish_errno(b, r, "discarding", res);
+	range_moved(r, range[1]);
+	if (r->left_bytes)
+		return part_later(b, r);
 	range_finished(b, r);
 }
 
-/* Zeroes in the plain way, up to 1 MiB at a time. */
-static void zeroes_write(struct blk *b, struct blk_req *r)
+/* The next part of the range as a write of zeroes. */
+static void zeroes_fill(struct blk *b, struct blk_req *r)
 {
 	uint64_t left = r->left_bytes;
 
@@ -511,60 +735,74 @@ static void zeroes_write(struct blk *b, struct blk_req *r)
 		r->op.iov = &r->own_iov;
 		r->op.nr_iov = 1;
 	}
-	b->engine->ops->submit(b->engine, &r->op);
 }
 
-/* The same past O_DIRECT, for a place that is misaligned: 0 or -errno. */
-static int64_t zeroes_write_buffered(struct blk *b, struct blk_req *r)
+static void zeroes_done(struct blk *b, struct blk_req *r, int64_t res)
 {
-	while (r->left_bytes) {
-		int64_t res;
-
-		r->own_iov = (struct iovec){
-			b->d->zeroes, min_u(r->left_bytes, (uint64_t)ZERO_BYTES)
-		};
-		r->op.kind = BLK_OP_WRITE;
-		r->op.rw_flags = write_flags(b);
-		r->op.iov = &r->own_iov;
-		r->op.nr_iov = 1;
-		r->op.offset_bytes = r->offset_bytes;
-		res = run_buffered(b, &r->op);
-		if (is_again(r, res))
-			continue;
-		if (res <= 0)
-			return res ? res : -EIO;
-		r->offset_bytes += (uint64_t)res;
-		r->left_bytes -= (uint64_t)res;
+	if (is_again(r, res))
+		return part_later(b, r);
+	/* Our notion of alignment was too good. */
+	if (res == -EINVAL && b->d->is_direct && r->how != BUFFERED) {
+		r->how = BUFFERED;
+		return part_later(b, r);
 	}
-	return 0;
+	if (is_roomless(b, r, res))
+		return;
+	if (res <= 0)
+		return finish_errno(b, r, "writing zeroes", res);
+	range_moved(r, (uint64_t)res);
+	if (r->left_bytes)
+		return part_later(b, r);
+	range_finished(b, r);
+}
+
+/* Past O_DIRECT where the place is misaligned. */
+static void zeroes_part(struct blk *b, struct blk_req *r)
+{
+	zeroes_fill(b, r);
+	b->part_bytes += PART_BYTES;
+	if (r->how != BUFFERED &&
+	    is_dio_place(b, r->offset_bytes, r->left_bytes))
+		b->engine->ops->submit(b->engine, &r->op);
+	else
+		zeroes_done(b, r, run_buffered(b, &r->op));
+}
+
+/* A block device may have to write the zeroes, for which we wait. */
+static uint64_t falloc_bytes(const struct blk *b, const struct blk_req *r)
+{
+	if (b->d->engine == VG_BLK_ENGINE_SYNC && b->d->image.is_block_device)
+		return min_u(r->left_bytes, (uint64_t)FALLOC_PART_BYTES);
+	return r->left_bytes;
 }
 
 static void range_try(struct blk *b, struct blk_req *r)
 {
 	if (r->method == METHOD_PUNCH && count_read(b->d->no_punch))
 		r->method = METHOD_ZERO_RANGE;
-	if (r->method == METHOD_ZERO_RANGE &&
-	    count_read(b->d->no_zero_range))
-		r->method = METHOD_WRITE;
-	if (r->method != METHOD_PUNCH && r->type == VIRTIO_BLK_T_DISCARD)
-		return discard_by_ioctl(b, r);
-	if (r->method == METHOD_WRITE) {
-		int64_t res;
-
-		if (is_dio_place(b, r->offset_bytes, r->left_bytes))
-			return zeroes_write(b, r);
-		res = zeroes_write_buffered(b, r);
-		if (res < 0)
-			return finish_errno(b, r, "writing zeroes", res);
+	/* Of a file: nothing but a hole makes room. */
+	if (r->method == METHOD_ZERO_RANGE && r->type == VIRTIO_BLK_T_DISCARD)
 		return range_finished(b, r);
-	}
+	if (r->method == METHOD_ZERO_RANGE && count_read(b->d->no_zero_range))
+		r->method = METHOD_WRITE;
+	if (r->method == METHOD_WRITE)
+		return zeroes_part(b, r);
+	b->part_bytes += PART_BYTES;
 	r->op.kind = BLK_OP_FALLOCATE;
 	r->op.falloc_mode = FALLOC_FL_KEEP_SIZE |
 			    (r->method == METHOD_PUNCH ? FALLOC_FL_PUNCH_HOLE :
 							 FALLOC_FL_ZERO_RANGE);
 	r->op.offset_bytes = r->offset_bytes;
-	r->op.len_bytes = r->left_bytes;
+	r->op.len_bytes = falloc_bytes(b, r);
 	b->engine->ops->submit(b->engine, &r->op);
+}
+
+static enum method first_method(const struct blk *b, const struct blk_req *r)
+{
+	if (r->type == VIRTIO_BLK_T_DISCARD && b->d->image.is_block_device)
+		return METHOD_DISCARD;
+	return r->ranges[r->range_at].may_unmap ? METHOD_PUNCH :
+						  METHOD_ZERO_RANGE;
 }
 
 /* What can't be discarded exactly need not be: whole blocks inside only. */
@@ -586,11 +824,11 @@ static void range_next(struct blk *b, struct blk_req *r)
 
 		r->offset_bytes = g->offset_bytes;
 		r->left_bytes = g->len_bytes;
-		r->method = g->may_unmap ? METHOD_PUNCH : METHOD_ZERO_RANGE;
+		r->method = first_method(b, r);
 		if (r->type == VIRTIO_BLK_T_DISCARD)
 			shrink_to_blocks(b, r);
 		if (r->left_bytes)
-			return range_try(b, r);
+			return part_later(b, r);
 	}
 	if (b->d->is_writeback)
 		finish(b, r, VIRTIO_BLK_S_OK);
@@ -600,17 +838,12 @@ static void range_next(struct blk *b, struct blk_req *r)
 
 static void range_done(struct blk *b, struct blk_req *r, int64_t res)
 {
+	if (r->method == METHOD_WRITE)
+		return zeroes_done(b, r, res);
 	if (is_again(r, res))
-		return range_try(b, r);
-	if (r->method == METHOD_WRITE) {
-		if (res <= 0)
-			return finish_errno(b, r, "writing zeroes", res);
-		r->offset_bytes += (uint64_t)res;
-		r->left_bytes -= (uint64_t)res;
-		if (r->left_bytes)
-			return range_try(b, r);
-		return range_finished(b, r);
-	}
+		return part_later(b, r);
+	if (is_roomless(b, r, res))
+		return;
 	if (is_not_supported(res)) {
 		/* -EINVAL is about this range: blocks larger than sectors. */
 		if (res != -EINVAL && r->method == METHOD_PUNCH)
@@ -620,10 +853,13 @@ static void range_done(struct blk *b, struct blk_req *r, int64_t res)
 			__atomic_store_n(&b->d->no_zero_range, true,
 					 __ATOMIC_RELAXED);
 		r->method++;
-		return range_try(b, r);
+		return part_later(b, r);
 	}
 	if (res < 0)
 		return finish_errno(b, r, "clearing", res);
+	range_moved(r, r->op.len_bytes);
+	if (r->left_bytes)
+		return part_later(b, r);
 	range_finished(b, r);
 }
 
@@ -668,6 +904,14 @@ static uint8_t ranges_take(struct blk *b, struct blk_req *r)
 	}
 	r->nr_ranges = n;
 	return VIRTIO_BLK_S_OK;
+}
+
+static void range_part(struct blk *b, struct blk_req *r)
+{
+	if (r->method == METHOD_DISCARD)
+		discard_part(b, r);
+	else
+		range_try(b, r);
 }
 
 static void ranges_start(struct blk *b, struct blk_req *r)
@@ -741,6 +985,16 @@ static int blk_start(void *queue, struct vg_req *req)
 		break;
 	}
 	return 0;
+}
+
+static void part_run(struct blk *b, struct blk_req *r)
+{
+	if (r->nr_ranges)
+		range_part(b, r);
+	else if (r->how == BUFFERED)
+		rw_part(b, r);
+	else
+		rw_next(b, r);		/* it waited for room */
 }
 
 static void op_done(void *arg, struct blk_op *op, int64_t res)
@@ -951,6 +1205,10 @@ static void *blk_queue_create(void *priv, struct vg_loop *loop,
 	b->d = priv;
 	b->stats = stats;
 	b->complaints.burst = 4;
+	b->turn = vg_deferred_create(loop, on_turn, b);
+	b->room_tick = vg_timer_create(loop, on_room_tick, b);
+	reqs_init(&b->parts);
+	reqs_init(&b->roomless);
 	engine_create(b, loop);
 	return b;
 }
@@ -960,6 +1218,8 @@ static void blk_queue_destroy(void *queue)
 	struct blk *b = queue;
 
 	b->engine->ops->destroy(b->engine);
+	vg_deferred_destroy(b->turn);
+	vg_timer_destroy(b->room_tick);
 	while (b->free_bounces) {
 		struct bounce *bo = b->free_bounces;
 
@@ -1031,6 +1291,7 @@ static int blk_create(struct vg_device *dev, const void *params, void **priv)
 		goto unreserve;
 	b->is_read_only = p->read_only;
 	b->has_zeroes = p->discard && !p->read_only;
+	b->waits_for_room = p->waits_for_room;
 	b->sectors = b->image.size_bytes >> SECTOR_SHIFT;
 	b->is_writeback = true;
 	memcpy(b->serial, p->serial, sizeof(b->serial));

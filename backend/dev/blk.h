@@ -41,6 +41,8 @@ struct vg_blk_params {
 				 * the device's; 0: none */
 	bool read_only;
 	bool discard;		/* offer DISCARD and WRITE_ZEROES */
+	bool waits_for_room;	/* what finds none in the image's file system
+				 * is tried again; else it is an error */
 	enum vg_blk_engine engine;
 	/*
 	 * Probed by who opened the image: a confined process can't.  Else the

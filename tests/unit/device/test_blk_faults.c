@@ -4,16 +4,26 @@
  * only a part, is interrupted, knows no fallocate(), fails, and insists on
  * 4096-byte blocks under O_DIRECT.
  *
- * dev/blk.c is compiled into this program with an engine and a probe of ours
- * in place of its own.
+ * dev/blk.c is compiled into this program with an engine, a probe and system
+ * calls of ours in place of its own.
  */
 #define vg_dev_blk		vg_dev_blk_faulty
 #define vg_blk_probe		faulty_probe
 #define blk_engine_sync_create	faulty_engine_create
+#define blk_op_run_sync		faulty_run_sync
 
 #include <fcntl.h>
+#include <stdint.h>
+#include <sys/ioctl.h>
+
+static int faulty_ioctl(int fd, unsigned long nr, const uint64_t *range);
+#define ioctl			faulty_ioctl
 
 #include "dev/blk.c"
+
+#undef blk_op_run_sync
+#undef ioctl
+int64_t blk_op_run_sync(int fd, const struct blk_op *op);
 
 #include "host.h"
 
@@ -28,8 +38,54 @@ static struct {
 	int rw_error, sync_error;
 	int punch_error, zero_error;
 	bool no_user_memory;		/* -EFAULT but for aligned memory */
+	int discard_error;
+	uint64_t full_from;		/* no room from there on; 0: there is */
+	uint64_t fail_from;		/* -EIO from there on; 0: none */
 	unsigned int ops, punches, zero_ranges, writes, syncs;
+	unsigned int discards, buffered;
+	unsigned int no_dsync;		/* writes that were not written through */
+	uint64_t discarded[64][2];
+	uint64_t done_bytes;		/* by whatever call, in this turn */
 } k;
+
+static int faulty_ioctl(int fd, unsigned long nr, const uint64_t *range)
+{
+	assert_int_equal(nr, BLKDISCARD);
+	k.done_bytes += range[1];
+	if (k.discards < ARRAY_SIZE(k.discarded))
+		memcpy(k.discarded[k.discards], range, 16);
+	k.discards++;
+	errno = k.discard_error;
+	if (k.discard_error)
+		return -1;
+	return fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			 (off_t)range[0], (off_t)range[1]);
+}
+
+static uint64_t op_bytes(const struct blk_op *op)
+{
+	uint64_t n = 0;
+	unsigned int i;
+
+	for (i = 0; i < op->nr_iov; i++)
+		n += op->iov[i].iov_len;
+	return n;
+}
+
+/* Past the engine: buffered. */
+int64_t faulty_run_sync(int fd, const struct blk_op *op)
+{
+	uint64_t n = op_bytes(op);
+
+	k.buffered++;
+	k.done_bytes += n;
+	if (op->kind == BLK_OP_WRITE) {
+		k.no_dsync += !(op->rw_flags & RWF_DSYNC);
+		if (k.full_from && op->offset_bytes + n > k.full_from)
+			return -ENOSPC;
+	}
+	return blk_op_run_sync(fd, op);
+}
 
 struct faulty {
 	struct blk_engine e;
@@ -46,6 +102,15 @@ static int64_t rw(struct blk_engine *e, const struct blk_op *op)
 
 	if (k.rw_error)
 		return k.rw_error;
+	if (k.fail_from && op->offset_bytes >= k.fail_from)
+		return -EIO;
+	k.done_bytes += op_bytes(op);
+	if (op->kind == BLK_OP_WRITE) {
+		k.no_dsync += !(op->rw_flags & RWF_DSYNC);
+		if (k.full_from &&
+		    op->offset_bytes + op_bytes(op) > k.full_from)
+			return -ENOSPC;
+	}
 	for (i = 0; i < op->nr_iov; i++) {
 		total += op->iov[i].iov_len;
 		if (direct && k.block &&
@@ -167,10 +232,11 @@ struct env {
 };
 
 /* False: no O_DIRECT here. */
-static bool start(struct env *e, bool direct)
+static bool start_as(struct env *e, bool direct, bool waits_for_room)
 {
 	struct vg_blk_params p = { .engine = VG_BLK_ENGINE_SYNC,
-				   .discard = true };
+				   .discard = true,
+				   .waits_for_room = waits_for_room };
 
 	p.fd = open(e->image, O_RDWR | (direct ? O_DIRECT : 0));
 	if (p.fd < 0)
@@ -178,6 +244,11 @@ static bool start(struct env *e, bool direct)
 	e->h = host_create(&vg_dev_blk, &p);
 	host_start_driver(e->h, 64, 0);
 	return true;
+}
+
+static bool start(struct env *e, bool direct)
+{
+	return start_as(e, direct, false);
 }
 
 static int setup(void **state)
@@ -217,7 +288,7 @@ static int teardown(void **state)
 #define STATUS	(VG_ADDR_GRANT | 0x3ff000)
 
 /* Data in two pieces, the first of @split bytes (0: one piece). */
-static uint8_t run_request(struct env *e, uint32_t type, uint64_t sector,
+static void add_request(struct env *e, uint32_t type, uint64_t sector,
 			   uint32_t bytes, uint32_t skew, uint32_t split)
 {
 	struct virtio_blk_outhdr *hdr = flat_ptr(&e->h->f, HDR);
@@ -225,7 +296,6 @@ static uint8_t run_request(struct env *e, uint32_t type, uint64_t sector,
 	uint8_t *status = flat_ptr(&e->h->f, STATUS);
 	struct drv_buf b[4];
 	unsigned int n = 0;
-	uint32_t id, len;
 
 	hdr->type = htole32(type);
 	hdr->sector = htole64(sector);
@@ -239,9 +309,17 @@ static uint8_t run_request(struct env *e, uint32_t type, uint64_t sector,
 	b[n++] = (struct drv_buf){ STATUS, 1, true };
 	drv_add(&e->h->q, b, n);
 	vg_device_notify(e->h->dev, 0);
+}
+
+static uint8_t run_request(struct env *e, uint32_t type, uint64_t sector,
+			   uint32_t bytes, uint32_t skew, uint32_t split)
+{
+	uint32_t id, len;
+
+	add_request(e, type, sector, bytes, skew, split);
 	host_run(e->h);
 	assert_true(drv_used(&e->h->q, &id, &len));
-	return *status;
+	return *(uint8_t *)flat_ptr(&e->h->f, STATUS);
 }
 
 static uint8_t *data(struct env *e)
@@ -511,14 +589,7 @@ static void test_zeroes_4k_direct(void **state)
 			 0);
 	assert_int_equal(k.punches, 1);
 	assert_true(is_zero(e, 800, 8));
-	/* A discard keeps to whole blocks, or does nothing. */
-	assert_int_equal(one_range(e, VIRTIO_BLK_T_DISCARD, 1601, 20, 0), 0);
-	untouched(e, 1601);
-	untouched(e, 1607);
-	assert_true(is_zero(e, 1608, 8));
-	untouched(e, 1616);
-	assert_int_equal(one_range(e, VIRTIO_BLK_T_DISCARD, 2401, 3, 0), 0);
-	untouched(e, 2402);
+	assert_int_equal(k.discards, 0);
 	assert_int_equal(counter(e, STAT_ERRORS), 0);
 }
 
@@ -548,6 +619,70 @@ static void test_discard_fails(void **state)
 			 VIRTIO_BLK_S_IOERR);
 }
 
+/*
+ * A block device is asked to discard, never to punch holes: these are zeroes,
+ * which it might write.  Whole blocks, or nothing.
+ */
+static void test_discard_block_device(void **state)
+{
+	struct env *e = *state;
+
+	k.block = 4096;
+	k.discard_max = 1 << 20;
+	assert_true(start(e, false));
+	assert_int_equal(one_range(e, VIRTIO_BLK_T_DISCARD, 1601, 20, 0), 0);
+	untouched(e, 1601);
+	untouched(e, 1607);
+	assert_true(is_zero(e, 1608, 8));
+	untouched(e, 1616);
+	assert_int_equal(one_range(e, VIRTIO_BLK_T_DISCARD, 2401, 3, 0), 0);
+	untouched(e, 2402);
+	assert_int_equal(k.discards, 1);
+	k.discard_error = EIO;
+	assert_int_equal(one_range(e, VIRTIO_BLK_T_DISCARD, 8, 8, 0),
+			 VIRTIO_BLK_S_IOERR);
+	assert_true(unit_logged("discarding at byte 4096"));
+	/* Refused for this range only; then for good: a hint all the same. */
+	k.discard_error = EINVAL;
+	assert_int_equal(one_range(e, VIRTIO_BLK_T_DISCARD, 8, 8, 0), 0);
+	assert_int_equal(k.discards, 3);
+	k.discard_error = EOPNOTSUPP;
+	assert_int_equal(one_range(e, VIRTIO_BLK_T_DISCARD, 8, 8, 0), 0);
+	assert_int_equal(one_range(e, VIRTIO_BLK_T_DISCARD, 8, 8, 0), 0);
+	assert_int_equal(k.discards, 4);
+	untouched(e, 8);
+	assert_int_equal(k.punches + k.zero_ranges + k.writes, 0);
+	/* Zeroes that may be unmapped are something else. */
+	assert_int_equal(one_range(e, VIRTIO_BLK_T_WRITE_ZEROES, 8, 8, 1), 0);
+	assert_int_equal(k.punches, 1);
+	assert_true(is_zero(e, 8, 8));
+}
+
+/* In parts that end where the device can discard. */
+static void test_discard_parts(void **state)
+{
+	struct env *e = *state;
+	struct blk_dev d = { 0 };
+	struct blk b = { .d = &d };
+	struct blk_req r = { .offset_bytes = 5u << 20,
+			     .left_bytes = UINT64_C(256) << 20 };
+	static const uint32_t granularity[] = { 0, 4096, 3u << 20, 64u << 20 };
+	unsigned int i;
+
+	(void)e;
+	for (i = 0; i < ARRAY_SIZE(granularity); i++) {
+		uint32_t unit = max_u(granularity[i], 1u);
+		uint64_t n;
+
+		d.image.discard_granularity_bytes = granularity[i];
+		n = discard_part_bytes(&b, &r);
+		assert_in_range(n, 1, max_u(DISCARD_PART_BYTES, unit));
+		assert_int_equal((r.offset_bytes + n) % unit, 0);
+	}
+	r.left_bytes = 512;
+	assert_int_equal(discard_part_bytes(&b, &r), 512);
+}
+
 /* Written through: cleared ranges are followed by a flush of our own. */
 static void test_writethrough(void **state)
 {
@@ -564,6 +699,339 @@ static void test_writethrough(void **state)
 	assert_int_equal(k.syncs, 1);
 }
 
+/* ... and every write says so, whichever way it goes. */
+static void test_dsync(void **state)
+{
+	struct env *e = *state;
+	uint32_t v;
+
+	k.block = 4096;
+	if (!start(e, true))
+		skip();
+	write_ok(e, 8, 4096, 0, 0);
+	write_ok(e, 17, 512, 0, 0);
+	assert_int_equal(k.no_dsync, 2);
+	assert_true(host_access(e->h, 0x100 + 32, 1, true, 0, &v));
+	k.no_dsync = 0;
+	k.zero_error = k.punch_error = -EOPNOTSUPP;
+	write_ok(e, 800, 4096, 0, 0);			/* as it is */
+	write_ok(e, 808, 4096, 7, 1000);		/* bounced */
+	write_ok(e, 817, 512, 0, 0);			/* page cache */
+	assert_int_equal(one_range(e, VIRTIO_BLK_T_WRITE_ZEROES, 824, 8, 0), 0);
+	assert_int_equal(one_range(e, VIRTIO_BLK_T_WRITE_ZEROES, 833, 1, 0), 0);
+	assert_int_equal(k.no_dsync, 0);
+	assert_int_equal(k.buffered, 3);
+	/* The driver takes it back. */
+	assert_true(host_access(e->h, 0x100 + 32, 1, true, 1, &v));
+	write_ok(e, 800, 4096, 0, 0);
+	assert_int_equal(k.no_dsync, 1);
+}
+
+/* ---- what a turn does ------------------------------------------------------------------- */
+
+#define MANY		16u
+#define MANY_AT(i)	(VG_ADDR_GRANT | (0x300000 + (i) * 0x1000))
+
+/* @n requests that clear almost all of the image, 16 times each. */
+static void add_many(struct env *e, uint32_t type, uint32_t first_sector)
+{
+	struct virtio_blk_discard_write_zeroes *z;
+	unsigned int i, r;
+
+	for (i = 0; i < MANY; i++) {
+		struct virtio_blk_outhdr *hdr = flat_ptr(&e->h->f, MANY_AT(i));
+		struct drv_buf b[3] = {
+			{ MANY_AT(i), 16, false },
+			{ MANY_AT(i) + 64, 16 * sizeof(*z), false },
+			{ MANY_AT(i) + 1024, 1, true },
+		};
+
+		hdr->type = htole32(type);
+		hdr->sector = 0;
+		z = flat_ptr(&e->h->f, b[1].addr);
+		for (r = 0; r < 16; r++)
+			z[r] = (struct virtio_blk_discard_write_zeroes){
+				htole64(first_sector), htole32(SECTORS - 16), 0,
+			};
+		drv_add(&e->h->q, b, 3);
+	}
+	vg_device_notify(e->h->dev, 0);
+}
+
+static uint64_t longest_turn(struct env *e, unsigned int *turns)
+{
+	uint64_t most = 0;
+
+	do {
+		k.done_bytes = 0;
+		(*turns)++;
+		if (vg_loop_run_once(e->h->loop, 0) <= 0)
+			break;
+		most = max_u(most, k.done_bytes);
+	} while (*turns < 100000);
+	return most;
+}
+
+static void each_turn_is_bounded(struct env *e, uint32_t type,
+				 uint32_t first_sector, uint64_t bound)
+{
+	unsigned int i, turns = 0;
+	uint32_t id, len;
+
+	add_many(e, type, first_sector);
+	assert_in_range(longest_turn(e, &turns), 1, bound);
+	assert_in_range(turns, MANY, 10000);
+	for (i = 0; i < MANY; i++)
+		assert_true(drv_used(&e->h->q, &id, &len));
+	assert_int_equal(counter(e, STAT_ERRORS), 0);
+}
+
+static void test_turn_zeroes_misaligned(void **state)
+{
+	struct env *e = *state;
+
+	k.block = 4096;
+	if (!start(e, true))
+		skip();
+	each_turn_is_bounded(e, VIRTIO_BLK_T_WRITE_ZEROES, 1, 2 << 20);
+	untouched(e, 0);
+	assert_true(is_zero(e, 1, SECTORS - 16));
+	untouched(e, SECTORS - 15);
+}
+
+static void test_turn_zeroes_written(void **state)
+{
+	struct env *e = *state;
+
+	assert_true(start(e, false));
+	k.punch_error = k.zero_error = -EOPNOTSUPP;
+	each_turn_is_bounded(e, VIRTIO_BLK_T_WRITE_ZEROES, 8, 2 << 20);
+	assert_true(is_zero(e, 8, SECTORS - 16));
+}
+
+static void test_turn_discards(void **state)
+{
+	struct env *e = *state;
+
+	k.block = 4096;
+	k.discard_max = 1 << 20;
+	assert_true(start(e, false));
+	each_turn_is_bounded(e, VIRTIO_BLK_T_DISCARD, 8, DISCARD_PART_BYTES);
+	assert_int_equal(k.discards, MANY * 16);
+}
+
+/* A request larger than a part, by way of the page cache, in one piece. */
+static void test_turn_reads_misaligned(void **state)
+{
+	struct env *e = *state;
+	unsigned int turns = 0;
+	uint32_t id, len, i;
+
+	k.block = 4096;
+	if (!start(e, true))
+		skip();
+	add_request(e, VIRTIO_BLK_T_IN, 1, 3 << 20, 0, 512);
+	assert_in_range(longest_turn(e, &turns), 1, 2 << 20);
+	assert_true(turns > 2);
+	assert_true(drv_used(&e->h->q, &id, &len));
+	for (i = 0; i < 3 << 20; i++)
+		if (data(e)[i] != unit_pattern(512 + i))
+			fail_msg("byte %u", i);
+}
+
+/* A reset does not wait for the rest. */
+static void test_reset_ends_parts(void **state)
+{
+	struct env *e = *state;
+	unsigned int i;
+	uint32_t v;
+
+	k.block = 4096;
+	if (!start(e, true))
+		skip();
+	add_many(e, VIRTIO_BLK_T_WRITE_ZEROES, 1);
+	for (i = 0; i < 5; i++)
+		vg_loop_run_once(e->h->loop, 0);
+	k.done_bytes = 0;
+	host_access(e->h, VIRTIO_MMIO_STATUS, 4, true, 0, &v);
+	host_run(e->h);
+	assert_in_range(k.done_bytes, 0, 2 << 20);
+	assert_int_equal(host_read(e->h, VIRTIO_MMIO_STATUS), 0);
+	assert_int_equal(vg_device_stats(e->h->dev)->in_flight, 0);
+	host_start_driver(e->h, 64, 0);
+	write_ok(e, 8, 4096, 0, 0);
+}
+
+/* ---- no room ------------------------------------------------------------------------------ */
+
+static void test_no_room_is_reported(void **state)
+{
+	struct env *e = *state;
+
+	assert_true(start(e, false));
+	k.full_from = 1 << 20;
+	assert_int_equal(run_request(e, VIRTIO_BLK_T_OUT, 4096, 4096, 0, 0),
+			 VIRTIO_BLK_S_IOERR);
+	assert_true(unit_logged("No space left on device"));
+	assert_int_equal(counter(e, STAT_NO_ROOM), 1);
+	assert_int_equal(counter(e, STAT_WAITING), 0);
+	write_ok(e, 8, 4096, 0, 0);
+}
+
+/* Turns until @cond, for 3 s. */
+#define run_until(e, cond) ({ \
+	uint64_t until_ = vg_now_ns() + UINT64_C(3000000000); \
+	bool is_; \
+	while (!(is_ = (cond)) && vg_now_ns() < until_) \
+		vg_loop_run_once((e)->h->loop, 5); \
+	is_; \
+})
+
+static void waits_and_goes_on(struct env *e, bool is_zeroes, uint32_t bytes,
+			      uint32_t skew)
+{
+	struct virtio_blk_discard_write_zeroes d = {
+		htole64(4001), htole32(16), 0,
+	};
+	uint32_t id, len, i;
+	uint8_t buf[512];
+
+	for (i = 0; i < bytes; i++)
+		data(e)[skew + i] = 0x5e;
+	k.full_from = 1 << 20;
+	if (is_zeroes)
+		memcpy(data(e), &d, sizeof(d));
+	add_request(e, is_zeroes ? VIRTIO_BLK_T_WRITE_ZEROES : VIRTIO_BLK_T_OUT,
+		    4001, is_zeroes ? sizeof(d) : bytes, skew, 0);
+	host_run(e->h);
+	assert_true(run_until(e, counter(e, STAT_WAITING) == 1));
+	assert_false(drv_used(&e->h->q, &id, &len));
+	/* Reading goes on, and so does writing where there is room. */
+	k.full_from = 0;
+	assert_true(run_until(e, drv_used(&e->h->q, &id, &len)));
+	assert_int_equal(*(uint8_t *)flat_ptr(&e->h->f, STATUS),
+			 VIRTIO_BLK_S_OK);
+	assert_int_equal(pread(e->fd, buf, 512, 4001 * 512), 512);
+	assert_int_equal(buf[77], is_zeroes ? 0 : 0x5e);
+	assert_int_equal(counter(e, STAT_WAITING), 0);
+	untouched(e, 4000);
+	assert_true(run_until(e, unit_logged("there is room for the image again")));
+}
+
+static void test_no_room_waits(void **state)
+{
+	struct env *e = *state;
+
+	assert_true(start_as(e, false, true));
+	waits_and_goes_on(e, false, 4096, 0);
+	assert_int_equal(counter(e, STAT_ERRORS), 0);
+	assert_int_equal(counter(e, STAT_NO_ROOM), 1);
+	assert_int_equal(unit_log_lines(), 2);
+}
+
+static void test_no_room_waits_buffered(void **state)
+{
+	struct env *e = *state;
+
+	k.block = 4096;
+	if (!(start_as(e, true, true)))
+		skip();
+	waits_and_goes_on(e, false, 8192, 3);
+}
+
+static void test_no_room_waits_zeroes(void **state)
+{
+	struct env *e = *state;
+
+	assert_true(start_as(e, false, true));
+	k.zero_error = -EOPNOTSUPP;
+	waits_and_goes_on(e, true, 0, 0);
+}
+
+/* Part of it is written when there is no more room: that is not done twice. */
+static void test_no_room_after_a_part(void **state)
+{
+	struct env *e = *state;
+	uint32_t id, len, i;
+
+	assert_true(start_as(e, false, true));
+	for (i = 0; i < 8192; i++)
+		data(e)[i] = (uint8_t)(i * 7);
+	k.part = 1000;
+	k.full_from = 3000;
+	add_request(e, VIRTIO_BLK_T_OUT, 2, 8192, 0, 0);
+	host_run(e->h);
+	assert_int_equal(counter(e, STAT_WAITING), 1);
+	k.full_from = 0;
+	assert_true(run_until(e, drv_used(&e->h->q, &id, &len)));
+	assert_int_equal(counter(e, STAT_BYTES_WRITTEN), 8192);
+	for (i = 0; i < 8192; i += 512) {
+		uint8_t buf[512];
+
+		assert_int_equal(pread(e->fd, buf, 512, 1024 + i), 512);
+		assert_memory_equal(buf, data(e) + i, 512);
+	}
+}
+
+/* Nobody waits with it: not a reset, and not a removal (teardown). */
+static void test_no_room_ends(void **state)
+{
+	struct env *e = *state;
+	uint32_t v;
+
+	assert_true(start_as(e, false, true));
+	k.full_from = 1 << 20;
+	add_request(e, VIRTIO_BLK_T_OUT, 4096, 4096, 0, 0);
+	host_run(e->h);
+	assert_int_equal(counter(e, STAT_WAITING), 1);
+	if (!host_access(e->h, VIRTIO_MMIO_STATUS, 4, true, 0, &v))
+		assert_true(run_until(e, e->h->nr_replies));
+	e->h->nr_replies = 0;
+	assert_int_equal(counter(e, STAT_WAITING), 0);
+	assert_int_equal(vg_device_stats(e->h->dev)->in_flight, 0);
+	host_start_driver(e->h, 64, 0);
+	add_request(e, VIRTIO_BLK_T_OUT, 4096, 4096, 0, 0);
+	host_run(e->h);
+	assert_int_equal(counter(e, STAT_WAITING), 1);
+}
+
+/* ---- what a read leaves in its buffer ------------------------------------------------------ */
+
+/* Nothing of what the buffer held before, whatever became of the request. */
+static void read_fails_after(struct env *e, uint32_t bytes, uint32_t good)
+{
+	uint32_t i;
+
+	memset(data(e), 0xcc, bytes);
+	assert_int_equal(run_request(e, VIRTIO_BLK_T_IN, 8, bytes, 0, 1000),
+			 VIRTIO_BLK_S_IOERR);
+	for (i = 0; i < bytes; i++)
+		if (data(e)[i] != (i < good ? unit_pattern(4096 + i) : 0))
+			fail_msg("byte %u", i);
+}
+
+static void test_read_fails_after_a_part(void **state)
+{
+	struct env *e = *state;
+
+	assert_true(start(e, false));
+	k.part = 777;
+	k.fail_from = 4096 + 2000;
+	read_fails_after(e, 8192, 2554);	/* 777, 223, 777, 777 */
+	k.fail_from = 4096;
+	read_fails_after(e, 8192, 0);
+}
+
+static void test_read_beyond_a_cut_image(void **state)
+{
+	struct env *e = *state;
+
+	assert_true(start(e, false));
+	assert_int_equal(ftruncate(e->fd, 4096 + 3000), 0);
+	read_fails_after(e, 8192, 3000);
+	assert_true(unit_logged("the image ends there"));
+}
+
 #define T(f)	cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -573,7 +1041,15 @@ int main(void)
 		T(test_4k_direct), T(test_wrong_promise),
 		T(test_4k_direct_parts), T(test_zeroes_methods),
 		T(test_zeroes_4k_direct), T(test_discard_not_supported),
-		T(test_discard_fails), T(test_writethrough),
+		T(test_discard_fails), T(test_discard_block_device),
+		T(test_discard_parts), T(test_writethrough), T(test_dsync),
+		T(test_turn_zeroes_misaligned), T(test_turn_zeroes_written),
+		T(test_turn_discards), T(test_turn_reads_misaligned),
+		T(test_reset_ends_parts), T(test_no_room_is_reported),
+		T(test_no_room_waits), T(test_no_room_waits_buffered),
+		T(test_no_room_waits_zeroes), T(test_no_room_after_a_part),
+		T(test_no_room_ends), T(test_read_fails_after_a_part),
+		T(test_read_beyond_a_cut_image),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
