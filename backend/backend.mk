@@ -18,7 +18,8 @@ VG_COMMON_SRCS := backend/util.c backend/log.c backend/loop.c \
 		  backend/daemon.c backend/sd_notify.c backend/ctl_server.c \
 		  backend/libxl_keys.c
 VG_GRANTD_SRCS := $(VG_COMMON_SRCS) backend/grantd_main.c \
-		  backend/image.c backend/supervisor.c \
+		  backend/image.c backend/refusals.c \
+		  backend/supervisor.c \
 		  backend/worker.c backend/worker_main.c \
 		  backend/spawn.c backend/mapper.c backend/sandbox.c backend/sandbox_filter.c \
 		  $(VG_DEVICE_SRCS) backend/xen/remote.c backend/xen/raw.c \
@@ -31,12 +32,13 @@ VG_BROKER_SRCS := $(VG_COMMON_SRCS) backend/broker_main.c backend/broker.c \
 		  backend/broker_child.c backend/broker_guest.c \
 		  backend/xen/gntshr.c backend/xen/evtchn.c \
 		  backend/xen/store.c backend/xen/ioreq.c backend/xen/confine.c
-VG_CTL_SRCS    := backend/ctl.c
+VG_CTL_SRCS    := backend/ctl.c backend/refusals.c backend/libxl_keys.c \
+		  backend/util.c backend/log.c backend/xen/store.c
 
 VG_GRANTD_LIBS := -lxengnttab -lxenevtchn -lxenstore -luring -lseccomp -ljson-c
 VG_BROKER_LIBS := -lxenevtchn -lxenstore -lxendevicemodel \
 		  -lxenforeignmemory -lxentoolcore -lseccomp -ljson-c
-VG_CTL_LIBS    := -ljson-c
+VG_CTL_LIBS    := -ljson-c -lxenstore
 # Static: the rig's guests do not have the library.
 VG_FOREIGND_LIBS := -Wl,-Bstatic -lxenforeignmemory -Wl,-Bdynamic \
 		  -lxentoolcore -lxentoollog $(VG_GRANTD_LIBS)

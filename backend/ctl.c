@@ -4,7 +4,9 @@
  * status and statistics, and shows them to people or passes on the JSON.
  *
  * Both daemons answer on a socket in the run directory, grantd in the driver
- * domain, the broker in the control domain; a domain may have both.
+ * domain, the broker in the control domain; a domain may have both.  In the
+ * control domain what other domains refused to serve is read from xenstore,
+ * too.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -19,6 +21,7 @@
 #include <unistd.h>
 
 #include "daemon.h"
+#include "refusals.h"
 
 #define PROGRAM "virtio-grantctl"
 
@@ -28,7 +31,7 @@ static void usage(FILE *f)
 	      "Shows the virtio devices that this domain serves or relays; see " PROGRAM "(8).\n\n"
 	      "  status               a line per device, and what failed lately\n"
 	      "  stats                all counters\n\n"
-	      "  -j, --json           JSON: {\"grantd\": ..., \"broker\": ...}\n"
+	      "  -j, --json           JSON: {\"grantd\": ..., \"broker\": ..., \"refused\": [...]}\n"
 	      "  -r, --run-dir=DIR    where the sockets are (/run/virtio-grant)\n"
 	      "  -h, --help           this text\n"
 	      "  -V, --version        the version\n", f);
@@ -130,6 +133,21 @@ static void print_broken(struct json_object *stats)
 	putchar('\n');
 }
 
+/* Of the image's file system. */
+static void print_room(struct json_object *stats)
+{
+	struct json_object *blk = sub(stats, "blk");
+
+	if (!blk)
+		return;
+	if (num(blk, "waiting_for_room"))
+		printf("  NO ROOM for its image: %llu requests wait for some\n",
+		       (unsigned long long)num(blk, "waiting_for_room"));
+	else if (num(blk, "no_room"))
+		printf("  no room for its image, so far %llu times\n",
+		       (unsigned long long)num(blk, "no_room"));
+}
+
 static void print_grantd(struct json_object *root)
 {
 	struct json_object *devs = sub(root, "devices"), *d, *st;
@@ -159,10 +177,44 @@ static void print_grantd(struct json_object *root)
 			       (unsigned long long)num(st, "takeovers"),
 			       (unsigned long long)num(st, "redone"));
 		putchar('\n');
-		if (st)
+		if (st) {
 			print_broken(st);
+			print_room(st);
+		}
 	}
 	print_failures(root);
+}
+
+static void add_refusal(void *list, xen_domid_t domid, const char *text)
+{
+	char line[600];
+
+	snprintf(line, sizeof(line), "dom%u: %s", domid, text);
+	json_object_array_add(list, json_object_new_string(line));
+}
+
+/* What other domains did not serve, and why; empty where that can't be read. */
+static struct json_object *refusals(void)
+{
+	struct json_object *list = json_object_new_array();
+	struct xen_store *xs;
+	xen_domid_t own;
+
+	if (xen_store_open(&xs))
+		return list;
+	if (!xen_store_own_domid(xs, &own))
+		vg_refusals_read(xs, own, add_refusal, list);
+	xen_store_close(xs);
+	return list;
+}
+
+static void print_refusals(struct json_object *list)
+{
+	size_t i, n = json_object_array_length(list);
+
+	for (i = 0; i < n; i++)
+		printf("  refused by %s\n", json_object_get_string(
+			       json_object_array_get_idx(list, i)));
 }
 
 static void print_broker(struct json_object *root)
@@ -280,6 +332,8 @@ int main(int argc, char **argv)
 		both = json_object_new_object();
 		json_object_object_add(both, "grantd", grantd);
 		json_object_object_add(both, "broker", broker);
+		json_object_object_add(both, "refused", broker ? refusals() :
+				       json_object_new_array());
 		puts(json_object_to_json_string_ext(both,
 						    JSON_C_TO_STRING_PRETTY));
 		json_object_put(both);
@@ -293,8 +347,13 @@ int main(int argc, char **argv)
 	} else {
 		if (grantd)
 			print_grantd(grantd);
-		if (broker)
+		if (broker) {
+			struct json_object *list = refusals();
+
 			print_broker(broker);
+			print_refusals(list);
+			json_object_put(list);
+		}
 	}
 	json_object_put(grantd);
 	json_object_put(broker);
