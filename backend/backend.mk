@@ -18,7 +18,7 @@ VG_COMMON_SRCS := backend/util.c backend/log.c backend/loop.c \
 		  backend/daemon.c backend/sd_notify.c backend/ctl_server.c \
 		  backend/libxl_keys.c
 VG_GRANTD_SRCS := $(VG_COMMON_SRCS) backend/grantd_main.c \
-		  backend/image.c backend/refusals.c \
+		  backend/image.c backend/image_user.c backend/refusals.c \
 		  backend/supervisor.c \
 		  backend/worker.c backend/worker_main.c \
 		  backend/spawn.c backend/mapper.c backend/sandbox.c backend/sandbox_filter.c \

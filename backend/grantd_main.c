@@ -43,6 +43,7 @@ static void usage(FILE *f)
 	      "  -p, --poll=US                 look at a ring for so long before sleeping (1000;\n"
 	      "                                2000 for guests without event channels)\n"
 	      "      --on-enospc=report|wait   no room for a sparse image: an I/O error, or writes wait (report)\n"
+	      "      --serial=PATH=TEXT        the serial number of this image (its vdev)\n"
 	      "      --only=VDEV,...           these devices (\"xvda,xvdb\") and no others\n"
 	      "      --uid-base=N              workers run as users N, N + 1, ... (1900000000)\n"
 	      "      --no-sandbox              workers run as this user, without confinement\n"
@@ -82,6 +83,24 @@ static bool parse_on_enospc(const char *s, bool *waits)
 {
 	*waits = !strcmp(s, "wait");
 	return *waits || !strcmp(s, "report");
+}
+
+/* False: it makes no sense.  For the life of the process. */
+static bool add_serial(const char ***serials, const char *s)
+{
+	const char *last = strrchr(s, '=');
+	unsigned int n = 0;
+
+	if (*s != '/' || !last || !vg_image_serial_is_valid(last + 1))
+		return false;
+	while (*serials && (*serials)[n])
+		n++;
+	*serials = realloc(*serials, (n + 2) * sizeof(**serials));
+	if (!*serials)
+		abort();
+	(*serials)[n] = s;
+	(*serials)[n + 1] = NULL;
+	return true;
 }
 
 /* More threads than CPUs serve nobody. */
@@ -193,6 +212,7 @@ int main(int argc, char **argv)
 		OPT_WORKER = 256, OPT_MEMORY, OPT_ONLY, OPT_UID_BASE,
 		OPT_NO_SANDBOX, OPT_CONFINE, OPT_RINGS, OPT_MAPPER, OPT_HANDLES,
 		OPT_QUEUES, OPT_COPY_MAX, OPT_ON_ENOSPC,
+		OPT_SERIAL,
 	};
 	static const struct option options[] = {
 		{ "direct-io", required_argument, NULL, 'd' },
@@ -210,6 +230,7 @@ int main(int argc, char **argv)
 		{ "queues", required_argument, NULL, OPT_QUEUES },
 		{ "copy-max", required_argument, NULL, OPT_COPY_MAX },
 		{ "on-enospc", required_argument, NULL, OPT_ON_ENOSPC },
+		{ "serial", required_argument, NULL, OPT_SERIAL },
 		{ "uid-base", required_argument, NULL, OPT_UID_BASE },
 		{ "no-sandbox", no_argument, NULL, OPT_NO_SANDBOX },
 		{ "confine", required_argument, NULL, OPT_CONFINE },
@@ -244,7 +265,7 @@ int main(int argc, char **argv)
 		.first_evtchn_fd = VG_EVTCHN_FD,
 		.nr_evtchns = 1,
 	};
-	const char *run_dir = "/run/virtio-grant";
+	const char *run_dir = "/run/virtio-grant", **serials = NULL;
 	int worker_for = -1, c;
 	bool is_mapper = false;
 	uint64_t v;
@@ -319,6 +340,12 @@ int main(int argc, char **argv)
 			if (!parse_on_enospc(optarg, &cfg.waits_for_room))
 				return bad_option("--on-enospc=%s: none of report, wait",
 						  optarg);
+			break;
+		case OPT_SERIAL:
+			if (!add_serial(&serials, optarg))
+				return bad_option("--serial=%s: no PATH=TEXT with an absolute path and 1 to 20 visible characters of ASCII",
+						  optarg);
+			cfg.serials = serials;
 			break;
 		case OPT_QUEUES:
 			if (vg_parse_u64(optarg, 10, VG_BLK_QUEUES_MAX, &v) ||

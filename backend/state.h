@@ -117,7 +117,10 @@ struct vg_state {
 	uint32_t virtio_id, nr_queues;
 	uint64_t takeovers;		/* a statistic */
 	uint32_t turn;			/* regs[turn & 1] counts */
-	uint32_t reserved[9];
+	uint32_t reserved;
+	uint64_t image[3];		/* which: vg_image_id, the supervisor's */
+	uint64_t image_bytes;		/* its size as the driver was told; the
+					 * worker's.  0: not known */
 	struct vg_state_regs regs[2];
 	struct vg_queue_log queue[VG_STATE_QUEUES_MAX];
 };

@@ -39,6 +39,7 @@
 
 #include "libxl_keys.h"
 #include "log.h"
+#include "refusals.h"
 #include "sandbox.h"
 #include "state.h"
 #include "util.h"
@@ -53,6 +54,8 @@
 #define RESPAWN_MAX_NS		UINT64_C(10000000000)
 /* While the last I/O of a worker that died is not done. */
 #define LOCK_RETRY_NS		UINT64_C(5000000)
+/* While somebody else has an image, for a moment perhaps. */
+#define IMAGE_RETRY_NS		UINT64_C(20000000)
 #define LOCK_WARN_NS		UINT64_C(5000000000)
 /* Deaths in a row between which a device got nothing done. */
 #define BARREN_MAX		8u
@@ -127,6 +130,8 @@ struct vg_supervisor {
 	struct vg_deferred *scan;
 	struct dev *devs;
 	struct guest *guests;
+	struct vg_image *images;	/* that are served */
+	struct vg_refusals refusals;
 	bool scan_failed;		/* not all that is there was seen */
 	bool is_tidied;			/* a predecessor's states, too */
 	char *failure[NR_FAILURES];
@@ -164,13 +169,32 @@ static int write_state(struct dev *d, enum vg_xenbus_state state)
 	return err;
 }
 
+/* The last of our failures that was this device's, for who can't read the log. */
+static void publish_failure(struct dev *d)
+{
+	struct vg_supervisor *s = d->s;
+	size_t n = strlen(d->label);
+	unsigned int i;
+
+	for (i = 1; i <= NR_FAILURES && i <= s->nr_failures; i++) {
+		const char *text = s->failure[(s->nr_failures - i) % NR_FAILURES];
+
+		if (strncmp(text, d->label, n) || text[n] != ':')
+			continue;
+		vg_refusals_say(&s->refusals, &d->name, text);
+		return;
+	}
+}
+
 /* This device can't be served.  The caller has said why. */
 static void dev_fail(struct dev *d)
 {
 	char *path = vg_strf("%s/state", d->node);
 
+	publish_failure(d);
 	xen_store_rm(d->s->xs, path);
 	free(path);
+	vg_image_close(&d->image);
 	vg_timer_cancel(d->timer);
 	d->state = DEV_FAILED;
 }
@@ -299,6 +323,7 @@ static void on_worker(void *arg)
 			d->image.path, (unsigned long long)d->image.size_bytes,
 			d->image.read_only ? ", read-only" : "",
 			d->image.is_direct ? ", O_DIRECT" : "");
+		vg_refusals_forget(&g->s->refusals, &d->name);
 		write_state(d, VG_XENBUS_INIT_WAIT);
 		vg_deferred_schedule(g->s->scan);
 	} else if (msg.op == VG_WORKER_REMOVED && d->state == DEV_STOPPING) {
@@ -497,11 +522,11 @@ static int io_lock(struct dev *d, int fd)
 static int image_lock(struct dev *d, int fd)
 {
 	char *why = NULL;
-	int err = vg_image_lock(&d->image, fd, true, &why);
+	int err = vg_image_lock(&d->image, fd, &why);
 
 	if (err == -EAGAIN)
 		vg_timer_arm(d->retry, LOCK_RETRY_NS);
-	else if (err)
+	if (why)
 		failed(d->s, "%s: %s", d->label, why);
 	free(why);
 	return err;
@@ -674,23 +699,25 @@ static void remove_stale_states(struct vg_supervisor *s)
 /* ---- images ------------------------------------------------------------------------ */
 
 static int open_image(struct dev *d, struct vg_blk_params *blk, bool is_held,
-		      int *fd, int *buffered_fd)
+		      int state_fd, int *fd, int *buffered_fd)
 {
 	const struct vg_image_how how = {
-		.label = d->label,
 		.direct_io = d->s->cfg.direct_io,
 		.engine = d->s->cfg.engine,
 		.waits_for_room = d->s->cfg.waits_for_room,
-		.was_served = d->was_served || d->locked_out_ns,
+		.serials = d->s->cfg.serials,
+		.state_fd = state_fd,
+		.was_served = d->was_served,
 		.is_held = is_held,
+		.list = &d->s->images,
 	};
 	char *why = NULL;
 	int err = vg_image_open(&d->image, d->s->xs, d->node, &how, blk, fd,
 				buffered_fd, &why);
 
 	if (err == -EAGAIN)
-		vg_timer_arm(d->retry, LOCK_RETRY_NS);
-	else if (err)
+		vg_timer_arm(d->retry, IMAGE_RETRY_NS);
+	if (why)
 		failed(d->s, "%s: %s", d->label, why);
 	free(why);
 	return err;
@@ -813,7 +840,8 @@ static void dev_start(struct dev *d)
 		fds[i] = -1;
 	err = state_open(d, &fds[1], &fds[2], &is_held);
 	if (!err)
-		err = open_image(d, &msg.blk, is_held, &fds[0], &fds[3]);
+		err = open_image(d, &msg.blk, is_held, fds[1], &fds[0],
+				 &fds[3]);
 	if (err == -EAGAIN) {
 		vg_worker_close_fds(fds);
 		d->has_slot = g->slot_used[d->slot] = false;
@@ -857,6 +885,7 @@ static void dev_closed(struct dev *d)
 {
 	d->state = DEV_CLOSED;
 	d->remove_wanted = false;
+	vg_image_close(&d->image);
 	state_remove(d);
 	write_state(d, VG_XENBUS_CLOSED);
 	vg_timer_arm(d->timer, NODE_REMOVAL_NS);
@@ -971,6 +1000,7 @@ static struct dev *dev_new(struct vg_supervisor *s,
 	d->name = *name;
 	d->node = vg_strdup(node);
 	d->label = vg_devname_label(name);
+	vg_image_init(&d->image, d->label);
 	d->guest = guest_get(s, name->guest);
 	d->timer = vg_timer_create(s->loop, on_dev_timer, d);
 	d->retry = vg_timer_create(s->loop, on_retry, d);
@@ -1397,6 +1427,7 @@ int vg_supervisor_create(const struct vg_supervisor_config *cfg,
 		       strerror(-err));
 		goto fail;
 	}
+	vg_refusals_init(&s->refusals, s->xs, s->own_domid);
 	for (k = 0; k < vg_nr_kinds; k++) {
 		char *dir = vg_strf("/local/domain/%u/backend/%s", s->own_domid,
 				    vg_kinds[k].name);
@@ -1434,6 +1465,7 @@ void vg_supervisor_destroy(struct vg_supervisor *s)
 	if (s->xs_fd)
 		vg_loop_del_fd(s->loop, s->xs_fd);
 	vg_deferred_destroy(s->scan);
+	vg_refusals_exit(&s->refusals);
 	xen_store_close(s->xs);
 	for (i = 0; i < NR_FAILURES; i++)
 		free(s->failure[i]);

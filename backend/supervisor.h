@@ -23,6 +23,7 @@ struct vg_supervisor_config {
 	enum vg_direct_io direct_io;
 	enum vg_blk_engine engine;
 	bool waits_for_room;	/* of an image's file system: vg_blk_params */
+	const char *const *serials;	/* vg_image_how; or NULL */
 	unsigned int queue_size_max;	/* a power of two, 2 .. 1024 */
 	unsigned int budget_pages;	/* mapped at once, per device */
 	uint32_t copy_max_bytes;	/* see vg_mem_map_create() */

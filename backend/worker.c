@@ -796,6 +796,20 @@ static void close_images(const struct vg_blk_params *blk)
 		close(blk->buffered_fd);
 }
 
+/*
+ * A driver that knew the image as larger or smaller reads again.  Told twice,
+ * if we are killed in between, it is told what it knows.
+ */
+static void tell_size(struct slot *s, uint64_t size_bytes)
+{
+	if (!s->state)
+		return;
+	if (s->is_taking_over && s->state->image_bytes != size_bytes)
+		vg_device_config_changed(s->dev);
+	vg_step();
+	WRITE_ONCE(s->state->image_bytes, size_bytes);
+}
+
 /* Takes fds[]: what is not used is closed. */
 static void add_device(struct vg_worker *w, const struct vg_worker_msg *msg,
 		       int fds[VG_WORKER_FDS_MAX])
@@ -863,6 +877,7 @@ static void add_device(struct vg_worker *w, const struct vg_worker_msg *msg,
 		slot_free(s);
 		goto fail;
 	}
+	tell_size(s, blk.image.size_bytes);
 	vg_step();
 	report(s, VG_WORKER_ADDED, 0, "");
 	vg_step();

@@ -113,7 +113,7 @@ struct rig_worker *rig_worker_of(xen_domid_t guest)
 
 /*
  * What exit(2) would close: images and states, by name, since locks go with
- * them.
+ * them.  The supervisor's own O_PATH of an image is not the worker's.
  */
 static void close_images_of(xen_domid_t guest)
 {
@@ -130,6 +130,8 @@ static void close_images_of(xen_domid_t guest)
 		if (n < 0)
 			continue;
 		target[n] = 0;
+		if (fcntl(atoi(e->d_name), F_GETFL) & O_PATH)
+			continue;
 		if (strstr(target, want) || strstr(target, state))
 			close(atoi(e->d_name));
 	}

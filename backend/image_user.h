@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * image_user.h - who else uses a file or a block device of this domain, in
+ * words: for the operator who wonders why it can't be had.
+ *
+ * Found in /proc and /sys, as far as rights and namespaces allow.
+ */
+#ifndef VG_IMAGE_USER_H
+#define VG_IMAGE_USER_H
+
+#include <sys/stat.h>
+
+/*
+ * New texts, or NULL if nobody is found.  "is mounted on /srv", "is swap",
+ * "is part of dm-3 (vg-data)", or the same of a partition of it or of the disk
+ * that it is a partition of.
+ */
+char *vg_image_kernel_user(const struct stat *st);
+/* Of a file: "is behind /dev/loop3". */
+char *vg_image_loop_user(const struct stat *st);
+/* "is locked by process 812 (qemu-nbd)", "is open in process ...". */
+char *vg_image_process_user(const struct stat *st);
+
+/*
+ * The file that is behind a loop device, or behind the one of this partition.
+ * 0, or -ENOENT.
+ */
+int vg_image_loop_file(const struct stat *st, struct stat *file);
+
+#endif

@@ -1,0 +1,277 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * test_image_faults.c - each call that opening an image makes fails in turn,
+ * for a new disk, for one whose worker is replaced, and for one of a
+ * predecessor: it is said, nothing is left behind, and the next try works.
+ *
+ * image.c is compiled into this program with calls of ours.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "state.h"
+#include "unit.h"
+#include "util.h"
+
+static struct {
+	unsigned int at, calls;		/* the at'th call fails; 0: none */
+	int err;
+	const char *name;		/* ... which was this one */
+} k;
+
+static bool fails(const char *name)
+{
+	if (++k.calls != k.at)
+		return false;
+	k.name = name;
+	errno = k.err;
+	return true;
+}
+
+static int fake_open(const char *path, int flags)
+{
+	return fails("open") ? -1 : open(path, flags);
+}
+
+static int fake_fstat(int fd, struct stat *st)
+{
+	return fails("fstat") ? -1 : fstat(fd, st);
+}
+
+static int fake_flock(int fd, int how)
+{
+	return fails("flock") ? -1 : flock(fd, how);
+}
+
+static ssize_t fake_pread(int fd, void *buf, size_t n, off_t at)
+{
+	return fails("pread") ? -1 : pread(fd, buf, n, at);
+}
+
+static ssize_t fake_pwrite(int fd, const void *buf, size_t n, off_t at)
+{
+	return fails("pwrite") ? -1 : pwrite(fd, buf, n, at);
+}
+
+static int fake_statx(int fd, const char *path, int flags, unsigned int mask,
+		      struct statx *sx)
+{
+	return fails("statx") ? -1 : statx(fd, path, flags, mask, sx);
+}
+
+#define vg_image_init			init_under_test
+#define vg_image_close			close_under_test
+#define vg_image_exit			exit_under_test
+#define vg_image_open			open_under_test
+#define vg_image_lock			lock_under_test
+#define vg_image_serial_is_valid	serial_under_test
+#define open		fake_open
+#define fstat		fake_fstat
+#define flock(fd, how)	fake_flock(fd, how)
+#define pread		fake_pread
+#define pwrite		fake_pwrite
+#define statx(...)	fake_statx(__VA_ARGS__)
+
+#include "image.c"
+
+#undef open
+#undef pread
+#undef pwrite
+
+enum life { NEW, NEW_WORKER, NEW_DAEMON };
+
+static char *dir, *path, *state_path;
+static struct xen_store *xs;
+static struct fake_disk disk;
+
+static int setup(void **state)
+{
+	(void)state;
+	memset(&k, 0, sizeof(k));
+	dir = unit_tmpdir();
+	path = vg_strf("%s/image", dir);
+	state_path = vg_strf("%s/state", dir);
+	free(unit_image(path, 1 << 20));
+	unit_log_start();
+	fake_init();
+	fake_domain_create(1, 1, 64);
+	fake_domain_create(3, 1, 64);
+	disk = (struct fake_disk){ .guest = 3, .backend = 1, .devid = 51712,
+				   .params = path };
+	fake_libxl_disk_add(&disk);
+	fake_enter(1);
+	return xen_store_open(&xs);
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	xen_store_close(xs);
+	fake_exit();
+	unit_log_stop();
+	unit_rm_r(dir);
+	free(path);
+	free(state_path);
+	return 0;
+}
+
+struct opened {
+	struct vg_image im, *list;
+	int state_fd, fd, buffered_fd;
+	struct vg_blk_params blk;
+	char *why;
+};
+
+static int try(struct opened *o, bool was_served, enum vg_direct_io direct)
+{
+	const struct vg_image_how how = {
+		.direct_io = direct, .state_fd = o->state_fd,
+		.was_served = was_served, .list = &o->list,
+	};
+
+	o->fd = o->buffered_fd = -1;
+	o->why = NULL;
+	return vg_image_open(&o->im, xs, fake_libxl_disk_path(&disk), &how,
+			     &o->blk, &o->fd, &o->buffered_fd, &o->why);
+}
+
+static void let_go(struct opened *o)
+{
+	if (o->fd >= 0)
+		close(o->fd);
+	if (o->buffered_fd >= 0)
+		close(o->buffered_fd);
+	free(o->why);
+}
+
+/* What came before it in this life. */
+static void live(struct opened *o, enum life life)
+{
+	memset(o, 0, sizeof(*o));
+	vg_image_init(&o->im, "dom3 virtio_disk/51712");
+	o->state_fd = open(state_path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC,
+			   0600);
+	assert_int_equal(ftruncate(o->state_fd, sizeof(struct vg_state)), 0);
+	if (life == NEW)
+		return;
+	assert_int_equal(try(o, false, VG_DIRECT_IO_OFF), 0);
+	let_go(o);
+	if (life == NEW_WORKER)
+		return;
+	vg_image_exit(&o->im);
+	vg_image_init(&o->im, "dom3 virtio_disk/51712");
+}
+
+/* False: that life has fewer calls. */
+static bool one_fails(enum life life, unsigned int at, int err,
+		      enum vg_direct_io direct)
+{
+	unsigned int before = unit_nr_fds();
+	struct opened o;
+	bool has_failed;
+	int res;
+
+	live(&o, life);
+	k.calls = 0;
+	k.at = at;
+	k.err = err;
+	k.name = NULL;
+	res = try(&o, life != NEW, direct);
+	has_failed = k.name;
+	k.at = 0;
+	/* What is asked only to know better, or to do better, may fail. */
+	if (has_failed && res && (!o.why || !strstr(o.why, "image"))) {
+		fail_msg("%s fails: nothing is said", k.name);
+	} else if (res) {
+		assert_int_equal(o.fd, -1);
+		/* The worker that is gone may have it still. */
+		assert_int_equal(!!o.im.list, life == NEW_WORKER);
+		assert_int_equal(res, -err);
+	}
+	let_go(&o);
+	if (res) {
+		assert_int_equal(try(&o, life != NEW, direct), 0);
+		assert_null(o.why);
+		let_go(&o);
+	}
+	assert_ptr_equal(o.list, &o.im);
+	vg_image_exit(&o.im);
+	assert_null(o.list);
+	close(o.state_fd);
+	assert_int_equal(unit_nr_fds(), before);
+	return has_failed;
+}
+
+static void each_call_fails(void **state)
+{
+	static const int errs[] = { EIO, ENOMEM, EMFILE };
+	enum life life;
+	unsigned int at, e;
+
+	(void)state;
+	for (life = NEW; life <= NEW_DAEMON; life++) {
+		for (e = 0; e < ARRAY_SIZE(errs); e++) {
+			for (at = 1; one_fails(life, at, errs[e],
+					       VG_DIRECT_IO_OFF); at++)
+				;
+			assert_in_range(at, 5, 50);
+			for (at = 1; one_fails(life, at, errs[e],
+					       VG_DIRECT_IO_ON); at++)
+				;
+		}
+	}
+}
+
+/* The check of what a predecessor served is not skipped for want of memory. */
+static void identity_is_checked(void **state)
+{
+	struct opened o;
+	char *old = vg_strf("%s.old", path);
+
+	(void)state;
+	live(&o, NEW_DAEMON);
+	assert_int_equal(rename(path, old), 0);
+	free(unit_image(path, 1 << 20));
+	assert_int_equal(try(&o, true, VG_DIRECT_IO_OFF), -ESTALE);
+	assert_non_null(strstr(o.why, "was replaced while"));
+	let_go(&o);
+	/* The inode's number is not enough: it is given out again. */
+	o.im.id.birth++;
+	assert_int_equal(rename(old, path), 0);
+	vg_image_close(&o.im);
+	assert_int_equal(try(&o, true, VG_DIRECT_IO_OFF), 0);
+	let_go(&o);
+	vg_image_exit(&o.im);
+	close(o.state_fd);
+	free(old);
+}
+
+static void birth_counts(void **state)
+{
+	struct vg_image_id a = { 1, 2, 3 }, b = { 1, 2, 4 }, c = { 1, 2, 0 };
+
+	(void)state;
+	assert_false(id_is_same(&a, &b));
+	assert_true(id_is_same(&a, &a));
+	assert_true(id_is_same(&a, &c));
+	b = (struct vg_image_id){ 1, 3, 3 };
+	assert_false(id_is_same(&a, &b));
+	b = (struct vg_image_id){ 2, 2, 3 };
+	assert_false(id_is_same(&a, &b));
+}
+
+#define T(f)	cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(each_call_fails), T(identity_is_checked), T(birth_counts),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
