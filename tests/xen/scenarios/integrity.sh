@@ -3,7 +3,8 @@
 # What is written is what is read, with every engine of the backend: block
 # sizes from 512 bytes to 1 MiB, odd alignments, direct and buffered, on both
 # sides; a file system with thousands of files, compared on both sides;
-# read-only disks, discard, write zeroes, serial numbers, block sizes.
+# read-only disks, discard, write zeroes, serial numbers, block sizes; an image
+# that is replaced under its name, or grows.
 #
 # rig: kernels 6.12
 # rig: needs backend modules
@@ -37,7 +38,7 @@ first=1
 for options in "-e io_uring -d off" "-e io_uring -d on" "-e sync -d off"; do
 	step "virtio-grantd $options"
 	# shellcheck disable=SC2086 # words
-	start_backend DomD $options
+	start_backend DomD --serial=/tmp/file=OF-THE-FILE $options
 	start_ours G1 "disk=[$disks]"
 	has_disk G1 vdb vdc vdd
 	sizes vda 8m 16
@@ -53,7 +54,7 @@ for options in "-e io_uring -d off" "-e io_uring -d on" "-e sync -d off"; do
 			--bsrange=4k-128k --rw=randwrite --size=8m"
 
 		step "serial numbers, block sizes, a read-only disk"
-		expect "xvda xvdb xvdc xvdd" "$(in_domain G1 'cd /sys/block
+		expect "xvda OF-THE-FILE xvdc xvdd" "$(in_domain G1 'cd /sys/block
 			echo $(cat vda/serial) $(cat vdb/serial) $(cat vdc/serial) $(cat vdd/serial)')" "serials"
 		expect "512 4096" "$(in_domain G1 'cd /sys/block
 			echo $(cat vda/queue/logical_block_size) $(cat vdd/queue/logical_block_size)')" \
@@ -77,6 +78,15 @@ for options in "-e io_uring -d off" "-e io_uring -d on" "-e sync -d off"; do
 		zero=$(in_domain G1 'dd if=/dev/zero bs=1M count=8 | md5sum')
 		expect "$zero" "$(in_domain G1 'dd if=/dev/vdb bs=1M skip=1 count=8 iflag=direct | md5sum')" \
 			"what was discarded"
+		# A block device is asked to discard, and not to write zeroes:
+		# sectors written and discarded, Documentation/block/stat.rst.
+		written=$(in_domain DomD "awk '{ print \$7 }' /sys/block/nullb0/stat")
+		in_domain G1 'blkdiscard -o 1048576 -l 33554432 /dev/vdd'
+		expect "$written" "$(in_domain DomD "awk '{ print \$7 }' /sys/block/nullb0/stat")" \
+			"sectors written after a discard of nullb0"
+		discarded=$(in_domain DomD "awk '{ print \$14 }' /sys/block/nullb0/stat")
+		[ "$discarded" -ge 65536 ] ||
+			fail "nullb0 has discarded $discarded sectors of 65536"
 		in_domain G1 '/usr/sbin/mke2fs -q -t ext4 -E lazy_itable_init=0,nodiscard /dev/vdb'
 		[ "$(stats DomD 'blk.write_zeroes')" -gt 0 ] ||
 			fail "mke2fs did not lead to any write-zeroes"
@@ -99,10 +109,15 @@ for options in "-e io_uring -d off" "-e io_uring -d on" "-e sync -d off"; do
 			md5sum -c /tmp/sums >/tmp/checked'
 		want=$(in_domain G1 'md5sum </tmp/sums')
 		in_domain G1 'cd / && umount /mnt'
-		in_domain DomD '/usr/sbin/e2fsck -fn /dev/ram0 && mount -o ro -t ext4 /dev/ram0 /mnt'
+		# Not even to read: it is the guest's.
+		in_domain DomD '/usr/sbin/e2fsck -fn /dev/ram0 && mkdir -p /mnt &&
+			! mount -o ro -t ext4 /dev/ram0 /mnt' ||
+			fail "DomD could mount the disk of a guest that runs"
+		in_domain DomD 'modprobe loop && losetup -r /dev/loop0 /dev/ram0 &&
+			mount -o ro -t ext4 /dev/loop0 /mnt'
 		expect "$want" "$(in_domain DomD 'md5sum </mnt/sums')" "the list of checksums"
 		files=$(in_domain DomD 'cd /mnt/d && md5sum -c ../sums | grep -c ": OK$"')
-		in_domain DomD 'umount /mnt'
+		in_domain DomD 'umount /mnt && losetup -d /dev/loop0'
 		[ "$files" -ge 2500 ] || fail "only $files files are right in DomD"
 		result files_verified "$files"
 	fi
@@ -112,4 +127,29 @@ for options in "-e io_uring -d off" "-e io_uring -d on" "-e sync -d off"; do
 	stop_guest G1
 	end_daemon DomD virtio-grantd
 done
+
+step "an image that grows, and one that is replaced under its name"
+start_backend DomD
+start_ours G1 "disk=[$(virtio_disk /dev/ram0 xvda DomD),$(virtio_disk /tmp/file xvdb DomD)]"
+has_disk G1 vdb
+in_domain G1 'dd if=/dev/urandom of=/dev/vdb bs=1M count=2 oflag=direct'
+want=$(in_domain DomD 'dd if=/tmp/file bs=1M count=2 | md5sum')
+in_domain DomD 'truncate -s 64M /tmp/file && mv /tmp/file /tmp/served &&
+	truncate -s 48M /tmp/file
+	kill -9 $(virtio-grantctl -j |
+		sed -n "s/.*\"worker_pid\": *\([0-9]*\).*/\1/p" | head -n 1)'
+expect "$want" "$(in_domain -t 60 G1 'dd if=/dev/vdb bs=1M count=2 iflag=direct | md5sum')" \
+	"what is read after the image was replaced, by a new worker"
+log_says DomD 'image /tmp/file was replaced under its name' "replaced image"
+log_says DomD 'grew from 50331648 to 67108864 bytes' "grown image"
+_has_grown() {
+	in_domain G1 'test $(cat /sys/block/vdb/size) = 131072'
+}
+retry 10 _has_grown || fail "the guest has not seen that its disk grew"
+end_daemon DomD virtio-grantd
+start_backend DomD
+log_says DomD 'image /tmp/file was replaced while the guest used it' "a new daemon"
+in_domain -t 60 G1 'dd if=/dev/vda of=/dev/null bs=1M count=2 iflag=direct' ||
+	fail "the guest's other disk does not work"
+destroy_guest G1
 no_trouble DomD

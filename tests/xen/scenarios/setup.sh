@@ -70,6 +70,22 @@ refused_create "image in use" "$(virtio_disk /tmp/img xvda DomD)"
 log_says DomD 'image /tmp/img is in use by another device' "image in use"
 destroy_guest First
 
+step "an image that others use"
+# As udev does, who looks at a device and is gone.
+in_domain DomD '( flock -s /dev/ram0 sleep 2 ) >/dev/null 2>&1 &'
+works "while somebody has it locked for a moment"
+in_domain DomD '/usr/sbin/mke2fs -q -t ext4 /dev/ram2 && mkdir -p /mnt &&
+	mount -t ext4 /dev/ram2 /mnt'
+refused_create "mounted device" "$(virtio_disk /dev/ram2 xvda DomD)"
+log_says DomD 'image /dev/ram2 is mounted on /mnt' "mounted device"
+# Where xl has failed, it is said as well.
+virtio-grantctl | grep 'refused by dom1: .*/dev/ram2 is mounted on /mnt' ||
+	fail "virtio-grantctl in dom0 does not say why: $(virtio-grantctl)"
+in_domain DomD 'umount /mnt; modprobe loop && losetup /dev/loop0 /tmp/img'
+refused_create "behind a loop device" "$(virtio_disk /tmp/img xvda DomD)"
+log_says DomD 'image /tmp/img is behind /dev/loop0' "behind a loop device"
+in_domain DomD 'losetup -d /dev/loop0'
+
 step "daemons twice, and where they must not be"
 status=0
 in_domain DomD 'virtio-grantd 2>&1' >/tmp/second || status=$?
