@@ -176,7 +176,7 @@ static bool id_is_same(const struct vg_image_id *a, const struct vg_image_id *b)
 static char *id_text(const struct vg_image_id *id)
 {
 	if (!id->ino)
-		return vg_strf("device %u:%u, use %llu of it", major(id->dev),
+		return vg_strf("device %u:%u (diskseq %llu)", major(id->dev),
 			       minor(id->dev), (unsigned long long)id->birth);
 	return vg_strf("inode %llu on %u:%u", (unsigned long long)id->ino,
 		       major(id->dev), minor(id->dev));
@@ -248,26 +248,6 @@ static bool overlaps(const struct vg_image *a, const struct vg_image *b)
 	       (id_is_known(&a->behind) && id_is_same(&a->behind, &b->behind));
 }
 
-/* By which other device of ours, if either of them writes. */
-static int check_ours(const struct vg_image *im, struct vg_image *list,
-		      char **why)
-{
-	const struct vg_image *o;
-
-	for (o = list; o; o = o->next) {
-		if (o == im || (o->read_only && im->read_only) ||
-		    !overlaps(o, im))
-			continue;
-		*why = strcmp(o->path, im->path) ?
-		       vg_strf("image %s is in use by another device, %s (as %s)",
-			       im->path, o->label, o->path) :
-		       vg_strf("image %s is in use by another device, %s",
-			       im->path, o->label);
-		return -EBUSY;
-	}
-	return 0;
-}
-
 /* For a writer.  The kernel's users stay: they are no reason to wait. */
 static int check_others(const struct vg_image *im, const struct stat *st,
 			char **why)
@@ -307,6 +287,29 @@ static int locked_out(struct vg_image *im, int fd, const char *what, char **why)
 		       who ? who : "");
 	free(who);
 	return -EAGAIN;
+}
+
+/* By another device of ours, if either of them writes. */
+static int check_ours(struct vg_image *im, const struct vg_image *list, int fd,
+		      char **why)
+{
+	const struct vg_image *o;
+
+	for (o = list; o; o = o->next) {
+		if (o == im || (o->read_only && im->read_only) ||
+		    !overlaps(o, im))
+			continue;
+		if (o->is_leaving)
+			return locked_out(im, fd, "is in use by another device, which does not end",
+					  why);
+		*why = strcmp(o->path, im->path) ?
+		       vg_strf("image %s is in use by another device, %s (as %s)",
+			       im->path, o->label, o->path) :
+		       vg_strf("image %s is in use by another device, %s",
+			       im->path, o->label);
+		return -EBUSY;
+	}
+	return 0;
 }
 
 int vg_image_lock(struct vg_image *im, int fd, char **why)
@@ -370,13 +373,18 @@ void vg_image_close(struct vg_image *im)
 	fd_close(&im->node_fd);
 	fd_close(&im->claim_fd);
 	im->locked_out_ns = 0;
-	im->is_replaced = false;
+	im->is_replaced = im->is_leaving = false;
 	for (p = im->list; p && *p; p = &(*p)->next)
 		if (*p == im) {
 			*p = im->next;
 			break;
 		}
 	im->list = NULL;
+}
+
+void vg_image_leave(struct vg_image *im)
+{
+	im->is_leaving = true;
 }
 
 void vg_image_exit(struct vg_image *im)
@@ -472,7 +480,7 @@ static int take(struct vg_image *im, const struct vg_image_how *how, int fd,
 	im->behind = (struct vg_image_id){ 0 };
 	if (!vg_image_loop_file(&st, &file))
 		id_of_stat(&file, &im->behind);
-	err = check_ours(im, *how->list, why);
+	err = check_ours(im, *how->list, fd, why);
 	if (!err)
 		err = claim(im, &st, why);
 	if (!err)
@@ -524,6 +532,7 @@ int vg_image_open(struct vg_image *im, struct xen_store *xs, const char *node,
 		im->next = *how->list;
 		*how->list = im;
 	}
+	im->is_leaving = false;
 	im->size_bytes = blk->image.size_bytes;
 	blk->read_only = im->read_only;
 	blk->discard = !im->read_only && key_is_1(xs, node, "discard-enable");

@@ -57,6 +57,7 @@ struct vg_image {
 	struct vg_image_id behind;	/* the file, if this is a loop device */
 	uint64_t locked_out_ns;		/* since when; 0: not */
 	bool is_replaced;		/* it was said */
+	bool is_leaving;		/* closed soon */
 };
 
 struct vg_image_how {
@@ -71,6 +72,8 @@ struct vg_image_how {
 };
 
 void vg_image_init(struct vg_image *im, const char *label);
+/* Its worker was told to close it: others may wait. */
+void vg_image_leave(struct vg_image *im);
 /* The device is closed; its worker has closed its own descriptors. */
 void vg_image_close(struct vg_image *im);
 void vg_image_exit(struct vg_image *im);

@@ -906,6 +906,7 @@ static void dev_stop(struct dev *d)
 		d->remove_wanted = true;	/* when the worker has answered */
 		break;
 	case DEV_READY:
+		vg_image_leave(&d->image);
 		d->state = DEV_STOPPING;
 		vg_worker_send(d->guest->sock, &msg, NULL, 0);
 		break;

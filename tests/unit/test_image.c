@@ -308,6 +308,31 @@ static void one_image_by_two_names(void **state)
 	two_names(false, false, false);
 }
 
+/* Its node was removed by force while it was served; the next guest waits. */
+static void other_device_leaves(void **state)
+{
+	struct fake_disk two = rig_disk(OTHER, 0);
+	struct rig_worker *rw;
+
+	(void)state;
+	rig_guest(GUEST, 1);
+	rig_guest(OTHER, 1);
+	disk = rig_disk(GUEST, 0);
+	assert_true(rig_disk_add(&disk));
+	two.params = disk.params;
+	rw = rig_worker_of(GUEST);
+	rw->is_hung = true;
+	fake_libxl_disk_remove(&disk);
+	rig_steps(10);
+	fake_libxl_disk_add(&two);
+	rig_steps(50);
+	assert_int_equal(fake_libxl_disk_key(&two, "state"), 1);
+	rw->is_hung = false;
+	assert_true(rig_until(fake_libxl_disk_key(&two, "state") == 2));
+	assert_true(rig_disk_remove(&two));
+	rig_steps(10);
+}
+
 /* ---- loop devices --------------------------------------------------------------------- */
 
 /* Its name, new; NULL: there is none to be had. */
@@ -613,7 +638,8 @@ int main(void)
 		T(replaced_and_a_new_worker), T(replaced_and_a_new_daemon),
 		T(same_and_a_new_daemon), T(grown_is_offered), T(cut_is_named),
 		T(locked_for_a_moment), T(locked_for_long),
-		T(one_image_by_two_names), T(file_and_loop_device),
+		T(one_image_by_two_names), T(other_device_leaves),
+		T(file_and_loop_device),
 		T(exclusive_use), T(mounted_device),
 		cmocka_unit_test(serial_numbers), T(refusals_are_told),
 	};

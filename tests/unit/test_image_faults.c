@@ -66,6 +66,7 @@ static int fake_statx(int fd, const char *path, int flags, unsigned int mask,
 
 #define vg_image_init			init_under_test
 #define vg_image_close			close_under_test
+#define vg_image_leave			leave_under_test
 #define vg_image_exit			exit_under_test
 #define vg_image_open			open_under_test
 #define vg_image_lock			lock_under_test
