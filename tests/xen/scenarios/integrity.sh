@@ -128,10 +128,28 @@ for options in "-e io_uring -d off" "-e io_uring -d on" "-e sync -d off"; do
 	end_daemon DomD virtio-grantd
 done
 
+step "no room for a sparse image: writes wait for some"
+start_backend DomD --on-enospc=wait
+in_domain DomD 'mkdir -p /small && mount -t tmpfs -o size=4m none /small &&
+	truncate -s 32M /small/img'
+start_ours G1 "disk=[$(virtio_disk /dev/ram0 xvda DomD),$(virtio_disk /tmp/file xvdb DomD),$(virtio_disk /small/img xvdc DomD)]"
+has_disk G1 vdb vdc
+in_domain G1 '( dd if=/dev/zero of=/dev/vdc bs=64k count=128 oflag=direct
+	echo $? >/tmp/dd.status ) >/dev/null 2>&1 &'
+_lacks_room() {
+	in_domain DomD 'virtio-grantctl | grep "NO ROOM for its image: [1-9]"'
+}
+retry 20 _lacks_room || fail "no word of it: $(in_domain DomD virtio-grantctl)"
+log_says DomD 'no room for the image .*writes wait for some' "no room"
+in_domain G1 'test ! -e /tmp/dd.status' || fail "the write did not wait"
+in_domain DomD 'mount -o remount,size=16m /small'
+_has_written() {
+	in_domain G1 'test "$(cat /tmp/dd.status)" = 0'
+}
+retry 20 _has_written || fail "the write did not go on when there was room"
+log_says DomD 'there is room for the image again' "room"
+
 step "an image that grows, and one that is replaced under its name"
-start_backend DomD
-start_ours G1 "disk=[$(virtio_disk /dev/ram0 xvda DomD),$(virtio_disk /tmp/file xvdb DomD)]"
-has_disk G1 vdb
 in_domain G1 'dd if=/dev/urandom of=/dev/vdb bs=1M count=2 oflag=direct'
 want=$(in_domain DomD 'dd if=/tmp/file bs=1M count=2 | md5sum')
 in_domain DomD 'truncate -s 64M /tmp/file && mv /tmp/file /tmp/served &&
