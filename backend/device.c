@@ -53,9 +53,11 @@
  * use them while we are at the next.
  */
 #define TURN_BYTES_MAX		(256u << 10)
-/* When memory is short and no request of ours will return any. */
+/* When something is short: so often a request is tried, or its result. */
 #define RETRY_NS		(10u * 1000u * 1000u)
 #define RETRIES_MAX		1000u
+/* The same for a write to a register, for which a vCPU waits. */
+#define AGAINS_MAX		100u
 
 static const struct {
 	const char *name, *text;
@@ -91,6 +93,10 @@ static const struct {
 		"a request was under way each time the backend died" },
 	[VG_BROKEN_DEATHS] = { "deaths",
 		"the backend died again and again without getting anything done" },
+	[VG_BROKEN_UNDELIVERED] = { "undelivered",
+		"the result of a request can't be written to the guest's memory" },
+	[VG_BROKEN_SHORTAGE] = { "shortage",
+		"the backend has been short of memory, or of mappings, for too long" },
 };
 
 const char *vg_broken_name(enum vg_broken why)
@@ -177,6 +183,7 @@ void vg_device_set_relay(struct vg_device *dev,
 	    r->relay.port == relay->port)
 		return;
 	memset(r->answered, 0, sizeof(r->answered));
+	memset(dev->waiters, 0, sizeof(dev->waiters));
 	r->relay = *relay;
 	vg_device_save(dev);
 }
@@ -210,13 +217,14 @@ static unsigned int in_flight(const struct vg_device *dev)
 	return n;
 }
 
-/* Of them, those that the type has, or had: their end returns memory. */
+/* Of them, those that the type has: their end returns memory. */
 static unsigned int started(const struct vg_device *dev)
 {
 	unsigned int i, n = in_flight(dev);
 
 	for (i = 0; i < dev->nr_queues; i++)
-		n -= count_read(dev->queues[i].nr_starting);
+		n -= count_read(dev->queues[i].nr_starting) +
+		     count_read(dev->queues[i].nr_left);
 	return n;
 }
 
@@ -227,6 +235,8 @@ static void work_later(struct vg_device *dev)
 
 /* ---- threads -------------------------------------------------------------- */
 
+static void take_bad(struct vg_device *dev);
+
 void vg_device_freeze(struct vg_device *dev)
 {
 	unsigned int i;
@@ -236,6 +246,9 @@ void vg_device_freeze(struct vg_device *dev)
 	for (i = 0; i < dev->nr_queues; i++)
 		if (dev->queues[i].lane)
 			vg_lane_pause(dev->queues[i].lane);
+	/* Before its queue is stopped, and with it what it has to say. */
+	if (count_read(dev->is_halted))
+		take_bad(dev);
 }
 
 /* What follows for the queues from the state of the device. */
@@ -313,9 +326,12 @@ void vg_device_break(struct vg_device *dev, const struct vg_queue *q,
 		     enum vg_broken why, enum vg_mem_fault fault,
 		     uint64_t value)
 {
-	if (dev->broken)
-		return;
 	vg_device_freeze(dev);
+	/* Maybe just now, by a lane: the first reason counts. */
+	if (dev->broken) {
+		vg_device_thaw(dev);
+		return;
+	}
 	dev->broken = why;
 	dev->stats.broken = why;
 	dev->stats.broken_queue = q ? q->index : VG_NO_QUEUE;
@@ -407,7 +423,7 @@ static int slots_create(struct vg_queue *q)
 		return 0;
 	p = calloc(q->dev->queue_size_max, each);
 	if (!p)
-		return -ENOMEM;
+		return -EAGAIN;
 	q->slot_memory = p;
 	for (i = 0; i < q->dev->queue_size_max; i++, p += each) {
 		struct vg_slot *s = (void *)p;
@@ -453,18 +469,32 @@ static void request_gone(struct vg_slot *s)
 	count_add(q->stats->in_flight, -1);
 }
 
-/* @err: what the device wrote did not reach the guest; counted by memory. */
-static void request_show(struct vg_slot *s, int err)
+static void request_show(struct vg_slot *s)
 {
 	struct vg_queue *q = s->queue;
 
-	if (err)
-		s->used_bytes = 0;
 	q->untold_bytes += s->req.out_bytes + s->req.in_bytes;
 	count_add(q->stats->bytes_out, s->req.out_bytes);
 	count_add(q->stats->bytes_in, s->used_bytes);
 	if (may_show(q))
 		vg_vq_push(&q->vq, s->head, s->used_bytes);
+	request_gone(s);
+}
+
+/*
+ * @err: what the device wrote did not reach the guest; counted by memory.  To a
+ * driver, used means done, whatever length goes with it: so it is not shown.
+ */
+static void request_end(struct vg_slot *s, int err, enum vg_mem_fault fault)
+{
+	struct vg_queue *q = s->queue;
+
+	if (!err) {
+		request_show(s);
+		return;
+	}
+	if (may_show(q))
+		queue_break(q, VG_BROKEN_UNDELIVERED, fault, s->head);
 	request_gone(s);
 }
 
@@ -480,29 +510,60 @@ void vg_req_complete(struct vg_req *req, uint32_t used_bytes)
 	if (err == VG_MEM_LATER)
 		slots_add(&q->ending, s);
 	else
-		request_show(s, err);
+		request_end(s, err, fault);
 	q->is_completed = true;
 	if (!q->is_working)
 		vg_deferred_schedule(q->work);
 }
 
+/* For the main thread to do: ranges give way to what this queue wants. */
+static void room_ask(struct vg_queue *q)
+{
+	struct vg_device *dev = q->dev;
+
+	q->mem->wants_room = false;
+	__atomic_store_n(&dev->wants_room, true, __ATOMIC_RELAXED);
+	if (q->lane)
+		wake_main(dev);
+	else
+		work_later(dev);
+}
+
+static void room_make(struct vg_device *dev)
+{
+	if (!__atomic_exchange_n(&dev->wants_room, false, __ATOMIC_RELAXED) ||
+	    !dev->mem->ops->make_room)
+		return;
+	vg_device_freeze(dev);
+	dev->mem->ops->make_room(dev->mem);
+	vg_device_thaw(dev);
+}
+
 /*
- * Waits for memory: until a request of ours returns some or, when none will,
- * for a while.  In the end it is nobody's fault but must not go on for ever,
- * unless it is another queue that has the memory.
+ * True: this is one more try.  The queue is looked at again in any case: that
+ * memory comes back is nothing that we would be told of.
+ */
+static bool retry_later(struct vg_queue *q)
+{
+	if (vg_timer_is_armed(q->retry))
+		return false;
+	vg_timer_arm(q->retry, RETRY_NS);
+	return true;
+}
+
+/*
+ * Waits for memory: until a request of ours returns some, and for a while.  In
+ * the end it is nobody's fault but must not go on for ever, unless it is a
+ * request that the type has, of any queue, that has the memory.
  */
 static void queue_stall(struct vg_queue *q)
 {
 	q->is_stalled = true;
 	q->is_kicked = false;
-	if (q->in_flight > q->nr_starting || vg_timer_is_armed(q->retry))
-		return;
-	if (!started(q->dev))
-		q->retries++;
-	if (q->retries > RETRIES_MAX)
-		queue_break(q, VG_BROKEN_ADDRESS, VG_MEM_BUDGET, 0);
-	else
-		vg_timer_arm(q->retry, RETRY_NS);
+	if (q->mem->wants_room)
+		room_ask(q);
+	if (retry_later(q) && !started(q->dev) && ++q->retries > RETRIES_MAX)
+		queue_break(q, VG_BROKEN_SHORTAGE, VG_MEM_OK, 0);
 }
 
 /* True if it waited. */
@@ -614,40 +675,83 @@ static bool has_exchange(const struct vg_queue *q)
 	return q->starting.first || q->ending.first;
 }
 
-/*
- * What was completed goes to the used ring, what was taken is started; what
- * there is no memory for has stalled the queue.
- */
-static void queue_exchange(struct vg_queue *q)
+/* Results that nobody waits for any more. */
+static void queue_drop_results(struct vg_queue *q)
 {
 	struct vg_slot *s, *next;
 	enum vg_mem_fault fault;
 
-	if (!has_exchange(q))
-		return;
-	q->mem->ops->exchange(q->mem);
 	for (s = slots_take(&q->ending); s; s = next) {
 		next = s->next;
-		request_show(s, q->mem->ops->unmap_end(q->mem, s->mreq,
-						       &fault));
+		q->mem->ops->unmap_req(q->mem, s->mreq, &fault);
+		request_gone(s);
 	}
+}
+
+/* What completed goes to the used ring; true: none is left over. */
+static bool queue_deliver(struct vg_queue *q)
+{
+	struct vg_slot *s, *next;
+	enum vg_mem_fault fault;
+	unsigned int left = 0;
+	int err;
+
+	for (s = slots_take(&q->ending); s; s = next) {
+		next = s->next;
+		err = q->mem->ops->unmap_end(q->mem, s->mreq, &fault);
+		if (err == -EAGAIN) {
+			slots_add(&q->ending, s);
+			left++;
+		} else {
+			request_end(s, err, fault);
+		}
+	}
+	if (left && may_show(q) && retry_later(q) &&
+	    ++q->undelivered > RETRIES_MAX)
+		queue_break(q, VG_BROKEN_UNDELIVERED, VG_MEM_OK,
+			    q->ending.first->head);
+	if (left && !may_show(q)) {
+		queue_drop_results(q);
+		left = 0;
+	}
+	if (!left)
+		q->undelivered = 0;
+	__atomic_store_n(&q->nr_left, left, __ATOMIC_RELAXED);
+	return !left;
+}
+
+/*
+ * What was completed goes to the used ring, what was taken is started; what
+ * there is no memory for has stalled the queue.  False: so have results.
+ */
+static bool queue_exchange(struct vg_queue *q)
+{
+	struct vg_slot *s, *next;
+	bool all;
+
+	if (!has_exchange(q))
+		return true;
+	q->mem->ops->exchange(q->mem);
+	all = queue_deliver(q);
 	for (s = slots_take(&q->starting); s; s = next) {
 		next = s->next;
 		request_begin(s);
 	}
-	if (q->starting.first)
+	if (q->starting.first || !all)
 		queue_stall(q);
+	return all;
 }
 
 /* What completed since. */
 static void queue_end(struct vg_queue *q)
 {
 	const struct vg_dev_type *type = q->dev->type;
+	bool all = true;
 
-	while (q->ending.first) {
+	while (all && q->ending.first) {
 		bool is_starting = q->starting.first;
 
-		queue_exchange(q);
+		all = queue_exchange(q);
 		if (is_starting && type->flush_batch)
 			type->flush_batch(q->priv);
 	}
@@ -762,57 +866,82 @@ static bool queue_run(struct vg_queue *q)
 /* ---- stopping: queue, reset, device ---------------------------------------- */
 
 static void waiter_add(struct vg_device *dev, const struct vg_reg_access *acc,
-		       struct vg_queue *q, bool is_range)
+		       enum vg_wait wait, struct vg_queue *q)
 {
-	unsigned int i;
-
-	for (i = 0; i < VG_WAITERS_MAX; i++) {
-		struct vg_waiter *w = &dev->waiters[i];
-
-		if (w->is_used)
-			continue;
-		*w = (struct vg_waiter){ true, acc->vcpu, acc->seq, q,
-					 is_range };
-		return;
-	}
-	/* More than there are vCPUs: no honest broker asks. */
-	vg_device_reply(dev, acc, 0);
+	dev->waiters[acc->vcpu] = (struct vg_waiter){ wait, acc->seq, q };
 }
 
+/*
+ * A vCPU has one access at a time: its broker has given up what it waited for
+ * before.  An answer to that would come in the place of the next one's.
+ */
+void vg_device_forget_waiter(struct vg_device *dev,
+			     const struct vg_reg_access *acc)
+{
+	dev->waiters[acc->vcpu].wait = VG_WAIT_NOT;
+}
+
+static void waiter_answer(struct vg_device *dev, unsigned int vcpu)
+{
+	struct vg_waiter *w = &dev->waiters[vcpu];
+
+	w->wait = VG_WAIT_NOT;
+	save_answer(dev, vcpu, w->seq, 0);
+	reply(dev, vcpu, w->seq, 0);
+}
+
+/* All that wait for @q; NULL: for anything. */
 static void waiters_answer(struct vg_device *dev, const struct vg_queue *q)
 {
 	unsigned int i;
 
-	for (i = 0; i < VG_WAITERS_MAX; i++) {
-		struct vg_waiter *w = &dev->waiters[i];
+	for (i = 0; i < ARRAY_SIZE(dev->waiters); i++)
+		if (dev->waiters[i].wait && (!q || dev->waiters[i].queue == q))
+			waiter_answer(dev, i);
+}
 
-		if (!w->is_used || (q && w->queue != q))
-			continue;
-		w->is_used = false;
-		save_answer(dev, w->vcpu, w->seq, 0);
-		reply(dev, w->vcpu, w->seq, 0);
-	}
+void vg_device_wait_reset(struct vg_device *dev,
+			  const struct vg_reg_access *acc)
+{
+	waiter_add(dev, acc, VG_WAIT_DEVICE, NULL);
+}
+
+static void again_later(struct vg_device *dev)
+{
+	if (vg_timer_is_armed(dev->again))
+		return;
+	dev->agains = 0;
+	vg_timer_arm(dev->again, RETRY_NS);
 }
 
 void vg_device_wait_range(struct vg_device *dev,
-			  const struct vg_reg_access *acc)
+			  const struct vg_reg_access *acc, enum vg_wait wait)
 {
-	waiter_add(dev, acc, NULL, true);
+	waiter_add(dev, acc, wait, NULL);
+	if (wait == VG_WAIT_AGAIN)
+		again_later(dev);
 }
 
-void vg_device_answer_ranges(struct vg_device *dev)
+void vg_device_answer_ranges(struct vg_device *dev, enum vg_wait wait)
 {
 	unsigned int i;
 
-	for (i = 0; i < VG_WAITERS_MAX; i++) {
-		struct vg_waiter *w = &dev->waiters[i];
+	for (i = 0; i < ARRAY_SIZE(dev->waiters); i++)
+		if (dev->waiters[i].wait == wait && !dev->waiters[i].queue)
+			waiter_answer(dev, i);
+}
 
-		if (!w->is_used || !w->is_range)
-			continue;
-		w->is_used = false;
-		save_answer(dev, w->vcpu, w->seq, 0);
-		reply(dev, w->vcpu, w->seq, 0);
-	}
+/*
+ * What was not done yet is the successor's to do, who is asked again for what
+ * was not answered.
+ */
+static void waiters_leave(struct vg_device *dev)
+{
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(dev->waiters); i++)
+		if (dev->waiters[i].wait == VG_WAIT_AGAIN)
+			dev->waiters[i].wait = VG_WAIT_NOT;
 }
 
 static void queue_work(void *arg);
@@ -947,6 +1076,7 @@ static void queue_unmap(struct vg_queue *q)
 	vg_vq_unmap(&q->vq);
 	queue_show_mem(q);
 	q->is_ready = false;
+	q->is_enabling = false;
 	q->is_draining = false;
 	q->is_kicked = false;
 	q->is_kicked_from_main = false;
@@ -954,6 +1084,7 @@ static void queue_unmap(struct vg_queue *q)
 	q->is_completed = false;
 	q->is_bad = false;
 	q->retries = 0;
+	q->undelivered = 0;
 	q->untold_bytes = 0;
 	vg_poll_reset(&q->poll);
 }
@@ -969,7 +1100,8 @@ void vg_queue_disable(struct vg_queue *q, const struct vg_reg_access *acc)
 	vg_device_freeze(q->dev);
 	q->is_kicked = false;
 	q->is_stalled = false;
-	waiter_add(q->dev, acc, q, false);
+	q->is_enabling = false;
+	waiter_add(q->dev, acc, VG_WAIT_QUEUE, q);
 	if ((q->is_ready && q->in_flight) || q->dev->is_held)
 		q->is_draining = true;
 	else
@@ -977,39 +1109,95 @@ void vg_queue_disable(struct vg_queue *q, const struct vg_reg_access *acc)
 	vg_device_thaw(q->dev);
 }
 
-/* The queue's memory; otherwise the device is broken. */
-static bool queue_map(struct vg_queue *q)
+/* The queue's memory.  -EAGAIN: it is short.  Another: the device is broken. */
+static int queue_map(struct vg_queue *q)
 {
 	struct vg_device *dev = q->dev;
+	int err;
 
-	if (q->cfg.num > dev->queue_size_max)
+	if (q->cfg.num > dev->queue_size_max) {
 		vg_device_break(dev, q, VG_BROKEN_QUEUE_SIZE, VG_MEM_OK,
 				q->cfg.num);
-	else if (slots_create(q))
-		vg_device_break(dev, q, VG_BROKEN_RING_ADDRESS, VG_MEM_OK, 0);
-	else if (vg_vq_map(&q->vq, &q->cfg))
+		return -EINVAL;
+	}
+	err = slots_create(q);
+	if (!err)
+		err = vg_vq_map(&q->vq, &q->cfg);
+	if (q->mem->wants_room)
+		room_ask(q);
+	if (err && err != -EAGAIN)
 		vg_device_break(dev, q, q->vq.broken, q->vq.fault,
 				q->vq.bad_value);
-	else
-		return true;
-	return false;
+	return err;
 }
 
-void vg_queue_enable(struct vg_queue *q)
+/* Frozen.  As queue_map(). */
+static int queue_enable(struct vg_queue *q)
+{
+	struct vg_device *dev = q->dev;
+	int err = queue_map(q);
+
+	if (err)
+		return err;
+	q->is_ready = true;
+	/* Before anything is taken from it: its log is empty now. */
+	vg_device_save(dev);
+	queue_show_mem(q);
+	if (vg_device_is_live(dev)) {
+		queue_place(q, dev->may_thread && nr_ready(dev) > 1);
+		queue_kick(q);
+	}
+	return 0;
+}
+
+bool vg_queue_enable(struct vg_queue *q, const struct vg_reg_access *acc)
 {
 	struct vg_device *dev = q->dev;
 
 	vg_device_freeze(dev);
-	if (queue_map(q)) {
-		q->is_ready = true;
-		/* Before anything is taken from it: its log is empty now. */
-		vg_device_save(dev);
-		queue_show_mem(q);
-		if (vg_device_is_live(dev)) {
-			queue_place(q, dev->may_thread && nr_ready(dev) > 1);
-			queue_kick(q);
-		}
+	q->is_enabling = queue_enable(q) == -EAGAIN;
+	if (q->is_enabling) {
+		waiter_add(dev, acc, VG_WAIT_AGAIN, q);
+		again_later(dev);
 	}
+	vg_device_thaw(dev);
+	return q->is_enabling;
+}
+
+/* Frozen.  What has come between is the answer, too. */
+static void queue_enable_again(struct vg_queue *q, bool is_last)
+{
+	struct vg_device *dev = q->dev;
+	int err = 0;
+
+	if (!dev->broken && !dev->is_resetting && !dev->is_stopping)
+		err = queue_enable(q);
+	if (err == -EAGAIN && !is_last)
+		return;
+	if (err == -EAGAIN)
+		vg_device_break(dev, q, VG_BROKEN_SHORTAGE, VG_MEM_OK, 0);
+	q->is_enabling = false;
+	waiters_answer(dev, q);
+}
+
+/* Something was short for writes to registers: once more, for a while. */
+static void again_due(void *arg)
+{
+	struct vg_device *dev = arg;
+	bool is_last = ++dev->agains >= AGAINS_MAX;
+	bool is_more = false;
+	unsigned int i;
+
+	room_make(dev);
+	vg_device_freeze(dev);
+	for (i = 0; i < dev->nr_queues; i++) {
+		if (dev->queues[i].is_enabling)
+			queue_enable_again(&dev->queues[i], is_last);
+		is_more |= dev->queues[i].is_enabling;
+	}
+	vg_ext_again(dev, is_last);
+	if (is_more || dev->ext.announcing)
+		vg_timer_arm(dev->again, RETRY_NS);
 	vg_device_thaw(dev);
 }
 
@@ -1060,6 +1248,8 @@ static void drained_check(struct vg_device *dev)
 	if (idle && dev->is_resetting)
 		reset_finish(dev);
 	if (idle && dev->is_stopping && !dev->is_stopped) {
+		if (dev->is_leaving)
+			waiters_leave(dev);
 		all_unmap(dev);
 		vg_ext_reset(dev);
 		waiters_answer(dev, NULL);
@@ -1072,7 +1262,7 @@ static void drained_check(struct vg_device *dev)
 void vg_device_reset(struct vg_device *dev, const struct vg_reg_access *acc)
 {
 	vg_device_freeze(dev);
-	waiter_add(dev, acc, NULL, false);
+	waiter_add(dev, acc, VG_WAIT_DEVICE, NULL);
 	dev->is_resetting = true;
 	vg_device_save(dev);
 	vg_device_thaw(dev);
@@ -1210,6 +1400,7 @@ static void device_work(void *arg)
 {
 	struct vg_device *dev = arg;
 
+	room_make(dev);
 	raise_irqs(dev, false);
 	drained_check(dev);
 }
@@ -1222,6 +1413,7 @@ static void on_lanes(void *arg)
 	if (read(dev->wake_fd, &n, sizeof(n)) != sizeof(n))
 		return;
 	take_bad(dev);
+	room_make(dev);
 	drained_check(dev);
 }
 
@@ -1383,12 +1575,13 @@ static void start_as_broken(struct vg_device *dev, enum vg_broken why)
 	vg_device_break(dev, NULL, why, VG_MEM_OK, 0);
 }
 
-/* 0, or why the queue can't go on. */
-static enum vg_broken queue_restore(struct vg_queue *q,
+/* 0, or why the queue can't go on (enum vg_broken), or -EAGAIN. */
+static int queue_restore(struct vg_queue *q,
 				    const struct vg_state_regs *r)
 {
 	struct vg_device *dev = q->dev;
 	unsigned int i = q->index;
+	int err;
 
 	q->cfg = (struct vg_vq_config){
 		.num = r->queue[i].num,
@@ -1400,9 +1593,14 @@ static enum vg_broken queue_restore(struct vg_queue *q,
 	};
 	if (!(r->queue[i].flags & VG_STATE_Q_READY))
 		return VG_BROKEN_NOT;
-	if (q->cfg.num > dev->queue_size_max || slots_create(q))
+	if (q->cfg.num > dev->queue_size_max)
 		return VG_BROKEN_STATE;
-	if (vg_vq_take_over(&q->vq, &q->cfg)) {
+	err = slots_create(q);
+	if (!err)
+		err = vg_vq_take_over(&q->vq, &q->cfg);
+	if (err == -EAGAIN)
+		return err;
+	if (err) {
 		vg_warn("%s: taking over: queue %u: %s, 0x%llx", dev->label, i,
 			vg_broken_name(q->vq.broken),
 			(unsigned long long)q->vq.bad_value);
@@ -1413,11 +1611,11 @@ static enum vg_broken queue_restore(struct vg_queue *q,
 }
 
 /* As the guest left it, as far as it could have come there; else why not. */
-static enum vg_broken restore(struct vg_device *dev)
+static int restore(struct vg_device *dev)
 {
 	const struct vg_state_regs *r = &dev->regs;
-	enum vg_broken why = VG_BROKEN_NOT;
 	unsigned int i;
+	int why;
 
 	/* The predecessor may have been an older one. */
 	if (r->driver_features & ~(dev->offered | VG_MMIO_INDIRECT) &&
@@ -1446,34 +1644,49 @@ static enum vg_broken restore(struct vg_device *dev)
 		dev->type->put_state(dev->priv, r->type_state);
 	if (r->broken)
 		return r->broken;
-	if (vg_ext_restore(dev, r))
-		return VG_BROKEN_STATE;
+	why = vg_ext_restore(dev, r);
+	if (why)
+		return why == -EAGAIN ? why : VG_BROKEN_STATE;
 	for (i = 0; !why && i < dev->nr_queues; i++)
 		why = queue_restore(&dev->queues[i], r);
 	return why;
 }
 
-static void start_by_take_over(struct vg_device *dev)
+/* As if we had never come. */
+static void start_undo(struct vg_device *dev)
 {
-	enum vg_broken why = VG_BROKEN_STATE;
+	vg_warn("%s: taking over: something is short for the moment",
+		dev->label);
+	all_unmap(dev);
+	vg_ext_reset(dev);
+}
+
+static int start_by_take_over(struct vg_device *dev)
+{
+	int why = VG_BROKEN_STATE;
 
 	if (!vg_state_read(dev->state, dev->type->virtio_id, dev->nr_queues,
 			   &dev->regs))
 		why = restore(dev);
 	else
 		vg_warn("%s: taking over: no whole state", dev->label);
+	if (why == -EAGAIN) {
+		start_undo(dev);
+		return why;
+	}
 	if (why) {
 		start_as_broken(dev, why);
-		return;
+		return 0;
 	}
 	dev->state->takeovers++;
 	vg_device_save(dev);
+	return 0;
 }
 
-static void start(struct vg_device *dev, const struct vg_device_params *p)
+static int start(struct vg_device *dev, const struct vg_device_params *p)
 {
 	if (p->start == VG_START_TAKE_OVER && dev->state) {
-		start_by_take_over(dev);
+		return start_by_take_over(dev);
 	} else if (p->start != VG_START_NEW) {
 		start_as_broken(dev, p->start_broken ? p->start_broken :
 						       VG_BROKEN_RESTARTED);
@@ -1481,6 +1694,7 @@ static void start(struct vg_device *dev, const struct vg_device_params *p)
 		vg_state_init(dev->state, dev->type->virtio_id, dev->nr_queues);
 		vg_device_save(dev);
 	}
+	return 0;
 }
 
 int vg_device_create(const struct vg_device_params *params,
@@ -1521,11 +1735,15 @@ int vg_device_create(const struct vg_device_params *params,
 		goto destroy_threads;
 	queues_create(dev);
 	dev->work = vg_deferred_create(loop, device_work, dev);
+	dev->again = vg_timer_create(loop, again_due, dev);
 	mem->areas_arg = dev;
 	mem->areas_change = areas_change;
-	start(dev, params);
-	*out = dev;
-	return 0;
+	err = start(dev, params);
+	if (err)
+		vg_device_destroy(dev);
+	else
+		*out = dev;
+	return err;
 
 destroy_threads:
 	threads_destroy(dev);
@@ -1543,6 +1761,7 @@ void vg_device_destroy(struct vg_device *dev)
 	if (!dev)
 		return;
 	vg_deferred_destroy(dev->work);
+	vg_timer_destroy(dev->again);
 	queues_destroy(dev);
 	threads_destroy(dev);
 	dev->type->destroy(dev->priv);

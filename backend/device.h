@@ -5,7 +5,7 @@
  *
  * Not trusted: the guest, in everything it writes (registers, rings,
  * buffers).  The relay's words have been checked by the worker already:
- * offset < 0x200, len 1, 2 or 4, vcpu < nr_vcpus.
+ * offset < 0x200, len 1, 2 or 4, vcpu < nr_vcpus <= VG_STATE_VCPUS_MAX.
  *
  * A bad ring stops the device, not the worker: `broken` is latched, Status
  * reads with DEVICE_NEEDS_RESET, the configuration-change interrupt is
@@ -128,13 +128,19 @@ struct vg_device_params {
  * @mem, and what @params->type_params owns (the image's descriptor), become
  * the device's, also when this fails.  The device's descriptors register in
  * @loop.
+ *
+ * -EAGAIN, of VG_START_TAKE_OVER: something is short for the moment.  The state
+ * is as if we had been killed: it can be taken over later.
  */
 int vg_device_create(const struct vg_device_params *params,
 		     struct vg_mem *mem, struct vg_loop *loop,
 		     const struct vg_host_ops *host_ops, void *host,
 		     struct vg_device **out);
 
-/* Every access is answered exactly once through host_ops->reply. */
+/*
+ * Every access is answered exactly once through host_ops->reply, unless its vCPU
+ * comes with another one meanwhile: then nobody waits for the answer any more.
+ */
 void vg_device_access(struct vg_device *dev, const struct vg_reg_access *acc);
 
 /* QueueNotify; a queue that does not exist or is not ready is counted. */
@@ -157,7 +163,7 @@ void vg_device_release(struct vg_device *dev);
 
 /*
  * Accesses come over this relay from now on: those over another one, answered
- * or not, will not come again.
+ * or not, will not come again, and are not answered.
  */
 void vg_device_set_relay(struct vg_device *dev,
 			 const struct vg_state_relay *relay);
@@ -198,6 +204,8 @@ enum vg_broken {
 	VG_BROKEN_STATE,		/* what a predecessor left makes no sense */
 	VG_BROKEN_DEADLY,		/* a request under way at many deaths */
 	VG_BROKEN_DEATHS,		/* many deaths, and nothing done between */
+	VG_BROKEN_UNDELIVERED,		/* a result did not reach the guest */
+	VG_BROKEN_SHORTAGE,		/* something of ours was short for long */
 	VG_BROKEN_MAX,
 };
 const char *vg_broken_name(enum vg_broken why);	/* "avail-index" */

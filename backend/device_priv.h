@@ -45,6 +45,8 @@ struct vg_queue {
 	/* registers; only change while !is_ready */
 	struct vg_vq_config cfg;
 	bool is_ready;			/* QueueReady */
+	bool is_enabling;		/* ... = 1 was written, and something was
+					 * short: again_due() */
 	bool is_draining;		/* QueueReady = 0 or QueueReset = 1 was
 					 * written and requests are under way */
 
@@ -57,7 +59,7 @@ struct vg_queue {
 	struct vg_lane *lane;		/* NULL: the main thread */
 	void *priv;			/* of the type */
 	struct vg_deferred *work;
-	struct vg_timer *retry;		/* memory was short, nobody returns any */
+	struct vg_timer *retry;		/* memory was short: see retry_later() */
 
 	/* set by the main thread, frozen: vg_device_thaw() */
 	bool may_take;			/* from the available ring */
@@ -74,7 +76,8 @@ struct vg_queue {
 	/* run */
 	bool is_working;		/* inside of the work of a turn */
 	bool is_completed;		/* a request was, since that last began */
-	unsigned int retries;
+	unsigned int retries;		/* in a row: to take, to deliver */
+	unsigned int undelivered;
 
 	struct vg_poll poll;
 	uint64_t untold_bytes;		/* of requests done, driver not told */
@@ -86,30 +89,41 @@ struct vg_queue {
 	struct vg_slots starting;	/* taken; the type knows nothing yet */
 	struct vg_slots ending;		/* completed, not yet in the used ring */
 	unsigned int nr_starting;
+	unsigned int nr_left;		/* of ending: memory was short */
 	struct vg_slot *free_slots;
 	void *slot_memory;		/* for queue_size_max requests */
 };
 
-/* An access whose answer waits until the device, or a queue, is idle. */
+/* What the answer to an access waits for. */
+enum vg_wait {
+	VG_WAIT_NOT,
+	VG_WAIT_DEVICE,			/* until all is idle */
+	VG_WAIT_QUEUE,			/* until one queue is */
+	VG_WAIT_RANGES,			/* until those withdrawn are */
+	VG_WAIT_AGAIN,			/* until what was short is there, for
+					 * this queue or, NULL, the ranges */
+};
+
+/* The access of one vCPU: it has one at a time. */
 struct vg_waiter {
-	bool is_used;
-	unsigned int vcpu;
+	enum vg_wait wait;
 	uint32_t seq;
-	struct vg_queue *queue;		/* NULL: the whole device */
-	bool is_range;			/* ... or the ranges withdrawn */
+	struct vg_queue *queue;
+};
+
+struct vg_ext_range {
+	uint32_t first, pages;		/* references */
 };
 
 /* Registers of the extension: ext.c. */
 struct vg_ext {
 	uint32_t range_sel, range_first, range_pages;
 	uint32_t range_state[VG_MEM_RANGES_MAX];	/* VIRTIO_GRANT_RANGE_* */
-	struct {
-		uint32_t first, pages;
-	} held[VG_MEM_RANGES_MAX];	/* what range_add() was given */
+	struct vg_ext_range held[VG_MEM_RANGES_MAX];
+	struct vg_ext_range wanted[VG_MEM_RANGES_MAX];	/* while announcing */
 	uint32_t closing;		/* bit per range: requests use it */
+	uint32_t announcing;		/* ...: something was short */
 };
-
-#define VG_WAITERS_MAX	128u		/* one for each vCPU of a relay page */
 
 struct vg_device {
 	char *label;
@@ -137,7 +151,10 @@ struct vg_device {
 	bool is_resetting;		/* Status = 0 written, not yet idle */
 	bool is_stopping, is_stopped;
 	bool is_held;			/* vg_device_params */
-	struct vg_waiter waiters[VG_WAITERS_MAX];
+	struct vg_waiter waiters[VG_STATE_VCPUS_MAX];
+	struct vg_timer *again;		/* registers' writes that were short of
+					 * something; how often: */
+	unsigned int agains;
 
 	struct vg_deferred *work;	/* interrupts; the end of waiting */
 	bool config_irq_due, used_irq_due;
@@ -148,6 +165,7 @@ struct vg_device {
 	bool wants_drain;		/* set frozen: somebody waits for
 					 * requests to end */
 	bool is_halted;			/* atomic: a queue is bad, all stop */
+	bool wants_room;		/* atomic: mem.h */
 	int wake_fd;			/* lanes want the main thread; -1: no
 					 * lanes */
 	struct vg_fd *wake_vfd;
@@ -190,20 +208,32 @@ void vg_device_break(struct vg_device *dev, const struct vg_queue *q,
 		     enum vg_broken why, enum vg_mem_fault fault,
 		     uint64_t value);
 
-/* QueueReady = 1, as q->cfg says.  On failure the device is broken. */
-void vg_queue_enable(struct vg_queue *q);
+/*
+ * QueueReady = 1, as q->cfg says.  On failure the device is broken.  True: @acc
+ * is answered later.
+ */
+bool vg_queue_enable(struct vg_queue *q, const struct vg_reg_access *acc);
 /* QueueReady = 0; answers @acc when the queue is idle and unmapped. */
 void vg_queue_disable(struct vg_queue *q, const struct vg_reg_access *acc);
 
 /* Status = 0; answers @acc when everything is idle and unmapped. */
 void vg_device_reset(struct vg_device *dev, const struct vg_reg_access *acc);
+/* Answers @acc when the reset that is going on is over. */
+void vg_device_wait_reset(struct vg_device *dev,
+			  const struct vg_reg_access *acc);
 /* DRIVER_OK was set: look at every queue. */
 void vg_device_kick_all(struct vg_device *dev);
 
-/* For ext.c: @acc is answered by vg_device_answer_ranges(). */
+/*
+ * For ext.c: @acc is answered by vg_device_answer_ranges() with the same @wait,
+ * VG_WAIT_RANGES or VG_WAIT_AGAIN; for the latter vg_ext_again() is called.
+ */
 void vg_device_wait_range(struct vg_device *dev,
-			  const struct vg_reg_access *acc);
-void vg_device_answer_ranges(struct vg_device *dev);
+			  const struct vg_reg_access *acc, enum vg_wait wait);
+void vg_device_answer_ranges(struct vg_device *dev, enum vg_wait wait);
+/* The vCPU of @acc waits for nothing else any more. */
+void vg_device_forget_waiter(struct vg_device *dev,
+			     const struct vg_reg_access *acc);
 
 /* A predecessor carried out this write; *data is what it answers. */
 bool vg_device_was_answered(struct vg_device *dev,

@@ -62,27 +62,74 @@ static uint32_t range_error(int err)
 	}
 }
 
-static void announce(struct vg_device *dev)
+/* False: something is short for the moment. */
+static bool announce(struct vg_device *dev, unsigned int i,
+		     const struct vg_ext_range *r)
 {
 	struct vg_ext *x = &dev->ext;
 	int err;
 
 	/* -EBUSY: one is held, and stays so. */
-	err = dev->mem->ops->range_add(dev->mem, x->range_sel, x->range_first,
-				       x->range_pages);
+	err = dev->mem->ops->range_add(dev->mem, i, r->first, r->pages);
 	if (err)
 		vg_debug("%s: range %u, references %u + %u: refused (%d)",
-			 dev->label, x->range_sel, x->range_first,
-			 x->range_pages, err);
+			 dev->label, i, r->first, r->pages, err);
 	/* xen_gnttab_map() gives -EINVAL as well: then it is Xen's word. */
-	if (err == -EINVAL && x->range_pages &&
-	    x->range_pages - 1 <= UINT32_MAX - x->range_first)
+	if (err == -EINVAL && r->pages &&
+	    r->pages - 1 <= UINT32_MAX - r->first)
 		err = -EFAULT;
-	x->range_state[x->range_sel] = range_error(err);
-	if (err)
+	x->range_state[i] = range_error(err);
+	if (!err)
+		x->held[i] = *r;
+	return err != -EAGAIN;
+}
+
+/* Returns whether the answer comes later. */
+static bool announce_selected(struct vg_device *dev,
+			      const struct vg_reg_access *acc)
+{
+	struct vg_ext *x = &dev->ext;
+	struct vg_ext_range r = { x->range_first, x->range_pages };
+
+	if (announce(dev, x->range_sel, &r))
+		return false;
+	x->announcing |= 1u << x->range_sel;
+	x->wanted[x->range_sel] = r;
+	vg_device_wait_range(dev, acc, VG_WAIT_AGAIN);
+	return true;
+}
+
+/* Another write to the same range: the last one counts. */
+static void announce_stop(struct vg_device *dev, unsigned int i)
+{
+	struct vg_ext *x = &dev->ext;
+
+	if (!(x->announcing & 1u << i))
 		return;
-	x->held[x->range_sel].first = x->range_first;
-	x->held[x->range_sel].pages = x->range_pages;
+	x->announcing &= ~(1u << i);
+	if (!x->announcing)
+		vg_device_answer_ranges(dev, VG_WAIT_AGAIN);
+}
+
+/* Frozen. */
+void vg_ext_again(struct vg_device *dev, bool is_last)
+{
+	struct vg_ext *x = &dev->ext;
+	uint32_t left;
+
+	if (!x->announcing)
+		return;
+	/* What has come between is the answer, too. */
+	if (!may_configure(dev))
+		x->announcing = 0;
+	for (left = x->announcing; left; left &= left - 1) {
+		unsigned int i = (unsigned int)__builtin_ctz(left);
+
+		if (announce(dev, i, &x->wanted[i]) || is_last)
+			x->announcing &= ~(1u << i);
+	}
+	if (!x->announcing)
+		vg_device_answer_ranges(dev, VG_WAIT_AGAIN);
 }
 
 /* Returns whether the answer comes later. */
@@ -102,7 +149,7 @@ static bool withdraw(struct vg_device *dev, const struct vg_reg_access *acc)
 		return false;
 	}
 	x->closing |= 1u << x->range_sel;
-	vg_device_wait_range(dev, acc);
+	vg_device_wait_range(dev, acc, VG_WAIT_RANGES);
 	return true;
 }
 
@@ -116,8 +163,9 @@ static bool range_write(struct vg_device *dev, const struct vg_reg_access *acc)
 		return false;
 	}
 	vg_device_freeze(dev);
+	announce_stop(dev, dev->ext.range_sel);
 	if (acc->data)
-		announce(dev);
+		later = announce_selected(dev, acc);
 	else
 		later = withdraw(dev, acc);
 	vg_device_thaw(dev);
@@ -134,15 +182,19 @@ void vg_ext_drained(struct vg_device *dev)
 		return;
 	for (left = x->closing; left; left &= left - 1) {
 		unsigned int i = (unsigned int)__builtin_ctz(left);
+		int err = dev->mem->ops->range_remove(dev->mem, i);
 
-		if (dev->mem->ops->range_remove(dev->mem, i))
+		if (err == -EAGAIN)
 			continue;
-		x->range_state[i] = VIRTIO_GRANT_RANGE_NONE;
-		x->held[i].pages = 0;
 		x->closing &= ~(1u << i);
+		/* -EBUSY: it could not be asked while the device was held. */
+		x->range_state[i] = err ? VIRTIO_GRANT_RANGE_IN_USE :
+					  VIRTIO_GRANT_RANGE_NONE;
+		if (!err)
+			x->held[i].pages = 0;
 	}
 	if (!x->closing)
-		vg_device_answer_ranges(dev);
+		vg_device_answer_ranges(dev, VG_WAIT_RANGES);
 }
 
 /* ---- event channels --------------------------------------------------------------- */
@@ -320,7 +372,7 @@ int vg_ext_restore(struct vg_device *dev, const struct vg_state_regs *r)
 		if (err) {
 			vg_warn("%s: taking over: queue %u, port %u: %s",
 				dev->label, i, q->port, strerror(-err));
-			return err;
+			return vg_is_shortage(err) ? -EAGAIN : err;
 		}
 		q->port_state = VIRTIO_GRANT_QUEUE_BOUND;
 	}

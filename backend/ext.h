@@ -23,12 +23,16 @@ bool vg_ext_write(struct vg_device *dev, const struct vg_reg_access *acc,
 /* Requests ended: a range that was withdrawn may be free now. */
 void vg_ext_drained(struct vg_device *dev);
 
+/* Something was short when ranges were announced; @is_last: no more tries. */
+void vg_ext_again(struct vg_device *dev, bool is_last);
+
 /* Everything is unmapped but the ranges: withdraws and unbinds all. */
 void vg_ext_reset(struct vg_device *dev);
 
 /*
  * For a successor.  Restoring maps the ranges and binds the ports: 0, or
- * negative errno with part of it done, for vg_ext_reset().
+ * negative errno with part of it done, for vg_ext_reset(); -EAGAIN: something
+ * is short for the moment.
  */
 void vg_ext_save(const struct vg_device *dev, struct vg_state_regs *r);
 int vg_ext_restore(struct vg_device *dev, const struct vg_state_regs *r);

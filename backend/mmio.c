@@ -10,7 +10,8 @@
  * Every access is answered at once, except those that stop something:
  * Status = 0, QueueReady = 0, QueueReset = 1 are answered when no request is
  * under way and nothing is mapped any more, so that the driver may reuse its
- * memory as soon as its write is over.
+ * memory as soon as its write is over.  What is to be mapped is tried again for
+ * a while if something is short, and answered then.
  *
  * The broker answers QueueNotify, InterruptStatus and InterruptACK itself.
  */
@@ -137,7 +138,8 @@ static struct vg_vq_config *configurable(struct vg_device *dev)
 {
 	struct vg_queue *q = selected(dev);
 
-	if (q && !q->is_ready && !q->is_draining && !dev->is_resetting)
+	if (q && !q->is_ready && !q->is_enabling && !q->is_draining &&
+	    !dev->is_resetting)
 		return &q->cfg;
 	bad_access(dev);
 	return NULL;
@@ -177,17 +179,20 @@ static void queue_write(struct vg_device *dev, uint32_t offset, uint32_t data)
 	}
 }
 
-static void queue_ready(struct vg_device *dev)
+/* Returns whether the answer will come later. */
+static bool queue_ready(struct vg_device *dev, const struct vg_reg_access *acc)
 {
 	struct vg_queue *q = selected(dev);
 
-	if (!q || q->is_ready || q->is_draining || dev->broken ||
-	    dev->is_resetting || dev->is_stopping ||
-	    !(dev->status & VIRTIO_CONFIG_S_FEATURES_OK))
-		return bad_access(dev);
+	if (!q || q->is_ready || q->is_enabling || q->is_draining ||
+	    dev->broken || dev->is_resetting || dev->is_stopping ||
+	    !(dev->status & VIRTIO_CONFIG_S_FEATURES_OK)) {
+		bad_access(dev);
+		return false;
+	}
 	q->cfg.event_idx = has_feature(dev, VIRTIO_RING_F_EVENT_IDX);
 	q->cfg.indirect = has_feature(dev, VIRTIO_RING_F_INDIRECT_DESC);
-	vg_queue_enable(q);
+	return vg_queue_enable(q, acc);
 }
 
 /* Returns whether the answer will come later. */
@@ -195,9 +200,14 @@ static bool queue_stop(struct vg_device *dev, const struct vg_reg_access *acc)
 {
 	struct vg_queue *q = selected(dev);
 
-	if (!q || dev->is_resetting) {
+	if (!q) {
 		bad_access(dev);
 		return false;
+	}
+	if (dev->is_resetting) {
+		bad_access(dev);
+		vg_device_wait_reset(dev, acc);
+		return true;
 	}
 	vg_queue_disable(q, acc);
 	return true;
@@ -342,10 +352,8 @@ static bool reg_write(struct vg_device *dev, const struct vg_reg_access *acc)
 		queue_write(dev, acc->offset, acc->data);
 		return false;
 	case VIRTIO_MMIO_QUEUE_READY:
-		if (!acc->data)
-			return queue_stop(dev, acc);
-		queue_ready(dev);
-		return false;
+		return acc->data ? queue_ready(dev, acc) :
+				   queue_stop(dev, acc);
 	case VIRTIO_MMIO_QUEUE_RESET:
 		if (acc->data == 1 && has_feature(dev, VIRTIO_F_RING_RESET))
 			return queue_stop(dev, acc);
@@ -378,6 +386,7 @@ void vg_device_access(struct vg_device *dev, const struct vg_reg_access *acc)
 	uint32_t data = 0;
 
 	dev->stats.accesses++;
+	vg_device_forget_waiter(dev, acc);
 	if (acc->is_write && vg_device_was_answered(dev, acc, &data)) {
 		;
 	} else if (is_config && acc->is_write) {

@@ -20,9 +20,23 @@
  * functions read or write the word exactly once, whatever the compiler thinks;
  * what was read is a copy and is checked as such.
  */
-#define READ_ONCE(x)		(*(const volatile __typeof__(x) *)&(x))
+#ifdef VG_STEPS
+/* There the unit tests change the word: see test_virtqueue.c. */
+extern void (*vg_read_hook)(const volatile void *word, size_t bytes);
+#define vg_once(x, read) \
+	__extension__ ({ \
+		__typeof__(x) once_ = (read); \
+		if (vg_read_hook) \
+			vg_read_hook(&(x), sizeof(x)); \
+		once_; \
+	})
+#else
+#define vg_once(x, read)	(read)
+#endif
+#define READ_ONCE(x)		vg_once(x, *(const volatile __typeof__(x) *)&(x))
 #define WRITE_ONCE(x, v)	(*(volatile __typeof__(x) *)&(x) = (v))
-#define load_acquire(p)		__atomic_load_n((p), __ATOMIC_ACQUIRE)
+#define load_acquire(p) \
+	vg_once(*(p), __atomic_load_n((p), __ATOMIC_ACQUIRE))
 #define store_release(p, v)	__atomic_store_n((p), (v), __ATOMIC_RELEASE)
 #define smp_mb()		__atomic_thread_fence(__ATOMIC_SEQ_CST)
 #define smp_rmb()		__atomic_thread_fence(__ATOMIC_ACQUIRE)
@@ -42,6 +56,12 @@
  * 0, -EINVAL (not a number) or -ERANGE (too large).
  */
 int vg_parse_u64(const char *s, int base, uint64_t max, uint64_t *out);
+
+/*
+ * @err says that something is short for the moment (memory, a table of the
+ * kernel's or of Xen's): what failed with it can work when tried again.
+ */
+bool vg_is_shortage(int err);
 
 /* printf into a new string, never NULL: out of memory ends the program. */
 char *vg_strf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

@@ -104,8 +104,8 @@ static int map_part(struct vg_vq *vq, uint64_t addr, uint64_t align_bytes,
 		return vq_break(vq, VG_BROKEN_RING_ADDRESS, addr);
 	err = vq->mem->ops->map_ring(vq->mem, addr, len_bytes, prot, va,
 				     &fault);
-	if (!err)
-		return 0;
+	if (!err || err == -EAGAIN)
+		return err;
 	vq_break_address(vq, VG_BROKEN_RING_ADDRESS, fault, addr);
 	return err;
 }

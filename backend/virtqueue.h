@@ -91,8 +91,9 @@ void vg_vq_exit(struct vg_vq *vq);
 void vg_vq_set_log(struct vg_vq *vq, struct vg_queue_log *log);
 
 /*
- * Checks @cfg and maps the three parts; the indices start at 0.  0, or a
- * negative errno with vq->broken, fault and bad_value saying why.
+ * Checks @cfg and maps the three parts; the indices start at 0.  0, -EAGAIN
+ * (something is short for the moment), or another negative errno with
+ * vq->broken, fault and bad_value saying why.
  */
 int vg_vq_map(struct vg_vq *vq, const struct vg_vq_config *cfg);
 /*

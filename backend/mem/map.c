@@ -44,6 +44,7 @@
 #include <sys/mman.h>
 
 #include "../util.h"
+#include "map.h"
 
 /* Bounce memory that every request has without asking the budget. */
 #define BOUNCE_OWN_BYTES	1024u
@@ -53,6 +54,10 @@
 #define CLASSES			10u
 /* Buffers that nobody uses at the moment, per view. */
 #define CACHE_BYTES		(4u << 20)
+/* So often a mapping is ended that nobody will come back for. */
+#define UNMAP_TRIES		3u
+/* Pages that one copy asks Xen about: see are_granted(). */
+#define PROBES			64u
 
 #define ADDR_REF_BITS		32
 #define ADDR_UNUSED_BITS \
@@ -96,9 +101,10 @@ struct vg_mem_req {
 	unsigned int nr_segs, segs_max;
 	/* the exchange: where it is in it, what came of it */
 	bool is_new;			/* until map_end() */
-	bool is_in;			/* on the list of ins */
+	bool is_in, is_out;		/* on the list of ins, of outs */
+	bool has_job;
 	unsigned int first_copy, nr_copies, job;
-	int err, unmap_err;
+	int err;
 };
 
 /* Requests in the order in which they came. */
@@ -106,9 +112,13 @@ struct req_list {
 	struct vg_mem_req *first, **tail;
 };
 
-/* Pages in use by a device, by all of its threads: atomic. */
+/*
+ * Pages in use by a device, by all of its threads: atomic.  The last two change
+ * only while no thread runs.
+ */
 struct pages {
-	unsigned int now, max, rings;
+	unsigned int now, max;
+	unsigned int rings, ranges;
 };
 
 /* A buffer that nobody uses begins with this. */
@@ -147,13 +157,6 @@ static int refuse(struct mem_map *mm, enum vg_mem_fault why,
 	mm->mem.stats.faults[why]++;
 	*fault = why;
 	return err;
-}
-
-/* What says that we, or Xen, are short of something, not that a grant lacks. */
-static bool is_shortage(int err)
-{
-	return err == -ENOMEM || err == -ENOSPC || err == -EAGAIN ||
-	       err == -EBUSY || err == -EINTR;
 }
 
 /* ---- addresses ------------------------------------------------------------ */
@@ -253,6 +256,7 @@ static unsigned int copies_add(struct mem_map *mm, unsigned int n,
 			.len_bytes = (uint16_t)piece,
 			.to_foreign = to_foreign,
 			.local = local,
+			.status = XEN_COPY_NOT_TRIED,
 		};
 		mm->mem.stats.copied_bytes += piece;
 		local += piece;
@@ -260,6 +264,24 @@ static unsigned int copies_add(struct mem_map *mm, unsigned int n,
 		offset = 0;
 	}
 	return n;
+}
+
+/*
+ * What became of copies, whatever the call as a whole said.  0; -EFAULT: Xen
+ * refused one; -EAGAIN: one was not even tried, for reasons of our own.
+ */
+static int copies_result(const struct xen_copy_seg *c, unsigned int nr)
+{
+	unsigned int i;
+	int ret = 0;
+
+	for (i = 0; i < nr; i++) {
+		if (c[i].status == XEN_COPY_NOT_TRIED)
+			ret = -EAGAIN;
+		else if (c[i].status)
+			return -EFAULT;
+	}
+	return ret;
 }
 
 static int map_read(struct vg_mem *m, uint64_t addr, void *buf,
@@ -278,10 +300,107 @@ static int map_read(struct vg_mem *m, uint64_t addr, void *buf,
 	n = copies_add(mm, 0, &s, len_bytes, buf, false);
 	mm->mem.stats.copies++;
 	mm->mem.stats.exchanges++;
-	err = xen_gnttab_copy(mm->gt, mm->mem.domid, mm->copies, n);
-	if (is_shortage(err))
+	xen_gnttab_copy(mm->gt, mm->mem.domid, mm->copies, n);
+	err = copies_result(mm->copies, n);
+	return err == -EFAULT ? refuse(mm, VG_MEM_NOT_GRANTED, fault, err) :
+				err;
+}
+
+/* ---- mapping --------------------------------------------------------------- */
+
+/*
+ * gntdev says -EINVAL whatever Xen said: that a page is not granted, or that no
+ * handle is left for one more mapping (maptrack), which is nobody's fault and
+ * passes.  A copy wants no handle, so a byte of each page is copied.
+ */
+struct probe {
+	struct xen_copy_seg copy[PROBES];
+	unsigned int nr;
+	uint8_t byte;
+	bool is_refused;
+};
+
+static void probe_ask(struct mem_map *mm, struct probe *p)
+{
+	if (!p->nr)
+		return;
+	mm->mem.stats.copies++;
+	mm->mem.stats.exchanges++;
+	xen_gnttab_copy(mm->gt, mm->mem.domid, p->copy, p->nr);
+	p->is_refused |= copies_result(p->copy, p->nr) == -EFAULT;
+	p->nr = 0;
+}
+
+static void probe_add(struct mem_map *mm, struct probe *p, xen_ref_t ref,
+		      unsigned int offset_bytes, bool writes)
+{
+	p->copy[p->nr++] = (struct xen_copy_seg){
+		.ref = ref, .offset = (uint16_t)offset_bytes, .len_bytes = 1,
+		.to_foreign = writes, .local = &p->byte,
+		.status = XEN_COPY_NOT_TRIED,
+	};
+	if (p->nr == PROBES)
+		probe_ask(mm, p);
+}
+
+/* As far as can be read: what is there is not to be written to. */
+static bool are_granted(struct mem_map *mm, const xen_ref_t *refs,
+			unsigned int count)
+{
+	struct probe p = { .nr = 0 };
+	unsigned int i;
+
+	for (i = 0; i < count; i++)
+		probe_add(mm, &p, refs[i], 0, false);
+	probe_ask(mm, &p);
+	return !p.is_refused;
+}
+
+int vg_map_pages(struct vg_mem *m, const xen_ref_t *refs, unsigned int count,
+		 int prot, void **va)
+{
+	struct mem_map *mm = to_map(m);
+	int err = xen_gnttab_map(mm->gt, m->domid, refs, count, prot, va);
+
+	m->stats.maps++;
+	m->stats.exchanges++;
+	if (!err)
+		m->stats.map_pages += count;
+	else if (vg_is_shortage(err) ||
+		 (err == -EINVAL && are_granted(mm, refs, count)))
 		return -EAGAIN;
-	return err ? refuse(mm, VG_MEM_NOT_GRANTED, fault, -EFAULT) : 0;
+	return err;
+}
+
+int vg_map_unmap_pages(struct vg_mem *m, void *va, unsigned int count)
+{
+	struct mem_map *mm = to_map(m);
+	unsigned int tries = UNMAP_TRIES;
+	int err;
+
+	do {
+		err = xen_gnttab_unmap(mm->gt, va, count);
+		m->stats.unmaps++;
+	} while (err && --tries);
+	return err;
+}
+
+bool vg_map_range_charge(struct vg_mem *m, unsigned int pages)
+{
+	struct mem_map *mm = to_map(m);
+
+	if (!charge(mm, pages))
+		return false;
+	mm->pages->ranges += pages;
+	return true;
+}
+
+void vg_map_range_uncharge(struct vg_mem *m, unsigned int pages)
+{
+	struct mem_map *mm = to_map(m);
+
+	mm->pages->ranges -= pages;
+	uncharge(mm, pages);
 }
 
 /* ---- rings ---------------------------------------------------------------- */
@@ -298,18 +417,20 @@ static int map_ring(struct vg_mem *m, uint64_t addr, size_t len_bytes,
 	err = span_of(mm, addr, len_bytes, &s, fault);
 	if (err)
 		return err;
-	if (s.pages > m->budget_pages || !charge(mm, s.pages))
+	if (s.pages > m->budget_pages - mm->pages->rings)
 		return refuse(mm, VG_MEM_BUDGET, fault, -E2BIG);
+	if (!charge(mm, s.pages)) {
+		m->wants_room = true;
+		return -EAGAIN;
+	}
 	for (i = 0; i < s.pages; i++)
 		mm->refs[i] = s.ref + i;
-	err = xen_gnttab_map(mm->gt, m->domid, mm->refs, s.pages, prot, &base);
+	err = vg_map_pages(m, mm->refs, s.pages, prot, &base);
 	if (err) {
 		uncharge(mm, s.pages);
-		return refuse(mm, VG_MEM_NOT_GRANTED, fault, err);
+		return err == -EAGAIN ? err :
+		       refuse(mm, VG_MEM_NOT_GRANTED, fault, err);
 	}
-	m->stats.maps++;
-	m->stats.exchanges++;
-	m->stats.map_pages += s.pages;
 	mm->pages->rings += s.pages;
 	*va = (uint8_t *)base + s.offset_bytes;
 	return 0;
@@ -323,8 +444,9 @@ static void unmap_ring(struct vg_mem *m, void *va, size_t len_bytes)
 		((offset + len_bytes + XEN_GRANT_PAGE_SIZE - 1) >>
 		 XEN_GRANT_PAGE_SHIFT);
 
-	xen_gnttab_unmap(mm->gt, (uint8_t *)va - offset, pages);
-	m->stats.unmaps++;
+	/* What stays mapped counts on; its granter finds it in use. */
+	if (vg_map_unmap_pages(m, (uint8_t *)va - offset, pages))
+		return;
 	mm->pages->rings -= pages;
 	uncharge(mm, pages);
 }
@@ -526,6 +648,8 @@ static int req_prepare(struct mem_map *mm, struct vg_mem_req *r,
 	/* First: nothing is allocated for a request that has to wait. */
 	if (!charge(mm, (unsigned int)p->charge_pages)) {
 		mm->mem.stats.waits++;
+		mm->mem.wants_room = p->charge_pages + mm->pages->rings +
+				     mm->pages->ranges > mm->mem.budget_pages;
 		return -EAGAIN;
 	}
 	r->charged_pages = (unsigned int)p->charge_pages;
@@ -720,60 +844,79 @@ static int req_unmap(struct mem_map *mm, struct vg_mem_req *r)
 		return 0;
 	err = xen_gnttab_unmap(mm->gt, r->map, r->map_pages);
 	mm->mem.stats.unmaps++;
-	r->map = NULL;
+	if (!err)
+		r->map = NULL;
 	return err;
+}
+
+/* Its end, whatever state it is in. */
+static void req_drop(struct mem_map *mm, struct vg_mem_req *r)
+{
+	/* As with a ring: what stays mapped counts on. */
+	if (r->map && vg_map_unmap_pages(&mm->mem, r->map, r->map_pages))
+		r->charged_pages -= r->map_pages;
+	if (r->is_in)
+		list_del(&mm->ins, r);
+	if (r->is_out)
+		list_del(&mm->outs, r);
+	r->is_in = r->is_out = false;
+	req_put(mm, r);
 }
 
 static int unmap_req(struct vg_mem *m, struct vg_mem_req *r,
 		     enum vg_mem_fault *fault)
 {
 	struct mem_map *mm = to_map(m);
-	int err;
 
 	*fault = VG_MEM_OK;
-	if (r->is_in)
-		list_del(&mm->ins, r);
-	r->is_in = false;
-	err = req_unmap(mm, r);
 	/* Nobody has seen one that is new: there is nothing to go out. */
-	if (r->nr_outs && !r->is_new) {
-		r->unmap_err = err;
+	if (!r->is_new && !r->is_out && (req_unmap(mm, r) || r->nr_outs)) {
+		r->is_out = true;
 		list_add(&mm->outs, r);
 		return VG_MEM_LATER;
 	}
-	req_put(mm, r);
-	return err;
+	req_drop(mm, r);
+	return 0;
 }
 
 /* ---- the exchange ---------------------------------------------------------- */
 
-/* 0, -EAGAIN or -EFAULT, of a request's copies; @err is that of all. */
-static int copies_result(const struct mem_map *mm, const struct vg_mem_req *r,
-			 int err)
+/*
+ * As are_granted(), of the buffers that @r wants mapped.  Those that the device
+ * writes are its to write to at any time until they are used.
+ */
+static bool is_granted(struct mem_map *mm, const struct vg_mem_req *r)
 {
-	unsigned int i;
-	int ret = 0;
+	struct probe p = { .nr = 0 };
+	enum vg_mem_fault ignored;
+	struct span s = { 0 };
+	unsigned int i, k;
 
-	for (i = 0; i < r->nr_copies; i++) {
-		int status = mm->copies[r->first_copy + i].status;
+	for (i = 0; i < r->nr_segs; i++) {
+		const struct vg_seg *seg = &r->segs[i];
 
-		if (status == XEN_COPY_NOT_TRIED)
-			ret = is_shortage(err) ? -EAGAIN : -EFAULT;
-		else if (status)
-			return -EFAULT;
+		if (!r->plan.maps[seg->dev_writes])
+			continue;
+		span_of(mm, seg->addr, seg->len_bytes, &s, &ignored);
+		for (k = 0; k < s.pages; k++)
+			probe_add(mm, &p, s.ref + k, k ? 0 : s.offset_bytes,
+				  seg->dev_writes);
 	}
-	return ret;
+	probe_ask(mm, &p);
+	return !p.is_refused;
 }
 
-/* The same of its mapping. */
+/* 0, -EAGAIN or -EFAULT, of what a request wanted mapped. */
 static int job_result(struct mem_map *mm, struct vg_mem_req *r)
 {
 	const struct xen_map_job *job = &mm->jobs[r->job];
 
-	if (!r->plan.map_pages)
+	if (!r->has_job)
 		return 0;
 	if (job->err)
-		return is_shortage(job->err) ? -EAGAIN : -EFAULT;
+		return vg_is_shortage(job->err) ||
+		       (job->err == -EINVAL && is_granted(mm, r)) ? -EAGAIN :
+								    -EFAULT;
 	r->map = job->addr;
 	r->map_pages = job->count;
 	mm->mem.stats.maps++;
@@ -781,17 +924,28 @@ static int job_result(struct mem_map *mm, struct vg_mem_req *r)
 	return 0;
 }
 
-static void in_result(struct mem_map *mm, struct vg_mem_req *r, int err)
+/* What is mapped stays so while the rest is tried again. */
+static void in_result(struct mem_map *mm, struct vg_mem_req *r)
 {
-	int copied = copies_result(mm, r, err), mapped = job_result(mm, r);
+	int copied = copies_result(mm->copies + r->first_copy, r->nr_copies);
+	int mapped = job_result(mm, r);
 
 	r->err = copied == -EFAULT || !mapped ? copied : mapped;
-	/* All of it, or nothing. */
-	if (r->err)
-		req_unmap(mm, r);
 	r->is_in = r->err == -EAGAIN;
 	if (r->is_in)
 		list_add(&mm->ins, r);
+}
+
+static void out_result(struct mem_map *mm, struct vg_mem_req *r)
+{
+	int copied = copies_result(mm->copies + r->first_copy, r->nr_copies);
+
+	/* It may be that it was copied, and could not be unmapped. */
+	if (copied)
+		r->err = copied;
+	r->is_out = r->err == -EAGAIN;
+	if (r->is_out)
+		list_add(&mm->outs, r);
 }
 
 static void map_exchange(struct vg_mem *m)
@@ -800,13 +954,13 @@ static void map_exchange(struct vg_mem *m)
 	struct vg_mem_req *r, *next, *outs = mm->outs.first;
 	struct vg_mem_req *ins = mm->ins.first;
 	unsigned int nr_refs = 0, nr_jobs = 0, n = 0;
-	int err;
 
 	if (!outs && !ins)
 		return;
 	list_init(&mm->outs);
 	list_init(&mm->ins);
 	for (r = outs; r; r = r->next) {
+		r->err = req_unmap(mm, r) ? -EAGAIN : 0;
 		r->first_copy = n;
 		n = bounce_out(mm, r, n);
 		r->nr_copies = n - r->first_copy;
@@ -818,7 +972,8 @@ static void map_exchange(struct vg_mem *m)
 		n = bounce_in(mm, r, n);
 		r->nr_copies = n - r->first_copy;
 		r->job = nr_jobs;
-		if (!r->plan.map_pages)
+		r->has_job = r->plan.map_pages && !r->map;
+		if (!r->has_job)
 			continue;
 		mm->jobs[nr_jobs] = (struct xen_map_job){
 			.refs = mm->refs + nr_refs,
@@ -831,15 +986,15 @@ static void map_exchange(struct vg_mem *m)
 	if (n)
 		m->stats.copies++;
 	m->stats.exchanges++;
-	err = xen_gnttab_exchange(mm->gt, m->domid, mm->copies, n, mm->jobs,
-				  nr_jobs);
+	/* Each copy and each job says itself what became of it. */
+	xen_gnttab_exchange(mm->gt, m->domid, mm->copies, n, mm->jobs, nr_jobs);
 	for (r = outs; r; r = next) {
 		next = r->next;
-		r->err = copies_result(mm, r, err);
+		out_result(mm, r);
 	}
 	for (r = ins; r; r = next) {
 		next = r->next;
-		in_result(mm, r, err);
+		in_result(mm, r);
 	}
 }
 
@@ -857,7 +1012,7 @@ static int map_end(struct vg_mem *m, struct vg_mem_req *r, struct iovec *iov,
 	if (r->is_in)
 		return -EAGAIN;
 	if (r->err) {
-		req_put(mm, r);
+		req_drop(mm, r);
 		return refuse(mm, VG_MEM_NOT_GRANTED, fault, -EFAULT);
 	}
 	for (dir = 0; ok && dir < 2; dir++) {
@@ -874,8 +1029,7 @@ static int map_end(struct vg_mem *m, struct vg_mem_req *r, struct iovec *iov,
 	if (ok)
 		return 0;
 	err = refuse(mm, VG_MEM_BAD_RANGE, fault, -E2BIG);
-	req_unmap(mm, r);
-	req_put(mm, r);
+	req_drop(mm, r);
 	return err;
 }
 
@@ -883,12 +1037,14 @@ static int unmap_end(struct vg_mem *m, struct vg_mem_req *r,
 		     enum vg_mem_fault *fault)
 {
 	struct mem_map *mm = to_map(m);
-	int err = r->unmap_err;
+	int err = r->err;
 
 	*fault = VG_MEM_OK;
-	if (r->err)
-		err = refuse(mm, VG_MEM_NOT_GRANTED, fault, -EFAULT);
-	req_put(mm, r);
+	if (r->is_out)
+		return -EAGAIN;
+	if (err)
+		refuse(mm, VG_MEM_NOT_GRANTED, fault, err);
+	req_drop(mm, r);
 	return err;
 }
 

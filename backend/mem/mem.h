@@ -74,7 +74,8 @@ struct vg_mem_ops {
 
 	/*
 	 * A long-lived view of [addr, addr + len) for a ring part; released
-	 * by unmap_ring.  @prot as for mmap(2).
+	 * by unmap_ring.  @prot as for mmap(2).  -EAGAIN (with VG_MEM_OK): as
+	 * for map_req.
 	 */
 	int (*map_ring)(struct vg_mem *m, uint64_t addr, size_t len_bytes,
 			int prot, void **va, enum vg_mem_fault *fault);
@@ -115,14 +116,14 @@ struct vg_mem_ops {
 	/*
 	 * Before the request is completed.  What the device wrote reaches the
 	 * guest's pages here at the latest.  One unmap hypercall at the most.
-	 * An error (the guest took a page back under a copy) is counted and
-	 * fails the request, nothing else.
+	 * An error: it did not (the guest took a page back under a copy);
+	 * counted, and nobody must take the request for done.
 	 *
 	 * VG_MEM_LATER: it is unmap_end() that says so and is the end of @req,
 	 * after exchange().
 	 *
-	 * A request that is VG_MEM_LATER to be mapped may be given back, too,
-	 * which is never VG_MEM_LATER.
+	 * A request that is VG_MEM_LATER, to be mapped or to be unmapped, may
+	 * be given up by this as well, which is never VG_MEM_LATER then.
 	 */
 	int (*unmap_req)(struct vg_mem *m, struct vg_mem_req *req,
 			 enum vg_mem_fault *fault);
@@ -133,7 +134,8 @@ struct vg_mem_ops {
 	 * domain's grants it is asked once, so this is called once for all
 	 * requests of a turn.
 	 *
-	 * map_end() returns what map_req() would.  -EAGAIN: @req is still
+	 * map_end() returns what map_req() would, unmap_end() what unmap_req()
+	 * would.  -EAGAIN, of either: something was short, @req is still
 	 * there, and part of the next exchange.  Another error: it is gone.
 	 *
 	 * NULL, all three: nothing is VG_MEM_LATER.
@@ -151,7 +153,10 @@ struct vg_mem_ops {
 	 * there is no such thing.  @index < VG_MEM_RANGES_MAX.
 	 *
 	 * range_add: -EBUSY (it holds one), -EINVAL (no pages, or beyond the
-	 * last reference), -E2BIG (budget), or why Xen did not map it.
+	 * last reference), -E2BIG (all ranges together are more than the
+	 * budget), -EAGAIN (something is short for the moment), or why Xen did
+	 * not map it.  What the budget has no room for beside the rings and
+	 * requests of now is held without being mapped.
 	 * range_remove: no new use from here on.  -EAGAIN: requests use it
 	 * still, call again when one is unmapped; -EBUSY: a ring is in it,
 	 * nothing is changed.
@@ -159,12 +164,18 @@ struct vg_mem_ops {
 	int (*range_add)(struct vg_mem *m, unsigned int index, xen_ref_t first,
 			 uint32_t pages);
 	int (*range_remove)(struct vg_mem *m, unsigned int index);
+	/*
+	 * Ranges give way, as far as nothing lies in them: vg_mem.wants_room.
+	 * While no thread runs; through @m itself.  NULL: none can.
+	 */
+	void (*make_room)(struct vg_mem *m);
 
 	/*
 	 * What stays mapped, so that a device may make it known to the kernel
 	 * once instead of with every request: areas[i] is range i, empty if
-	 * there is none; without ranges, what requests are copied to.  vg_mem.areas_change is called before one goes and
-	 * after one came.  NULL: nothing stays mapped.
+	 * there is none; without ranges, what requests are copied to.
+	 * vg_mem.areas_change is called before one goes and after one came.
+	 * NULL: nothing stays mapped.
 	 */
 	void (*areas)(struct vg_mem *m, struct iovec areas[VG_MEM_RANGES_MAX]);
 
@@ -187,6 +198,11 @@ struct vg_mem {
 					 * virtio-blk request needs at most
 					 * VG_BLK_REQ_PAGES_MAX of them */
 	struct vg_mem_stats stats;
+	/*
+	 * -EAGAIN, and it would be for ever: ranges have what is wanted.  The
+	 * caller's to clear, and to have make_room() called.
+	 */
+	bool wants_room;
 	/* Of the device's own, not of a view: see ops->areas; or NULL. */
 	void (*areas_change)(void *arg);
 	void *areas_arg;
@@ -207,7 +223,7 @@ int vg_mem_map_create(struct xen_gnttab *gt, xen_domid_t domid,
 
 /*
  * The same, and ranges that the guest announces, each mapped once: what lies
- * in one costs no hypercall.  The budget covers both.
+ * in one costs no hypercall.  One budget for all that is mapped.
  */
 int vg_mem_pool_create(struct xen_gnttab *gt, xen_domid_t domid,
 		       unsigned int budget_pages, uint32_t copy_max_bytes,

@@ -14,6 +14,11 @@
  *
  * Requests and rings that use a range are counted; it is unmapped when the
  * last of them is gone.
+ *
+ * Ranges have what rings and requests leave of the budget.  A range for which
+ * there is too little is held without being mapped, and one that stands in the
+ * way of what could never fit beside it is unmapped again: what lies in it goes
+ * the way of map.c then, like any other address.
  */
 #include "mem.h"
 
@@ -22,13 +27,15 @@
 #include <sys/mman.h>
 
 #include "../util.h"
+#include "map.h"
 
 struct range {
-	uint8_t *va;			/* NULL: none */
+	uint8_t *va;			/* NULL: not mapped */
 	xen_ref_t first;
-	unsigned int pages;
+	unsigned int pages;		/* 0: none */
 	unsigned int rings;		/* that use it */
-	bool is_closing;		/* withdrawn: no new user */
+	bool is_closing;		/* withdrawn, or to be unmapped: no new
+					 * user */
 };
 
 /* Of a device; changes only while no other thread looks at it. */
@@ -50,7 +57,6 @@ struct mem_pool {
 	struct vg_mem_req *free_reqs;
 	struct table *table;
 	unsigned int requests[VG_MEM_RANGES_MAX];	/* that use a range */
-	uint64_t pages_max;		/* ever mapped at once, by both */
 	struct mem_pool *next;		/* view of the same table */
 	struct table own_table;
 };
@@ -71,10 +77,6 @@ static void stats_gather(struct mem_pool *mp)
 	st->range_pages = range_pages;
 	st->range_maps = ranges;
 	st->range_hits = hits;
-	st->mapped_pages_now += range_pages;
-	mp->pages_max = max_u(mp->pages_max, max_u(st->mapped_pages_now,
-						   st->mapped_pages_max));
-	st->mapped_pages_max = mp->pages_max;
 }
 
 /*
@@ -152,71 +154,123 @@ static void pool_areas(struct vg_mem *m, struct iovec areas[VG_MEM_RANGES_MAX])
 
 static void range_unmap(struct mem_pool *mp, struct range *r)
 {
-	unsigned int pages = r->pages;
 	uint8_t *va = r->va;
 
-	*r = (struct range){ 0 };
+	r->va = NULL;
+	r->is_closing = false;
 	areas_change(mp);
-	/* Counted with map.c's: one place for all maps and unmaps. */
-	mp->map->stats.unmaps++;
-	xen_gnttab_unmap(mp->gt, va, pages);
-	mp->mem.stats.range_pages -= pages;
+	/* As with map.c's: what stays mapped counts on. */
+	if (!vg_map_unmap_pages(mp->map, va, r->pages))
+		vg_map_range_uncharge(mp->map, r->pages);
+	mp->mem.stats.range_pages -= r->pages;
 	stats_gather(mp);
+}
+
+/* 0, also if there is no room for it. */
+static int range_map(struct mem_pool *mp, struct range *r)
+{
+	xen_ref_t *refs;
+	uint32_t i;
+	void *va;
+	int err;
+
+	if (!vg_map_range_charge(mp->map, r->pages))
+		return 0;
+	refs = malloc(r->pages * sizeof(*refs));
+	if (!refs) {
+		err = -EAGAIN;
+		goto uncharge;
+	}
+	for (i = 0; i < r->pages; i++)
+		refs[i] = r->first + i;
+	err = vg_map_pages(mp->map, refs, r->pages, PROT_READ | PROT_WRITE,
+			   &va);
+	free(refs);
+	if (err)
+		goto uncharge;
+	r->va = va;
+	mp->mem.stats.range_maps++;
+	mp->mem.stats.range_pages += r->pages;
+	return 0;
+
+uncharge:
+	vg_map_range_uncharge(mp->map, r->pages);
+	return err;
+}
+
+static uint64_t pages_announced(const struct mem_pool *mp)
+{
+	uint64_t pages = 0;
+	unsigned int i;
+
+	for (i = 0; i < VG_MEM_RANGES_MAX; i++)
+		pages += mp->table->range[i].pages;
+	return pages;
 }
 
 static int pool_range_add(struct vg_mem *m, unsigned int index,
 			  xen_ref_t first, uint32_t pages)
 {
 	struct mem_pool *mp = to_pool(m);
-	struct range *r = &mp->table->range[index];
-	xen_ref_t *refs;
-	uint32_t i;
-	void *va;
+	struct range r = { .first = first, .pages = pages };
 	int err;
 
-	if (r->va)
+	if (mp->table->range[index].pages)
 		return -EBUSY;
 	if (!pages || pages - 1 > UINT32_MAX - first)
 		return -EINVAL;
 	if (pages > m->budget_pages ||
-	    m->stats.range_pages > m->budget_pages - pages)
+	    pages_announced(mp) > m->budget_pages - pages)
 		return -E2BIG;
-	refs = malloc(pages * sizeof(*refs));
-	if (!refs)
-		return -ENOMEM;
-	for (i = 0; i < pages; i++)
-		refs[i] = first + i;
-	err = xen_gnttab_map(mp->gt, m->domid, refs, pages,
-			     PROT_READ | PROT_WRITE, &va);
-	free(refs);
+	err = range_map(mp, &r);
+	stats_gather(mp);
 	if (err)
 		return err;
-	mp->map->stats.maps++;
-	mp->map->stats.map_pages += pages;
-	m->stats.range_maps++;
-	m->stats.range_pages += pages;
-	*r = (struct range){ .va = va, .first = first, .pages = pages };
-	stats_gather(mp);
+	mp->table->range[index] = r;
 	areas_change(mp);
 	return 0;
+}
+
+static bool is_in_use(const struct mem_pool *mp, unsigned int index)
+{
+	const struct mem_pool *view;
+
+	for (view = mp->table->views; view; view = view->next)
+		if (view->requests[index])
+			return true;
+	return false;
 }
 
 static int pool_range_remove(struct vg_mem *m, unsigned int index)
 {
 	struct mem_pool *mp = to_pool(m);
 	struct range *r = &mp->table->range[index];
-	const struct mem_pool *view;
 
-	if (!r->va)
-		return 0;
 	if (r->rings)
 		return -EBUSY;
-	r->is_closing = true;
-	for (view = mp->table->views; view; view = view->next)
-		if (view->requests[index])
-			return -EAGAIN;
-	range_unmap(mp, r);
+	r->is_closing = r->va;
+	if (is_in_use(mp, index))
+		return -EAGAIN;
+	if (r->va)
+		range_unmap(mp, r);
+	r->pages = 0;
 	return 0;
+}
+
+static void pool_make_room(struct vg_mem *m)
+{
+	struct mem_pool *mp = to_pool(m);
+	unsigned int i;
+
+	for (i = 0; i < VG_MEM_RANGES_MAX; i++) {
+		struct range *r = &mp->table->range[i];
+
+		if (!r->va || r->rings)
+			continue;
+		r->is_closing = true;
+		if (!is_in_use(mp, i))
+			range_unmap(mp, r);
+	}
 }
 
 /* ---- rings ------------------------------------------------------------------- */
@@ -234,6 +288,8 @@ static int pool_map_ring(struct vg_mem *m, uint64_t addr, size_t len_bytes,
 		return 0;
 	}
 	err = mp->map->ops->map_ring(mp->map, addr, len_bytes, prot, va, fault);
+	m->wants_room |= mp->map->wants_room;
+	mp->map->wants_room = false;
 	stats_gather(mp);
 	return err;
 }
@@ -352,6 +408,8 @@ static int pool_map_req(struct vg_mem *m, const struct vg_seg *segs,
 	r->ranges = 0;
 	err = mp->map->ops->map_req(mp->map, segs, nr_segs, iov, iov_max,
 				    nr_iov_out, nr_iov, &r->mapped, fault);
+	m->wants_room |= mp->map->wants_room;
+	mp->map->wants_room = false;
 	stats_gather(mp);
 	if (err < 0)
 		req_put(mp, r);
@@ -400,7 +458,8 @@ static int pool_unmap_end(struct vg_mem *m, struct vg_mem_req *r,
 	int err = mp->map->ops->unmap_end(mp->map, r->mapped, fault);
 
 	stats_gather(mp);
-	req_put(mp, r);
+	if (err != -EAGAIN)
+		req_put(mp, r);
 	return err;
 }
 
@@ -457,6 +516,7 @@ static const struct vg_mem_ops pool_ops = {
 	.unmap_end = pool_unmap_end,
 	.range_add = pool_range_add,
 	.range_remove = pool_range_remove,
+	.make_room = pool_make_room,
 	.areas = pool_areas,
 	.view = pool_view,
 	.destroy = pool_destroy,

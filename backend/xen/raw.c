@@ -105,8 +105,16 @@ int xen_raw_copy(int fd, xen_domid_t domid, struct xen_copy_seg *segs,
 			c->source.foreign.domid = domid;
 		}
 	}
-	if (ioctl(fd, IOCTL_GNTDEV_GRANT_COPY, &op))
-		return -errno;
+	if (ioctl(fd, IOCTL_GNTDEV_GRANT_COPY, &op)) {
+		/*
+		 * gntdev sets a status to GNTST_okay before the copy is made,
+		 * and makes 16 at a time: what it says now means nothing.
+		 */
+		ret = -errno;
+		for (i = 0; i < count; i++)
+			segs[i].status = XEN_COPY_NOT_TRIED;
+		return ret;
+	}
 	for (i = 0; i < count; i++) {
 		segs[i].status = lib[i].status;
 		if (segs[i].status)

@@ -75,8 +75,9 @@ struct xen_copy_seg {
 
 /*
  * GNTTABOP_copy of all of @segs in one call.  Returns 0 if every one was
- * copied, -EFAULT if some were not (see their status; others may be done).
- * Another error: those from some place on were not tried.
+ * copied, -EFAULT or another error if not.  The status is that of each,
+ * whatever is returned: Xen refused it if negative.  NOT_TRIED: for reasons of
+ * our own, and it may have been made nevertheless.
  */
 int xen_gnttab_copy(struct xen_gnttab *gt, xen_domid_t domid,
 		    struct xen_copy_seg *segs, unsigned int count);

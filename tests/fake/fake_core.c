@@ -19,7 +19,7 @@ static struct fake_proc *current;
 static struct fake_handle *graveyard;
 
 static struct {
-	unsigned int domid, n;
+	unsigned int domid, n, more;
 	int err;
 	bool happened;
 } faults[FAKE_CALL_MAX];
@@ -343,6 +343,10 @@ int fake_call(xen_domid_t domid, enum fake_call kind)
 		return 0;
 	if (--faults[kind].n)
 		return 0;
+	if (faults[kind].more) {
+		faults[kind].more--;
+		faults[kind].n = 1;	/* the next one, too */
+	}
 	faults[kind].happened = true;
 	return -faults[kind].err;
 }
@@ -364,10 +368,17 @@ int xen_confine(xen_domid_t guest, const char **what)
 void fake_fail_nth(unsigned int domid, enum fake_call kind, unsigned int n,
 		   int err)
 {
+	fake_fail_from(domid, kind, n, 1, err);
+}
+
+void fake_fail_from(unsigned int domid, enum fake_call kind, unsigned int n,
+		    unsigned int count, int err)
+{
 	FAKE_LOCKED();
 
 	faults[kind].domid = domid;
 	faults[kind].n = n;
+	faults[kind].more = n ? count - 1 : 0;
 	faults[kind].err = err;
 	faults[kind].happened = false;
 }

@@ -239,6 +239,9 @@ void fake_count_reset(void);
  */
 void fake_fail_nth(unsigned int domid, enum fake_call kind, unsigned int n,
 		   int err);
+/* From the @n-th call on, @count of them. */
+void fake_fail_from(unsigned int domid, enum fake_call kind, unsigned int n,
+		    unsigned int count, int err);
 /* Whether the armed failure has happened. */
 bool fake_failed(enum fake_call kind);
 

@@ -19,6 +19,7 @@
 
 #include "mem/mem.h"
 #include "unit.h"
+#include "util.h"
 
 #define FLAT_BYTES	(8u << 20)
 
@@ -29,6 +30,7 @@ struct flat {
 	unsigned int reqs_now, rings_now;
 	unsigned int again_after;	/* so many map_req calls work, then */
 	unsigned int again;		/* so many: -EAGAIN */
+	unsigned int ring_again;	/* so many: map_ring gives -EAGAIN */
 	bool unmap_fails;		/* the guest took its page back */
 	bool is_destroyed;
 };
@@ -61,6 +63,10 @@ static inline int flat_map_ring(struct vg_mem *m, uint64_t addr,
 	struct flat *f = (struct flat *)m;
 
 	(void)prot;
+	if (f->ring_again) {
+		f->ring_again--;
+		return -EAGAIN;
+	}
 	*va = flat_at(f, addr, len_bytes, fault);
 	if (!*va)
 		return -EFAULT;
@@ -85,6 +91,8 @@ static inline int flat_read(struct vg_mem *m, uint64_t addr, void *buf,
 	if (!p)
 		return -EFAULT;
 	memcpy(buf, p, len_bytes);
+	if (vg_read_hook)
+		vg_read_hook(p, len_bytes);
 	return 0;
 }
 

@@ -16,6 +16,7 @@
 
 struct host {
 	struct flat f;
+	unsigned int vcpu;		/* whose accesses follow */
 	struct vg_loop *loop;
 	struct vg_device *dev;
 	struct {
@@ -74,7 +75,7 @@ static inline bool host_access(struct host *h, uint32_t offset, uint32_t len,
 			       bool is_write, uint32_t value, uint32_t *data)
 {
 	struct vg_reg_access a = {
-		.vcpu = 0, .seq = ++h->seq, .offset = offset,
+		.vcpu = h->vcpu, .seq = ++h->seq, .offset = offset,
 		.len_bytes = len, .is_write = is_write, .data = value,
 	};
 	unsigned int before = h->nr_replies;
@@ -122,8 +123,8 @@ static inline void host_accept(struct host *h, uint64_t f)
 	host_write(h, VIRTIO_MMIO_DRIVER_FEATURES, (uint32_t)(f >> 32));
 }
 
-static inline void host_set_queue(struct host *h, unsigned int index,
-				  const struct drv_queue *q)
+static inline void host_describe_queue(struct host *h, unsigned int index,
+				       const struct drv_queue *q)
 {
 	host_write(h, VIRTIO_MMIO_QUEUE_SEL, index);
 	host_write(h, VIRTIO_MMIO_QUEUE_NUM, q->num);
@@ -136,6 +137,12 @@ static inline void host_set_queue(struct host *h, unsigned int index,
 	host_write(h, VIRTIO_MMIO_QUEUE_USED_LOW, (uint32_t)q->used_addr);
 	host_write(h, VIRTIO_MMIO_QUEUE_USED_HIGH,
 		   (uint32_t)(q->used_addr >> 32));
+}
+
+static inline void host_set_queue(struct host *h, unsigned int index,
+				  const struct drv_queue *q)
+{
+	host_describe_queue(h, index, q);
 	host_write(h, VIRTIO_MMIO_QUEUE_READY, 1);
 }
 

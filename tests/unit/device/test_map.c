@@ -722,16 +722,19 @@ static void test_together_shortage(void **state)
 		one_begin(e, &o[i]);
 	}
 	fake_fail_nth(US, FAKE_GNTTAB_COPY, 1, ENOMEM);
+	fake_fail_nth(US, FAKE_GNTTAB_MAP, 3, ENOMEM);
 	e->m->ops->exchange(e->m);
 	for (i = 0; i < N; i++) {
 		one_end(e, &o[i]);
 		assert_int_equal(o[i].err, -EAGAIN);
 	}
-	/* Nothing is held of Xen's. */
-	assert_int_equal(fake_maps_held(US), 0);
 	if (!copy_max) {
-		fake_fail_nth(US, FAKE_GNTTAB_MAP, 3, ENOMEM);
+		/* What is mapped waits so for what is not copied. */
+		assert_int_equal(fake_maps_held(US), 2 * (N - 1));
+		fake_count_reset();
+		fake_fail_nth(US, FAKE_GNTTAB_MAP, 1, ENOMEM);
 		e->m->ops->exchange(e->m);
+		expect_calls(1, 0, 1);
 		one_end(e, &o[1]);
 		one_check(&o[1], 1);
 		one_end(e, &o[2]);
@@ -778,6 +781,138 @@ static void test_given_up_late(void **state)
 	}
 	assert_int_equal(o[0].data[0], 0x3c);
 	assert_int_equal(fake_maps_held(US), 0);
+}
+
+/* ---- what is short for a moment ------------------------------------------------ */
+
+/* A read of one page, mapped here, whose result is not delivered yet. */
+static void result_begin(struct env *e, struct one *o)
+{
+	enum vg_mem_fault fault;
+
+	one_make(o, 0);
+	memset(o->data, 0x11, PAGE);
+	o->st[9] = 0xff;
+	one_begin(e, o);
+	e->m->ops->exchange(e->m);
+	one_end(e, o);
+	one_check(o, 0);
+	assert_int_equal(e->m->ops->unmap_req(e->m, o->req, &fault),
+			 VG_MEM_LATER);
+}
+
+static int result(struct env *e, struct one *o)
+{
+	enum vg_mem_fault fault;
+	int err;
+
+	e->m->ops->exchange(e->m);
+	err = e->m->ops->unmap_end(e->m, o->req, &fault);
+	assert_int_equal(fault, VG_MEM_OK);
+	return err;
+}
+
+/*
+ * The call as a whole fails, with EFAULT as well: nothing was copied, and nobody
+ * is told that it was.
+ */
+static void test_result_waits(void **state)
+{
+	static const int errs[] = { ENOMEM, EFAULT, EAGAIN, EIO };
+	struct env *e = *state;
+	struct one o;
+	unsigned int i;
+
+	for (i = 0; i < sizeof(errs) / sizeof(errs[0]); i++) {
+		result_begin(e, &o);
+		fake_fail_nth(US, FAKE_GNTTAB_COPY, 1, errs[i]);
+		assert_int_equal(result(e, &o), -EAGAIN);
+		fake_fail_nth(US, FAKE_GNTTAB_COPY, 1, errs[i]);
+		assert_int_equal(result(e, &o), -EAGAIN);
+		assert_int_equal(o.st[9], 0xff);
+		assert_int_equal(result(e, &o), 0);
+		assert_int_equal(o.data[5], 0x80);
+		assert_int_equal(o.st[9], 0);
+	}
+	assert_int_equal(e->m->stats.faults[VG_MEM_NOT_GRANTED], 0);
+}
+
+static void test_result_given_up(void **state)
+{
+	struct env *e = *state;
+	enum vg_mem_fault fault;
+	struct one o;
+
+	result_begin(e, &o);
+	fake_fail_nth(US, FAKE_GNTTAB_COPY, 1, ENOMEM);
+	assert_int_equal(result(e, &o), -EAGAIN);
+	assert_int_equal(e->m->ops->unmap_req(e->m, o.req, &fault), 0);
+	assert_int_equal(o.st[9], 0xff);
+	/* And before it was tried. */
+	result_begin(e, &o);
+	assert_int_equal(e->m->ops->unmap_req(e->m, o.req, &fault), 0);
+}
+
+/* A request whose pages are still ours must not be shown as used. */
+static void test_unmap_waits(void **state)
+{
+	struct env *e = *state;
+	uint8_t *data;
+	struct vg_seg s[] = {
+		{ pages(1, true, NULL), 16, false },
+		{ pages(2, false, &data), 8192, true },
+	};
+	enum vg_mem_fault fault;
+
+	assert_int_equal(map(e, s, 2), 0);
+	memset(e->iov[1].iov_base, 0x77, 8192);
+	fake_fail_nth(US, FAKE_GNTTAB_UNMAP, 1, ENOMEM);
+	assert_int_equal(e->m->ops->unmap_req(e->m, e->req, &fault),
+			 VG_MEM_LATER);
+	fake_fail_nth(US, FAKE_GNTTAB_UNMAP, 1, ENOMEM);
+	e->m->ops->exchange(e->m);
+	assert_int_equal(e->m->ops->unmap_end(e->m, e->req, &fault), -EAGAIN);
+	assert_int_equal(fake_maps_held(US), 2);
+	e->m->ops->exchange(e->m);
+	assert_int_equal(e->m->ops->unmap_end(e->m, e->req, &fault), 0);
+	assert_int_equal(fake_maps_held(US), 0);
+	assert_int_equal(data[8191], 0x77);
+}
+
+/* gntdev says the same of no handle for a mapping as of no grant. */
+static void test_no_handles(void **state)
+{
+	struct env *e = *state;
+	uint8_t *data;
+	uint64_t ring = pages(1, false, NULL);
+	struct vg_seg s[] = {
+		{ pages(1, true, NULL), 16, false },
+		{ pages(2, false, &data), 8192, true },
+	};
+	struct vg_seg ro[] = { { pages(2, true, NULL), 8192, true } };
+	void *va;
+
+	data[0] = data[4096] = 0x5a;
+	fake_set_maptrack_limit(US, 1);
+	assert_int_equal(map(e, s, 2), -EAGAIN);
+	assert_int_equal(e->fault, VG_MEM_OK);
+	/* The buffer's owner knows it as the device's until it is used. */
+	assert_int_equal(data[4097], 0);
+	assert_int_equal(map(e, ro, 1), -EFAULT);
+	assert_int_equal(e->fault, VG_MEM_NOT_GRANTED);
+	fake_set_maptrack_limit(US, 0);
+	assert_int_equal(e->m->ops->map_ring(e->m, ring, 100, PROT_READ, &va,
+					     &e->fault), -EAGAIN);
+	assert_int_equal(e->m->ops->map_ring(e->m, ring + 0x100000, 100,
+					     PROT_READ, &va, &e->fault),
+			 -EINVAL);
+	fake_set_maptrack_limit(US, 1024);
+	assert_int_equal(e->m->ops->map_ring(e->m, ring, 100, PROT_READ, &va,
+					     &e->fault), 0);
+	fake_fail_nth(US, FAKE_GNTTAB_UNMAP, 1, ENOMEM);
+	e->m->ops->unmap_ring(e->m, va, 100);
+	assert_int_equal(map(e, s, 2), 0);
+	assert_int_equal(unmap(e), 0);
 }
 
 /* ---- how much is copied ------------------------------------------------------ */
@@ -906,6 +1041,8 @@ int main(void)
 		C(test_given_up_late), M(test_given_up_late),
 		C(test_together_one_bad), M(test_together_one_bad),
 		C(test_together_shortage), M(test_together_shortage),
+		C(test_result_waits), C(test_result_given_up),
+		T(test_unmap_waits), T(test_no_handles), M(test_no_handles),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -601,6 +601,225 @@ static void test_random(void **state)
 
 #define T(f)	cmocka_unit_test_setup_teardown(f, setup, teardown)
 
+/* ---- a driver that writes while we read ----------------------------------------- */
+
+/*
+ * Each word of the rings and tables changes as soon as it has been read, until
+ * the call is over.  Who reads it again, or goes back to the original for what
+ * was checked in a copy, sees something else.
+ */
+static struct {
+	struct env *e;
+	unsigned int kind;
+	struct {
+		uint8_t *at, old[16 * SEGS];
+		size_t bytes;
+	} undo[256];
+	unsigned int nr;
+} racer;
+
+#define RACES	5u
+
+static uint8_t raced(uint8_t old, unsigned int i)
+{
+	switch (racer.kind) {
+	case 0:
+		return (uint8_t)~old;
+	case 1:
+		return 0;
+	case 2:
+		return 0xff;
+	case 3:
+		return i ? old : old ^ 1;	/* NEXT, a neighbour */
+	default:
+		return i ? old : old ^ 6;	/* WRITE and INDIRECT */
+	}
+}
+
+static void race(const volatile void *word, size_t bytes)
+{
+	uint8_t *at = (uint8_t *)(uintptr_t)word;
+	struct flat *f = &racer.e->f;
+	unsigned int i;
+
+	if (at < f->ram || at >= f->ram + FLAT_BYTES)
+		return;
+	for (i = 0; i < racer.nr; i++)
+		if (at >= racer.undo[i].at &&
+		    at < racer.undo[i].at + racer.undo[i].bytes)
+			fail_msg("byte 0x%zx of memory is read twice",
+				 (size_t)(at - f->ram));
+	assert_in_range(bytes, 1, sizeof(racer.undo[0].old));
+	assert_in_range(racer.nr, 0, 255);
+	racer.undo[racer.nr].at = at;
+	racer.undo[racer.nr].bytes = bytes;
+	memcpy(racer.undo[racer.nr++].old, at, bytes);
+	for (i = 0; i < bytes; i++)
+		at[i] = raced(at[i], i);
+}
+
+static void race_begin(struct env *e, unsigned int kind)
+{
+	racer.e = e;
+	racer.kind = kind;
+	racer.nr = 0;
+	vg_read_hook = race;
+}
+
+/* The driver has its memory as it wrote it; how many words were read. */
+static unsigned int race_end(void)
+{
+	unsigned int i;
+
+	vg_read_hook = NULL;
+	for (i = racer.nr; i--;)
+		memcpy(racer.undo[i].at, racer.undo[i].old,
+		       racer.undo[i].bytes);
+	return racer.nr;
+}
+
+#define RACED(call) \
+	({ \
+		__typeof__(call) ret_; \
+		race_begin(e, kind); \
+		ret_ = (call); \
+		race_end(); \
+		ret_; \
+	})
+
+static void expect_chain(const struct env *e, uint16_t head,
+			 const struct drv_buf *b, unsigned int n)
+{
+	unsigned int i;
+
+	assert_int_equal(e->c.head, head);
+	assert_int_equal(e->c.nr_segs, n);
+	for (i = 0; i < n; i++) {
+		assert_true(e->c.segs[i].addr == b[i].addr);
+		assert_int_equal(e->c.segs[i].len_bytes, b[i].len);
+		assert_int_equal(e->c.segs[i].dev_writes, b[i].dev_writes);
+	}
+}
+
+static void test_chains_are_read_once(void **state)
+{
+	struct env *e = *state;
+	unsigned int kind, round;
+
+	for (round = 0; round < 4 * NUM; round++) {
+		struct drv_buf b[4] = {
+			{ buf(e, 16), 16, false }, { buf(e, 60), 60, false },
+			{ buf(e, 50), 50, true }, { buf(e, 1), 1, true },
+		};
+		unsigned int n = 2 + round % 3;
+		uint16_t head[2];
+
+		kind = round % RACES;
+		head[0] = drv_add(&e->d, b + 4 - n, n);
+		head[1] = drv_add_indirect(&e->d, b + 4 - n, n);
+		assert_int_equal(RACED(vg_vq_pop(&e->vq, &e->c)), 1);
+		expect_chain(e, head[0], b + 4 - n, n);
+		assert_int_equal(RACED(vg_vq_pop(&e->vq, &e->c)), 1);
+		expect_chain(e, head[1], b + 4 - n, n);
+		/* Again, and no further than the index that was checked. */
+		vg_vq_unpop(&e->vq);
+		assert_int_equal(RACED(vg_vq_pop(&e->vq, &e->c)), 1);
+		expect_chain(e, head[1], b + 4 - n, n);
+		assert_int_equal(RACED(vg_vq_pop(&e->vq, &e->c)), 0);
+		assert_true(RACED(vg_vq_sleep(&e->vq)));
+		assert_int_equal(e->vq.broken, VG_BROKEN_NOT);
+		vg_vq_push(&e->vq, head[0], 1);
+		vg_vq_push(&e->vq, head[1], 1);
+		vg_vq_show(&e->vq);
+		assert_int_equal(e->d.used->idx, 2 * (round + 1));
+	}
+}
+
+/* An index that says less, or more, afterwards: the one that was checked holds. */
+static void test_index_is_read_once(void **state)
+{
+	struct env *e = *state;
+	unsigned int kind, i, n;
+
+	for (kind = 0; kind < RACES; kind++) {
+		uint16_t before = e->vq.last_avail;
+
+		for (i = 0; i < 2; i++)
+			add_good(e);
+		assert_false(RACED(vg_vq_sleep(&e->vq)));
+		assert_int_equal(e->vq.avail_seen, (uint16_t)(before + 2));
+		for (n = 0; vg_vq_pop(&e->vq, &e->c) == 1; n++)
+			vg_vq_push(&e->vq, e->c.head, 1);
+		assert_int_equal(n, 2);
+		vg_vq_show(&e->vq);
+		assert_int_equal(e->vq.broken, VG_BROKEN_NOT);
+	}
+}
+
+/* Each answer follows from one value of used_event, or of the flags. */
+static void test_event_is_read_once(void **state)
+{
+	struct env *e = *state;
+	unsigned int kind, wants, by_flags;
+	struct vg_vq_config c = config(&e->d);
+
+	for (by_flags = 0; by_flags < 2; by_flags++) {
+		for (kind = 0; kind < 2 * RACES; kind++) {
+			wants = kind / RACES;
+			kind %= RACES;
+			add_good(e);
+			assert_int_equal(vg_vq_pop(&e->vq, &e->c), 1);
+			vg_vq_push(&e->vq, e->c.head, 1);
+			vg_vq_show(&e->vq);
+			e->d.avail->flags = wants ? 0 :
+				htole16(VRING_AVAIL_F_NO_INTERRUPT);
+			drv_set_used_event(&e->d, wants ?
+					   (uint16_t)(e->d.used->idx - 1) :
+					   e->d.used->idx);
+			assert_int_equal(RACED(vg_vq_depth(&e->vq)),
+					 by_flags || !wants ? 0 : 1);
+			assert_int_equal(RACED(vg_vq_wants_event(&e->vq)),
+					 wants);
+			kind += wants * RACES;
+		}
+		vg_vq_unmap(&e->vq);
+		c.event_idx = false;
+		memset(e->d.used, 0, 6 + 8 * NUM);
+		memset(e->d.avail, 0, 6 + 2 * NUM);
+		e->d.avail_idx = e->d.next_desc = 0;
+		assert_int_equal(vg_vq_map(&e->vq, &c), 0);
+	}
+}
+
+/* Taking over: of the rings only the used index is looked at. */
+static void test_used_index_is_read_once(void **state)
+{
+	struct env *e = *state;
+	struct vg_vq_config c = config(&e->d);
+	static struct vg_queue_log log;
+	unsigned int kind;
+	uint16_t head;
+
+	vg_vq_unmap(&e->vq);
+	vg_vq_set_log(&e->vq, &log);
+	assert_int_equal(vg_vq_map(&e->vq, &c), 0);
+	for (kind = 0; kind < RACES; kind++) {
+		head = add_good(e);
+		assert_int_equal(vg_vq_pop(&e->vq, &e->c), 1);
+		vg_vq_push(&e->vq, head, 1);
+		vg_vq_show(&e->vq);
+		head = add_good(e);
+		assert_int_equal(vg_vq_pop(&e->vq, &e->c), 1);
+		vg_vq_unmap(&e->vq);
+		assert_int_equal(RACED(vg_vq_take_over(&e->vq, &c)), 0);
+		assert_int_equal(e->vq.used_published, 2 * kind + 1);
+		assert_int_equal(RACED(vg_vq_pop(&e->vq, &e->c)), 1);
+		assert_int_equal(e->c.head, head);
+		vg_vq_push(&e->vq, head, 1);
+		vg_vq_show(&e->vq);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -616,7 +835,9 @@ int main(void)
 		T(test_map_refused), T(test_publish_in_batches),
 		T(test_used_event), T(test_used_event_in_batch),
 		T(test_avail_event), T(test_flags_without_event_idx),
-		T(test_random),
+		T(test_random), T(test_chains_are_read_once),
+		T(test_index_is_read_once), T(test_event_is_read_once),
+		T(test_used_index_is_read_once),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
