@@ -675,7 +675,7 @@ static bool has_exchange(const struct vg_queue *q)
 	return q->starting.first || q->ending.first;
 }
 
-/* Results that nobody waits for any more. */
+/* Results that nobody waits for any more, or that a successor will have. */
 static void queue_drop_results(struct vg_queue *q)
 {
 	struct vg_slot *s, *next;
@@ -710,7 +710,7 @@ static bool queue_deliver(struct vg_queue *q)
 	    ++q->undelivered > RETRIES_MAX)
 		queue_break(q, VG_BROKEN_UNDELIVERED, VG_MEM_OK,
 			    q->ending.first->head);
-	if (left && !may_show(q)) {
+	if (left && (!may_show(q) || (q->dev->is_leaving && q->dev->state))) {
 		queue_drop_results(q);
 		left = 0;
 	}
@@ -742,11 +742,11 @@ static bool queue_exchange(struct vg_queue *q)
 	return all;
 }
 
-/* What completed since. */
+/* What completed since; not what could not go out a moment ago. */
 static void queue_end(struct vg_queue *q)
 {
 	const struct vg_dev_type *type = q->dev->type;
-	bool all = true;
+	bool all = !q->nr_left || !vg_timer_is_armed(q->retry);
 
 	while (all && q->ending.first) {
 		bool is_starting = q->starting.first;
@@ -1282,7 +1282,9 @@ void vg_device_release(struct vg_device *dev)
 
 void vg_device_leave(struct vg_device *dev)
 {
+	vg_device_freeze(dev);
 	dev->is_leaving = true;
+	vg_device_thaw(dev);
 	vg_device_stop(dev);
 }
 

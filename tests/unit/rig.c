@@ -447,6 +447,8 @@ static void pump(void *arg)
 
 /* ---- up and down ------------------------------------------------------------------------------ */
 
+uint32_t rig_copy_max_bytes = VG_MEM_COPY_MAX_DEFAULT;
+
 void rig_up(void)
 {
 	memset(&rig, 0, sizeof(rig));
@@ -461,7 +463,7 @@ void rig_up(void)
 		/* Small enough that indirect tables are offered. */
 		.queue_size_max = 256,
 		.budget_pages = VG_BUDGET_PAGES_DEFAULT,
-		.copy_max_bytes = 512,	/* most requests are mapped */
+		.copy_max_bytes = rig_copy_max_bytes,
 		.spawn = spawn,
 	};
 	snprintf(rig.state_dir, sizeof(rig.state_dir), "%s/state", rig.dir);

@@ -76,6 +76,13 @@ extern struct rig rig;
 /* The watchdog's time of the next rig_up(); 0: so long that it never comes. */
 extern uint64_t rig_watchdog_ns;
 
+/*
+ * Of the next rig_up(): as the programs have it, all requests are copied;
+ * with RIG_COPY_LITTLE most are mapped.
+ */
+extern uint32_t rig_copy_max_bytes;
+#define RIG_COPY_LITTLE	512u
+
 /* fake_init(), the two daemons' domains, no guest; rig_down() checks leaks. */
 void rig_up(void);
 /* Ends what runs; the number of things left behind, descriptors, too. */

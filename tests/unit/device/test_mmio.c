@@ -10,6 +10,7 @@
 #include <linux/virtio_mmio.h>
 
 #include "host.h"
+#include "state.h"
 #include "util.h"
 
 #define HELD_MAX	128u
@@ -819,6 +820,52 @@ static void test_ring_waits_no_more(void **state)
 	assert_int_equal(h->f.rings_now, 0);
 }
 
+/* Taking over: as if it had not begun, so that it can begin again. */
+static void test_take_over_waits_for_memory(void **state)
+{
+	static struct vg_state st, before;
+	struct host *h = *state;
+	struct vg_device_params p = {
+		.guest = 5, .label = "dom5 test", .type = &test_type,
+		.queue_size_max = 64, .state = &st,
+	};
+	uint32_t id, len;
+	unsigned int i;
+
+	/* One with a state in place of the one of setup(). */
+	vg_device_stop(h->dev);
+	vg_device_destroy(h->dev);
+	h->stops = 0;
+	assert_int_equal(vg_device_create(&p, &h->f.mem, h->loop, &host_ops, h,
+					  &h->dev), 0);
+	host_start_driver(h, 16, 0);
+	vg_device_leave(h->dev);
+	assert_int_equal(h->stops, 1);
+	vg_device_destroy(h->dev);
+	h->stops = 0;
+	add(h, &h->q);
+
+	before = st;
+	p.start = VG_START_TAKE_OVER;
+	for (i = 0; i < 3; i++) {
+		h->f.ring_again = 1;
+		assert_int_equal(vg_device_create(&p, &h->f.mem, h->loop,
+						  &host_ops, h, &h->dev),
+				 -EAGAIN);
+		assert_int_equal(h->f.rings_now, 0);
+		assert_memory_equal(&st, &before, sizeof(st));
+	}
+	assert_int_equal(vg_device_create(&p, &h->f.mem, h->loop, &host_ops, h,
+					  &h->dev), 0);
+	vg_device_resume(h->dev);
+	host_run(h);
+	assert_int_equal(held.nr, 1);
+	complete(1);
+	host_run(h);
+	assert_true(drv_used(&h->q, &id, &len));
+	assert_int_equal(stats(h)->broken_count, 0);
+}
+
 static void queue_stop(void **state, uint32_t reg, uint32_t value)
 {
 	struct host *h = *state;
@@ -1283,7 +1330,8 @@ int main(void)
 		T(test_turn_is_bounded), T(test_turn_is_bounded_in_bytes),
 		T(test_unmap_fails), T(test_unmap_fails_in_reset),
 		T(test_ring_waits_for_memory), T(test_ring_waits_in_vain),
-		T(test_ring_waits_no_more), T(test_reset_waits),
+		T(test_ring_waits_no_more),
+		T(test_take_over_waits_for_memory), T(test_reset_waits),
 		T(test_two_wait_for_reset), T(test_many_wait_for_reset),
 		T(test_queue_reset), T(test_queue_ready_0),
 		T(test_queue_reset_not_negotiated), T(test_stop_waits),
