@@ -1577,13 +1577,12 @@ static void start_as_broken(struct vg_device *dev, enum vg_broken why)
 	vg_device_break(dev, NULL, why, VG_MEM_OK, 0);
 }
 
-/* 0, or why the queue can't go on (enum vg_broken), or -EAGAIN. */
-static int queue_restore(struct vg_queue *q,
-				    const struct vg_state_regs *r)
+/* 0, or why the queue can't go on; *err, if a call failed. */
+static enum vg_broken queue_restore(struct vg_queue *q,
+				    const struct vg_state_regs *r, int *err)
 {
 	struct vg_device *dev = q->dev;
 	unsigned int i = q->index;
-	int err;
 
 	q->cfg = (struct vg_vq_config){
 		.num = r->queue[i].num,
@@ -1597,12 +1596,11 @@ static int queue_restore(struct vg_queue *q,
 		return VG_BROKEN_NOT;
 	if (q->cfg.num > dev->queue_size_max)
 		return VG_BROKEN_STATE;
-	err = slots_create(q);
-	if (!err)
-		err = vg_vq_take_over(&q->vq, &q->cfg);
-	if (err == -EAGAIN)
-		return err;
-	if (err) {
+	*err = slots_create(q);
+	if (*err)
+		return VG_BROKEN_STATE;
+	*err = vg_vq_take_over(&q->vq, &q->cfg);
+	if (*err) {
 		vg_warn("%s: taking over: queue %u: %s, 0x%llx", dev->label, i,
 			vg_broken_name(q->vq.broken),
 			(unsigned long long)q->vq.bad_value);
@@ -1612,12 +1610,15 @@ static int queue_restore(struct vg_queue *q,
 	return VG_BROKEN_NOT;
 }
 
-/* As the guest left it, as far as it could have come there; else why not. */
-static int restore(struct vg_device *dev)
+/*
+ * As the guest left it, as far as it could have come there; else why not, and
+ * *err, if a call failed.
+ */
+static enum vg_broken restore(struct vg_device *dev, int *err)
 {
 	const struct vg_state_regs *r = &dev->regs;
+	enum vg_broken why = VG_BROKEN_NOT;
 	unsigned int i;
-	int why;
 
 	/* The predecessor may have been an older one. */
 	if (r->driver_features & ~(dev->offered | VG_MMIO_INDIRECT) &&
@@ -1646,35 +1647,47 @@ static int restore(struct vg_device *dev)
 		dev->type->put_state(dev->priv, r->type_state);
 	if (r->broken)
 		return r->broken;
-	why = vg_ext_restore(dev, r);
-	if (why)
-		return why == -EAGAIN ? why : VG_BROKEN_STATE;
+	*err = vg_ext_restore(dev, r);
+	if (*err)
+		return VG_BROKEN_STATE;
 	for (i = 0; !why && i < dev->nr_queues; i++)
-		why = queue_restore(&dev->queues[i], r);
+		why = queue_restore(&dev->queues[i], r, err);
 	return why;
 }
 
-/* As if we had never come. */
-static void start_undo(struct vg_device *dev)
+/*
+ * What Xen refuses is asked for once more before it is believed: a device that
+ * could have gone on is lost with it.
+ */
+static enum vg_broken restore_surely(struct vg_device *dev, int *err)
 {
-	vg_warn("%s: taking over: something is short for the moment",
-		dev->label);
+	enum vg_broken why = restore(dev, err);
+
+	if (!why || !*err)
+		return why;
 	all_unmap(dev);
 	vg_ext_reset(dev);
+	*err = 0;
+	return restore(dev, err);
 }
 
+/* Negative errno: the state is as it was, and later it may work. */
 static int start_by_take_over(struct vg_device *dev)
 {
-	int why = VG_BROKEN_STATE;
+	enum vg_broken why = VG_BROKEN_STATE;
+	int err = 0;
 
 	if (!vg_state_read(dev->state, dev->type->virtio_id, dev->nr_queues,
 			   &dev->regs))
-		why = restore(dev);
+		why = restore_surely(dev, &err);
 	else
 		vg_warn("%s: taking over: no whole state", dev->label);
-	if (why == -EAGAIN) {
-		start_undo(dev);
-		return why;
+	if (vg_error_passes(err)) {
+		vg_warn("%s: taking over: something is short for the moment",
+			dev->label);
+		all_unmap(dev);
+		vg_ext_reset(dev);
+		return err;
 	}
 	if (why) {
 		start_as_broken(dev, why);
@@ -1741,11 +1754,12 @@ int vg_device_create(const struct vg_device_params *params,
 	mem->areas_arg = dev;
 	mem->areas_change = areas_change;
 	err = start(dev, params);
-	if (err)
+	if (err) {
 		vg_device_destroy(dev);
-	else
-		*out = dev;
-	return err;
+		return err;
+	}
+	*out = dev;
+	return 0;
 
 destroy_threads:
 	threads_destroy(dev);

@@ -99,6 +99,22 @@ char *vg_strf(const char *fmt, ...)
 	return s;
 }
 
+bool vg_error_passes(int err)
+{
+	switch (err) {
+	case -EAGAIN:
+	case -EINTR:
+	case -EMFILE:
+	case -ENFILE:
+	case -ENOBUFS:
+	case -ENOMEM:
+	case -ENOSPC:
+		return true;
+	default:
+		return false;
+	}
+}
+
 uint64_t vg_now_ns(void)
 {
 	struct timespec ts;

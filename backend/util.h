@@ -71,6 +71,12 @@ void *vg_zalloc(size_t bytes);
 void *vg_calloc(size_t n, size_t bytes);
 char *vg_strdup(const char *s);
 
+/*
+ * Whether this errno, negative, says that something is short now, so that the
+ * same may work later; others say that it is wrong.
+ */
+bool vg_error_passes(int err);
+
 uint64_t vg_now_ns(void);	/* CLOCK_MONOTONIC */
 
 /*
