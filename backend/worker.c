@@ -35,9 +35,16 @@
 #define WINDOW_BYTES		0x200u
 #define PORTS_PER_TURN_MAX	64u
 #define BIND_TRIES_MAX		200u
+#define RELAY_TRIES_MAX		20u	/* the supervisor tries, too */
 #define WHOLE_TRIES_MAX		200u
+#define REPORT_TRIES_MAX	200u
 /* So long the broker may take to see what it was not told of. */
 #define UNSEEN_NS		(10u * 1000u * 1000u)
+/* Between two tries to attach to a relay, doubling up to the maximum. */
+#define ATTACH_MIN_NS		(10u * 1000u * 1000u)
+#define ATTACH_MAX_NS		(2000u * 1000u * 1000u)
+/* Until a channel is waited for again that could not be. */
+#define WATCH_NS		(10u * 1000u * 1000u)
 
 int (*vg_worker_mem_create)(struct xen_gnttab *gt, xen_domid_t domid,
 			    unsigned int budget_pages, uint32_t copy_max_bytes,
@@ -70,6 +77,9 @@ struct slot {
 	struct vg_worker_relay where;
 	struct vg_relay_page *relay;	/* NULL: none attached */
 	xen_port_t port;
+	struct vg_timer *attach;	/* to `where', what failed before */
+	uint64_t attach_pause_ns;
+	int attach_error;		/* as the supervisor knows it */
 	unsigned int nr_vcpus;
 	uint32_t asked;			/* by the broker, and answered */
 	bool tell;			/* a notification is due */
@@ -98,6 +108,7 @@ struct vg_worker {
 	struct vg_worker_shared *shared;
 	struct vg_deferred *end_of_turn;
 	struct vg_timer *unseen;	/* by a broker that said it looks */
+	struct vg_timer *watch;		/* channels that are not waited for */
 	struct port_owner *owners;	/* by local port */
 	unsigned int nr_owners;
 	/* Handles for channels, not in use. */
@@ -131,7 +142,7 @@ int vg_worker_send(int sock, const struct vg_worker_msg *msg, const int *fds,
 		memcpy(CMSG_DATA(&ctl.hdr), fds, nr_fds * sizeof(int));
 	}
 	do {
-		n = sendmsg(sock, &mh, MSG_NOSIGNAL);
+		n = sendmsg(sock, &mh, MSG_NOSIGNAL | MSG_DONTWAIT);
 	} while (n < 0 && errno == EINTR);
 	if (n < 0)
 		return -errno;
@@ -166,9 +177,13 @@ int vg_worker_recv(int sock, struct vg_worker_msg *msg,
 		fds[i] = -1;
 	do {
 		n = recvmsg(sock, &mh, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-	} while (n < 0 && errno == EINTR);
+		/*
+		 * ECONNRESET: the peer ended without reading all.  It is said
+		 * once, before what the peer had sent.
+		 */
+	} while (n < 0 && (errno == EINTR || errno == ECONNRESET));
 	if (n < 0)
-		return errno == ECONNRESET ? 0 : -errno;
+		return -errno;
 	c = CMSG_FIRSTHDR(&mh);
 	if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS &&
 	    c->cmsg_len >= CMSG_LEN(0) && c->cmsg_len <= sizeof(ctl))
@@ -195,15 +210,37 @@ void vg_worker_stats(const struct vg_worker_shared *shared, unsigned int slot,
 		vg_dev_stats_add(out, &shared->queue[slot][i]);
 }
 
+/* A sleep: a confined worker has no other.  Close *@epfd, at first -1. */
+static void nap(int *epfd)
+{
+	struct epoll_event none;
+
+	if (*epfd < 0)
+		*epfd = epoll_create1(EPOLL_CLOEXEC);
+	epoll_pwait(*epfd, &none, 1, 1, NULL);
+}
+
+/*
+ * There are fewer answers under way than a socket holds, since the supervisor
+ * asks for the next thing only when it has the last answer: what fails is the
+ * kernel's want of memory, and one that is not heard is ended.
+ */
 static void report(struct slot *s, enum vg_worker_op op, int error,
 		   const char *text)
 {
 	struct vg_worker_msg msg = { .op = op, .slot = s->index,
 				     .error = error };
 	size_t len = min_u(strlen(text), sizeof(msg.text) - 1);
+	unsigned int tries = REPORT_TRIES_MAX;
+	int err, epfd = -1;
 
 	memcpy(msg.text, text, len);
-	if (vg_worker_send(s->w->sock, &msg, NULL, 0))
+	while ((err = vg_worker_send(s->w->sock, &msg, NULL, 0)) &&
+	       vg_error_passes(err) && --tries)
+		nap(&epfd);
+	if (epfd >= 0)
+		close(epfd);
+	if (err)
 		vg_debug("%s: the supervisor can't be told", s->label);
 }
 
@@ -402,26 +439,18 @@ static void release_port(struct vg_worker *w, xen_port_t port)
 	xen_evtchn_unbind(w->ec, port);
 }
 
-/* A sleep: a confined worker has no other.  Close *@epfd, at first -1. */
-static void nap(int *epfd)
-{
-	struct epoll_event none;
-
-	if (*epfd < 0)
-		*epfd = epoll_create1(EPOLL_CLOEXEC);
-	epoll_pwait(*epfd, &none, 1, 1, NULL);
-}
-
 /*
  * A predecessor's ports are closed when it is gone, its state file may have
  * been a moment before.
  */
 static int bind_patiently(struct slot *s, struct xen_evtchn *ec,
 			  xen_domid_t domid, xen_port_t remote,
-			  xen_port_t *port)
+			  xen_port_t *port, unsigned int tries)
 {
-	unsigned int tries = s->is_taking_over ? BIND_TRIES_MAX : 1;
 	int err, epfd = -1;
+
+	if (!s->is_taking_over)
+		tries = 1;
 
 	for (;;) {
 		err = xen_evtchn_bind_interdomain(ec, domid, remote, port);
@@ -449,7 +478,8 @@ static int queue_bind(void *host, unsigned int queue, xen_port_t remote)
 	if (queue >= VG_RELAY_QUEUES_MAX)
 		return -EINVAL;
 	ec = queue_ec(s, queue);
-	err = bind_patiently(s, ec, s->w->guest, remote, &port);
+	err = bind_patiently(s, ec, s->w->guest, remote, &port,
+			     BIND_TRIES_MAX);
 	if (err)
 		return err;
 	if (s->channels)
@@ -492,13 +522,45 @@ static void queue_move(void *host, unsigned int queue, struct vg_loop *loop)
 {
 	struct slot *s = host;
 	struct channel *c = &s->channels[queue];
-	bool is_bound = c->vfd;
+	bool is_bound = s->queue_port[queue];
 
 	channel_unwatch(c);
 	c->loop = loop;
-	if (is_bound && channel_watch(c))
-		vg_err("%s: queue %u: its events can't be waited for", s->label,
-		       queue);
+	if (is_bound && channel_watch(c)) {
+		vg_err("%s: queue %u: its events can't be waited for now",
+		       s->label, queue);
+		vg_timer_arm(s->w->watch, WATCH_NS);
+	}
+}
+
+/* False: one can't be waited for, still. */
+static bool channels_rewatch(struct slot *s)
+{
+	bool all = true;
+	unsigned int i;
+
+	vg_device_freeze(s->dev);
+	for (i = 0; i < s->nr_channels; i++) {
+		struct channel *c = &s->channels[i];
+
+		if (!s->queue_port[i] || c->vfd)
+			continue;
+		/* What came meanwhile is pending in it, and comes now. */
+		if (channel_watch(c))
+			all = false;
+	}
+	vg_device_thaw(s->dev);
+	return all;
+}
+
+static void watch_due(void *arg)
+{
+	struct vg_worker *w = arg;
+	unsigned int i;
+
+	for (i = 0; i < VG_WORKER_DEVICES_MAX; i++)
+		if (w->slot[i].used && !channels_rewatch(&w->slot[i]))
+			vg_timer_arm(w->watch, WATCH_NS);
 }
 
 static void relay_detach(struct slot *s)
@@ -538,6 +600,7 @@ static void slot_free(struct slot *s)
 	channels_free(s);
 	relay_detach(s);
 	close_state(s);
+	vg_timer_cancel(s->attach);
 	s->used = false;
 	s->removing = false;
 }
@@ -738,11 +801,14 @@ static bool relay_becomes_whole(struct slot *s,
 	return tries;
 }
 
-static int relay_attach(struct slot *s, const struct vg_worker_relay *where,
-			const char **why)
+/*
+ * A relay's page and port, which needs no device yet.  Nothing is written
+ * there, or kept, if it fails.
+ */
+static int relay_open(struct slot *s, const struct vg_worker_relay *where,
+		      struct vg_relay_page **relay, const char **why)
 {
 	struct vg_worker *w = s->w;
-	struct vg_relay_page *relay;
 	void *va;
 	int err;
 
@@ -751,17 +817,36 @@ static int relay_attach(struct slot *s, const struct vg_worker_relay *where,
 			     PROT_READ | PROT_WRITE, &va);
 	if (err)
 		return err;
-	relay = va;
 	*why = "binding the relay's event channel";
-	err = bind_patiently(s, w->ec, where->domid, where->port,
-			     &s->port);
+	err = bind_patiently(s, w->ec, where->domid, where->port, &s->port,
+			     RELAY_TRIES_MAX);
 	if (err)
 		goto unmap;
 	own_port(w, s->port, s, -1);
 	*why = "the relay page is none of this version";
 	err = -EPROTO;
-	if (!relay_becomes_whole(s, relay))
+	if (!relay_becomes_whole(s, va))
 		goto unbind;
+	*relay = va;
+	return 0;
+unbind:
+	release_port(w, s->port);
+unmap:
+	xen_gnttab_unmap(w->gt, va, 1);
+	return err;
+}
+
+/* Opened, but not used. */
+static void relay_close(struct slot *s, struct vg_relay_page *relay)
+{
+	release_port(s->w, s->port);
+	xen_gnttab_unmap(s->w->gt, relay, 1);
+}
+
+/* From here on the device is served over it. */
+static void relay_use(struct slot *s, const struct vg_worker_relay *where,
+		      struct vg_relay_page *relay)
+{
 	s->relay = relay;
 	s->where = *where;
 	vg_device_set_relay(s->dev, &(struct vg_state_relay){
@@ -769,12 +854,6 @@ static int relay_attach(struct slot *s, const struct vg_worker_relay *where,
 	});
 	s->asked = READ_ONCE(relay->asked);
 	relay_announce(s);
-	return 0;
-unbind:
-	release_port(w, s->port);
-unmap:
-	xen_gnttab_unmap(w->gt, va, 1);
-	return err;
 }
 
 /* What was asked before we attached, or of a predecessor. */
@@ -810,11 +889,11 @@ static void tell_size(struct slot *s, uint64_t size_bytes)
 	WRITE_ONCE(s->state->image_bytes, size_bytes);
 }
 
-/* Takes fds[]: what is not used is closed. */
-static void add_device(struct vg_worker *w, const struct vg_worker_msg *msg,
-		       int fds[VG_WORKER_FDS_MAX])
+/* What is behind the device: fds[] are its own, or closed. */
+static int device_create(struct slot *s, const struct vg_worker_msg *msg,
+			 int fds[VG_WORKER_FDS_MAX], const char **why)
 {
-	struct slot *s = &w->slot[msg->slot];
+	struct vg_worker *w = s->w;
 	struct vg_blk_params blk = msg->blk;
 	struct vg_device_params p = {
 		.guest = w->guest,
@@ -829,9 +908,50 @@ static void add_device(struct vg_worker *w, const struct vg_worker_msg *msg,
 		.start_broken = msg->start_broken,
 		.is_held = msg->is_held,
 	};
-	const char *why;
-	char text[VG_WORKER_TEXT_MAX];
 	struct vg_mem *mem;
+	int err;
+
+	blk.fd = fds[0];
+	blk.buffered_fd = fds[3];
+	blk.hold_fd = s->state_fd = fds[1];
+	s->life_fd = fds[2];
+	*why = "what outlives the worker";
+	err = fds[1] >= 0 ? vg_state_map(fds[1], &s->state) : 0;
+	if (err)
+		goto fail;
+	p.state = s->state;
+	*why = "guest memory";
+	err = vg_worker_mem_create(w->gt, w->guest, msg->budget_pages,
+				   msg->copy_max_bytes, &mem);
+	if (err)
+		goto fail;
+	*why = "device";
+	p.may_thread = channels_create(s, blk.nr_queues);
+	err = vg_device_create(&p, mem, w->loop, &host_ops, s, &s->dev);
+	if (!err)
+		return 0;
+	if (err == -EMFILE)
+		*why = "device: no io_uring is left for its queues";
+	channels_free(s);
+	close_state(s);
+	return err;
+fail:
+	close_images(&blk);
+	close_state(s);
+	return err;
+}
+
+/*
+ * Takes fds[]: what is not used is closed.  The relay comes first, since it is
+ * what can fail; a device that took over its state has to go on with it.
+ */
+static void add_device(struct vg_worker *w, const struct vg_worker_msg *msg,
+		       int fds[VG_WORKER_FDS_MAX])
+{
+	struct slot *s = &w->slot[msg->slot];
+	char text[VG_WORKER_TEXT_MAX];
+	struct vg_relay_page *relay;
+	const char *why;
 	int err;
 
 	if (s->used || fds[0] < 0) {
@@ -842,42 +962,21 @@ static void add_device(struct vg_worker *w, const struct vg_worker_msg *msg,
 	memcpy(s->label, msg->text, sizeof(s->label));
 	memset(w->shared->queue[s->index], 0, sizeof(w->shared->queue[0]));
 	s->rl.burst = 3;
-	blk.fd = fds[0];
-	blk.buffered_fd = fds[3];
-	blk.hold_fd = s->state_fd = fds[1];
-	s->life_fd = fds[2];
 	s->is_taking_over = msg->start == VG_START_TAKE_OVER;
-	why = "what outlives the worker";
-	err = fds[1] >= 0 ? vg_state_map(fds[1], &s->state) : 0;
+	s->attach_error = 0;
+	err = relay_open(s, &msg->relay, &relay, &why);
 	if (err) {
-		close_images(&blk);
+		vg_worker_close_fds(fds);
 		goto fail;
 	}
-	p.state = s->state;
-	why = "guest memory";
-	err = vg_worker_mem_create(w->gt, w->guest, msg->budget_pages,
-				   msg->copy_max_bytes, &mem);
+	err = device_create(s, msg, fds, &why);
 	if (err) {
-		close_images(&blk);
-		goto fail;
-	}
-	why = "device";
-	p.may_thread = channels_create(s, blk.nr_queues);
-	err = vg_device_create(&p, mem, w->loop, &host_ops, s, &s->dev);
-	if (err) {
-		if (err == -EMFILE)
-			why = "device: no io_uring is left for its queues";
-		channels_free(s);
+		relay_close(s, relay);
 		goto fail;
 	}
 	s->used = true;
-	err = relay_attach(s, &msg->relay, &why);
-	if (err) {
-		vg_device_stop(s->dev);	/* it has no request: at once */
-		slot_free(s);
-		goto fail;
-	}
-	tell_size(s, blk.image.size_bytes);
+	relay_use(s, &msg->relay, relay);
+	tell_size(s, msg->blk.image.size_bytes);
 	vg_step();
 	report(s, VG_WORKER_ADDED, 0, "");
 	vg_step();
@@ -885,30 +984,58 @@ static void add_device(struct vg_worker *w, const struct vg_worker_msg *msg,
 	s->is_taking_over = false;
 	return;
 fail:
-	if (!s->used)
-		close_state(s);
 	snprintf(text, sizeof(text), "%s: %s", why, strerror(-err));
 	report(s, VG_WORKER_ADDED, err, text);
+}
+
+/* As s->where has it.  Until it works, and the supervisor knows which. */
+static void relay_attach(struct slot *s)
+{
+	char text[VG_WORKER_TEXT_MAX] = "";
+	struct vg_relay_page *relay;
+	const char *why;
+	int err;
+
+	err = relay_open(s, &s->where, &relay, &why);
+	if (err) {
+		snprintf(text, sizeof(text), "new relay: %s: %s", why,
+			 strerror(-err));
+		if (err != s->attach_error)
+			vg_err("%s: %s; going on trying", s->label, text);
+		vg_timer_arm(s->attach, s->attach_pause_ns);
+		s->attach_pause_ns = min_u(s->attach_pause_ns * 2,
+					   ATTACH_MAX_NS);
+	} else {
+		vg_device_freeze(s->dev);
+		relay_use(s, &s->where, relay);
+		vg_device_thaw(s->dev);
+		vg_info("%s: attached to a new broker", s->label);
+	}
+	if (!err || err != s->attach_error)
+		report(s, VG_WORKER_ATTACHED, err, text);
+	s->attach_error = err;
+	if (!err)
+		relay_catch_up(s);
+}
+
+static void attach_due(void *arg)
+{
+	relay_attach(arg);
 }
 
 static void change_relay(struct vg_worker *w, const struct vg_worker_msg *msg)
 {
 	struct slot *s = &w->slot[msg->slot];
-	const char *why;
-	int err;
 
 	if (!s->used)
 		return;
 	vg_device_freeze(s->dev);
 	relay_detach(s);
-	err = relay_attach(s, &msg->relay, &why);
 	vg_device_thaw(s->dev);
-	if (err) {
-		vg_err("%s: new relay: %s: %s", s->label, why, strerror(-err));
-		return;
-	}
-	vg_info("%s: attached to a new broker", s->label);
-	relay_catch_up(s);
+	s->where = msg->relay;
+	s->attach_error = 0;
+	s->attach_pause_ns = ATTACH_MIN_NS;
+	relay_attach(s);
 }
 
 static void on_supervisor(void *arg)
@@ -918,14 +1045,15 @@ static void on_supervisor(void *arg)
 	int fds[VG_WORKER_FDS_MAX], n;
 
 	n = vg_worker_recv(w->sock, &msg, fds);
-	if (n == -EAGAIN)
-		return;
+	if (vg_error_passes(n))
+		return;			/* it is there still */
 	if (n <= 0) {
 		vg_loop_del_fd(w->loop, w->sock_fd);
 		w->sock_fd = NULL;
 		w->gone(w->gone_arg);
 		return;
 	}
+	WRITE_ONCE(w->shared->has_begun, 1);
 	switch (msg.op) {
 	case VG_WORKER_ADD:
 		add_device(w, &msg, fds);
@@ -966,9 +1094,12 @@ int vg_worker_create(xen_domid_t guest, struct vg_loop *loop, int sock,
 		w->slot[i].w = w;
 		w->slot[i].state_fd = w->slot[i].life_fd = -1;
 		w->slot[i].index = i;
+		w->slot[i].attach = vg_timer_create(loop, attach_due,
+						    &w->slot[i]);
 	}
 	w->end_of_turn = vg_deferred_create(loop, on_end_of_turn, w);
 	w->unseen = vg_timer_create(loop, unseen_due, w);
+	w->watch = vg_timer_create(loop, watch_due, w);
 	err = xen_gnttab_open(&w->gt);
 	if (err) {
 		vg_err("/dev/xen/gntdev: %s (is the module xen-gntdev loaded?)",
@@ -1031,6 +1162,9 @@ void vg_worker_destroy(struct vg_worker *w)
 	if (w->ec_fd)
 		vg_loop_del_fd(w->loop, w->ec_fd);
 	vg_timer_destroy(w->unseen);
+	vg_timer_destroy(w->watch);
+	for (i = 0; i < VG_WORKER_DEVICES_MAX; i++)
+		vg_timer_destroy(w->slot[i].attach);
 	vg_deferred_destroy(w->end_of_turn);
 	while (w->nr_stock)
 		xen_evtchn_close(w->stock[--w->nr_stock]);

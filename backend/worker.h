@@ -40,6 +40,8 @@ enum vg_worker_op {
 	/* worker to supervisor */
 	VG_WORKER_ADDED,	/* error, text; or it is ready */
 	VG_WORKER_REMOVED,	/* nothing is mapped, the image is closed */
+	VG_WORKER_ATTACHED,	/* to the relay of VG_WORKER_RELAY; or error,
+				 * text: it goes on trying */
 };
 
 struct vg_worker_relay {
@@ -73,6 +75,7 @@ struct vg_worker_shared {
 	struct vg_dev_stats dev[VG_WORKER_DEVICES_MAX];
 	struct vg_dev_stats queue[VG_WORKER_DEVICES_MAX][VG_WORKER_QUEUES_MAX];
 	uint32_t violation;		/* struct vg_sandbox */
+	uint32_t has_begun;		/* its first message was read */
 };
 
 void vg_worker_stats(const struct vg_worker_shared *shared, unsigned int slot,
@@ -104,7 +107,10 @@ void vg_worker_destroy(struct vg_worker *w);
 
 #define VG_WORKER_FDS_MAX	4u
 
-/* Messages: whole or not at all.  0 or negative errno. */
+/*
+ * Messages: whole or not at all, and without waiting: -EAGAIN if the peer does
+ * not take it now.  0 or negative errno.
+ */
 int vg_worker_send(int sock, const struct vg_worker_msg *msg, const int *fds,
 		   unsigned int nr_fds);
 /*
