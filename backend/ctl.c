@@ -177,6 +177,8 @@ static void print_grantd(struct json_object *root)
 			       (unsigned long long)num(st, "takeovers"),
 			       (unsigned long long)num(st, "redone"));
 		putchar('\n');
+		if (*str(d, "waits_for"))
+			printf("    waits: %s\n", str(d, "waits_for"));
 		if (st) {
 			print_broken(st);
 			print_room(st);

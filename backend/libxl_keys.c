@@ -134,6 +134,12 @@ int vg_devkeys_read(struct xen_store *xs, const char *dir,
 	int err;
 
 	transport = vg_key_read(xs, dir, "transport");
+	if (!transport && errno != ENOENT) {
+		err = -errno;
+		*why = vg_strf("xenstore key %s/transport: %s", dir,
+			       strerror(-err));
+		return err;
+	}
 	if (!transport || strcmp(transport, "mmio")) {
 		*why = vg_strf("xenstore key %s/transport: \"%s\" is not \"mmio\"",
 			       dir, transport ? transport : "");

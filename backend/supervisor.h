@@ -43,7 +43,7 @@ struct vg_supervisor_config {
 
 	/*
 	 * Starts a worker that has @sock and @shared_fd, both its own to
-	 * close.  *pid > 0: a process of ours, waited for by pidfd.
+	 * close.  *pid > 0: a process of ours, to be waited for.
 	 */
 	int (*spawn)(void *arg, xen_domid_t guest, int sock, int shared_fd,
 		     pid_t *pid);
@@ -56,7 +56,17 @@ struct vg_supervisor_config {
 	void (*allow_relay)(void *arg, xen_domid_t guest, unsigned int slot,
 			    xen_domid_t domid, xen_ref_t ref, xen_port_t port);
 	void (*worker_ended)(void *arg, xen_domid_t guest);
-	void *spawn_arg;		/* of all three */
+	/*
+	 * Ends @guest's worker, which does not do so by itself; one that has
+	 * ended is no error.  NULL: by SIGKILL to @pid.
+	 */
+	void (*kill)(void *arg, xen_domid_t guest, pid_t pid);
+	void *spawn_arg;		/* of all four */
+	/*
+	 * A worker's death makes the next one's successor wait twice as long;
+	 * for each such time that it lived before, half as long.  0: a second.
+	 */
+	uint64_t respawn_calm_ns;
 };
 
 #define VG_QUEUE_SIZE_MAX_DEFAULT	512u
@@ -66,7 +76,7 @@ struct vg_supervisor_config {
 int vg_supervisor_create(const struct vg_supervisor_config *cfg,
 			 struct vg_loop *loop, struct vg_supervisor **out);
 /*
- * Ends the workers.  Devices whose guests live keep their nodes and states: a
+ * Ends the workers, and waits for them, seconds at the most.  Devices whose guests live keep their nodes and states: a
  * successor takes them over.
  */
 void vg_supervisor_destroy(struct vg_supervisor *s);

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 struct rig rig;
+__thread enum rig_actor rig_actor;
 uint64_t rig_watchdog_ns;
 
 /*
@@ -54,15 +55,18 @@ static int spawn(void *arg, xen_domid_t guest, int sock, int shared_fd,
 {
 	struct fake_proc *caller = fake_current_proc();
 	struct rig_worker *rw = rig.worker;
+	enum rig_actor actor = rig_actor;
 	int err;
 
 	(void)arg;
 	*pid = 0;
+	rig_actor = RIG_NOBODY;
 	if (rig.spawn_fails) {
+		rig_actor = actor;
 		rig.spawn_fails--;
 		close(sock);
 		close(shared_fd);
-		return -EAGAIN;
+		return rig.spawn_error ? -rig.spawn_error : -EAGAIN;
 	}
 	while (rw->is_used)
 		if (++rw == rig.worker + RIG_WORKERS_MAX)
@@ -76,10 +80,12 @@ static int spawn(void *arg, xen_domid_t guest, int sock, int shared_fd,
 			  MAP_SHARED, shared_fd, 0);
 	close(shared_fd);
 	fake_enter_proc(rw->proc);
+	rig_actor = RIG_WORKER;
 	err = vg_loop_create(&rw->loop);
 	if (!err)
 		err = vg_worker_create(guest, rw->loop, sock, rw->shared,
 				       worker_gone, rw, &rw->w);
+	rig_actor = actor;
 	fake_enter_proc(caller);
 	if (err) {
 		/* As a process that exits at once: its socket closes. */
@@ -99,6 +105,19 @@ static void worker_end(struct rig_worker *rw)
 	munmap(rw->shared, sizeof(*rw->shared));
 	close(rw->sock);
 	rw->is_used = false;
+}
+
+/* By the supervisor, as SIGKILL would. */
+static void worker_sigkill(void *arg, xen_domid_t guest, pid_t pid)
+{
+	struct fake_proc *caller = fake_current_proc();
+	struct rig_worker *rw = rig_worker_of(guest);
+
+	(void)arg;
+	(void)pid;
+	if (rw)
+		rig_worker_kill(rw);
+	fake_enter_proc(caller);
 }
 
 struct rig_worker *rig_worker_of(xen_domid_t guest)
@@ -342,9 +361,11 @@ int rig_sup_start(void)
 
 	rig.sup_proc = fake_proc_create(RIG_BACKEND);
 	fake_enter_proc(rig.sup_proc);
+	rig_actor = RIG_SUP;
 	err = vg_loop_create(&rig.sup_loop);
 	if (!err)
 		err = vg_supervisor_create(&rig.cfg, rig.sup_loop, &rig.sup);
+	rig_actor = RIG_NOBODY;
 	if (err) {
 		vg_loop_destroy(rig.sup_loop);
 		rig.sup = NULL;
@@ -394,6 +415,7 @@ static void worker_turn(struct rig_worker *rw)
 {
 	fake_enter_proc(rw->proc);
 	if (setjmp(grave)) {
+		rig_actor = RIG_NOBODY;
 		vg_step_hook = NULL;
 		rig.deaths++;
 		rig.die_at = rig.die_then;
@@ -404,11 +426,13 @@ static void worker_turn(struct rig_worker *rw)
 	/* Not touched where no one is killed: there may be threads. */
 	if (rig.die_at)
 		vg_step_hook = step_hook;
+	rig_actor = RIG_WORKER;
 	vg_loop_run_once(rw->loop, 0);
 	if (vg_step_hook)
 		vg_step_hook = NULL;
 	if (rw->is_gone)
 		worker_end(rw);
+	rig_actor = RIG_NOBODY;
 }
 
 void rig_step(void)
@@ -417,13 +441,16 @@ void rig_step(void)
 
 	if (rig.broker && !rig.broker_hung) {
 		fake_enter_proc(rig.broker_proc);
+		rig_actor = RIG_BROKER;
 		vg_loop_run_once(rig.broker_loop, 0);
 	}
 	bchildren_step();
 	if (rig.sup && !rig.sup_hung) {
 		fake_enter_proc(rig.sup_proc);
+		rig_actor = RIG_SUP;
 		vg_loop_run_once(rig.sup_loop, 0);
 	}
+	rig_actor = RIG_NOBODY;
 	for (i = 0; i < RIG_WORKERS_MAX; i++) {
 		struct rig_worker *rw = &rig.worker[i];
 
@@ -465,6 +492,7 @@ void rig_up(void)
 		.budget_pages = VG_BUDGET_PAGES_DEFAULT,
 		.copy_max_bytes = rig_copy_max_bytes,
 		.spawn = spawn,
+		.kill = worker_sigkill,
 	};
 	snprintf(rig.state_dir, sizeof(rig.state_dir), "%s/state", rig.dir);
 	rig.cfg.state_dir = rig.state_dir;

@@ -62,6 +62,7 @@ struct rig {
 	struct rig_worker worker[RIG_WORKERS_MAX];
 	struct rig_bchild bchild[RIG_BCHILDREN_MAX];
 	unsigned int spawn_fails;	/* so many, then it works again */
+	int spawn_error;		/* how; 0: EAGAIN */
 	unsigned int nr_fds;		/* before rig_up() */
 	bool killed;			/* somebody was: descriptors stay */
 	/*
@@ -73,6 +74,9 @@ struct rig {
 };
 
 extern struct rig rig;
+/* Whose code runs now, in this thread: for tests that have its calls fail. */
+enum rig_actor { RIG_NOBODY, RIG_BROKER, RIG_SUP, RIG_WORKER };
+extern __thread enum rig_actor rig_actor;
 /* The watchdog's time of the next rig_up(); 0: so long that it never comes. */
 extern uint64_t rig_watchdog_ns;
 

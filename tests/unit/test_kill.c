@@ -30,6 +30,7 @@ static int setup_common(void **state)
 	(void)state;
 	rig_up();
 	rig.cfg.queue_size_max = 16;	/* many devices are made here */
+	rig.cfg.respawn_calm_ns = 1;	/* and many workers */
 	if (rig_broker_start() || rig_sup_start())
 		return -1;
 	rig_guest(GUEST, 2);

@@ -947,17 +947,26 @@ static void supervisor_killed(void **state)
 static void no_worker_can_be_started(void **state)
 {
 	struct fake_disk more;
+	unsigned int lines;
 
 	(void)state;
 	rig_guest(7, 1);
 	more = rig_disk(7, 0);
 	rig.spawn_fails = 1;
+	rig.spawn_error = EACCES;
 	assert_false(rig_disk_add(&more));
 	assert_true(unit_logged("no worker can be started"));
 	assert_int_equal(fake_libxl_disk_key(&more, "state"), -1);
 	fake_libxl_disk_remove(&more);
 	rig_steps(10);
+	/* What passes is waited for, and said once. */
+	rig.spawn_fails = 4;
+	rig.spawn_error = EAGAIN;
+	lines = unit_log_lines();
 	assert_true(rig_disk_add(&more));
+	assert_int_equal(rig.spawn_fails, 0);
+	/* "ready", and two of the broker's. */
+	assert_true(unit_log_lines() <= lines + 4);
 	assert_true(rig_disk_remove(&more));
 	rig_steps(10);
 	assert_int_equal(io(&d[0]), 0);
