@@ -2,7 +2,10 @@
 #
 # Workers and all of virtio-grantd killed with -9 under verified load: each time
 # a successor goes on where the dead one was, and the guest sees a pause and no
-# error.  `make torture` runs it with KILLS=200 BROKER=1.
+# error.  Then both daemons are restarted, in either order, a worker dies together
+# with the broker, and the image is not there for some seconds while it is taken
+# over: the device waits for what it lacks, says so, and serves on.  `make torture`
+# runs it with KILLS=200 BROKER=1.
 #
 #	KILLS=5		in all; workers and daemons in turns
 #	BROKER=		if set, the broker is killed after each 20 of them
@@ -83,7 +86,8 @@ RANDOM="$SEED"
 start_broker
 start_driver_domain DomD
 in_domain DomD 'modprobe null_blk nr_devices=1 bs=512 gb=1 memory_backed=1 irqmode=2 completion_nsec=3000000; mkdir -p /run/virtio-grant
-	( while :; do setsid virtio-grantd 2>&1 </dev/null; sleep 0.1; done |
+	( while :; do [ -e /run/hold ] || setsid virtio-grantd 2>&1 </dev/null
+		sleep 0.1; done |
 		tee -a /run/virtio-grantd.log >/dev/hvc0 ) >/dev/null 2>&1 &'
 retry 30 _answers DomD grantd || fail "virtio-grantd does not start"
 start_ours G1 vcpus="${VCPUS:-1}" "disk=[$(virtio_disk /dev/nullb0 xvda DomD)]"
@@ -113,6 +117,68 @@ while [ "$taken" -lt "$KILLS" ]; do
 	start_broker
 	brokers=$((brokers + 1))
 done
+
+# taken_over WHAT: once more, and the guest has not noticed.
+_took_over() {
+	[ "$(stats DomD takeovers || echo 0)" -ge "$taken" ]
+}
+taken_over() {
+	taken=$((taken + 1))
+	retry 60 _took_over || fail "$1: nobody took over: $(backend_log DomD | tail -n 2)"
+	retry 60 _is_ready || fail "$1: not ready: $(backend_log DomD | tail -n 2)"
+	in_domain G1 'test ! -e /tmp/ended' ||
+		fail "$1: fio: $(in_domain G1 'tail -n 2 /tmp/fio.err /tmp/fio.out')"
+}
+_is_ready() {
+	in_domain DomD 'virtio-grantctl -j' | grep '"state": *"ready"' >/dev/null
+}
+_waits_for() {
+	in_domain DomD 'virtio-grantctl -j' | grep "\"waits_for\": *\".*$1" >/dev/null
+}
+broker_ends() {
+	end_daemon dom0 virtio-grant-broker "$1"
+	rm -f /run/virtio-grant/broker.sock
+}
+grantd_ends() {
+	in_domain DomD '>/run/hold; kill -TERM $(cat /run/virtio-grant/virtio-grantd.pid)'
+	retry 20 _program_is_gone DomD virtio-grantd || fail "virtio-grantd does not end"
+}
+kill_worker() {
+	in_domain DomD 'kill -KILL $(virtio-grantctl -j |
+		sed -n "s/.*\"worker_pid\": *\([0-9]*\).*/\1/p")'
+}
+
+step "both daemons are restarted, virtio-grantd first"
+grantd_ends
+broker_ends TERM
+in_domain DomD 'rm /run/hold'
+sleep 2
+start_broker
+taken_over "restart, virtio-grantd first"
+
+step "both daemons are restarted, the broker first"
+broker_ends TERM
+grantd_ends
+start_broker
+sleep 1
+in_domain DomD 'rm /run/hold'
+taken_over "restart, the broker first"
+
+step "a worker dies together with the broker"
+kill_worker
+broker_ends KILL
+sleep 2
+start_broker
+taken_over "worker and broker"
+
+step "the image is not there while it is taken over"
+in_domain DomD 'mv /dev/nullb0 /dev/nullb0.away
+	kill -KILL $(cat /run/virtio-grant/virtio-grantd.pid)'
+sleep 3
+retry 10 _waits_for 'image /dev/nullb0: No such file' ||
+	fail "what it waits for: $(in_domain DomD 'virtio-grantctl -j' | grep -E 'state|waits_for')"
+in_domain DomD 'mv /dev/nullb0.away /dev/nullb0'
+taken_over "image away"
 sleep 1
 
 step "what the guest saw of it"
