@@ -1600,6 +1600,8 @@ static enum vg_broken queue_restore(struct vg_queue *q,
 	if (*err)
 		return VG_BROKEN_STATE;
 	*err = vg_vq_take_over(&q->vq, &q->cfg);
+	if (vg_error_passes(*err))
+		return VG_BROKEN_STATE;
 	if (*err) {
 		vg_warn("%s: taking over: queue %u: %s, 0x%llx", dev->label, i,
 			vg_broken_name(q->vq.broken),
