@@ -14,7 +14,8 @@ VG_LDFLAGS := -pie -Wl,-z,relro,-z,now -Wl,--as-needed
 
 include backend/sources-device.mk	# VG_DEVICE_SRCS
 
-VG_COMMON_SRCS := backend/util.c backend/log.c backend/loop.c \
+VG_COMMON_SRCS := backend/util.c backend/log.c backend/printable.c \
+		  backend/child_log.c backend/loop.c \
 		  backend/daemon.c backend/sd_notify.c backend/ctl_server.c \
 		  backend/libxl_keys.c
 VG_GRANTD_SRCS := $(VG_COMMON_SRCS) backend/grantd_main.c \
@@ -32,8 +33,9 @@ VG_BROKER_SRCS := $(VG_COMMON_SRCS) backend/broker_main.c backend/broker.c \
 		  backend/broker_child.c backend/broker_guest.c \
 		  backend/xen/gntshr.c backend/xen/evtchn.c \
 		  backend/xen/store.c backend/xen/ioreq.c backend/xen/confine.c
-VG_CTL_SRCS    := backend/ctl.c backend/refusals.c backend/libxl_keys.c \
-		  backend/util.c backend/log.c backend/xen/store.c
+VG_CTL_SRCS    := backend/ctl.c backend/printable.c backend/refusals.c \
+		  backend/libxl_keys.c backend/util.c backend/log.c \
+		  backend/xen/store.c
 
 VG_GRANTD_LIBS := -lxengnttab -lxenevtchn -lxenstore -luring -lseccomp -ljson-c
 VG_BROKER_LIBS := -lxenevtchn -lxenstore -lxendevicemodel \

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "child_log.h"
 #include "daemon.h"
 #include "log.h"
 #include "mapper.h"
@@ -177,11 +178,15 @@ static int run(struct vg_supervisor_config *cfg, struct vg_spawn *sp,
 	cfg->is_confined = sp->is_confined;
 	if (sp->is_confined) {
 		cfg->allow_relay = vg_spawn_allow;
+		cfg->allow_image = vg_spawn_allow_image;
 		cfg->worker_ended = vg_spawn_ended;
 		sp->nr_evtchns = 1 + (cfg->nr_queues > 1 ?
 				      VG_WORKER_LANES_MAX : 0);
 	}
 	sp->args = worker_args(cfg);
+	sp->loop = loop;
+	if (log_level == VG_LOG_DEBUG)
+		vg_child_log_burst *= 100;
 	state_dir = vg_strf("%s/state", run_dir);
 	cfg->state_dir = state_dir;
 	if (vg_supervisor_create(cfg, loop, &s))
@@ -189,6 +194,7 @@ static int run(struct vg_supervisor_config *cfg, struct vg_spawn *sp,
 	err = vg_daemon_serve(loop, run_dir, "grantd.sock",
 			      vg_supervisor_answer, s);
 	vg_supervisor_destroy(s);
+	vg_child_log_close_all();
 	vg_loop_destroy(loop);
 	free(state_dir);
 	return err ? 1 : 0;
@@ -400,6 +406,8 @@ int main(int argc, char **argv)
 	if (optind < argc)
 		return bad_option("%s: no argument is expected", argv[optind]);
 	vg_log_init(vg_program.name, log_level);
+	if (is_mapper || worker_for >= 0)
+		vg_log_to_parent();
 	if (is_mapper) {
 		struct vg_mapper_start mapper = {
 			.guest = (xen_domid_t)worker_for,

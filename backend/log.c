@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "printable.h"
 #include "util.h"
 
 static const char *log_program = "virtio-grant";
@@ -25,20 +26,14 @@ void vg_log_init(const char *program, enum vg_log_level max)
 	log_to_journal = getenv("JOURNAL_STREAM");
 }
 
+void vg_log_to_parent(void)
+{
+	log_to_journal = true;
+}
+
 void vg_log_hook(void (*hook)(enum vg_log_level level, const char *line))
 {
 	log_hook = hook;
-}
-
-/*
- * What a guest, a backend or xenstore wrote can stand in a line: control
- * characters must not forge a second one or move a terminal's cursor.
- */
-static void make_printable(char *s)
-{
-	for (; *s; s++)
-		if ((unsigned char)*s < 0x20 || *s == 0x7f)
-			*s = '?';
 }
 
 void vg_log(enum vg_log_level level, const char *fmt, ...)
@@ -52,7 +47,8 @@ void vg_log(enum vg_log_level level, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
-	make_printable(text);
+	/* What a guest, a backend or xenstore wrote can stand in it. */
+	vg_printable(text, "");
 	if (log_hook) {
 		log_hook(level, text);
 		return;

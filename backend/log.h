@@ -2,7 +2,8 @@
 /*
  * log.h - one line per event, to standard error, in the form that
  * sd-daemon(3) understands ("<3>text") when the journal listens, plain
- * otherwise.  The caller logs once, with domain, device and queue: see
+ * otherwise.  No control character leaves here, whoever wrote it (printable.h).
+ * The caller logs once, with domain, device and queue: see
  * design.md, rules of the code, 3.
  */
 #ifndef VG_LOG_H
@@ -18,6 +19,11 @@ enum vg_log_level {
 };
 
 void vg_log_init(const char *program, enum vg_log_level max);
+/*
+ * Of a child: its standard error is a pipe of its parent's (child_log.h), who
+ * wants to know the level of a line.
+ */
+void vg_log_to_parent(void);
 void vg_log(enum vg_log_level level, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
 /* For tests: called instead of writing; NULL restores. */

@@ -28,7 +28,7 @@ void vg_mapper_allow(struct vg_mapper *m, const struct vg_mapper_relay *relay)
 	if (relay->slot >= VG_MAPPER_RELAYS_MAX)
 		return;
 	m->relay[relay->slot] = *relay;
-	m->has_relay[relay->slot] = true;
+	m->has_relay[relay->slot] = relay->domid != VG_MAPPER_NO_RELAY;
 }
 
 static bool is_relay_ref(const struct vg_mapper *m, uint32_t domid,
@@ -64,6 +64,50 @@ static int refuse(struct vg_mapper *m, const char *what, uint32_t domid,
 	return -EPERM;
 }
 
+/* ---- what is prepared -------------------------------------------------------- */
+
+/*
+ * The worker holds back its next request until it has mapped what the last one
+ * prepared, and mostly it has taken the trace of it back itself.
+ */
+static void take_back(struct vg_mapper *m)
+{
+	unsigned int i, left = 0;
+
+	m->pages_prepared = 0;
+	for (i = 0; i < m->nr_prepared; i++) {
+		struct vg_mapper_prepared p = m->prepared[i];
+		int err = xen_raw_forget(m->gntdev_fd, p.index, p.count);
+
+		if (!err || err == -ENOENT)
+			continue;
+		m->prepared[left++] = p;
+		m->pages_prepared += p.count;
+	}
+	m->nr_prepared = left;
+}
+
+/* All that is prepared for this guest comes by here. */
+static int prepare(struct vg_mapper *m, xen_domid_t domid,
+		   const xen_ref_t *refs, uint32_t count, uint64_t *index)
+{
+	int err;
+
+	if (m->nr_prepared == VG_MAPPER_JOBS_MAX ||
+	    count > VG_MAPPER_REFS_MAX - m->pages_prepared)
+		return -ENOSPC;
+	err = xen_raw_map(m->gntdev_fd, domid, refs, count, index);
+	if (err)
+		return err;
+	m->prepared[m->nr_prepared++] = (struct vg_mapper_prepared){
+		.index = *index, .count = count,
+	};
+	m->pages_prepared += count;
+	return 0;
+}
+
+/* ---- requests ---------------------------------------------------------------- */
+
 static int do_map(struct vg_mapper *m, const struct vg_mapper_req *req,
 		  uint64_t *index)
 {
@@ -76,8 +120,7 @@ static int do_map(struct vg_mapper *m, const struct vg_mapper_req *req,
 	if (req->domid != m->guest &&
 	    (req->count != 1 || !is_relay_ref(m, req->domid, refs[0])))
 		return refuse(m, "grant reference", req->domid, refs[0]);
-	return xen_raw_map(m->gntdev_fd, (xen_domid_t)req->domid, refs,
-			   req->count, index);
+	return prepare(m, (xen_domid_t)req->domid, refs, req->count, index);
 }
 
 static int copy(struct vg_mapper *m, unsigned int count)
@@ -123,8 +166,7 @@ static void map_jobs(struct vg_mapper *m, unsigned int count)
 		if (n && n <= VG_MAPPER_REFS_MAX - at) {
 			memcpy(refs, m->arena->refs + at, n * sizeof(refs[0]));
 			at += n;
-			err = xen_raw_map(m->gntdev_fd, m->guest, refs, n,
-					  &index);
+			err = prepare(m, m->guest, refs, n, &index);
 		}
 		job->index = index;
 		job->err = err;
@@ -160,10 +202,32 @@ static int do_bind(struct vg_mapper *m, const struct vg_mapper_req *req,
 	if (req->domid != m->guest &&
 	    !is_relay_port(m, req->domid, req->port))
 		return refuse(m, "port", req->domid, req->port);
+	if (m->nr_bound == VG_MAPPER_PORTS_MAX)
+		return -ENOSPC;
 	err = xen_raw_bind(m->evtchn_fd[req->evtchn], (xen_domid_t)req->domid,
 			   req->port, &port);
+	if (err)
+		return err;
+	m->bound[m->nr_bound].evtchn = req->evtchn;
+	m->bound[m->nr_bound++].port = port;
+	*local = port;
+	return 0;
+}
+
+static int do_unbind(struct vg_mapper *m, const struct vg_mapper_req *req)
+{
+	unsigned int i;
+	int err;
+
+	for (i = 0; i < m->nr_bound; i++)
+		if (m->bound[i].evtchn == req->evtchn &&
+		    m->bound[i].port == req->port)
+			break;
+	if (i == m->nr_bound)
+		return -ENOENT;
+	err = xen_raw_unbind(m->evtchn_fd[req->evtchn], req->port);
 	if (!err)
-		*local = port;
+		m->bound[i] = m->bound[--m->nr_bound];
 	return err;
 }
 
@@ -172,6 +236,7 @@ void vg_mapper_answer(struct vg_mapper *m, const struct vg_mapper_req *req,
 {
 	*rsp = (struct vg_mapper_rsp){ 0 };
 	m->answered++;
+	take_back(m);
 	switch (req->op) {
 	case VG_MAPPER_MAP:
 		rsp->err = do_map(m, req, &rsp->value);
@@ -181,6 +246,9 @@ void vg_mapper_answer(struct vg_mapper *m, const struct vg_mapper_req *req,
 		break;
 	case VG_MAPPER_BIND:
 		rsp->err = do_bind(m, req, &rsp->value);
+		break;
+	case VG_MAPPER_UNBIND:
+		rsp->err = do_unbind(m, req);
 		break;
 	default:
 		rsp->err = -EINVAL;

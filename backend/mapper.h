@@ -17,6 +17,12 @@
  *	  | <--------------- index   |
  *	  | mmap(index), UNMAP_GRANT_REF(index) -------------> mapped until munmap()
  *
+ * What is prepared and not mapped costs the domain memory, and so does a bound
+ * port of what it has of them.  So neither is left to the worker: what one
+ * request had prepared is taken back when the next one is read, and ports are
+ * unbound here, where they are counted.  What it can have mapped at once, its
+ * limit of address space bounds.
+ *
  * One request, one answer, of fixed size, over a SOCK_SEQPACKET pair; lists
  * and what is copied stand in memory that both map (the arena).
  *
@@ -43,6 +49,12 @@
 #define VG_MAPPER_RELAYS_MAX	16u
 /* The worker's loop, and its threads for queues. */
 #define VG_MAPPER_EVTCHNS_MAX	32u
+/*
+ * Ports bound at once: relay and queues of the 16 devices that a guest can have,
+ * and as many relays again while a broker is replaced.  Xen has 1023 for the
+ * whole domain, unless its configuration says otherwise.
+ */
+#define VG_MAPPER_PORTS_MAX	320u
 
 enum vg_mapper_op {
 	VG_MAPPER_MAP = 1,	/* count, arena.refs; answer: value = index */
@@ -51,6 +63,7 @@ enum vg_mapper_op {
 	 */
 	VG_MAPPER_EXCHANGE,
 	VG_MAPPER_BIND,		/* port, evtchn; answer: value = local port */
+	VG_MAPPER_UNBIND,	/* port: a local one, evtchn */
 };
 
 struct vg_mapper_req {
@@ -93,10 +106,21 @@ struct vg_mapper_arena {
 		__attribute__((aligned(XEN_GRANT_PAGE_SIZE)));
 };
 
-/* Supervisor to mapper: the relay of the guest's device @slot from now on. */
+/*
+ * Supervisor to mapper: the relay of the guest's device @slot from now on;
+ * @domid VG_MAPPER_NO_RELAY: none, its device is gone.
+ */
+#define VG_MAPPER_NO_RELAY	UINT16_MAX
+
 struct vg_mapper_relay {
 	uint32_t slot;
 	uint32_t domid, ref, port;
+};
+
+/* What the last request had prepared, until the next one. */
+struct vg_mapper_prepared {
+	uint64_t index;
+	uint32_t count;
 };
 
 struct vg_mapper {
@@ -107,6 +131,13 @@ struct vg_mapper {
 	unsigned int nr_evtchns;
 	struct vg_mapper_relay relay[VG_MAPPER_RELAYS_MAX];
 	bool has_relay[VG_MAPPER_RELAYS_MAX];
+	struct vg_mapper_prepared prepared[VG_MAPPER_JOBS_MAX];
+	unsigned int nr_prepared, pages_prepared;
+	struct {
+		uint32_t evtchn;
+		xen_port_t port;	/* local */
+	} bound[VG_MAPPER_PORTS_MAX];
+	unsigned int nr_bound;
 	uint64_t answered, refused;
 };
 

@@ -29,6 +29,7 @@
 #include <unistd.h>
 
 #include "sandbox_filter.h"
+#include "state.h"
 #include "util.h"
 
 /* Threads; the kernel's for io_uring count as well. */
@@ -53,12 +54,43 @@ static int limit(int what, rlim_t most)
 	return setrlimit(what, &rl) ? -errno : 0;
 }
 
+/* Of @pid, 0: ourselves.  The hard limit is left for the next time. */
+static int limit_files(pid_t pid, uint64_t bytes)
+{
+	struct rlimit rl;
+
+	if (prlimit(pid, RLIMIT_FSIZE, NULL, &rl) < 0)
+		return -errno;
+	rl.rlim_cur = min_u(max_u(bytes, sizeof(struct vg_state)), rl.rlim_max);
+	return prlimit(pid, RLIMIT_FSIZE, &rl, NULL) < 0 ? -errno : 0;
+}
+
+int vg_sandbox_set_file_max(pid_t pid, uid_t uid, uint64_t bytes)
+{
+	int err;
+
+	/*
+	 * Without CAP_SYS_RESOURCE it takes the same real ids (prlimit(2)); no
+	 * right comes with them or goes.
+	 */
+	err = setresgid(uid, (gid_t)-1, (gid_t)-1) < 0 ||
+	      setresuid(uid, (uid_t)-1, (uid_t)-1) < 0 ? -errno : 0;
+	if (!err)
+		err = limit_files(pid, bytes);
+	if (setresuid(0, (uid_t)-1, (uid_t)-1) < 0 ||
+	    setresgid(0, (gid_t)-1, (gid_t)-1) < 0)
+		err = -errno;
+	return err;
+}
+
 static int limit_resources(const struct vg_sandbox *sb, const char **step)
 {
 	int err;
 
 	*step = "limiting resources (setrlimit)";
-	err = limit(RLIMIT_CORE, 0);
+	err = limit_files(0, sb->file_max_bytes);
+	if (!err)
+		err = limit(RLIMIT_CORE, 0);
 	if (!err)
 		err = limit(RLIMIT_NOFILE, FILES_MAX);
 	if (!err)
@@ -176,6 +208,8 @@ int vg_sandbox_enter(const struct vg_sandbox *sb, const char **step)
 	/* No terminal to type into; it can be that there is none. */
 	setsid();
 	signal(SIGPIPE, SIG_IGN);
+	/* Behind the limit it is EFBIG, and no signal. */
+	signal(SIGXFSZ, SIG_IGN);
 	err = limit_resources(sb, step);
 	if (!err)
 		err = empty_root(step);

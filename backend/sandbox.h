@@ -44,6 +44,11 @@ struct vg_sandbox {
 	uint64_t memory_max_bytes;	/* address space */
 	uint64_t locked_max_bytes;	/* of it registered with rings */
 	/*
+	 * Where the largest file ends that it may write to; at least its
+	 * state's end.  Block devices have an end anyway.
+	 */
+	uint64_t file_max_bytes;
+	/*
 	 * Where the number + 1 of a system call that was not on the list is
 	 * left before the process dies of it; memory shared with who wants to
 	 * know.  NULL: nowhere.
@@ -62,6 +67,12 @@ pid_t vg_sandbox_fork(void);
  * in *step; the process must end then, some of it may be done.
  */
 int vg_sandbox_enter(const struct vg_sandbox *sb, const char **step);
+
+/*
+ * From outside, as root: @pid, which entered as @uid, may write files up to this
+ * size from now on.  It can't itself: none of the calls for it is on a list.
+ */
+int vg_sandbox_set_file_max(pid_t pid, uid_t uid, uint64_t bytes);
 
 /*
  * Whether all of this works here, tried in a child; called before anything is

@@ -7,9 +7,10 @@
  * Two things follow from what a worker holds.  Its descriptors lead no further
  * than its own guest, so read(2), write(2) or close(2) on any of them are
  * allowed; what could reach beyond by a descriptor is ioctl(2), of which only
- * single numbers are: none that maps, copies or binds (mapper.h).  And operations of an io_uring do not pass this filter:
- * its rings are restricted themselves before it is loaded (dev/blk_rings.c),
- * and none can be made afterwards.
+ * single numbers are: none that maps, copies or binds (mapper.h).  And
+ * operations of an io_uring do not pass this filter: its rings are restricted
+ * themselves before it is loaded (dev/blk_rings.c), and none can be made
+ * afterwards.
  *
  * A few calls that the C library makes for its own comfort are answered with
  * an error instead.  They are not made, so they are not on the list.
@@ -91,7 +92,10 @@ static const struct rule rules[] = {
 	{ SCMP_SYS(pwritev2), IN_WORKER, { 0 } },
 	{ SCMP_SYS(ioctl), IN_WORKER, ARG_IS(1, BLKDISCARD) },
 	{ SCMP_SYS(fdatasync), IN_SYNC, { 0 } },
-	{ SCMP_SYS(fallocate), IN_SYNC, { 0 } },
+	{ SCMP_SYS(fallocate), IN_SYNC,
+	  ARG_IS(1, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE) },
+	{ SCMP_SYS(fallocate), IN_SYNC,
+	  ARG_IS(1, FALLOC_FL_KEEP_SIZE | FALLOC_FL_ZERO_RANGE) },
 	{ SCMP_SYS(io_uring_enter), IN_URING, { 0 } },
 	{ SCMP_SYS(io_uring_register), IN_URING,
 	  ARG_IS(1, IORING_REGISTER_FILES) },
@@ -103,10 +107,11 @@ static const struct rule rules[] = {
 	  ARG_IS(1, IORING_UNREGISTER_BUFFERS) },
 	/* Grants and event channels: what is this guest's already. */
 	{ SCMP_SYS(ioctl), IN_WORKER, ARG_IS(1, XEN_IOCTL_EVTCHN_NOTIFY) },
-	{ SCMP_SYS(ioctl), IN_WORKER, ARG_IS(1, XEN_IOCTL_EVTCHN_UNBIND) },
-	{ SCMP_SYS(ioctl), IN_WORKER, ARG_IS(1, XEN_IOCTL_GNTDEV_UNMAP) },
-	/* What could be another's. */
+	{ SCMP_SYS(ioctl), IN_WORKER | IN_MAPPER,
+	  ARG_IS(1, XEN_IOCTL_GNTDEV_UNMAP) },
+	/* What could be another's, or is counted. */
 	{ SCMP_SYS(ioctl), IN_MAPPER, ARG_IS(1, XEN_IOCTL_EVTCHN_BIND) },
+	{ SCMP_SYS(ioctl), IN_MAPPER, ARG_IS(1, XEN_IOCTL_EVTCHN_UNBIND) },
 	{ SCMP_SYS(ioctl), IN_MAPPER, ARG_IS(1, XEN_IOCTL_GNTDEV_MAP) },
 	{ SCMP_SYS(ioctl), IN_MAPPER, ARG_IS(1, XEN_IOCTL_GNTDEV_COPY) },
 };

@@ -5,7 +5,8 @@
  * A confined worker comes with a mapper (mapper.h), and they end together: the
  * mapper when the worker's end of their socket closes, and before another
  * worker of the same guest is started at the latest, since ports stay bound as
- * long as either has the file open.
+ * long as either has the file open.  Nothing here waits for a process for longer
+ * than one needs that was killed and can end.
  */
 #include "spawn.h"
 
@@ -17,8 +18,10 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "child_log.h"
 #include "log.h"
 #include "mapper.h"
 #include "sandbox.h"
@@ -28,47 +31,61 @@
 #define FDS_MAX		(VG_EVTCHN_FD - VG_SOCK_FD + VG_MAPPER_EVTCHNS_MAX)
 /* Where none of the numbers above is, and nothing is closed by mistake. */
 #define AWAY_FD		64
+/* For the end of a process that was killed, in milliseconds. */
+#define END_MS		20u
 
 struct vg_mapper_process {
 	struct vg_mapper_process *next;
 	xen_domid_t guest;
-	pid_t pid;
+	pid_t pid, worker;
 	int ctl;
+	bool is_ending;			/* killed, and waited for */
+	uint64_t file_max_bytes;	/* of the worker */
 };
 
 /* What a child gets as descriptors VG_SOCK_FD and on; -1: nothing there. */
 struct hand {
 	int fd[FDS_MAX];
 	unsigned int nr;
+	int log;			/* 0 to 2 */
 };
+
+static void __attribute__((noreturn)) give_up(const char *line)
+{
+	/* Nobody to tell, if it fails. */
+	_exit(write(STDERR_FILENO, line, strlen(line)) < 0 ? 126 : 127);
+}
 
 /* In the child: only what async-signal-safe functions can do. */
 static void __attribute__((noreturn))
 become(const struct hand *hand, char *const *argv)
 {
-	int away[FDS_MAX];
+	int away[FDS_MAX], log = fcntl(hand->log, F_DUPFD, AWAY_FD);
 	sigset_t none;
 	unsigned int i;
+
+	for (i = 0; i < VG_SOCK_FD; i++)
+		if (log < 0 || dup2(log, (int)i) < 0)
+			_exit(126);
 
 	/* Out of the way first: any may stand where another goes. */
 	for (i = 0; i < hand->nr; i++) {
 		away[i] = hand->fd[i] < 0 ? -1 :
 			  fcntl(hand->fd[i], F_DUPFD, AWAY_FD);
 		if (hand->fd[i] >= 0 && away[i] < 0)
-			_exit(126);
+			give_up("<3>too few descriptors\n");
 	}
 	for (i = 0; i < hand->nr; i++) {
 		close(VG_SOCK_FD + (int)i);
 		if (away[i] >= 0 && dup2(away[i], VG_SOCK_FD + (int)i) < 0)
-			_exit(126);
+			give_up("<3>too few descriptors\n");
 	}
 	if (close_range(VG_SOCK_FD + hand->nr, ~0u, 0) < 0)
-		for (i = VG_SOCK_FD + hand->nr; i < 1024; i++)
-			close((int)i);
+		give_up("<3>its parent's descriptors can't be closed\n");
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	execv("/proc/self/exe", argv);
-	_exit(127);
+	give_up("<3>/proc/self/exe can't be executed\n");
 }
 
 /* The options of a child, each to be freed, and so is the array. */
@@ -92,18 +109,33 @@ static char **make_args(const struct vg_spawn *sp, xen_domid_t guest,
 	return argv;
 }
 
-static int start(const struct vg_spawn *sp, xen_domid_t guest, bool is_mapper,
-		 const struct hand *hand, pid_t *pid)
+static int open_log(const struct vg_spawn *sp, xen_domid_t guest,
+		    bool is_mapper, int *fd)
 {
-	char **argv = make_args(sp, guest, is_mapper);
-	unsigned int i;
-	int err = 0;
+	char *who = vg_strf("dom%u's %s", guest,
+			    is_mapper ? "mapper" : "worker");
+	int err = vg_child_log_open(sp->loop, who, fd);
 
+	free(who);
+	return err;
+}
+
+static int start(const struct vg_spawn *sp, xen_domid_t guest, bool is_mapper,
+		 struct hand *hand, pid_t *pid)
+{
+	char **argv;
+	unsigned int i;
+	int err = open_log(sp, guest, is_mapper, &hand->log);
+
+	if (err)
+		return err;
+	argv = make_args(sp, guest, is_mapper);
 	*pid = sp->is_confined ? vg_sandbox_fork() : fork();
 	if (*pid == 0)
 		become(hand, argv);
 	if (*pid < 0)
 		err = -errno;
+	close(hand->log);
 	for (i = 0; argv[i]; i++)
 		free(argv[i]);
 	free(argv);
@@ -193,11 +225,13 @@ static int start_pair(struct vg_spawn *sp, xen_domid_t guest,
 			.next = sp->mappers, .guest = guest, .pid = mapper,
 			.ctl = ctl[0],
 		};
+		hand->fd[VG_SOCK_FD - VG_SOCK_FD] = -1;
 		sp->mappers = mp;
 		hand->fd[VG_SOCK_FD - VG_SOCK_FD] = sock;
 		hand->fd[VG_SHARED_FD - VG_SOCK_FD] = shared_fd;
 		hand->fd[VG_RPC_FD - VG_SOCK_FD] = rpc[0];
 		err = start(sp, guest, false, hand, pid);
+		mp->worker = err ? 0 : *pid;
 		if (err)
 			vg_spawn_ended(sp, guest);
 	} else {
@@ -211,16 +245,28 @@ static int start_pair(struct vg_spawn *sp, xen_domid_t guest,
 	return err;
 }
 
+static struct vg_mapper_process *find(const struct vg_spawn *sp,
+				      xen_domid_t guest)
+{
+	struct vg_mapper_process *mp;
+
+	for (mp = sp->mappers; mp; mp = mp->next)
+		if (mp->guest == guest)
+			return mp;
+	return NULL;
+}
+
 int vg_spawn_worker(void *spawn, xen_domid_t guest, int sock, int shared_fd,
 		    pid_t *pid)
 {
-	struct hand hand = { { sock, shared_fd }, 2 };
+	struct hand hand = { { sock, shared_fd }, 2, -1 };
 	struct vg_spawn *sp = spawn;
 	int err;
 
 	if (sp->is_confined) {
 		vg_spawn_ended(sp, guest);
-		err = open_common(sp, &hand);
+		hand.nr = 0;
+		err = find(sp, guest) ? -EBUSY : open_common(sp, &hand);
 		if (!err)
 			err = start_pair(sp, guest, &hand, sock, shared_fd,
 					 pid);
@@ -240,14 +286,46 @@ void vg_spawn_allow(void *spawn, xen_domid_t guest, unsigned int slot,
 		.slot = slot, .domid = domid, .ref = ref, .port = port,
 	};
 	struct vg_spawn *sp = spawn;
-	struct vg_mapper_process *mp;
+	struct vg_mapper_process *mp = find(sp, guest);
 
-	for (mp = sp->mappers; mp; mp = mp->next)
-		if (mp->guest == guest &&
-		    send(mp->ctl, &relay, sizeof(relay),
-			 MSG_NOSIGNAL | MSG_DONTWAIT) != sizeof(relay))
-			vg_err("dom%u: its mapper can't be told of a relay: %s",
-			       guest, strerror(errno));
+	if (!mp || mp->is_ending ||
+	    send(mp->ctl, &relay, sizeof(relay),
+		 MSG_NOSIGNAL | MSG_DONTWAIT) == sizeof(relay))
+		return;
+	/* Else what was withdrawn would stay allowed.  The worker ends with it. */
+	vg_err("dom%u: its mapper can't be told of a relay: %s; it is killed",
+	       guest, strerror(errno));
+	kill(mp->pid, SIGKILL);
+}
+
+int vg_spawn_allow_image(void *spawn, xen_domid_t guest, uint64_t size_bytes)
+{
+	struct vg_spawn *sp = spawn;
+	struct vg_mapper_process *mp = find(sp, guest);
+	int err;
+
+	if (!mp || mp->is_ending || size_bytes <= mp->file_max_bytes)
+		return 0;
+	err = vg_sandbox_set_file_max(mp->worker,
+				      VG_SANDBOX_UID(sp->uid_base, guest, false),
+				      size_bytes);
+	if (!err)
+		mp->file_max_bytes = size_bytes;
+	return err;
+}
+
+static bool has_ended(const struct vg_mapper_process *mp)
+{
+	const struct timespec ms1 = { .tv_nsec = 1000000 };
+	unsigned int i;
+
+	for (i = 0; i < END_MS; i++) {
+		/* Or it is none of ours any more. */
+		if (waitpid(mp->pid, NULL, WNOHANG))
+			return true;
+		nanosleep(&ms1, NULL);
+	}
+	return false;
 }
 
 void vg_spawn_ended(void *spawn, xen_domid_t guest)
@@ -255,15 +333,19 @@ void vg_spawn_ended(void *spawn, xen_domid_t guest)
 	struct vg_spawn *sp = spawn;
 	struct vg_mapper_process **p, *mp;
 
+	mp = find(sp, guest);
+	if (mp && !mp->is_ending) {
+		kill(mp->pid, SIGKILL);
+		close(mp->ctl);
+		mp->is_ending = true;
+	}
+	/* And those that took longer. */
 	for (p = &sp->mappers; (mp = *p);) {
-		if (mp->guest != guest) {
+		if (!mp->is_ending || !has_ended(mp)) {
 			p = &mp->next;
 			continue;
 		}
 		*p = mp->next;
-		kill(mp->pid, SIGKILL);
-		waitpid(mp->pid, NULL, 0);
-		close(mp->ctl);
 		free(mp);
 	}
 }

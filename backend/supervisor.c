@@ -39,6 +39,7 @@
 
 #include "libxl_keys.h"
 #include "log.h"
+#include "mapper.h"
 #include "refusals.h"
 #include "sandbox.h"
 #include "state.h"
@@ -433,6 +434,17 @@ static void allow_relay(struct dev *d)
 				   d->relay.domid, d->relay.ref, d->relay.port);
 }
 
+/* Block devices do not grow. */
+static int allow_image(struct dev *d, const struct vg_blk_image *image)
+{
+	struct vg_supervisor *s = d->s;
+
+	if (!s->cfg.allow_image || image->is_block_device)
+		return 0;
+	return s->cfg.allow_image(s->cfg.spawn_arg, d->guest->domid,
+				  image->size_bytes);
+}
+
 /* Devices that wait for a worker, or for the end of the last one. */
 static void guest_go_on(struct vg_supervisor *s, xen_domid_t guest)
 {
@@ -575,6 +587,12 @@ static void children_end(struct vg_supervisor *s)
 
 static void slot_put(struct dev *d)
 {
+	struct vg_supervisor *s = d->s;
+
+	/* The worker, if there is one, has forgotten it. */
+	if (d->has_slot && d->guest->sock >= 0 && s->cfg.allow_relay)
+		s->cfg.allow_relay(s->cfg.spawn_arg, d->guest->domid, d->slot,
+				   VG_MAPPER_NO_RELAY, 0, 0);
 	if (d->has_slot)
 		d->guest->slot_used[d->slot] = false;
 	d->has_slot = false;
@@ -1302,6 +1320,12 @@ static int dev_add(struct dev *d)
 		goto close;
 	snprintf(msg.text, sizeof(msg.text), "%s", d->label);
 	how_to_start(d, &msg, fds[1] >= 0);
+	err = allow_image(d, &msg.blk.image);
+	if (err) {
+		failed(s, "%s: its worker can't be allowed to write its image: %s",
+		       d->label, strerror(-err));
+		goto close;
+	}
 	allow_relay(d);
 	err = vg_worker_send(g->sock, &msg, fds, fds[1] < 0 ? 1 :
 			     fds[3] < 0 ? 3 : 4);

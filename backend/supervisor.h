@@ -50,18 +50,21 @@ struct vg_supervisor_config {
 	/*
 	 * Where workers reach grants and ports by a third party (mapper.h):
 	 * that of @guest may pass on this relay of its device @slot; called
-	 * before the worker is told.  And: @guest's worker has ended.  NULL:
-	 * there is none.
+	 * before the worker is told, and with @domid VG_MAPPER_NO_RELAY when the
+	 * device has gone from the slot.  And: @guest's worker may write to an
+	 * image file of this size; 0 or negative errno.  And: @guest's worker has
+	 * ended.  NULL: there is none.
 	 */
 	void (*allow_relay)(void *arg, xen_domid_t guest, unsigned int slot,
 			    xen_domid_t domid, xen_ref_t ref, xen_port_t port);
+	int (*allow_image)(void *arg, xen_domid_t guest, uint64_t size_bytes);
 	void (*worker_ended)(void *arg, xen_domid_t guest);
 	/*
 	 * Ends @guest's worker, which does not do so by itself; one that has
 	 * ended is no error.  NULL: by SIGKILL to @pid.
 	 */
 	void (*kill)(void *arg, xen_domid_t guest, pid_t pid);
-	void *spawn_arg;		/* of all four */
+	void *spawn_arg;		/* of all five */
 	/*
 	 * A worker's death makes the next one's successor wait twice as long;
 	 * for each such time that it lived before, half as long.  0: a second.

@@ -8,7 +8,9 @@
 #include "worker_main.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <malloc.h>
+#include <pthread.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -24,11 +26,39 @@
 #include "xen/remote.h"
 
 /* Beside the guest's memory: programs, stacks, heaps, rings. */
-#define OWN_MEMORY_BYTES	(UINT64_C(4) << 30)
+#define OWN_MEMORY_BYTES	(UINT64_C(512) << 20)
+/* Of a queue's thread. */
+#define STACK_BYTES		(256u << 10)
+/* Of 1000: when memory is short, a worker ends before others do. */
+#define OOM_SCORE		"500"
 
 static void stop_loop(void *arg)
 {
 	vg_loop_stop(arg);
+}
+
+/* Not vital: without it the largest process ends. */
+static void end_first(void)
+{
+	int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return;
+	if (write(fd, OOM_SCORE, strlen(OOM_SCORE)) < 0)
+		vg_debug("oom_score_adj: %s", strerror(errno));
+	close(fd);
+}
+
+static int small_stacks(void)
+{
+	pthread_attr_t attr;
+	int err = pthread_attr_init(&attr);
+
+	if (!err)
+		err = pthread_attr_setstacksize(&attr, STACK_BYTES);
+	if (!err)
+		err = pthread_setattr_default_np(&attr);
+	return -err;
 }
 
 static int confine(const struct vg_worker_start *start,
@@ -84,7 +114,10 @@ int vg_worker_main(const struct vg_worker_start *start)
 	    xen_remote_set_up(start->rpc_fd, start->arena_fd, start->gntdev_fd,
 			      start->first_evtchn_fd, start->nr_evtchns))
 		return 1;
-	err = vg_loop_create(&loop);
+	end_first();
+	err = small_stacks();
+	if (!err)
+		err = vg_loop_create(&loop);
 	if (!err)
 		err = vg_worker_create(start->guest, loop, start->sock, shared,
 				       stop_loop, loop, &w);

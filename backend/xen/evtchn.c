@@ -115,6 +115,8 @@ int xen_evtchn_bind_interdomain(struct xen_evtchn *ec, xen_domid_t domid,
 
 int xen_evtchn_unbind(struct xen_evtchn *ec, xen_port_t port)
 {
+	if (xen_evtchn_remote)
+		return xen_evtchn_remote->unbind(ec->number, port);
 	return xenevtchn_unbind(ec->h, port) ? -errno : 0;
 }
 

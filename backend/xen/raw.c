@@ -136,3 +136,10 @@ int xen_raw_bind(int fd, xen_domid_t domid, xen_port_t remote,
 	*local = (xen_port_t)port;
 	return 0;
 }
+
+int xen_raw_unbind(int fd, xen_port_t local)
+{
+	struct ioctl_evtchn_unbind op = { .port = local };
+
+	return ioctl(fd, IOCTL_EVTCHN_UNBIND, &op) ? -errno : 0;
+}

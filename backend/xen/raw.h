@@ -29,5 +29,6 @@ int xen_raw_copy(int fd, xen_domid_t domid, struct xen_copy_seg *segs,
 		 unsigned int count);
 int xen_raw_bind(int fd, xen_domid_t domid, xen_port_t remote,
 		 xen_port_t *local);
+int xen_raw_unbind(int fd, xen_port_t local);
 
 #endif

@@ -5,8 +5,9 @@
  * The mapper does what it is asked, but the process must not go on without it:
  * if it is gone, so are we, and the supervisor starts both anew.
  *
- * Threads: one request at a time, under a lock which also has the arena; the
- * buffers in the arena have a lock of their own.
+ * Threads: one request at a time, under a lock which also has the arena, and
+ * which is held until what was prepared is mapped: the mapper takes it back with
+ * the next request.  The buffers in the arena have a lock of their own.
  */
 #include "remote.h"
 
@@ -92,8 +93,10 @@ static int remote_map(xen_domid_t domid, const xen_ref_t *refs,
 	pthread_mutex_lock(&remote.lock);
 	memcpy(remote.arena->refs, refs, count * sizeof(refs[0]));
 	err = ask(&req, &index);
+	if (!err)
+		err = map_index(index, count, prot, addr);
 	pthread_mutex_unlock(&remote.lock);
-	return err ? err : map_index(index, count, prot, addr);
+	return err;
 }
 
 static int remote_unmap(void *addr, unsigned int count)
@@ -171,14 +174,16 @@ static unsigned int put_jobs(const struct xen_map_job *jobs, unsigned int nr)
 }
 
 /* Before the lock is let go: another thread's jobs come into their place. */
-static void take_jobs(struct xen_map_job *jobs, unsigned int n, uint64_t *index)
+static void take_jobs(struct xen_map_job *jobs, unsigned int n)
 {
 	const struct vg_mapper_arena *a = remote.arena;
 	unsigned int i;
 
 	for (i = 0; i < n; i++) {
 		jobs[i].err = a->jobs[i].err;
-		index[i] = a->jobs[i].index;
+		if (!jobs[i].err)
+			jobs[i].err = map_index(a->jobs[i].index, jobs[i].count,
+						jobs[i].prot, &jobs[i].addr);
 	}
 }
 
@@ -189,9 +194,7 @@ static int remote_exchange(xen_domid_t domid, struct xen_copy_seg *segs,
 	struct vg_mapper_req req = {
 		.op = VG_MAPPER_EXCHANGE, .domid = domid,
 	};
-	uint64_t index[VG_MAPPER_JOBS_MAX];
 	int err, ret = 0;
-	unsigned int i;
 
 	while (nr_segs || nr_jobs) {
 		req.count = min_u(nr_segs, VG_MAPPER_SEGS_MAX);
@@ -201,14 +204,8 @@ static int remote_exchange(xen_domid_t domid, struct xen_copy_seg *segs,
 		/* Nothing: one has more references than gntdev takes. */
 		err = req.count || req.jobs ? ask(&req, NULL) : -EINVAL;
 		take_segs(segs, req.count);
-		take_jobs(jobs, req.jobs, index);
+		take_jobs(jobs, req.jobs);
 		pthread_mutex_unlock(&remote.lock);
-
-		for (i = 0; i < req.jobs; i++)
-			if (!jobs[i].err)
-				jobs[i].err = map_index(index[i], jobs[i].count,
-							jobs[i].prot,
-							&jobs[i].addr);
 		if (err)
 			ret = err;
 		segs += req.count;
@@ -313,6 +310,19 @@ static int remote_bind(unsigned int handle, xen_domid_t domid,
 	return err;
 }
 
+static int remote_unbind(unsigned int handle, xen_port_t local)
+{
+	struct vg_mapper_req req = {
+		.op = VG_MAPPER_UNBIND, .port = local, .evtchn = handle,
+	};
+	int err;
+
+	pthread_mutex_lock(&remote.lock);
+	err = ask(&req, NULL);
+	pthread_mutex_unlock(&remote.lock);
+	return err;
+}
+
 static const struct xen_remote_ops ops = {
 	.map = remote_map,
 	.unmap = remote_unmap,
@@ -322,6 +332,7 @@ static const struct xen_remote_ops ops = {
 	.buffer_area = remote_buffer_area,
 	.open_evtchn = remote_open_evtchn,
 	.bind = remote_bind,
+	.unbind = remote_unbind,
 };
 
 int xen_remote_set_up(int rpc_fd, int arena_fd, int gntdev_fd,

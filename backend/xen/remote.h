@@ -36,6 +36,7 @@ struct xen_remote_ops {
 	int (*open_evtchn)(unsigned int *handle, int *fd);
 	int (*bind)(unsigned int handle, xen_domid_t domid, xen_port_t remote,
 		    xen_port_t *local);
+	int (*unbind)(unsigned int handle, xen_port_t local);
 };
 
 extern const struct xen_remote_ops *xen_gnttab_remote, *xen_evtchn_remote;

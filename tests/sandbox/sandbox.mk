@@ -6,7 +6,8 @@
 
 VG_SANDBOX_SRCS := tests/sandbox/probe.c backend/sandbox.c \
 	backend/sandbox_filter.c backend/dev/blk_rings.c \
-	backend/dev/blk_engine_uring.c backend/loop.c backend/util.c backend/log.c
+	backend/dev/blk_engine_uring.c backend/loop.c backend/util.c backend/log.c \
+	backend/printable.c
 
 build/host/vg-sandbox-probe: $(VG_SANDBOX_SRCS) $(wildcard backend/*.h backend/*/*.h)
 	@mkdir -p $(@D)

@@ -4,6 +4,7 @@
  * requests of Xen that only note what they were asked.
  */
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,6 +25,10 @@ static struct {
 	struct xen_copy_seg seg;
 	int err;
 	void (*on_map)(void);
+	void (*on_copy)(void);
+	unsigned int forgets, unbinds;
+	uint64_t refs_sum, forgotten;		/* the last index */
+	int forget_err;
 } xen;
 
 static struct vg_mapper m;
@@ -41,6 +46,26 @@ int xen_raw_map(int fd, xen_domid_t domid, const xen_ref_t *refs,
 	*index = 0x4000 + xen.maps * 0x1000;
 	if (xen.on_map)
 		xen.on_map();
+	xen.refs_sum = 0;
+	while (count--)
+		xen.refs_sum += refs[count];
+	return xen.err;
+}
+
+int xen_raw_forget(int fd, uint64_t index, unsigned int count)
+{
+	assert_int_equal(fd, 50);
+	assert_true(count);
+	xen.forgets++;
+	xen.forgotten = index;
+	return xen.forget_err;
+}
+
+int xen_raw_unbind(int fd, xen_port_t local)
+{
+	xen.unbinds++;
+	xen.fd = fd;
+	xen.port = local;
 	return xen.err;
 }
 
@@ -51,6 +76,8 @@ int xen_raw_copy(int fd, xen_domid_t domid, struct xen_copy_seg *segs,
 	xen.fd = fd;
 	xen.domid = domid;
 	xen.count = count;
+	if (xen.on_copy)
+		xen.on_copy();
 	xen.seg = segs[0];
 	segs[0].status = -3;
 	return xen.err;
@@ -209,6 +236,104 @@ static void test_maps_the_jobs_of_an_exchange(void **state)
 	assert_int_equal(m.arena->jobs[1].err, -EINVAL);
 }
 
+/* All of it, while a request is carried out. */
+static void rewrite_all(void)
+{
+	memset(m.arena->refs, 0xff, sizeof(m.arena->refs));
+	memset(m.arena->segs, 0xff, sizeof(m.arena->segs));
+	memset(m.arena->jobs, 0xff, sizeof(m.arena->jobs));
+}
+
+static void test_uses_what_it_checked(void **state)
+{
+	struct vg_mapper_req req = {
+		.op = VG_MAPPER_EXCHANGE, .domid = GUEST, .count = 1,
+	};
+	struct vg_mapper_relay relay = { .domid = 0, .ref = 8, .port = 30 };
+
+	(void)state;
+	xen.on_map = xen.on_copy = rewrite_all;
+	/* A relay's page, and then another. */
+	vg_mapper_allow(&m, &relay);
+	m.arena->refs[0] = 8;
+	assert_int_equal(map(0, 1).err, 0);
+	assert_int_equal(xen.refs_sum, 8);
+	/* References of a map, of a job, and the pieces of a copy. */
+	m.arena->refs[0] = 20;
+	m.arena->refs[1] = 30;
+	assert_int_equal(map(GUEST, 2).err, 0);
+	assert_int_equal(xen.refs_sum, 50);
+	m.arena->segs[0] = (struct vg_mapper_seg){
+		.ref = 5, .offset = 8, .len_bytes = 64, .at = 4096 };
+	assert_int_equal(ask(req).err, 0);
+	assert_int_equal(xen.seg.ref, 5);
+	assert_int_equal(xen.seg.offset, 8);
+	assert_int_equal(xen.seg.len_bytes, 64);
+	assert_ptr_equal(xen.seg.local, m.arena->data + 4096);
+	req.count = 0;
+	req.jobs = 1;
+	m.arena->refs[0] = 40;
+	m.arena->refs[1] = 50;
+	m.arena->jobs[0].count = 2;
+	assert_int_equal(ask(req).err, 0);
+	assert_int_equal(xen.refs_sum, 90);
+	assert_int_equal(m.arena->jobs[0].err, 0);
+}
+
+/* A thread of the worker that writes all the time. */
+static bool stop_writing;
+
+static void *write_on(void *arg)
+{
+	static const struct vg_mapper_seg good = {
+		.ref = 1, .at = DATA_BYTES - 64, .offset = 4032, .len_bytes = 64,
+	};
+	static const struct vg_mapper_seg bad = {
+		.ref = 2, .at = UINT32_MAX, .offset = 4095, .len_bytes = 4096,
+	};
+
+	(void)arg;
+	while (!__atomic_load_n(&stop_writing, __ATOMIC_RELAXED)) {
+		*(volatile struct vg_mapper_seg *)&m.arena->segs[0] = good;
+		*(volatile uint32_t *)&m.arena->jobs[0].count = 1;
+		*(volatile struct vg_mapper_seg *)&m.arena->segs[0] = bad;
+		*(volatile uint32_t *)&m.arena->jobs[0].count = UINT32_MAX;
+	}
+	return NULL;
+}
+
+static void assert_in_the_arena(void)
+{
+	const uint8_t *at = xen.seg.local;
+
+	assert_true(at >= m.arena->data && at + xen.seg.len_bytes <=
+		    m.arena->data + sizeof(m.arena->data));
+	assert_true(xen.seg.offset + xen.seg.len_bytes <= 4096);
+}
+
+static void test_a_racing_writer(void **state)
+{
+	struct vg_mapper_req req = {
+		.op = VG_MAPPER_EXCHANGE, .domid = GUEST, .count = 1, .jobs = 1,
+	};
+	unsigned int i;
+	pthread_t t;
+
+	(void)state;
+	stop_writing = false;
+	assert_int_equal(pthread_create(&t, NULL, write_on, NULL), 0);
+	for (i = 0; i < 300000; i++) {
+		xen.copies = 0;
+		ask(req);
+		if (xen.copies)
+			assert_in_the_arena();
+		if (xen.maps)
+			assert_int_equal(xen.count, 1);
+	}
+	__atomic_store_n(&stop_writing, true, __ATOMIC_RELAXED);
+	pthread_join(t, NULL);
+}
+
 static void test_binds_its_guests_ports(void **state)
 {
 	(void)state;
@@ -298,6 +423,143 @@ static void test_passes_a_relay_and_nothing_beside_it(void **state)
 	assert_int_equal(xen.binds, 2);
 }
 
+/* With its device goes what was allowed for it, and nothing else. */
+static void test_a_relay_is_withdrawn(void **state)
+{
+	struct vg_mapper_relay first = { .slot = 1, .domid = 0, .ref = 8,
+					 .port = 30 };
+	struct vg_mapper_relay other = { .slot = 2, .domid = 0, .ref = 9,
+					 .port = 31 };
+	struct vg_mapper_relay none = { .slot = 1,
+					.domid = VG_MAPPER_NO_RELAY };
+
+	(void)state;
+	vg_mapper_allow(&m, &first);
+	vg_mapper_allow(&m, &other);
+	vg_mapper_allow(&m, &none);
+	m.arena->refs[0] = 8;
+	assert_int_equal(map(0, 1).err, -EPERM);
+	assert_int_equal(bind_port(0, 30, 0).err, -EPERM);
+	/* What says that there is none, names none. */
+	m.arena->refs[0] = 0;
+	assert_int_equal(map(VG_MAPPER_NO_RELAY, 1).err, -EPERM);
+	assert_int_equal(bind_port(VG_MAPPER_NO_RELAY, 0, 0).err, -EPERM);
+	m.arena->refs[0] = 9;
+	assert_int_equal(map(0, 1).err, 0);
+	assert_int_equal(bind_port(0, 31, 0).err, 0);
+}
+
+/* The same reference and port, of a domain that was not named. */
+static void test_a_relay_is_its_domains(void **state)
+{
+	struct vg_mapper_relay relay = { .domid = 0, .ref = 8, .port = 30 };
+	unsigned int d;
+
+	(void)state;
+	vg_mapper_allow(&m, &relay);
+	m.arena->refs[0] = 8;
+	for (d = 1; d < 20; d++) {
+		if (d == GUEST)
+			continue;
+		assert_int_equal(map(d, 1).err, -EPERM);
+		assert_int_equal(bind_port(d, 30, 0).err, -EPERM);
+	}
+	assert_int_equal(bind_port(0x10000, 30, 0).err, -EPERM);
+	assert_int_equal(xen.maps + xen.binds, 0);
+}
+
+/* ---- budgets ------------------------------------------------------------------- */
+
+static void test_takes_back_what_it_prepared(void **state)
+{
+	struct vg_mapper_req req = {
+		.op = VG_MAPPER_EXCHANGE, .domid = GUEST, .jobs = 2,
+	};
+
+	(void)state;
+	m.arena->jobs[0].count = m.arena->jobs[1].count = 3;
+	assert_int_equal(ask(req).err, 0);
+	assert_int_equal(xen.forgets, 0);
+	/* With the next request, whatever it is; mostly it is gone already. */
+	xen.forget_err = -ENOENT;
+	assert_int_equal(ask((struct vg_mapper_req){ 0 }).err, -EINVAL);
+	assert_int_equal(xen.forgets, 2);
+	assert_int_equal(xen.forgotten, 0x6000);
+	ask((struct vg_mapper_req){ 0 });
+	assert_int_equal(xen.forgets, 2);
+	/* However often: a whole request's worth at a time. */
+	xen.forget_err = 0;
+	assert_int_equal(map(GUEST, VG_MAPPER_REFS_MAX).err, 0);
+	assert_int_equal(map(GUEST, VG_MAPPER_REFS_MAX).err, 0);
+	assert_int_equal(m.pages_prepared, VG_MAPPER_REFS_MAX);
+}
+
+/* What can't be taken back, counts. */
+static void test_prepares_so_many_pages(void **state)
+{
+	struct vg_mapper_req req = {
+		.op = VG_MAPPER_EXCHANGE, .domid = GUEST, .jobs = 1,
+	};
+	unsigned int i, maps;
+
+	(void)state;
+	xen.forget_err = -EINVAL;
+	for (i = 0; i < 4; i++)
+		assert_int_equal(map(GUEST, VG_MAPPER_REFS_MAX / 4).err, 0);
+	maps = xen.maps;
+	assert_int_equal(map(GUEST, 1).err, -ENOSPC);
+	m.arena->jobs[0].count = 1;
+	assert_int_equal(ask(req).err, 0);
+	assert_int_equal(m.arena->jobs[0].err, -ENOSPC);
+	assert_int_equal(xen.maps, maps);
+	xen.forget_err = 0;
+	assert_int_equal(map(GUEST, 1).err, 0);
+	/* Nor so many times. */
+	xen.forget_err = -EINVAL;
+	for (i = 0; i < VG_MAPPER_JOBS_MAX - 1; i++)
+		assert_int_equal(map(GUEST, 1).err, 0);
+	assert_int_equal(map(GUEST, 1).err, -ENOSPC);
+}
+
+static void test_binds_so_many_ports(void **state)
+{
+	struct vg_mapper_req unbind = {
+		.op = VG_MAPPER_UNBIND, .evtchn = 1, .port = 99,
+	};
+	unsigned int i;
+
+	(void)state;
+	for (i = 0; i < VG_MAPPER_PORTS_MAX; i++)
+		assert_int_equal(bind_port(GUEST, i, 1).err, 0);
+	assert_int_equal(bind_port(GUEST, i, 1).err, -ENOSPC);
+	assert_int_equal(bind_port(GUEST, i, 0).err, -ENOSPC);
+	/* One that is bound, by the handle that it is bound by. */
+	unbind.port = 98;
+	assert_int_equal(ask(unbind).err, -ENOENT);
+	unbind.port = 99;
+	unbind.evtchn = 0;
+	assert_int_equal(ask(unbind).err, -ENOENT);
+	unbind.evtchn = UINT32_MAX;
+	assert_int_equal(ask(unbind).err, -ENOENT);
+	assert_int_equal(xen.unbinds, 0);
+	unbind.evtchn = 1;
+	xen.err = -ENOTCONN;
+	assert_int_equal(ask(unbind).err, -ENOTCONN);
+	xen.err = 0;
+	assert_int_equal(bind_port(GUEST, i, 1).err, -ENOSPC);
+	assert_int_equal(ask(unbind).err, 0);
+	assert_int_equal(xen.fd, 61);
+	assert_int_equal(xen.port, 99);
+	assert_int_equal(bind_port(GUEST, i, 1).err, 0);
+	/* What was not bound, does not count. */
+	assert_int_equal(ask(unbind).err, 0);
+	xen.err = -ENOSPC;
+	for (i = 0; i < 10; i++)
+		assert_int_equal(bind_port(GUEST, i, 1).err, -ENOSPC);
+	xen.err = 0;
+	assert_int_equal(bind_port(GUEST, i, 1).err, 0);
+}
+
 /* Zeroes are no relay that was named. */
 static void test_has_no_relay_at_first(void **state)
 {
@@ -379,7 +641,7 @@ static void test_unknown_requests(void **state)
 
 	(void)state;
 	assert_int_equal(ask(req).err, -EINVAL);
-	req.op = VG_MAPPER_BIND + 1;
+	req.op = VG_MAPPER_UNBIND + 1;
 	assert_int_equal(ask(req).err, -EINVAL);
 	memset(&req, 0xff, sizeof(req));
 	assert_int_equal(ask(req).err, -EINVAL);
@@ -393,10 +655,17 @@ int main(void)
 		T(test_maps_its_guests_grants),
 		T(test_copies_at_its_place_of_the_arena),
 		T(test_maps_the_jobs_of_an_exchange),
+		T(test_uses_what_it_checked),
+		T(test_a_racing_writer),
 		T(test_binds_its_guests_ports),
 		T(test_passes_errors_on),
 		T(test_refuses_other_domains),
 		T(test_passes_a_relay_and_nothing_beside_it),
+		T(test_a_relay_is_withdrawn),
+		T(test_a_relay_is_its_domains),
+		T(test_takes_back_what_it_prepared),
+		T(test_prepares_so_many_pages),
+		T(test_binds_so_many_ports),
 		T(test_has_no_relay_at_first),
 		T(test_bounds),
 		T(test_unknown_requests),

@@ -35,6 +35,7 @@ static struct {
 	int fd;
 	uint8_t *mem;
 	unsigned int maps, copies, segs, forgotten;
+	int unbound;
 } xen;
 
 static struct vg_mapper m;
@@ -96,6 +97,12 @@ int xen_raw_copy(int fd, xen_domid_t domid, struct xen_copy_seg *segs,
 int xen_raw_bind(int fd, xen_domid_t domid, xen_port_t port, xen_port_t *local)
 {
 	*local = (xen_port_t)fd + domid + port;
+	return 0;
+}
+
+int xen_raw_unbind(int fd, xen_port_t local)
+{
+	xen.unbound = fd * 1000 + (int)local;
 	return 0;
 }
 
@@ -366,6 +373,10 @@ static void maps_and_binds(void **state)
 	assert_int_equal(remote_open_evtchn(&handle, &fd), -EMFILE);
 	assert_int_equal(remote_bind(1, GUEST, 5, &port), 0);
 	assert_int_equal(port, 61 + GUEST + 5);
+	assert_int_equal(remote_unbind(0, port), -ENOENT);
+	assert_int_equal(remote_unbind(1, port), 0);
+	assert_int_equal(xen.unbound, 61 * 1000 + (int)port);
+	assert_int_equal(remote_unbind(1, port), -ENOENT);
 }
 
 int main(void)

@@ -38,5 +38,6 @@ program vg-probe "$VG_XEN/probe/probe.c" -- -static \
 	-lxendevicemodel -lxenforeignmemory -lxencall -lxentoolcore -lxentoollog
 program vg-broker-probe "$VG_XEN/probe/broker_probe.c" "$xen/ioreq.c" \
 	"$xen/evtchn.c" "$xen/confine.c" "$top/backend/util.c" \
-	"$top/backend/log.c" -- -lxendevicemodel -lxenforeignmemory -lxencall \
+	"$top/backend/log.c" "$top/backend/printable.c" -- \
+	-lxendevicemodel -lxenforeignmemory -lxencall \
 	-lxenevtchn -lxentoolcore -lseccomp
