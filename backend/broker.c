@@ -35,17 +35,32 @@
 #include "broker_child.h"
 #include "libxl_keys.h"
 #include "log.h"
+#include "printable.h"
 #include "relay.h"
 #include "util.h"
 
 #define NOT_TAKEN_WARN_NS	UINT64_C(5000000000)
 #define NR_FAILURES		16
 
-/* Between a process' end and its successor, from the second one on. */
+/*
+ * Between a process' end and its successor, from the second one on.  A guest
+ * waits meanwhile, so it is short for those that lived; one that ends as soon as
+ * it has begun serves nobody.
+ */
 #define RESPAWN_MIN_NS		UINT64_C(50000000)
 #define RESPAWN_MAX_NS		UINT64_C(500000000)
-/* Of life, after which an end is a first one again. */
+#define RESPAWN_SHORT_MAX_NS	UINT64_C(10000000000)
+/* Less than this is no life, and more than that makes an end a first one. */
+#define RESPAWN_SHORT_NS	UINT64_C(1000000000)
 #define RESPAWN_QUIET_NS	UINT64_C(30000000000)
+/* Looks for the end of a process that was killed, growing. */
+#define REAP_MIN_NS		UINT64_C(1000000)
+#define REAP_MAX_NS		UINT64_C(1000000000)
+/* What failed and may pass is tried again, after pauses that grow. */
+#define RETRY_MIN_NS		UINT64_C(10000000)
+#define RETRY_MAX_NS		UINT64_C(5000000000)
+/* Of a transaction, before a pause: others write to the same nodes. */
+#define COMMIT_TRIES		5u
 /* For a process that was told to end. */
 #define CHILD_END_NS		UINT64_C(2000000000)
 /* For a new one, until it says UP: it may wait for its predecessor's end. */
@@ -58,6 +73,8 @@
 #define WATCH_MISSES		(WATCH_PARTS - 1)
 /* Processes that die while they destroy their IOREQ server. */
 #define END_TRIES		5u
+/* Answers to nothing, of one process. */
+#define NONSENSE_MAX		64u
 
 enum bdev_state {
 	BDEV_NEW,		/* found by a scan */
@@ -82,6 +99,9 @@ struct bdev {
 	struct xen_evtchn *ec;		/* with its port alone */
 	xen_port_t port;
 	struct vg_timer *not_taken;	/* has the backend attached by then? */
+	bool is_added;			/* its process has it */
+	struct vg_timer *retry;		/* of what failed and may pass */
+	uint64_t retry_ns;
 	bool seen;			/* by the scan under way */
 };
 
@@ -92,6 +112,12 @@ struct bguest {
 	xen_domid_t domid;
 	int server_id;			/* of its IOREQ server; -1: none yet */
 	pid_t pid;
+	bool is_dying;			/* killed; @reap looks for its end */
+	struct vg_timer *reap;
+	uint64_t reap_ns;
+	bool was_known;			/* to a predecessor: it runs */
+	unsigned int adds_owed;		/* answers to ADD */
+	unsigned int nonsense;		/* answers that nobody had asked for */
 	int sock;			/* -1: no process now */
 	struct vg_fd *sock_fd;
 	int shared_fd;
@@ -120,10 +146,20 @@ struct vg_broker {
 					 * removes them */
 	uint32_t serial;		/* of the last device */
 	bool scan_failed;		/* not all that is there was seen */
+	struct vg_timer *rescan;	/* then */
+	uint64_t rescan_ns;
 	/* The last things that went wrong, for virtio-grantctl. */
 	char *failure[NR_FAILURES];
 	unsigned int nr_failures;
 };
+
+static void try_again(struct vg_timer *t, uint64_t *pause_ns)
+{
+	if (vg_timer_is_armed(t))
+		return;
+	*pause_ns = min_u(max_u(*pause_ns * 2, RETRY_MIN_NS), RETRY_MAX_NS);
+	vg_timer_arm(t, *pause_ns);
+}
 
 /* Logs it and keeps it; what every scan finds again is said once. */
 static void __attribute__((format(printf, 2, 3)))
@@ -136,6 +172,7 @@ failed(struct vg_broker *b, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
+	vg_printable(text, "");
 	for (i = 0; i < NR_FAILURES; i++)
 		if (b->failure[i] && !strcmp(b->failure[i], text))
 			return;
@@ -238,13 +275,16 @@ static void dev_release(struct bdev *d)
 	d->ec = NULL;
 	xen_shared_page_close(d->page);
 	d->page = NULL;
+	d->is_added = false;
 	vg_timer_cancel(d->not_taken);
+	vg_timer_cancel(d->retry);
 }
 
 static void dev_free(struct bdev *d)
 {
 	dev_release(d);
 	vg_timer_destroy(d->not_taken);
+	vg_timer_destroy(d->retry);
 	free(d->label);
 	free(d);
 }
@@ -268,38 +308,46 @@ static void on_not_taken(void *arg)
 			(unsigned int)(NOT_TAKEN_WARN_NS / 1000000000u));
 }
 
-/*
- * Tells the backend where its relay is.  The node must exist and be the
- * guest's: else we would create one.
- */
-static int announce(struct vg_broker *b, struct bdev *d)
+/* One transaction.  The node must exist: else we would create one. */
+static int announce_once(struct vg_broker *b, const struct bdev *d,
+			 const char *path)
 {
-	char *path = vg_devname_backend_path(&d->name);
 	char ref[16], port[16], domid[16], *fe;
 	int err;
 
 	snprintf(ref, sizeof(ref), "%u", d->ref);
 	snprintf(port, sizeof(port), "%u", d->port);
 	snprintf(domid, sizeof(domid), "%u", b->own_domid);
-	do {
-		err = xen_store_begin(b->xs);
-		if (err)
-			break;
-		fe = vg_key_read(b->xs, path, "frontend-id");
-		err = fe ? 0 : -errno;
-		free(fe);
-		if (!err)
-			err = vg_key_write(b->xs, path, "relay-domid", domid);
-		if (!err)
-			err = vg_key_write(b->xs, path, "relay-port", port);
-		if (!err)
-			err = vg_key_write(b->xs, path, "relay-ref", ref);
-		if (err) {
-			xen_store_abort(b->xs);
-			break;
-		}
-		err = xen_store_commit(b->xs);
-	} while (err == -EAGAIN);
+	err = xen_store_begin(b->xs);
+	if (err)
+		return err;
+	fe = vg_key_read(b->xs, path, "frontend-id");
+	err = fe ? 0 : -errno;
+	free(fe);
+	if (!err)
+		err = vg_key_write(b->xs, path, "relay-domid", domid);
+	if (!err)
+		err = vg_key_write(b->xs, path, "relay-port", port);
+	if (!err)
+		err = vg_key_write(b->xs, path, "relay-ref", ref);
+	if (!err)
+		return xen_store_commit(b->xs);
+	xen_store_abort(b->xs);
+	return err;
+}
+
+/*
+ * Tells the backend where its relay is.  -EAGAIN: somebody, the backend's domain
+ * for one, writes to its node all the time.
+ */
+static int announce(struct vg_broker *b, struct bdev *d)
+{
+	char *path = vg_devname_backend_path(&d->name);
+	unsigned int i;
+	int err = -EAGAIN;
+
+	for (i = 0; i < COMMIT_TRIES && err == -EAGAIN; i++)
+		err = announce_once(b, d, path);
 	free(path);
 	return err;
 }
@@ -321,6 +369,42 @@ static void dev_fail(struct bdev *d)
 	d->state = BDEV_FAILED;
 }
 
+/* Of memory, descriptors, processes, or what others use at the moment. */
+static bool may_pass(int err)
+{
+	switch (err) {
+	case -EAGAIN:
+	case -EINTR:
+	case -EBUSY:
+	case -ENOMEM:
+	case -ENOBUFS:
+	case -ENOSPC:
+	case -EMFILE:
+	case -ENFILE:
+	case -EIO:
+	case -ETIMEDOUT:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/*
+ * It could not be served; the caller has said why.  One of a guest that was
+ * served before is never given up: its driver waits for it.  Of a new guest libxl
+ * shall hear at once, unless it may pass.
+ */
+static void dev_later(struct bdev *d, bool is_guest_known, int err)
+{
+	if (!is_guest_known && !may_pass(err)) {
+		dev_fail(d);
+		return;
+	}
+	dev_release(d);
+	d->state = BDEV_NEW;
+	try_again(d->retry, &d->retry_ns);
+}
+
 static int relay_create(struct bdev *d)
 {
 	int err;
@@ -337,7 +421,33 @@ static int relay_create(struct bdev *d)
 	return err;
 }
 
-static int tell_add(struct bdev *d)
+static void child_kill(struct bguest *g, const char *why)
+{
+	if (!g->is_hung)
+		failed(g->b, "dom%u: its process %s, killed", g->domid, why);
+	g->is_hung = true;
+	/* What follows, follows from the end of its socket. */
+	g->b->cfg.kill(g->b->cfg.spawn_arg, g->domid, g->pid);
+}
+
+/*
+ * What one message less would be, a child that lost it could not know: whoever
+ * does not take them is replaced by one that is told all.  If it is gone, the end
+ * of its socket is read next.
+ */
+static void send_to(struct bguest *g, const struct vg_bchild_msg *msg,
+		    const int *fd)
+{
+	int err;
+
+	if (g->sock < 0 || g->is_hung)
+		return;
+	err = vg_bchild_send(g->sock, msg, fd);
+	if (err && err != -EPIPE && err != -ECONNRESET)
+		child_kill(g, "does not take messages");
+}
+
+static void tell_add(struct bdev *d)
 {
 	struct vg_bchild_msg msg = {
 		.op = VG_BCHILD_ADD, .slot = d->slot, .serial = d->serial,
@@ -349,16 +459,16 @@ static int tell_add(struct bdev *d)
 	int fd[2] = { xen_shared_page_fd(d->page), xen_evtchn_fd(d->ec) };
 
 	snprintf(msg.label, sizeof(msg.label), "%s", d->label);
-	return vg_bchild_send(d->guest->sock, &msg, fd);
+	d->guest->adds_owed++;
+	d->is_added = false;
+	send_to(d->guest, &msg, fd);
 }
 
 static void tell(struct bguest *g, enum vg_bchild_op op, unsigned int slot)
 {
 	struct vg_bchild_msg msg = { .op = op, .slot = slot };
 
-	/* If it is gone, the end of its socket is read next. */
-	if (g->sock >= 0)
-		vg_bchild_send(g->sock, &msg, NULL);
+	send_to(g, &msg, NULL);
 }
 
 static void dev_stop(struct bdev *d)
@@ -398,24 +508,41 @@ static void dev_added(struct bdev *d, int err)
 		       (unsigned long long)d->keys.base,
 		       err == -EEXIST ? "another backend has it already" :
 		       strerror(-err));
-		dev_fail(d);
+		dev_later(d, d->guest->was_known ||
+			  d->state == BDEV_RUNNING, err);
 		return;
 	}
 	if (d->state != BDEV_STARTING)
 		return;		/* with a new process: the relay is as it was */
+	d->is_added = true;
 	err = announce(b, d);
 	if (err) {
 		failed(b, "%s: writing the relay's keys to dom%u's node: %s",
 		       d->label, d->name.backend, strerror(-err));
+		if (err != -ENOENT && (may_pass(err) || d->guest->was_known)) {
+			try_again(d->retry, &d->retry_ns);
+			return;
+		}
 		tell(d->guest, VG_BCHILD_REMOVE, d->slot);
 		dev_fail(d);
 		return;
 	}
+	d->retry_ns = 0;
 	d->state = BDEV_RUNNING;
 	vg_info("%s: window 0x%llx, SPI %u, backend in dom%u", d->label,
 		(unsigned long long)d->keys.base, d->keys.irq,
 		d->name.backend);
 	vg_timer_arm(d->not_taken, NOT_TAKEN_WARN_NS);
+}
+
+static void on_retry(void *arg)
+{
+	struct bdev *d = arg;
+
+	if (d->state == BDEV_STARTING && d->is_added)
+		dev_added(d, 0);
+	else
+		vg_deferred_schedule(d->b->scan);
 }
 
 /* ---- processes ------------------------------------------------------------------ */
@@ -433,6 +560,7 @@ static void guest_free(struct bguest *g)
 		close(g->shared_fd);
 	vg_timer_destroy(g->respawn);
 	vg_timer_destroy(g->watch);
+	vg_timer_destroy(g->reap);
 	free(g);
 }
 
@@ -442,6 +570,17 @@ static bool guest_has_device(const struct bguest *g)
 
 	for (i = 0; i < VG_BROKER_DEVICES_MAX; i++)
 		if (g->slot[i])
+			return true;
+	return false;
+}
+
+/* One that waits to be tried again: its window must not go meanwhile. */
+static bool guest_has_later(const struct bguest *g)
+{
+	const struct bdev *d;
+
+	for (d = g->b->devs; d; d = d->next)
+		if (d->state == BDEV_NEW && d->name.guest == g->domid)
 			return true;
 	return false;
 }
@@ -461,32 +600,11 @@ static void fail_all(struct bguest *g, int err)
 	}
 }
 
-/* Its exit status, as waitpid() has it. */
-static int child_drop(struct bguest *g)
-{
-	int status = 0;
-
-	vg_loop_del_fd(g->b->loop, g->sock_fd);
-	close(g->sock);
-	g->sock = -1;
-	g->is_started = false;
-	g->is_up = false;
-	vg_timer_cancel(g->watch);
-	if (g->pid > 0) {
-		/* It is about to end, or broken: it must not stay. */
-		if (waitpid(g->pid, &status, WNOHANG) == 0) {
-			kill(g->pid, SIGKILL);
-			waitpid(g->pid, &status, 0);
-		}
-		g->pid = 0;
-	}
-	return status;
-}
-
-static void child_gone(struct bguest *g)
+/* It has ended with @status, as waitpid() has it. */
+static void child_ended(struct bguest *g, int status)
 {
 	struct vg_broker *b = g->b;
-	int status = child_drop(g);
+	uint64_t lived = vg_now_ns() - g->spawned_ns, most;
 
 	if (g->is_ending ? !status || g->deaths >= END_TRIES :
 	    !guest_has_device(g)) {
@@ -499,7 +617,7 @@ static void child_gone(struct bguest *g)
 		vg_deferred_schedule(b->scan);
 		return;
 	}
-	if (vg_now_ns() - g->spawned_ns > RESPAWN_QUIET_NS)
+	if (lived > RESPAWN_QUIET_NS)
 		g->respawn_delay_ns = 0;
 	g->deaths++;
 	failed(b, "dom%u: its process ended unexpectedly (%s %d, time %u), starting another",
@@ -507,16 +625,57 @@ static void child_gone(struct bguest *g)
 	       WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status),
 	       g->deaths);
 	vg_timer_arm(g->respawn, g->respawn_delay_ns);
-	g->respawn_delay_ns = g->respawn_delay_ns ?
-		min_u(g->respawn_delay_ns * 2, RESPAWN_MAX_NS) :
-		RESPAWN_MIN_NS;
+	most = lived < RESPAWN_SHORT_NS ? RESPAWN_SHORT_MAX_NS : RESPAWN_MAX_NS;
+	g->respawn_delay_ns = min_u(max_u(g->respawn_delay_ns * 2,
+					  RESPAWN_MIN_NS), most);
+}
+
+/* Killed, it ends soon, unless the kernel holds it up: not waited for. */
+static void on_reap(void *arg)
+{
+	struct bguest *g = arg;
+	int status = 0;
+
+	if (g->pid > 0 && !waitpid(g->pid, &status, WNOHANG)) {
+		if (g->reap_ns == REAP_MAX_NS)
+			failed(g->b, "dom%u: its process was killed and does not end: waiting",
+			       g->domid);
+		g->reap_ns = min_u(g->reap_ns * 2, REAP_MAX_NS);
+		vg_timer_arm(g->reap, g->reap_ns);
+		return;
+	}
+	g->pid = 0;
+	g->is_dying = false;
+	child_ended(g, status);
+}
+
+/* Its socket is closed: it is about to end, or broken, and must not stay. */
+static void child_gone(struct bguest *g)
+{
+	int status = 0;
+
+	vg_loop_del_fd(g->b->loop, g->sock_fd);
+	close(g->sock);
+	g->sock = -1;
+	g->is_started = false;
+	g->is_up = false;
+	vg_timer_cancel(g->watch);
+	if (g->pid > 0 && !waitpid(g->pid, &status, WNOHANG)) {
+		kill(g->pid, SIGKILL);
+		g->is_dying = true;
+		g->reap_ns = REAP_MIN_NS;
+		vg_timer_arm(g->reap, g->reap_ns);
+		return;
+	}
+	g->pid = 0;
+	child_ended(g, status);
 }
 
 static void on_up(struct bguest *g, const struct vg_bchild_msg *msg)
 {
-	/* Some errors pass; not those of a guest that never had a server. */
 	if (msg->error) {
-		if (g->server_id < 0 || msg->error == -ESRCH)
+		if (msg->error == -ESRCH ||
+		    (g->server_id < 0 && !may_pass(msg->error)))
 			fail_all(g, msg->error);
 		return;
 	}
@@ -529,6 +688,21 @@ static void on_up(struct bguest *g, const struct vg_bchild_msg *msg)
 	}
 	vg_info("dom%u: IOREQ server %d, process %d", g->domid, g->server_id,
 		(int)g->pid);
+}
+
+/* Each of its messages answers one of ours: no flood, no answer by guess. */
+static bool is_expected(const struct bguest *g, const struct vg_bchild_msg *msg)
+{
+	switch (msg->op) {
+	case VG_BCHILD_UP:
+		return !g->is_up;
+	case VG_BCHILD_ADDED:
+		return g->adds_owed;
+	case VG_BCHILD_PONG:
+		return g->pings != g->pongs && msg->serial == g->pings;
+	default:
+		return false;
+	}
 }
 
 static void on_child(void *arg)
@@ -549,13 +723,21 @@ static void on_child(void *arg)
 		close(fd[0]);
 		close(fd[1]);
 	}
+	if (!is_expected(g, &msg)) {
+		if (g->nonsense++ == NONSENSE_MAX)
+			child_kill(g, "says what it was not asked (it may have been taken over)");
+		return;
+	}
 	d = g->slot[msg.slot];
-	if (msg.op == VG_BCHILD_UP)
+	if (msg.op == VG_BCHILD_UP) {
 		on_up(g, &msg);
-	else if (msg.op == VG_BCHILD_ADDED && d && d->serial == msg.serial)
-		dev_added(d, msg.error);
-	else if (msg.op == VG_BCHILD_PONG)
+	} else if (msg.op == VG_BCHILD_PONG) {
 		g->pongs = msg.serial;
+	} else {
+		g->adds_owed--;
+		if (d && d->serial == msg.serial)
+			dev_added(d, msg.error);
+	}
 }
 
 /* ---- those that hang ------------------------------------------------------------ */
@@ -563,16 +745,6 @@ static void on_child(void *arg)
 static void watch_later(struct bguest *g)
 {
 	vg_timer_arm(g->watch, g->b->cfg.watchdog_ns / WATCH_PARTS);
-}
-
-static void child_hangs(struct bguest *g)
-{
-	if (!g->is_hung)
-		failed(g->b, "dom%u: its process does not answer (stopped, or hung), killed",
-		       g->domid);
-	g->is_hung = true;
-	/* What follows, follows from the end of its socket. */
-	g->b->cfg.kill(g->b->cfg.spawn_arg, g->domid, g->pid);
 }
 
 static bool is_late(const struct bguest *g)
@@ -597,11 +769,10 @@ static void on_watch(void *arg)
 	} else if (g->is_up) {
 		g->misses = 0;
 		ping.serial = ++g->pings;
-		/* One that is not taken is not answered either. */
-		vg_bchild_send(g->sock, &ping, NULL);
+		send_to(g, &ping, NULL);
 	}
 	if (is_late(g))
-		child_hangs(g);
+		child_kill(g, "does not answer (stopped, or hung)");
 	watch_later(g);
 }
 
@@ -623,19 +794,26 @@ static int child_spawn(struct bguest *g)
 		close(shared_fd);
 		return err;
 	}
-	err = cfg->spawn(cfg->spawn_arg, &child, pair[1], shared_fd, &g->pid);
-	if (!err) {
-		g->sock = pair[0];
-		g->spawned_ns = vg_now_ns();
-		g->pings = g->pongs = g->misses = 0;
-		g->is_hung = false;
-		watch_later(g);
-		err = vg_loop_add_fd(g->b->loop, pair[0], on_child, g,
-				     &g->sock_fd);
-		if (err)
-			child_drop(g);
-		return err;
+	err = vg_loop_add_fd(g->b->loop, pair[0], on_child, g, &g->sock_fd);
+	if (err) {
+		close(pair[1]);
+		close(shared_fd);
+		goto fail;
 	}
+	err = cfg->spawn(cfg->spawn_arg, &child, pair[1], shared_fd, &g->pid);
+	if (err) {
+		g->pid = 0;
+		vg_loop_del_fd(g->b->loop, g->sock_fd);
+		goto fail;
+	}
+	g->sock = pair[0];
+	g->spawned_ns = vg_now_ns();
+	g->pings = g->pongs = g->misses = 0;
+	g->adds_owed = g->nonsense = 0;
+	g->is_hung = false;
+	watch_later(g);
+	return 0;
+fail:
 	close(pair[0]);
 	return err;
 }
@@ -664,7 +842,10 @@ static void on_respawn(void *arg)
 	if (err) {
 		failed(g->b, "dom%u: no process can be started: %s", g->domid,
 		       strerror(-err));
-		vg_timer_arm(g->respawn, RESPAWN_MAX_NS);
+		g->respawn_delay_ns = min_u(max_u(g->respawn_delay_ns * 2,
+						  RESPAWN_MIN_NS),
+					    RESPAWN_SHORT_MAX_NS);
+		vg_timer_arm(g->respawn, g->respawn_delay_ns);
 		return;
 	}
 	for (i = 0; i < VG_BROKER_DEVICES_MAX; i++)
@@ -688,8 +869,10 @@ static int guest_create(struct vg_broker *b, xen_domid_t domid,
 	g->next = b->guests;
 	b->guests = g;
 	g->server_id = recall_server(b, domid);
+	g->was_known = g->server_id >= 0;
 	g->respawn = vg_timer_create(b->loop, on_respawn, g);
 	g->watch = vg_timer_create(b->loop, on_watch, g);
+	g->reap = vg_timer_create(b->loop, on_reap, g);
 	g->shared_fd = memfd_create("virtio-grant-broker", MFD_CLOEXEC);
 	if (g->shared_fd < 0 ||
 	    ftruncate(g->shared_fd, sizeof(*g->shared)) < 0) {
@@ -750,7 +933,7 @@ static void dev_start(struct vg_broker *b, struct bdev *d)
 		if (err) {
 			failed(b, "%s: no process can be started: %s",
 			       d->label, strerror(-err));
-			dev_fail(d);
+			dev_later(d, recall_server(b, d->name.guest) >= 0, err);
 			return;
 		}
 	}
@@ -766,7 +949,7 @@ static void dev_start(struct vg_broker *b, struct bdev *d)
 	err = relay_create(d);
 	if (err) {
 		failed(b, "%s: no relay: %s", d->label, strerror(-err));
-		dev_fail(d);
+		dev_later(d, g->was_known, err);
 		return;
 	}
 	/* Without a process now, it is told when there is one again. */
@@ -861,6 +1044,7 @@ static void scan_device(struct vg_broker *b, const struct vg_kind *kind,
 	d->keys = keys;
 	d->label = vg_devname_label(&name);
 	d->not_taken = vg_timer_create(b->loop, on_not_taken, d);
+	d->retry = vg_timer_create(b->loop, on_retry, d);
 	d->seen = true;
 	for (p = &b->devs; *p; p = &(*p)->next)
 		;
@@ -934,6 +1118,7 @@ static void on_scan(void *arg)
 	n = xen_store_directory(b->xs, "/libxl", &names);
 	if (n < 0 && n != -ENOENT) {
 		failed(b, "xenstore directory /libxl: %s", strerror(-n));
+		try_again(b->rescan, &b->rescan_ns);
 		return;
 	}
 	for (i = 0; i < n; i++)
@@ -945,14 +1130,25 @@ static void on_scan(void *arg)
 	if (!b->scan_failed)
 		remove_unseen(b);
 	for (d = b->devs; d; d = d->next)
-		if (d->state == BDEV_NEW)
+		if (d->state == BDEV_NEW && !vg_timer_is_armed(d->retry))
 			dev_start(b, d);
+	if (b->scan_failed)
+		try_again(b->rescan, &b->rescan_ns);
+	else
+		b->rescan_ns = 0;
 	for (g = b->guests; g; g = g->next) {
 		if (guest_has_device(g))
 			guest_start(g);
-		else if (!g->is_ending)
+		else if (!g->is_ending && !guest_has_later(g))
 			guest_end(g);
 	}
+}
+
+static void on_rescan(void *arg)
+{
+	struct vg_broker *b = arg;
+
+	vg_deferred_schedule(b->scan);
 }
 
 static void on_xenstore(void *arg)
@@ -1080,6 +1276,7 @@ int vg_broker_create(const struct vg_broker_config *cfg, struct vg_loop *loop,
 	b->cfg = *cfg;
 	b->loop = loop;
 	b->scan = vg_deferred_create(loop, on_scan, b);
+	b->rescan = vg_timer_create(loop, on_rescan, b);
 	err = xen_store_open(&b->xs);
 	if (err) {
 		vg_err("xenstore can't be reached: %s", strerror(-err));
@@ -1120,20 +1317,29 @@ fail:
 	return err;
 }
 
-/* One that does not end by itself, within reason, is made to. */
-static void child_reap(struct bguest *g)
+static bool has_ended(pid_t pid)
 {
 	const struct timespec ms10 = { .tv_nsec = 10000000 };
 	unsigned int i;
 
 	for (i = 0; i < CHILD_END_NS / 10000000; i++) {
-		if (waitpid(g->pid, NULL, WNOHANG))
-			return;
+		if (waitpid(pid, NULL, WNOHANG))
+			return true;
 		nanosleep(&ms10, NULL);
 	}
+	return false;
+}
+
+/* One that does not end by itself, within reason, is made to. */
+static void child_reap(struct bguest *g)
+{
+	if (!g->is_dying && has_ended(g->pid))
+		return;
 	vg_warn("dom%u: its process does not end, killed", g->domid);
 	kill(g->pid, SIGKILL);
-	waitpid(g->pid, NULL, 0);
+	if (!has_ended(g->pid))
+		vg_warn("dom%u: its process %d is left to end by itself",
+			g->domid, (int)g->pid);
 }
 
 void vg_broker_destroy(struct vg_broker *b, bool leave)
@@ -1165,6 +1371,7 @@ void vg_broker_destroy(struct vg_broker *b, bool leave)
 	if (b->xs_fd)
 		vg_loop_del_fd(b->loop, b->xs_fd);
 	vg_deferred_destroy(b->scan);
+	vg_timer_destroy(b->rescan);
 	xen_store_close(b->xs);
 	for (i = 0; i < NR_FAILURES; i++)
 		free(b->failure[i]);

@@ -37,7 +37,10 @@ struct vg_broker_config {
 	 */
 	int (*spawn)(void *arg, const struct vg_bchild_config *cfg, int sock,
 		     int shared_fd, pid_t *pid);
-	/* Ends such a process, whatever it does; its socket closes then. */
+	/*
+	 * Ends such a process, whatever it does; its socket closes then.  Not
+	 * waited for: it may be held up in the kernel.
+	 */
 	void (*kill)(void *arg, xen_domid_t guest, pid_t pid);
 	void *spawn_arg;
 };

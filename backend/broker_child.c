@@ -97,7 +97,8 @@ int vg_bchild_recv(int sock, struct vg_bchild_msg *msg, int fd[2])
 		nr_fds = min_u(nr_fds, 2u);
 		memcpy(fd, CMSG_DATA(c), nr_fds * sizeof(int));
 	}
-	if (n == (ssize_t)sizeof(*msg) && !(mh.msg_flags & MSG_TRUNC) &&
+	if (n == (ssize_t)sizeof(*msg) &&
+	    !(mh.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) &&
 	    msg->slot < VG_BROKER_DEVICES_MAX && nr_fds != 1) {
 		msg->label[sizeof(msg->label) - 1] = 0;
 		return 1;

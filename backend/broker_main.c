@@ -14,6 +14,7 @@
 
 #include "broker.h"
 #include "broker_child.h"
+#include "child_log.h"
 #include "daemon.h"
 #include "log.h"
 #include "util.h"
@@ -44,15 +45,18 @@ static void usage(FILE *f)
 
 /* In the child: only what async-signal-safe functions can do. */
 static void __attribute__((noreturn))
-become_child(int sock, int shared_fd, char *const *argv)
+become_child(int sock, int shared_fd, int log, char *const *argv)
 {
 	sigset_t none;
-	int s, m;
+	int s, m, l;
 
-	/* Out of the way first: either may stand where the other goes. */
+	/* Out of the way first: any may stand where another goes. */
 	s = fcntl(sock, F_DUPFD, 10);
 	m = fcntl(shared_fd, F_DUPFD, 10);
-	if (s < 0 || m < 0 || dup2(s, CHILD_SOCK_FD) < 0 ||
+	l = fcntl(log, F_DUPFD, 10);
+	/* 0 to 2, too: it has nothing of ours. */
+	if (s < 0 || m < 0 || l < 0 || dup2(l, 0) < 0 || dup2(l, 1) < 0 ||
+	    dup2(l, 2) < 0 || dup2(s, CHILD_SOCK_FD) < 0 ||
 	    dup2(m, CHILD_SHARED_FD) < 0 ||
 	    close_range(CHILD_SHARED_FD + 1, ~0U, 0))
 		_exit(126);
@@ -62,10 +66,12 @@ become_child(int sock, int shared_fd, char *const *argv)
 	_exit(127);
 }
 
-static int spawn(void *arg, const struct vg_bchild_config *cfg, int sock,
+/* @loop: for what it logs. */
+static int spawn(void *loop, const struct vg_bchild_config *cfg, int sock,
 		 int shared_fd, pid_t *pid)
 {
 	char *guest = vg_strf("--guest=%u", cfg->guest);
+	char *who = vg_strf("dom%u's process", cfg->guest);
 	char *server = vg_strf("--server=%d", cfg->adopt_id);
 	char *timeout = vg_strf("--answer-timeout=%llu",
 		(unsigned long long)(cfg->answer_timeout_ns / 1000000));
@@ -74,22 +80,26 @@ static int spawn(void *arg, const struct vg_bchild_config *cfg, int sock,
 	char name[] = PROGRAM, verbose[] = "--verbose";
 	char *argv[] = { name, guest, timeout, poll, NULL, NULL, NULL };
 	unsigned int n = 4;
-	pid_t child;
-	int err = 0;
+	pid_t child = -1;
+	int log, err;
 
-	(void)arg;
 	if (cfg->adopt_id >= 0)
 		argv[n++] = server;
 	if (log_level == VG_LOG_DEBUG)
 		argv[n] = verbose;
-	child = fork();
-	if (child == 0)
-		become_child(sock, shared_fd, argv);
-	if (child < 0)
-		err = -errno;
+	err = vg_child_log_open(loop, who, &log);
+	if (!err) {
+		child = fork();
+		if (child == 0)
+			become_child(sock, shared_fd, log, argv);
+		if (child < 0)
+			err = -errno;
+		close(log);
+	}
 	*pid = child;
 	close(sock);
 	close(shared_fd);
+	free(who);
 	free(poll);
 	free(timeout);
 	free(server);
@@ -110,12 +120,17 @@ static int run(struct vg_broker_config *cfg)
 	struct vg_loop *loop;
 	int err;
 
-	if (vg_daemon_begin(cfg->run_dir, PROGRAM, &loop) ||
-	    vg_broker_create(cfg, loop, &broker))
+	if (vg_daemon_begin(cfg->run_dir, PROGRAM, &loop))
+		return 1;
+	cfg->spawn_arg = loop;
+	if (log_level == VG_LOG_DEBUG)
+		vg_child_log_burst *= 100;
+	if (vg_broker_create(cfg, loop, &broker))
 		return 1;
 	err = vg_daemon_serve(loop, cfg->run_dir, "broker.sock",
 			      vg_broker_answer, broker);
 	vg_broker_destroy(broker, true);
+	vg_child_log_close_all();
 	vg_loop_destroy(loop);
 	return err ? 1 : 0;
 }
@@ -206,6 +221,7 @@ int main(int argc, char **argv)
 	vg_log_init(PROGRAM, log_level);
 	if (!is_child)
 		return run(&cfg);
+	vg_log_to_parent();
 	child.answer_timeout_ns = cfg.answer_timeout_ns;
 	child.poll_max_ns = cfg.poll_max_ns;
 	return vg_bchild_main(&child, CHILD_SOCK_FD, CHILD_SHARED_FD);
