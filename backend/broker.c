@@ -208,22 +208,39 @@ static char *vm_of(struct vg_broker *b, xen_domid_t domid)
 	return vm;
 }
 
+/* Whole or not at all: the old one is as good until then. */
+static int write_server(const char *path, uint16_t id, const char *vm)
+{
+	char *fresh = vg_strf("%s.new", path);
+	FILE *f = fopen(fresh, "we");
+	int err = f ? 0 : -errno;
+
+	if (f && fprintf(f, "%u %s\n", id, vm ? vm : "-") < 0)
+		err = -errno;
+	if (f && fclose(f) && !err)
+		err = -errno;
+	if (!err && rename(fresh, path) < 0)
+		err = -errno;
+	if (err)
+		unlink(fresh);
+	free(fresh);
+	return err;
+}
+
 static void remember_server(struct vg_broker *b, xen_domid_t domid,
 			    uint16_t id)
 {
 	char *path, *vm;
-	FILE *f;
+	int err;
 
 	if (!b->cfg.run_dir)
 		return;
 	path = server_file(b, domid);
 	vm = vm_of(b, domid);
-	f = fopen(path, "we");
-	if (!f || fprintf(f, "%u %s\n", id, vm ? vm : "-") < 0)
+	err = write_server(path, id, vm);
+	if (err)
 		vg_warn("%s: %s; a restarted broker will not find dom%u's IOREQ server",
-			path, strerror(errno), domid);
-	if (f)
-		fclose(f);
+			path, strerror(-err), domid);
 	free(vm);
 	free(path);
 }
@@ -239,28 +256,45 @@ static void forget_server(struct vg_broker *b, xen_domid_t domid)
 	free(path);
 }
 
-/* -1: no predecessor left one. */
-static int recall_server(struct vg_broker *b, xen_domid_t domid)
+/* Whether a predecessor left one, or seems to have. */
+static bool has_server(struct vg_broker *b, xen_domid_t domid)
 {
-	char *path, *vm, was[256];
-	unsigned int id;
-	int found = -1;
-	FILE *f;
+	char *path;
+	bool has;
 
 	if (!b->cfg.run_dir)
-		return -1;
+		return false;
+	path = server_file(b, domid);
+	has = !access(path, F_OK);
+	free(path);
+	return has;
+}
+
+/* *id: -1: no predecessor left one.  Else it can't be found out now. */
+static int recall_server(struct vg_broker *b, xen_domid_t domid, int *id)
+{
+	char *path, *vm, was[256];
+	unsigned int n;
+	int err = 0;
+	FILE *f;
+
+	*id = -1;
+	if (!b->cfg.run_dir)
+		return 0;
 	path = server_file(b, domid);
 	f = fopen(path, "re");
 	free(path);
 	if (!f)
-		return -1;
+		return errno == ENOENT ? 0 : -errno;
 	vm = vm_of(b, domid);
-	if (fscanf(f, "%u %255s", &id, was) == 2 && id <= UINT16_MAX && vm &&
+	if (!vm && errno != ENOENT)
+		err = -errno;
+	if (fscanf(f, "%u %255s", &n, was) == 2 && n <= UINT16_MAX && vm &&
 	    !strcmp(was, vm))
-		found = (int)id;
+		*id = (int)n;
 	fclose(f);
 	free(vm);
-	return found;
+	return err;
 }
 
 /* ---- devices ------------------------------------------------------------------ */
@@ -860,15 +894,19 @@ static void on_respawn(void *arg)
 static int guest_create(struct vg_broker *b, xen_domid_t domid,
 			struct bguest **out)
 {
-	struct bguest *g = vg_zalloc(sizeof(*g));
-	int err;
+	struct bguest *g;
+	int id, err;
 
+	err = recall_server(b, domid, &id);
+	if (err)
+		return err;
+	g = vg_zalloc(sizeof(*g));
 	g->b = b;
 	g->domid = domid;
 	g->sock = -1;
 	g->next = b->guests;
 	b->guests = g;
-	g->server_id = recall_server(b, domid);
+	g->server_id = id;
 	g->was_known = g->server_id >= 0;
 	g->respawn = vg_timer_create(b->loop, on_respawn, g);
 	g->watch = vg_timer_create(b->loop, on_watch, g);
@@ -933,7 +971,7 @@ static void dev_start(struct vg_broker *b, struct bdev *d)
 		if (err) {
 			failed(b, "%s: no process can be started: %s",
 			       d->label, strerror(-err));
-			dev_later(d, recall_server(b, d->name.guest) >= 0, err);
+			dev_later(d, has_server(b, d->name.guest), err);
 			return;
 		}
 	}

@@ -341,7 +341,7 @@ int fake_call(xen_domid_t domid, enum fake_call kind)
 	if (!faults[kind].n || (faults[kind].domid != FAKE_ANY_DOMID &&
 				faults[kind].domid != domid))
 		return 0;
-	if (--faults[kind].n)
+	if (faults[kind].n != FAKE_EVERY && --faults[kind].n)
 		return 0;
 	if (faults[kind].more) {
 		faults[kind].more--;

@@ -235,8 +235,9 @@ void fake_count_reset(void);
 /*
  * The @n-th call of @kind from now (1: the next) by @domid (or any) fails
  * with @err (positive errno) and does nothing else.  One at a time per kind;
- * @n 0 disarms.
+ * @n 0 disarms, FAKE_EVERY is each until then.
  */
+#define FAKE_EVERY	(~0u)
 void fake_fail_nth(unsigned int domid, enum fake_call kind, unsigned int n,
 		   int err);
 /* From the @n-th call on, @count of them. */
