@@ -15,7 +15,28 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "printable.h"
 #include "util.h"
+
+/* Others wait; whoever has been there for longest makes room. */
+#define CLIENTS_MAX	16u
+/* For all of a conversation. */
+#define CLIENT_NS	UINT64_C(10000000000)
+/* Between looks whether a slow reader has taken some. */
+#define SEND_NS		UINT64_C(5000000)
+
+struct client {
+	struct client *next;
+	struct vg_ctl_server *s;
+	int fd;
+	struct vg_fd *vfd;
+	struct vg_timer *more;		/* to be sent */
+	uint64_t until_ns;
+	char request[64];
+	size_t request_len;
+	char *text;			/* the answer; NULL: not asked yet */
+	size_t text_len, sent;
+};
 
 struct vg_ctl_server {
 	struct vg_loop *loop;
@@ -24,82 +45,122 @@ struct vg_ctl_server {
 	struct vg_fd *vfd;
 	char *(*answer)(void *arg, const char *request);
 	void *arg;
-	/* One client at a time; see ctl_server.h. */
-	int client;
-	struct vg_fd *client_vfd;
-	char request[64];
-	size_t request_len;
+	struct client *clients;		/* the newest first */
 };
 
-static void drop_client(struct vg_ctl_server *s)
+static void client_drop(struct client *c)
 {
-	if (s->client < 0)
-		return;
-	vg_loop_del_fd(s->loop, s->client_vfd);
-	close(s->client);
-	s->client = -1;
+	struct client **p;
+
+	for (p = &c->s->clients; *p != c; p = &(*p)->next)
+		;
+	*p = c->next;
+	vg_loop_del_fd(c->s->loop, c->vfd);
+	vg_timer_destroy(c->more);
+	close(c->fd);
+	free(c->text);
+	free(c);
 }
 
-static void send_all(int fd, const char *text)
+/* What the socket has room for; a client that does not read holds up nobody. */
+static void client_send(struct client *c)
 {
-	/* Blocking, but for no longer than the client may be slow. */
-	struct timeval tv = { .tv_sec = 1 };
-	size_t len = strlen(text);
+	ssize_t n = send(c->fd, c->text + c->sent, c->text_len - c->sent,
+			 MSG_NOSIGNAL | MSG_DONTWAIT);
 
-	fcntl(fd, F_SETFL, 0);
-	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof(tv));
-	while (len) {
-		ssize_t n = send(fd, text, len, MSG_NOSIGNAL);
-
-		if (n <= 0)
-			return;
-		text += n;
-		len -= (size_t)n;
+	if (n < 0 && errno != EAGAIN && errno != EINTR) {
+		client_drop(c);
+		return;
 	}
+	c->sent += n > 0 ? (size_t)n : 0;
+	if (c->sent == c->text_len)
+		client_drop(c);
+	else
+		vg_timer_arm(c->more, SEND_NS);
+}
+
+/* The time is up, or there may be room for more of the answer. */
+static void on_more(void *arg)
+{
+	struct client *c = arg;
+
+	if (!c->text || vg_now_ns() > c->until_ns)
+		client_drop(c);
+	else
+		client_send(c);
+}
+
+static void client_answer(struct client *c)
+{
+	c->text = c->s->answer(c->s->arg, c->request);
+	if (!c->text)
+		c->text = vg_strdup("{\"error\":\"unknown request\"}\n");
+	/* JSON's own escapes are text; the rest was written by anybody. */
+	vg_printable(c->text, "\n");
+	c->text_len = strlen(c->text);
+	/* It has nothing more to say. */
+	vg_loop_del_fd(c->s->loop, c->vfd);
+	c->vfd = NULL;
+	client_send(c);
 }
 
 static void on_client(void *arg)
 {
-	struct vg_ctl_server *s = arg;
-	size_t room = sizeof(s->request) - 1 - s->request_len;
-	ssize_t n = recv(s->client, s->request + s->request_len, room, 0);
-	char *nl, *text;
+	struct client *c = arg;
+	size_t room = sizeof(c->request) - 1 - c->request_len;
+	ssize_t n = recv(c->fd, c->request + c->request_len, room,
+			 MSG_DONTWAIT);
+	char *nl;
 
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	if (n <= 0) {
-		drop_client(s);
+		client_drop(c);
 		return;
 	}
-	s->request_len += (size_t)n;
-	s->request[s->request_len] = 0;
-	nl = strchr(s->request, '\n');
-	if (!nl) {
-		if (s->request_len == sizeof(s->request) - 1)
-			drop_client(s);
-		return;
+	c->request_len += (size_t)n;
+	nl = memchr(c->request, '\n', c->request_len);
+	if (nl) {
+		*nl = 0;
+		client_answer(c);
+	} else if (c->request_len == sizeof(c->request) - 1) {
+		client_drop(c);
 	}
-	*nl = 0;
-	text = s->answer(s->arg, s->request);
-	send_all(s->client, text ? text : "{\"error\":\"unknown request\"}\n");
-	free(text);
-	drop_client(s);
+}
+
+static void make_room(struct vg_ctl_server *s)
+{
+	struct client *c, *oldest = NULL;
+	unsigned int n = 0;
+
+	for (c = s->clients; c; c = c->next, n++)
+		oldest = c;
+	if (n == CLIENTS_MAX)
+		client_drop(oldest);
 }
 
 static void on_connect(void *arg)
 {
 	struct vg_ctl_server *s = arg;
 	int fd = accept4(s->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	struct client *c;
 
 	if (fd < 0)
 		return;
-	drop_client(s);
-	s->client = fd;
-	s->request_len = 0;
-	if (vg_loop_add_fd(s->loop, fd, on_client, s, &s->client_vfd)) {
+	make_room(s);
+	c = vg_zalloc(sizeof(*c));
+	if (vg_loop_add_fd(s->loop, fd, on_client, c, &c->vfd)) {
 		close(fd);
-		s->client = -1;
+		free(c);
+		return;
 	}
+	c->s = s;
+	c->fd = fd;
+	c->until_ns = vg_now_ns() + CLIENT_NS;
+	c->more = vg_timer_create(s->loop, on_more, c);
+	vg_timer_arm(c->more, CLIENT_NS);
+	c->next = s->clients;
+	s->clients = c;
 }
 
 int vg_ctl_server_create(struct vg_loop *loop, const char *path,
@@ -118,8 +179,10 @@ int vg_ctl_server_create(struct vg_loop *loop, const char *path,
 		return -errno;
 	/* The caller holds the pidfile's lock: a socket here is a dead one's. */
 	unlink(path);
-	if (bind(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 ||
-	    chmod(path, 0600) < 0 || listen(fd, 8) < 0) {
+	/* Before it has a name, so that it never has another mode. */
+	if (fchmod(fd, 0600) < 0 ||
+	    bind(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 ||
+	    listen(fd, (int)CLIENTS_MAX) < 0) {
 		err = -errno;
 		close(fd);
 		return err;
@@ -128,7 +191,6 @@ int vg_ctl_server_create(struct vg_loop *loop, const char *path,
 	s->loop = loop;
 	s->path = vg_strdup(path);
 	s->fd = fd;
-	s->client = -1;
 	s->answer = answer;
 	s->arg = arg;
 	err = vg_loop_add_fd(loop, fd, on_connect, s, &s->vfd);
@@ -144,7 +206,8 @@ void vg_ctl_server_destroy(struct vg_ctl_server *s)
 {
 	if (!s)
 		return;
-	drop_client(s);
+	while (s->clients)
+		client_drop(s->clients);
 	vg_loop_del_fd(s->loop, s->vfd);
 	close(s->fd);
 	unlink(s->path);
