@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "daemon.h"
+#include "printable.h"
 #include "refusals.h"
 
 #define PROGRAM "virtio-grantctl"
@@ -35,6 +36,30 @@ static void usage(FILE *f)
 	      "  -r, --run-dir=DIR    where the sockets are (/run/virtio-grant)\n"
 	      "  -h, --help           this text\n"
 	      "  -V, --version        the version\n", f);
+}
+
+/* A line of ours is one line: no text in it ends it (or does worse). */
+static void make_printable(struct json_object *o)
+{
+	size_t i;
+	char *s;
+
+	if (json_object_is_type(o, json_type_string)) {
+		s = strdup(json_object_get_string(o));
+		if (!s)
+			exit(1);
+		vg_printable(s, "");
+		json_object_set_string(o, s);
+		free(s);
+	} else if (json_object_is_type(o, json_type_array)) {
+		for (i = 0; i < json_object_array_length(o); i++)
+			make_printable(json_object_array_get_idx(o, i));
+	} else if (json_object_is_type(o, json_type_object)) {
+		json_object_object_foreach(o, key, val) {
+			(void)key;
+			make_printable(val);
+		}
+	}
 }
 
 /*
@@ -77,6 +102,7 @@ static struct json_object *ask(const char *run_dir, const char *name,
 	close(fd);
 	if (o)
 		*error = 0;
+	make_printable(o);
 	return o;
 }
 
@@ -277,6 +303,76 @@ static void print_stats(const char *program, struct json_object *root)
 	}
 }
 
+static void print_all_stats(struct json_object *grantd,
+			    struct json_object *broker)
+{
+	if (grantd)
+		print_stats("grantd", grantd);
+	if (broker)
+		print_stats("broker", broker);
+}
+
+static void print_status(struct json_object *grantd, struct json_object *broker)
+{
+	if (grantd)
+		print_grantd(grantd);
+	if (broker) {
+		struct json_object *list = refusals();
+
+		print_broker(broker);
+		print_refusals(list);
+		json_object_put(list);
+	}
+}
+
+static void print_json(struct json_object *grantd, struct json_object *broker)
+{
+	struct json_object *both = json_object_new_object();
+
+	json_object_object_add(both, "grantd", json_object_get(grantd));
+	json_object_object_add(both, "broker", json_object_get(broker));
+	json_object_object_add(both, "refused", broker ? refusals() :
+			       json_object_new_array());
+	puts(json_object_to_json_string_ext(both, JSON_C_TO_STRING_PRETTY));
+	json_object_put(both);
+}
+
+/*
+ * Workers, guests, backends and xenstore have a hand in what is shown, and it
+ * goes to a terminal: collected first, then made printable as a whole, names of
+ * counters and all.
+ */
+struct output {
+	FILE *real;
+	char *text;
+	size_t bytes;
+};
+
+static void open_output(struct output *o)
+{
+	o->real = stdout;
+	stdout = open_memstream(&o->text, &o->bytes);
+	if (stdout)
+		return;
+	perror(PROGRAM);
+	exit(1);
+}
+
+static int close_output(struct output *o)
+{
+	int err = fclose(stdout);
+
+	stdout = o->real;
+	if (!err) {
+		vg_printable(o->text, "\n");
+		err = fputs(o->text, stdout) < 0 || fflush(stdout);
+	}
+	if (err)
+		perror(PROGRAM);
+	free(o->text);
+	return err;
+}
+
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
@@ -286,7 +382,8 @@ int main(int argc, char **argv)
 		{ "version", no_argument, NULL, 'V' },
 		{ NULL, 0, NULL, 0 },
 	};
-	struct json_object *grantd, *broker, *both;
+	struct json_object *grantd, *broker;
+	struct output o;
 	const char *run_dir = "/run/virtio-grant", *what = "status";
 	int c, err_grantd, err_broker;
 	bool json = false;
@@ -330,34 +427,14 @@ int main(int argc, char **argv)
 				run_dir);
 		return 1;
 	}
-	if (json) {
-		both = json_object_new_object();
-		json_object_object_add(both, "grantd", grantd);
-		json_object_object_add(both, "broker", broker);
-		json_object_object_add(both, "refused", broker ? refusals() :
-				       json_object_new_array());
-		puts(json_object_to_json_string_ext(both,
-						    JSON_C_TO_STRING_PRETTY));
-		json_object_put(both);
-		return 0;
-	}
-	if (!strcmp(what, "stats")) {
-		if (grantd)
-			print_stats("grantd", grantd);
-		if (broker)
-			print_stats("broker", broker);
-	} else {
-		if (grantd)
-			print_grantd(grantd);
-		if (broker) {
-			struct json_object *list = refusals();
-
-			print_broker(broker);
-			print_refusals(list);
-			json_object_put(list);
-		}
-	}
+	open_output(&o);
+	if (json)
+		print_json(grantd, broker);
+	else if (!strcmp(what, "stats"))
+		print_all_stats(grantd, broker);
+	else
+		print_status(grantd, broker);
 	json_object_put(grantd);
 	json_object_put(broker);
-	return 0;
+	return close_output(&o) ? 1 : 0;
 }
