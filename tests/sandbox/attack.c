@@ -34,6 +34,7 @@
 #include <ucontext.h>
 #include <unistd.h>
 
+#include "child_log.h"
 #include "dev/blk.h"
 #include "mapper.h"
 #include "sandbox.h"
@@ -46,6 +47,12 @@
 #define MARK		"the-neighbours-secret"
 
 int __real_vg_worker_main(const struct vg_worker_start *start);
+/* In the parent: all that the attack says is wanted. */
+static void __attribute__((constructor)) hear_all(void)
+{
+	vg_child_log_burst = 100000;
+}
+
 int __wrap_vg_worker_main(const struct vg_worker_start *start);
 int __real_sigaction(int sig, const struct sigaction *sa,
 		     struct sigaction *old);
@@ -305,6 +312,32 @@ static void try_grants(void)
 	outcome(mapped, "mapping what was not prepared: %u", mapped);
 }
 
+/* Memory of the domain, and its disks. */
+static void try_growing(void)
+{
+	static char buf[512];
+	struct vg_mapper_req req = {
+		.op = VG_MAPPER_MAP, .domid = self->guest, .count = 64,
+	};
+	struct iovec iov = { buf, sizeof(buf) };
+	uint64_t index, pages = 0;
+	unsigned int fd, grown = 0, i, told = 0;
+
+	for (fd = 0; fd < 1024; fd++)
+		grown += pwritev2((int)fd, &iov, 1, (off_t)1 << 40, 0) > 0;
+	outcome(grown, "growing the files behind 1024 descriptors: %u", grown);
+	for (i = 0; i < 2048; i++) {
+		if (ask(&req, sizeof(req), &index))
+			continue;
+		told++;
+		if ((index >> 12) + 64 > pages)
+			pages = (index >> 12) + 64;
+	}
+	outcome(pages > VG_MAPPER_REFS_MAX || !told,
+		"having %u pages prepared and none mapped: %llu at once",
+		told * 64, (unsigned long long)pages);
+}
+
 static void try_gntdev(void)
 {
 	static const unsigned int requests[] = {
@@ -340,7 +373,7 @@ static void try_ports(void)
 	req.domid = self->guest;
 	req.evtchn = 99;
 	outcome(!ask(&req, sizeof(req), NULL), "a handle that is not there");
-	for (n = 0; n < 3; n++)
+	for (n = 0; n < 4; n++)
 		outcome(ioctl(self->first_evtchn_fd,
 			      _IOC(_IOC_NONE, 'E', n, n == 1 ? 8 : 4), arg) != -1,
 			"request %u of evtchn", n);
@@ -463,10 +496,13 @@ static void try_descriptors(void)
 
 static void attack(void)
 {
+	/* The pipe is its own: now it waits for room. */
+	fcntl(2, F_SETFL, fcntl(2, F_GETFL) & ~O_NONBLOCK);
 	dprintf(2, "attack: on dom%u's worker begins\n", self->guest);
 	is_soft = 1;
 	nr_refused = nr_allowed = 0;
 	try_system_calls();
+	try_growing();
 	try_gntdev();
 	try_ports();
 	try_mapper();

@@ -42,6 +42,7 @@
 #include "dev/blk_rings.h"
 #include "sandbox.h"
 #include "sandbox_filter.h"
+#include "state.h"
 #include "util.h"
 
 /* What a child finds: what it shares with us, an image, a socket. */
@@ -221,23 +222,29 @@ static int ioctl_gntdev_copy(void)
 	return ioctl(IMAGE_FD, _IOC(_IOC_NONE, 'G', 8, 16), NULL);
 }
 
+static int ioctl_evtchn_unbind(void)
+{
+	return ioctl(IMAGE_FD, _IOC(_IOC_NONE, 'E', 3, 4), NULL);
+}
+
 static int ioctl_evtchn_bind(void)
 {
 	return ioctl(IMAGE_FD, _IOC(_IOC_NONE, 'E', 1, 8), NULL);
 }
 
-/* What a worker may: unmap, unbind, notify; here of a file that is neither. */
+/* What a worker may: unmap, notify; here of a file that is neither. */
 static int xen_ioctls(void)
 {
 	return ioctl(IMAGE_FD, _IOC(_IOC_NONE, 'G', 1, 16), NULL) != -1 ||
-	       ioctl(IMAGE_FD, _IOC(_IOC_NONE, 'E', 3, 4), NULL) != -1 ||
 	       ioctl(IMAGE_FD, _IOC(_IOC_NONE, 'E', 4, 4), NULL) != -1;
 }
 
 static int mapper_ioctls(void)
 {
 	return ioctl(IMAGE_FD, _IOC(_IOC_NONE, 'G', 0, 24), NULL) != -1 ||
+	       ioctl(IMAGE_FD, _IOC(_IOC_NONE, 'G', 1, 16), NULL) != -1 ||
 	       ioctl(IMAGE_FD, _IOC(_IOC_NONE, 'G', 8, 16), NULL) != -1 ||
+	       ioctl(IMAGE_FD, _IOC(_IOC_NONE, 'E', 3, 4), NULL) != -1 ||
 	       ioctl(IMAGE_FD, _IOC(_IOC_NONE, 'E', 1, 8), NULL) != -1;
 }
 
@@ -380,7 +387,31 @@ static int plain_io(void)
 static int sync_io(void)
 {
 	return plain_io() || fdatasync(IMAGE_FD) ||
-	       fallocate(IMAGE_FD, FALLOC_FL_KEEP_SIZE, 0, 4096);
+	       fallocate(IMAGE_FD, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE,
+			 0, 4096);
+}
+
+/* Behind the limit there is an error, and no signal. */
+static int grow_plain(void)
+{
+	char buf[512] = "x";
+	struct iovec iov = { buf, sizeof(buf) };
+	off_t end = sizeof(struct vg_state);
+
+	return pwritev2(IMAGE_FD, &iov, 1, end, 0) != -1 || errno != EFBIG ||
+	       pwritev2(IMAGE_FD, &iov, 1, (off_t)1 << 40, 0) != -1 ||
+	       pwritev2(IMAGE_FD, &iov, 1, end - 256, 0) != 256;
+}
+
+static int grow_fallocate(void)
+{
+	return fallocate(IMAGE_FD, 0, 0, 4096);
+}
+
+static int grow_memory(void)
+{
+	return mmap(NULL, (size_t)5 << 30, PROT_READ | PROT_WRITE,
+		    MAP_SHARED | MAP_ANONYMOUS, -1, 0) != MAP_FAILED;
 }
 
 /* A thing that does no harm is refused, and the process lives on. */
@@ -446,6 +477,28 @@ static int ring_io(void)
 	io_uring_unregister_files(&ring);
 	vg_blk_ring_put(&ring);
 	return 0;
+}
+
+/* Nor by a ring. */
+static int grow_ring(void)
+{
+	static char buf[512];
+	struct iovec iov = { buf, sizeof(buf) };
+	off_t end = sizeof(struct vg_state);
+	struct io_uring ring;
+	struct io_uring_sqe *s;
+
+	if (ring_of_image(&ring))
+		return 1;
+	s = io_uring_get_sqe(&ring);
+	io_uring_prep_writev(s, 0, &iov, 1, (uint64_t)end);
+	s->flags |= IOSQE_FIXED_FILE;
+	if (ring_do(&ring, s) != -EFBIG)
+		return 2;
+	s = io_uring_get_sqe(&ring);
+	io_uring_prep_fallocate(s, 0, 0, 0, end + 1);
+	s->flags |= IOSQE_FIXED_FILE;
+	return ring_do(&ring, s) == -EFBIG ? 0 : 3;
 }
 
 /* One after the other by whatever thread. */
@@ -584,7 +637,8 @@ static const struct probe {
 	DX(ioctl_gntdev_notify, SYS_ioctl), DX(ioctl_gntdev_dmabuf, SYS_ioctl),
 	DX(ioctl_evtchn_virq, SYS_ioctl), DX(ioctl_evtchn_unbound, SYS_ioctl),
 	DX(ioctl_gntdev_map, SYS_ioctl), DX(ioctl_gntdev_copy, SYS_ioctl),
-	DX(ioctl_evtchn_bind, SYS_ioctl), DX(ioctl_privcmd, SYS_ioctl), DX(fcntl_dup, SYS_fcntl),
+	DX(ioctl_evtchn_bind, SYS_ioctl), DX(ioctl_evtchn_unbind, SYS_ioctl),
+	DX(ioctl_privcmd, SYS_ioctl), DX(fcntl_dup, SYS_fcntl),
 	DX(fcntl_setown, SYS_fcntl),
 	DX(register_eventfd, SYS_io_uring_register),
 	DX(register_restrictions, SYS_io_uring_register),
@@ -593,9 +647,13 @@ static const struct probe {
 	DX(register_ring_fds, SYS_io_uring_register),
 	DX(sync_io, SYS_fdatasync),
 	W(xen_ioctls), W(threads), W(loop_things), W(flags_of_an_image), W(plain_io),
-	W(refusals), W(ring_io), W(ring_again), W(ring_abuse), W(ring_stock),
+	W(grow_plain), W(grow_ring), W(grow_memory), W(refusals), W(ring_io), W(ring_again), W(ring_abuse), W(ring_stock),
 	{ "sync_io without io_uring", sync_io, WORKS, 0,
 	  VG_SANDBOX_WORKER_SYNC },
+	{ "grow_plain without io_uring", grow_plain, WORKS, 0,
+	  VG_SANDBOX_WORKER_SYNC },
+	{ "grow_fallocate without io_uring", grow_fallocate, DIES,
+	  SYS_fallocate, VG_SANDBOX_WORKER_SYNC },
 	{ "threads without io_uring", threads, WORKS, 0,
 	  VG_SANDBOX_WORKER_SYNC },
 	M(mapper_ioctls, WORKS, 0), M(mapper_mmaps, DIES, SYS_mmap),
@@ -812,6 +870,7 @@ static void look_at_limits(pid_t pid)
 		{ "processes", "Max processes %*u %llu", 1024 },
 		{ "files", "Max open files %*u %llu", 4096 },
 		{ "locked memory", "Max locked memory %*u %llu", 1ull << 40 },
+		{ "file size", "Max file size %llu", 1ull << 40 },
 		{ "address space", "Max address space %*u %llu", 1ull << 40 },
 	};
 	bool seen[ARRAY_SIZE(limits)] = { false };

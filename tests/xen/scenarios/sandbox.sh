@@ -21,9 +21,11 @@ worker() {
 			echo \${p#/proc/}; done; :"
 }
 
-# attack_says WORDS: a line of it.
+# attack_says WORDS: a line of it, which its parent shows as the worker's.
 attack_says() {
-	backend_log DomD >/tmp/log && grep -a "^attack: $1" /tmp/log
+	backend_log DomD >/tmp/log &&
+		sed -n "s/^.*: dom$(domid G1)'s worker: \(attack: .*\)/\1/p" /tmp/log |
+		grep -a "^attack: $1"
 }
 
 # has_said PATTERN: as log_says, for a log that is long: grep -q would end it
@@ -91,6 +93,8 @@ result attempts_refused "$(grep -c '^attack: refused' /vg/out/attack)"
 result attempts_allowed "$(grep -c '^attack: ALLOWED' /vg/out/attack)"
 ! grep -m 3 '^attack: ALLOWED' /vg/out/attack ||
 	fail "$(grep -m 1 '^attack: ALLOWED' /vg/out/attack)"
+peak=$(in_domain DomD "awk '/^VmPeak/ { print \$2 }' /proc/$w1/status")
+result worker_peak_kib "$peak"
 has_said 'its worker asks for .* of dom[0-9]+, which is none of its guest'
 
 step "the neighbour goes on, and so does the attacker's guest"
