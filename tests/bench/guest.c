@@ -5,7 +5,8 @@
  *
  * A unit is a single buffer mapped and unmapped, or a request: header, data,
  * status and an indirect table.  `depth` units are mapped, then unmapped in
- * some order; both are measured.
+ * some order; both are measured.  In between the device writes what it is to
+ * write, which is not.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -92,6 +93,9 @@ static unsigned int nr_bufs;
 static phys_addr_t buffer[DEPTH_MAX][BUFS_MAX];
 static dma_addr_t mapped[DEPTH_MAX][BUFS_MAX];
 static unsigned int turns[DEPTH_MAX];	/* which unit is unmapped when */
+static u8 *device_view;			/* of the pool */
+static dma_addr_t pool_addr;
+static size_t pool_bytes;
 
 static void map_all(const struct config *c)
 {
@@ -189,12 +193,58 @@ static void check_data(const struct config *c)
 	fake_enter(0);
 }
 
+/* All of every buffer, but for those that are granted instead of copied. */
+static void device_writes(const struct config *c)
+{
+	unsigned int i, k;
+
+	for (i = 0; i < c->depth; i++)
+		for (k = 0; k < nr_bufs; k++)
+			if (c->buf[k].dir == DMA_FROM_DEVICE &&
+			    mapped[i][k] - pool_addr < pool_bytes)
+				memset(device_view + (mapped[i][k] - pool_addr),
+				       0, c->buf[k].bytes);
+}
+
+static struct xen_gnttab *device_open(void)
+{
+	struct vgrant_pool_stats stats;
+	struct xen_gnttab *gt;
+	xen_ref_t *refs;
+	unsigned int i;
+
+	vgrant_pool_read_stats(pool, &stats);
+	pool_addr = virtio_grant_addr(stats.first_ref, 0);
+	pool_bytes = stats.pages_total * PAGE_SIZE;
+	refs = calloc(stats.pages_total, sizeof(*refs));
+	for (i = 0; refs && i < stats.pages_total; i++)
+		refs[i] = stats.first_ref + i;
+	fake_enter(BACKEND);
+	if (!refs || xen_gnttab_open(&gt) ||
+	    xen_gnttab_map(gt, GUEST, refs, stats.pages_total, 3,
+			   (void **)&device_view))
+		bench_die("the pool is not granted");
+	fake_enter(0);
+	free(refs);
+	return gt;
+}
+
+static void device_close(struct xen_gnttab *gt)
+{
+	fake_enter(BACKEND);
+	if (xen_gnttab_unmap(gt, device_view, PFN_UP(pool_bytes)))
+		bench_die("the pool is not unmapped");
+	xen_gnttab_close(gt);
+	fake_enter(0);
+}
+
 static void run(const struct config *c, unsigned int units)
 {
 	for (; units; units -= c->depth) {
 		bench_enter();
 		map_all(c);
 		bench_leave();
+		device_writes(c);
 		bench_enter();
 		unmap_all(c);
 		bench_leave();
@@ -207,6 +257,7 @@ static void run_config(const struct config *c)
 		.segs_max = 64, .coherent_bytes = 4 * PAGE_SIZE,
 	};
 	unsigned int i, k, units = 512;
+	struct xen_gnttab *gt;
 	uint64_t before;
 
 	/* Copying is the machine's. */
@@ -230,6 +281,7 @@ static void run_config(const struct config *c)
 				virt_to_phys(kshim_buffer(c->buf[k].bytes));
 	turns_make(c);
 	check_data(c);
+	gt = device_open();
 	run(c, units);
 
 	bench_begin(c->name);
@@ -242,6 +294,7 @@ static void run_config(const struct config *c)
 	check_mapped(c);
 	bench_end();
 
+	device_close(gt);
 	vgrant_pool_detach(pool);
 	if (vgrant_pool_destroy(pool))
 		bench_die("pages of the pool are held");
