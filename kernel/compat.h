@@ -25,6 +25,13 @@
 #include <linux/virtio_config.h>
 #include <uapi/linux/virtio_config.h>
 
+/* 6.12 moved it. */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 12, 0)
+#include <linux/unaligned.h>
+#else
+#include <asm/unaligned.h>
+#endif
+
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 1, 0)
 #error "virtio-grant needs Linux 6.1 or later"
 #endif

@@ -5,8 +5,10 @@
  * Who is not trusted: the backend.  It can read and write every page of the
  * pool at any time, it can go on mapping them for ever, and it learns whatever
  * is written to them.  So
- *  - only bytes in flight are ever copied into a pool, and a slot that the
- *    backend is to write starts out as zeroes, unless it promised to fill it;
+ *  - only bytes in flight are ever copied into a pool;
+ *  - what was in a slot before does not come out of it again: what the backend
+ *    did not write, comes back as zeroes, or as an answer that is none (see
+ *    "What comes back");
  *  - where a slot's data belongs (address, size, direction) is kept in private
  *    memory, never in the pool;
  *  - a page that the backend still maps when the pool is destroyed is left to
@@ -55,6 +57,7 @@
 #include <linux/module.h>
 #include <linux/mutex.h>
 #include <linux/percpu.h>
+#include <linux/random.h>
 #include <linux/scatterlist.h>
 #include <linux/slab.h>
 #include <linux/spinlock.h>
@@ -171,6 +174,7 @@ struct vgrant_pool {
 	bool attached;
 	bool has_failed;
 	bool is_filled;		/* see vgrant_pool_set_filled() */
+	u64 mark;		/* see vgrant_mark() */
 	unsigned int pages;
 	unsigned int small_pages;
 	unsigned int coherent_first;
@@ -226,28 +230,63 @@ static size_t vgrant_slot_offset(struct vgrant_slot slot)
 
 /* Areas */
 
-/* Takes @nr slots from @at on, all or nothing. */
-static bool vgrant_claim(struct vgrant_area *area, unsigned int at,
-			 unsigned int nr)
+/* The bits of @at to @end - 1 that are in the word of @at. */
+static unsigned long vgrant_bits(unsigned int at, unsigned int end)
 {
-	unsigned int i;
+	unsigned long bits = ~0UL << at % BITS_PER_LONG;
+	unsigned int beyond = round_up(at + 1, BITS_PER_LONG);
 
-	for (i = 0; i < nr; i++)
-		if (test_and_set_bit(at + i, area->taken))
-			break;
-	if (i == nr)
-		return true;
-	while (i--)
-		clear_bit_unlock(at + i, area->taken);
-	return false;
+	return end < beyond ? bits & ~0UL >> (beyond - end) : bits;
+}
+
+static noinline void vgrant_release_run(struct vgrant_area *area,
+					unsigned int at, unsigned int nr)
+{
+	unsigned int end = at + nr;
+
+	for (; at < end; at = round_up(at + 1, BITS_PER_LONG))
+		atomic_long_fetch_andnot_release(vgrant_bits(at, end),
+						 (atomic_long_t *)area->taken +
+						 at / BITS_PER_LONG);
+}
+
+static noinline bool vgrant_claim_run(struct vgrant_area *area, unsigned int at,
+				      unsigned int nr)
+{
+	unsigned int from = at, end = at + nr;
+	unsigned long bits, old, *word;
+
+	for (; at < end; at = round_up(at + 1, BITS_PER_LONG)) {
+		bits = vgrant_bits(at, end);
+		word = area->taken + at / BITS_PER_LONG;
+		old = READ_ONCE(*word);
+		do {
+			if (old & bits) {
+				vgrant_release_run(area, from, at - from);
+				return false;
+			}
+		} while (!try_cmpxchg(word, &old, old | bits));
+	}
+	return true;
+}
+
+/* Takes @nr slots from @at on, all or nothing. */
+static __always_inline bool vgrant_claim(struct vgrant_area *area,
+					 unsigned int at, unsigned int nr)
+{
+	if (nr == 1)
+		return !test_and_set_bit(at, area->taken);
+	return vgrant_claim_run(area, at, nr);
 }
 
 /* Whatever was read from or written to the slots comes before. */
 static __always_inline void vgrant_release(struct vgrant_area *area,
 					   unsigned int at, unsigned int nr)
 {
-	while (nr--)
-		clear_bit_unlock(at + nr, area->taken);
+	if (nr == 1)
+		clear_bit_unlock(at, area->taken);
+	else
+		vgrant_release_run(area, at, nr);
 }
 
 /* The first place between @from and @end with @nr free slots in a row. */
@@ -389,9 +428,9 @@ static void vgrant_slot_claim(struct vgrant_pool *pool,
 }
 
 static __always_inline void vgrant_slot_put(struct vgrant_pool *pool,
-					    struct vgrant_slot slot)
+					    struct vgrant_slot slot,
+					    struct vgrant_use *use)
 {
-	struct vgrant_use *use = vgrant_slot_use(pool, slot);
 	unsigned int nr = slot.class == VGRANT_SMALL ? 1 :
 						       PFN_UP(use->size_bytes);
 
@@ -432,19 +471,27 @@ static noinline bool vgrant_slot_find_within(struct vgrant_pool *pool,
 	return false;
 }
 
-static __always_inline bool vgrant_slot_find(struct vgrant_pool *pool,
-					     dma_addr_t addr, size_t size_bytes,
-					     struct vgrant_slot *slot)
+static __always_inline struct vgrant_slot
+vgrant_slot_at(const struct vgrant_pool *pool, u64 offset)
+{
+	struct vgrant_slot slot;
+
+	if (offset >> PAGE_SHIFT < pool->small_pages) {
+		slot.class = VGRANT_SMALL;
+		slot.nr = offset >> VGRANT_SMALL_SHIFT;
+	} else {
+		slot.class = VGRANT_PAGE;
+		slot.nr = offset >> PAGE_SHIFT;
+	}
+	return slot;
+}
+
+static bool vgrant_slot_find(struct vgrant_pool *pool, dma_addr_t addr,
+			     size_t size_bytes, struct vgrant_slot *slot)
 {
 	u64 offset = addr - pool->base;
 
-	if (offset >> PAGE_SHIFT < pool->small_pages) {
-		slot->class = VGRANT_SMALL;
-		slot->nr = offset >> VGRANT_SMALL_SHIFT;
-	} else {
-		slot->class = VGRANT_PAGE;
-		slot->nr = offset >> PAGE_SHIFT;
-	}
+	*slot = vgrant_slot_at(pool, offset);
 	if (likely(offset >> PAGE_SHIFT < pool->pages &&
 		   vgrant_slot_has(pool, *slot, offset, size_bytes)))
 		return true;
@@ -625,6 +672,117 @@ static unsigned int vgrant_direct_exit(struct vgrant_pool *pool)
 	return nr_held;
 }
 
+/*
+ * What comes back
+ *
+ * A slot holds what was in flight before, of whoever: a request that fails for
+ * want of another slot, is cancelled by a reset or lost with its backend must
+ * not hand that to its owner.  Clearing each slot costs as much as the copy.  So
+ * only where the backend did not promise to write all of it, it is cleared;
+ * otherwise each page of it gets a mark at either end, and one that still has a
+ * mark when the buffer is given back was not written, or not to its end.  It
+ * comes back as zeroes: not as it was, since then a backend that writes nothing
+ * and says that it did would make the owner take its old memory for data, and
+ * write that to the disk.
+ *
+ * The shortest buffers are answers, and in many zero means success (the status
+ * of a disk, a file system's header), while their drivers do not preset them.
+ * They begin as all ones, which is no success anywhere.
+ */
+#define VGRANT_MARK_BYTES	sizeof(u64)
+
+/* One page of a buffer, or what there is of it. */
+static __always_inline void vgrant_mark_page(const struct vgrant_pool *pool,
+					     u8 *at, size_t size)
+{
+	put_unaligned(pool->mark, (u64 *)at);
+	put_unaligned(pool->mark, (u64 *)(at + size - VGRANT_MARK_BYTES));
+}
+
+static __always_inline bool vgrant_is_marked(const struct vgrant_pool *pool,
+					     const u8 *at, size_t size)
+{
+	return get_unaligned((const u64 *)at) == pool->mark ||
+	       get_unaligned((const u64 *)(at + size - VGRANT_MARK_BYTES)) ==
+		pool->mark;
+}
+
+/* What is too short for marks is cleared, and believed. */
+static __always_inline void vgrant_mark(const struct vgrant_pool *pool, u8 *at,
+					size_t size)
+{
+	for (; size > PAGE_SIZE; at += PAGE_SIZE, size -= PAGE_SIZE)
+		vgrant_mark_page(pool, at, PAGE_SIZE);
+	if (likely(size >= 2 * VGRANT_MARK_BYTES))
+		vgrant_mark_page(pool, at, size);
+	else
+		memset(at, 0, size);
+}
+
+static __always_inline bool vgrant_has_mark(const struct vgrant_pool *pool,
+					    const u8 *at, size_t size)
+{
+	for (; size > PAGE_SIZE; at += PAGE_SIZE, size -= PAGE_SIZE)
+		if (unlikely(vgrant_is_marked(pool, at, PAGE_SIZE)))
+			return true;
+	return size >= 2 * VGRANT_MARK_BYTES && vgrant_is_marked(pool, at, size);
+}
+
+/* What the device finds in a slot that it is to write. */
+static __always_inline void vgrant_preset(const struct vgrant_pool *pool,
+					  u8 *copy, size_t size,
+					  unsigned long attrs)
+{
+	if (size <= VGRANT_ANSWER_BYTES)
+		memset(copy, 0xff, VGRANT_ANSWER_BYTES);
+	else if (likely(pool->is_filled && !(attrs & DMA_ATTR_SKIP_CPU_SYNC)))
+		vgrant_mark(pool, copy, size);
+	else	/* or its driver makes several buffers of it */
+		memset(copy, 0, size);
+}
+
+/* The same, of a buffer that is not as the device should have left it. */
+static noinline void vgrant_copy_some(struct vgrant_pool *pool,
+				      const struct vgrant_use *use,
+				      const u8 *copy, size_t from, size_t end)
+{
+	u8 *orig = use->orig;
+	size_t page, next;
+
+	for (; from < end; from = next) {
+		page = ALIGN_DOWN(from, PAGE_SIZE);
+		next = min(page + PAGE_SIZE, end);
+		if (READ_ONCE(pool->has_failed))
+			memset(orig + from, 0xff, next - from);
+		else if (vgrant_has_mark(pool, copy + page,
+					 min(use->size_bytes - page, PAGE_SIZE)))
+			memset(orig + from, 0, next - from);
+		else
+			memcpy(orig + from, copy + from, next - from);
+	}
+}
+
+/*
+ * What a driver gets to see of a buffer that the device could write, from @from
+ * to @end.  The backend wrote the data before used->idx; the ring's read barrier
+ * after reading used->idx is the partner of its write barrier.  It may write on
+ * while we look and copy: what it wrote is its to choose anyway.
+ */
+static __always_inline void vgrant_copy_out(struct vgrant_pool *pool,
+					    const struct vgrant_use *use,
+					    const u8 *copy, size_t from,
+					    size_t end)
+{
+	raw_cpu_add(pool->cpu->bytes_out, end - from);
+	if (unlikely(READ_ONCE(pool->has_failed) ||
+		     (use->size_bytes > VGRANT_ANSWER_BYTES &&
+		      use->dir == DMA_FROM_DEVICE &&
+		      vgrant_has_mark(pool, copy, use->size_bytes))))
+		vgrant_copy_some(pool, use, copy, from, end);
+	else
+		memcpy(use->orig + from, copy + from, end - from);
+}
+
 /* DMA operations: streaming */
 
 static __always_inline dma_addr_t vgrant_map_phys(struct device *dev,
@@ -671,30 +829,29 @@ static __always_inline dma_addr_t vgrant_map_phys(struct device *dev,
 	 * barrier before avail->idx; its partner is the backend's read barrier
 	 * after reading avail->idx.
 	 */
-	if (dir != DMA_FROM_DEVICE && !(attrs & DMA_ATTR_SKIP_CPU_SYNC)) {
+	if (dir == DMA_FROM_DEVICE) {
+		vgrant_preset(pool, copy, size, attrs);
+	} else if (!(attrs & DMA_ATTR_SKIP_CPU_SYNC)) {
 		memcpy(copy, orig, size);
 		raw_cpu_add(pool->cpu->bytes_in, size);
-	} else if (dir != DMA_FROM_DEVICE || !pool->is_filled) {
+	} else {
 		memset(copy, 0, size);
 	}
 	raw_cpu_inc(pool->cpu->mappings);
 	return pool->base + offset;
 }
 
-/*
- * What a driver gets to see of a buffer that the device could write.  The
- * backend wrote the data before used->idx; the ring's read barrier after reading
- * used->idx is the partner of its write barrier.  It may write on while we
- * copy: what it wrote is its to choose anyway.
- */
-static void vgrant_copy_out(struct vgrant_pool *pool, void *orig,
-			    const void *copy, size_t size)
+/* No slot begins there: says what is wrong, or ends a direct grant. */
+static noinline void vgrant_unmap_other(struct vgrant_pool *pool,
+					dma_addr_t addr, size_t size,
+					enum dma_data_direction dir)
 {
-	if (unlikely(READ_ONCE(pool->has_failed)))
-		memset(orig, 0xff, size);
-	else
-		memcpy(orig, copy, size);
-	raw_cpu_add(pool->cpu->bytes_out, size);
+	struct vgrant_slot slot;
+
+	if (vgrant_addr_is_direct(pool, addr))
+		vgrant_direct_unmap(pool, addr, size, dir);
+	else if (vgrant_slot_find(pool, addr, size, &slot))
+		WARN_ONCE(1, "unmapped otherwise than mapped\n");
 }
 
 static __always_inline void vgrant_unmap_phys(struct device *dev,
@@ -703,24 +860,19 @@ static __always_inline void vgrant_unmap_phys(struct device *dev,
 					      unsigned long attrs)
 {
 	struct vgrant_pool *pool = vgrant_pool_of(dev);
-	struct vgrant_slot slot;
+	u64 offset = addr - pool->base;
+	struct vgrant_slot slot = vgrant_slot_at(pool, offset);
 	struct vgrant_use *use;
 
-	if (unlikely(vgrant_addr_is_direct(pool, addr))) {
-		vgrant_direct_unmap(pool, addr, size, dir);
-		return;
-	}
-	if (unlikely(!vgrant_slot_find(pool, addr, size, &slot)))
-		return;
+	if (unlikely(offset >> PAGE_SHIFT >= pool->pages))
+		return vgrant_unmap_other(pool, addr, size, dir);
 	use = vgrant_slot_use(pool, slot);
-	if (WARN_ONCE(addr - pool->base != vgrant_slot_offset(slot) ||
-		      use->size_bytes != size || use->dir != dir || !use->orig,
-		      "unmapped otherwise than mapped\n"))
-		return;
+	if (unlikely(offset != vgrant_slot_offset(slot) || !use->orig ||
+		     use->size_bytes != size || use->dir != dir))
+		return vgrant_unmap_other(pool, addr, size, dir);
 	if (dir != DMA_TO_DEVICE && !(attrs & DMA_ATTR_SKIP_CPU_SYNC))
-		vgrant_copy_out(pool, use->orig,
-				pool->va + vgrant_slot_offset(slot), size);
-	vgrant_slot_put(pool, slot);
+		vgrant_copy_out(pool, use, pool->va + offset, 0, size);
+	vgrant_slot_put(pool, slot, use);
 }
 
 static void vgrant_sync_for_cpu(struct device *dev, dma_addr_t addr,
@@ -728,14 +880,15 @@ static void vgrant_sync_for_cpu(struct device *dev, dma_addr_t addr,
 {
 	struct vgrant_pool *pool = vgrant_pool_of(dev);
 	struct vgrant_slot slot;
-	size_t within;
+	size_t offset, within;
 
 	if (dir == DMA_TO_DEVICE || vgrant_addr_is_direct(pool, addr) ||
 	    !vgrant_slot_find(pool, addr, size, &slot))
 		return;
-	within = addr - pool->base - vgrant_slot_offset(slot);
-	vgrant_copy_out(pool, vgrant_slot_use(pool, slot)->orig + within,
-			pool->va + (addr - pool->base), size);
+	offset = vgrant_slot_offset(slot);
+	within = addr - pool->base - offset;
+	vgrant_copy_out(pool, vgrant_slot_use(pool, slot), pool->va + offset,
+			within, within + size);
 }
 
 static void vgrant_sync_for_device(struct device *dev, dma_addr_t addr,
@@ -851,7 +1004,7 @@ static void vgrant_free(struct device *dev, size_t size, void *va,
 		      "freed otherwise than allocated\n"))
 		return;
 	if (slot.nr < pool->coherent_first) {
-		vgrant_slot_put(pool, slot);
+		vgrant_slot_put(pool, slot, use);
 		return;
 	}
 	use->size_bytes = 0;
@@ -1200,6 +1353,8 @@ struct vgrant_pool *vgrant_pool_create(struct device *dev, domid_t backend,
 	pool->ops = vgrant_dma_ops;
 	pool->dev = dev;
 	pool->backend = backend;
+	/* Not what a cleared page has. */
+	pool->mark = get_random_u64() | 1;
 	spin_lock_init(&pool->direct_lock);
 
 	ret = vgrant_pool_alloc_refs(pool, need);
@@ -1367,9 +1522,11 @@ EXPORT_SYMBOL_GPL(vgrant_pool_set_held_handler);
  * @pool: a pool that nothing is mapped in
  * @is_filled: no: the device promised to write all of them
  *
- * Otherwise what a device does not write comes back as zeroes, and not as what
- * an earlier request of the device left in the slot.  There is nothing to gain
- * for a device that lies: what it leaves there, it could write.
+ * In either case what a device does not write comes back as zeroes, and not as
+ * what an earlier request of the device left in the slot; but from one that made
+ * this promise, whole pages at a time, and if it writes both ends of a page and
+ * not all between them, it is believed.  There is nothing to gain for a device
+ * that lies: what it leaves there, it could write.
  */
 void vgrant_pool_set_filled(struct vgrant_pool *pool, bool is_filled)
 {

@@ -75,6 +75,12 @@ struct vgrant_pool_stats {
 /* Buffers up to this size share pages with other small ones of the device. */
 #define VGRANT_SMALL_BYTES	256
 
+/*
+ * Buffers up to this size, for the device to write, are answers: all ones until
+ * it does.  A header of virtio-fs or of an append to a zone is as long.
+ */
+#define VGRANT_ANSWER_BYTES	16
+
 struct vgrant_pool *vgrant_pool_create(struct device *dev, domid_t backend,
 				       const struct vgrant_pool_need *need);
 unsigned int vgrant_pool_destroy(struct vgrant_pool *pool);

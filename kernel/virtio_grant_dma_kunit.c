@@ -217,8 +217,8 @@ static bool backend_sees_filled(struct vgrant_test *ctx, dma_addr_t addr,
 	return ok;
 }
 
-static bool backend_sees_zeroes(struct vgrant_test *ctx, dma_addr_t addr,
-				size_t len)
+static bool backend_sees_all(struct vgrant_test *ctx, dma_addr_t addr,
+			     size_t len, u8 c)
 {
 	u8 *copy = vmalloc(len);
 	bool ok;
@@ -226,9 +226,31 @@ static bool backend_sees_zeroes(struct vgrant_test *ctx, dma_addr_t addr,
 	if (!copy)
 		return false;
 	backend_copy(ctx, addr, copy, len, false);
-	ok = is_all(copy, len, 0);
+	ok = is_all(copy, len, c);
 	vfree(copy);
 	return ok;
+}
+
+static bool backend_sees_zeroes(struct vgrant_test *ctx, dma_addr_t addr,
+				size_t len)
+{
+	return backend_sees_all(ctx, addr, len, 0);
+}
+
+/* Every free slot has held something that is not its next user's. */
+static void backend_fills_pool(struct vgrant_test *ctx, unsigned int pages,
+			       u8 c)
+{
+	unsigned int i;
+
+	for (i = 0; i < pages; i++)
+		memset(page_address(ctx->view.page[i]), c, PAGE_SIZE);
+}
+
+/* What a buffer is that nobody wrote to: no status that means success. */
+static u8 unwritten(size_t size)
+{
+	return size <= VGRANT_ANSWER_BYTES ? 0xff : 0;
 }
 
 static int backend_fill(struct vgrant_test *ctx, dma_addr_t addr, size_t len,
@@ -273,6 +295,33 @@ static void pool_make(struct kunit *test, unsigned int pool_kib,
 		KUNIT_ASSERT_EQ(test, view_map(ctx, &ctx->view,
 					       ctx->stats.first_ref,
 					       ctx->stats.pages_total), 0);
+}
+
+static unsigned int pool_unmake(struct vgrant_test *ctx);
+
+/*
+ * The same for a device that promises to write all, and with marks in which the
+ * canary is not.
+ */
+static void pool_make_filled(struct kunit *test, unsigned int pool_kib)
+{
+	struct vgrant_test *ctx = test->priv;
+	u8 mark[sizeof(u64)];
+	dma_addr_t addr;
+	unsigned int i;
+
+	for (i = 0; i < 10; i++) {
+		pool_make(test, pool_kib, SEGS_MAX, true);
+		vgrant_pool_set_filled(ctx->pool, true);
+		addr = dma_map_single(ctx->dev, ctx->buf, 512, DMA_FROM_DEVICE);
+		KUNIT_ASSERT_FALSE(test, dma_mapping_error(ctx->dev, addr));
+		backend_copy(ctx, addr, mark, sizeof(mark), false);
+		dma_unmap_single(ctx->dev, addr, 512, DMA_FROM_DEVICE);
+		if (!memchr(mark, CANARY, sizeof(mark)))
+			return;
+		pool_unmake(ctx);
+	}
+	KUNIT_FAIL(test, "the mark is not random");
 }
 
 static unsigned int pool_unmake(struct vgrant_test *ctx)
@@ -409,8 +458,9 @@ static void check_from_device(struct kunit *test, size_t offset, size_t size)
 	memset(ctx->buf, CANARY, BUF_BYTES);
 	addr = dma_map_single(ctx->dev, data, size, DMA_FROM_DEVICE);
 	KUNIT_ASSERT_FALSE(test, dma_mapping_error(ctx->dev, addr));
-	KUNIT_EXPECT_TRUE_MSG(test, backend_sees_zeroes(ctx, addr, size),
-			      "%zu bytes at %zu: not zeroed", size, offset);
+	KUNIT_EXPECT_TRUE_MSG(test, backend_sees_all(ctx, addr, size,
+						     unwritten(size)),
+			      "%zu bytes at %zu: not cleared", size, offset);
 	KUNIT_ASSERT_EQ(test, backend_fill(ctx, addr, size, BACKEND_SEED), 0);
 	KUNIT_EXPECT_TRUE(test, is_all(data, size, CANARY));
 	dma_unmap_single(ctx->dev, addr, size, DMA_FROM_DEVICE);
@@ -560,7 +610,7 @@ static void vgrant_test_exposure(struct kunit *test)
 	struct vgrant_test *ctx = test->priv;
 	unsigned int i, j, k, filled;
 
-	pool_make(test, 256, SEGS_MAX, true);
+	pool_make_filled(test, 256);
 	for (filled = 0; filled < 2; filled++) {
 		vgrant_pool_set_filled(ctx->pool, filled);
 		for (i = 0; i < ARRAY_SIZE(sizes); i++)
@@ -619,7 +669,7 @@ static void vgrant_test_exposure_request(struct kunit *test)
 				 is_read ? DMA_FROM_DEVICE : DMA_TO_DEVICE);
 		dma_unmap_single(ctx->dev, addr[2], 1, DMA_FROM_DEVICE);
 		dma_unmap_single(ctx->dev, addr[3], 48, DMA_TO_DEVICE);
-		KUNIT_EXPECT_EQ(test, req->status, 0);
+		KUNIT_EXPECT_EQ(test, req->status, 0xff);
 		KUNIT_EXPECT_TRUE(test, is_all(req->between,
 					       sizeof(req->between), CANARY));
 		KUNIT_EXPECT_TRUE(test, is_all(req->after, sizeof(req->after),
@@ -643,16 +693,14 @@ static void vgrant_test_exposure_sizes(struct kunit *test)
 	size_t size, offset = 0;
 	int off_by;
 
-	pool_make(test, 64, SEGS_MAX, true);
-	vgrant_pool_set_filled(ctx->pool, true);
+	pool_make_filled(test, 64);
 	for (size = 1; size <= 4 * VGRANT_SMALL_BYTES + 1; size++) {
 		check_exposure(test, offset, size, dirs[size % 3]);
 		offset = (offset + 1549) % PAGE_SIZE;
 	}
 	expect_idle(test);
 	pool_unmake(ctx);
-	pool_make(test, 256, SEGS_MAX, true);
-	vgrant_pool_set_filled(ctx->pool, true);
+	pool_make_filled(test, 256);
 	for (size = PAGE_SIZE; size <= SZ_64K; size += PAGE_SIZE) {
 		for (off_by = -1; off_by <= 1; off_by++) {
 			if (size + off_by > SZ_64K)
@@ -801,12 +849,9 @@ static void vgrant_test_skip_sync(struct kunit *test)
 	struct vgrant_test *ctx = test->priv;
 	size_t size = 5000;
 	dma_addr_t addr;
-	unsigned int i;
 
 	pool_make(test, POOL_KIB, SEGS_MAX, true);
-	/* Every page has held something. */
-	for (i = 0; i < ctx->view.nr; i++)
-		memset(page_address(ctx->view.page[i]), CANARY, PAGE_SIZE);
+	backend_fills_pool(ctx, ctx->view.nr, CANARY);
 	fill(ctx->buf, size, 1);
 	addr = dma_map_single_attrs(ctx->dev, ctx->buf, size, DMA_BIDIRECTIONAL,
 				    DMA_ATTR_SKIP_CPU_SYNC);
@@ -1416,8 +1461,7 @@ static void vgrant_test_filled(struct kunit *test)
 	dma_addr_t addr;
 
 	pool_make(test, 2048, SEGS_MAX, true);
-	for (i = 0; i < ctx->view.nr; i++)
-		memset(page_address(ctx->view.page[i]), CANARY, PAGE_SIZE);
+	backend_fills_pool(ctx, ctx->view.nr, CANARY);
 	vgrant_pool_set_filled(ctx->pool, true);
 	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
 		addr = dma_map_single(ctx->dev, ctx->buf, sizes[i],
@@ -1444,6 +1488,191 @@ static void vgrant_test_filled(struct kunit *test)
 			check_from_device(test, 7, sizes[i]);
 	}
 	expect_idle(test);
+}
+
+/* What comes back: never what was in the slot before */
+
+enum end {
+	END_UNMAP,	/* done, cancelled, or a request that did not fit */
+	END_SYNC,
+	END_SYNC_UNMAP,
+	END_SG,
+	END_NR,
+};
+
+static void end_mapping(struct vgrant_test *ctx, enum end end, dma_addr_t addr,
+			size_t size)
+{
+	struct scatterlist sg;
+
+	if (end == END_SYNC || end == END_SYNC_UNMAP)
+		dma_sync_single_for_cpu(ctx->dev, addr, size, DMA_FROM_DEVICE);
+	if (end == END_SG) {
+		sg_init_one(&sg, ctx->buf, size);
+		sg_dma_address(&sg) = addr;
+		sg_dma_len(&sg) = size;
+		dma_unmap_sg(ctx->dev, &sg, 1, DMA_FROM_DEVICE);
+	} else {
+		dma_unmap_single_attrs(ctx->dev, addr, size, DMA_FROM_DEVICE,
+				       end == END_SYNC ?
+				       DMA_ATTR_SKIP_CPU_SYNC : 0);
+	}
+}
+
+/* The device writes @part from @from on, and then the mapping ends. */
+static void check_unwritten(struct kunit *test, size_t size, size_t from,
+			    size_t part, enum end end)
+{
+	struct vgrant_test *ctx = test->priv;
+	u8 *data = ctx->buf + 77;
+	dma_addr_t addr;
+
+	memset(ctx->buf, 0x11, BUF_BYTES);
+	addr = dma_map_single(ctx->dev, data, size, DMA_FROM_DEVICE);
+	KUNIT_ASSERT_FALSE(test, dma_mapping_error(ctx->dev, addr));
+	if (part)
+		KUNIT_ASSERT_EQ(test, backend_fill(ctx, addr + from, part,
+						   BACKEND_SEED), 0);
+	end_mapping(ctx, end, addr, size);
+	KUNIT_EXPECT_PTR_EQ_MSG(test, memchr(data, CANARY, size), NULL,
+				"%zu of %zu bytes written, end %d: others' data",
+				part, size, end);
+	if (!part)
+		KUNIT_EXPECT_TRUE_MSG(test, is_all(data, size, unwritten(size)),
+				      "%zu bytes, end %d", size, end);
+	if (part == size)
+		KUNIT_EXPECT_TRUE_MSG(test, is_filled(data, size, BACKEND_SEED),
+				      "%zu bytes, end %d", size, end);
+	KUNIT_EXPECT_TRUE(test, is_all(ctx->buf, 77, 0x11));
+	KUNIT_EXPECT_TRUE(test, is_all(data + size, BUF_BYTES - 77 - size, 0x11));
+	/* Others use the slot. */
+	memset(ctx->buf, CANARY, size);
+	backend_copy(ctx, addr, ctx->buf, size, true);
+}
+
+static void vgrant_test_unwritten(struct kunit *test)
+{
+	static const size_t sizes[] = {
+		1, 2, 8, 9, 16, 108, 255, 256, 257, 271, 272, 512, 1536, 4095,
+		4096, 4097, 4111, 4112, 8191, 8192, 12289, 65535, 65536,
+	};
+	struct vgrant_test *ctx = test->priv;
+	unsigned int filled, i, end;
+
+	pool_make(test, 512, SEGS_MAX, true);
+	for (filled = 0; filled < 2; filled++) {
+		vgrant_pool_set_filled(ctx->pool, filled);
+		backend_fills_pool(ctx, ctx->view.nr, CANARY);
+		for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+			for (end = 0; end < END_NR; end++) {
+				size_t size = sizes[i], half = size / 2;
+
+				check_unwritten(test, size, 0, 0, end);
+				check_unwritten(test, size, 0, size, end);
+				/* It stopped, or began, in the midst. */
+				check_unwritten(test, size, 0, half, end);
+				check_unwritten(test, size, half, size - half,
+						end);
+			}
+		}
+	}
+	expect_idle(test);
+}
+
+/* Of many pages those arrive that were written. */
+static void vgrant_test_pages_written(struct kunit *test)
+{
+	struct vgrant_test *ctx = test->priv;
+	size_t size = 4 * PAGE_SIZE;
+	unsigned int mask, i;
+	dma_addr_t addr;
+
+	pool_make(test, POOL_KIB, SEGS_MAX, true);
+	vgrant_pool_set_filled(ctx->pool, true);
+	for (mask = 0; mask < 16; mask++) {
+		backend_fills_pool(ctx, ctx->view.nr, CANARY);
+		addr = dma_map_single(ctx->dev, ctx->buf, size, DMA_FROM_DEVICE);
+		KUNIT_ASSERT_FALSE(test, dma_mapping_error(ctx->dev, addr));
+		for (i = 0; i < 4; i++)
+			if (mask & BIT(i))
+				KUNIT_ASSERT_EQ(test, backend_fill(ctx, addr + i * PAGE_SIZE,
+								   PAGE_SIZE, i), 0);
+		dma_unmap_single(ctx->dev, addr, size, DMA_FROM_DEVICE);
+		for (i = 0; i < 4; i++) {
+			u8 *at = ctx->buf + i * PAGE_SIZE;
+
+			if (mask & BIT(i))
+				KUNIT_EXPECT_TRUE(test, is_filled(at, PAGE_SIZE, i));
+			else
+				KUNIT_EXPECT_TRUE(test, is_all(at, PAGE_SIZE, 0));
+		}
+	}
+	expect_idle(test);
+}
+
+/*
+ * A request that does not fit, through a real virtqueue: it unmaps what it
+ * mapped as if it were done.
+ */
+static void check_no_room(struct kunit *test, bool is_indirect)
+{
+	struct vgrant_test *ctx = test->priv;
+	static struct scatterlist data[64];
+	struct scatterlist header, status, *sgs[] = { &header, data, &status };
+	/* Where the ring is, nothing may write: at the end. */
+	unsigned int nr_free = ctx->view.nr - 8, i;
+	struct virtio_device *vdev;
+	struct virtqueue *vq;
+	u8 *first = ctx->buf, *pages = ctx->buf + PAGE_SIZE;
+
+	vdev = kunit_kzalloc(test, sizeof(*vdev), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, vdev);
+	vdev->dev.parent = ctx->dev;
+	INIT_LIST_HEAD(&vdev->vqs);
+	spin_lock_init(&vdev->vqs_list_lock);
+	__virtio_set_bit(vdev, VIRTIO_F_VERSION_1);
+	__virtio_set_bit(vdev, VIRTIO_F_ACCESS_PLATFORM);
+	if (is_indirect)
+		__virtio_set_bit(vdev, VIRTIO_RING_F_INDIRECT_DESC);
+	vq = vring_create_virtqueue(0, 128, SMP_CACHE_BYTES, vdev, true, false,
+				    false, ring_notify, NULL, "no-room");
+	KUNIT_ASSERT_NOT_NULL(test, vq);
+	backend_fills_pool(ctx, nr_free, CANARY);
+	memset(ctx->buf, 0x11, BUF_BYTES);
+	sg_init_one(&header, first, 16);
+	sg_init_one(&status, first + 40, 1);
+	sg_init_table(data, ARRAY_SIZE(data));
+	for (i = 0; i < ARRAY_SIZE(data); i++)
+		sg_set_buf(&data[i], pages + i * PAGE_SIZE, PAGE_SIZE);
+	KUNIT_EXPECT_EQ(test, virtqueue_add_sgs(vq, sgs, 1, 2, first, GFP_ATOMIC),
+			-ENOMEM);
+	KUNIT_EXPECT_PTR_EQ(test, memchr(ctx->buf, CANARY, BUF_BYTES), NULL);
+	/* And of one that fits nobody sees the end. */
+	backend_fills_pool(ctx, nr_free, CANARY);
+	memset(first, 0, 41);
+	sg_init_table(data, 8);
+	for (i = 0; i < 8; i++)
+		sg_set_buf(&data[i], pages + i * PAGE_SIZE, PAGE_SIZE);
+	KUNIT_ASSERT_EQ(test, virtqueue_add_sgs(vq, sgs, 1, 2, first, GFP_ATOMIC),
+			0);
+	KUNIT_EXPECT_PTR_EQ(test, virtqueue_detach_unused_buf(vq), (void *)first);
+	KUNIT_EXPECT_PTR_EQ(test, memchr(ctx->buf, CANARY, BUF_BYTES), NULL);
+	KUNIT_EXPECT_EQ(test, first[40], 0xff);
+	vring_del_virtqueue(vq);
+	expect_idle(test);
+}
+
+static void vgrant_test_no_room(struct kunit *test)
+{
+	struct vgrant_test *ctx = test->priv;
+	struct vgrant_pool_stats stats;
+
+	pool_make(test, 128, SEGS_MAX, true);
+	vgrant_pool_set_filled(ctx->pool, true);
+	check_no_room(test, false);
+	check_no_room(test, true);
+	vgrant_pool_read_stats(ctx->pool, &stats);
+	KUNIT_EXPECT_EQ(test, stats.exhaustions, 2ULL);
 }
 
 /* Grants */
@@ -1785,6 +2014,9 @@ static struct kunit_case vgrant_test_cases[] = {
 	KUNIT_CASE_SLOW(vgrant_test_quarantine),
 	KUNIT_CASE(vgrant_test_failed),
 	KUNIT_CASE(vgrant_test_filled),
+	KUNIT_CASE_SLOW(vgrant_test_unwritten),
+	KUNIT_CASE(vgrant_test_pages_written),
+	KUNIT_CASE(vgrant_test_no_room),
 	KUNIT_CASE(vgrant_test_direct),
 	KUNIT_CASE(vgrant_test_direct_not),
 	KUNIT_CASE(vgrant_test_direct_held),

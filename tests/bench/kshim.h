@@ -94,6 +94,7 @@ typedef u32 grant_ref_t;
 #define clamp_t(type, v, lo, hi) clamp((type)(v), (type)(lo), (type)(hi))
 #define DIV_ROUND_UP(a, b)	(((a) + (b) - 1) / (b))
 #define ALIGN(x, a)		(((x) + (a) - 1) & ~((__typeof__(x))(a) - 1))
+#define round_up(x, a)		ALIGN(x, a)
 #define ALIGN_DOWN(x, a)	((x) & ~((__typeof__(x))(a) - 1))
 #define IS_ALIGNED(x, a)	(!((x) & ((__typeof__(x))(a) - 1)))
 #define ARRAY_SIZE(a)		(sizeof(a) / sizeof((a)[0]))
@@ -129,6 +130,17 @@ void *memset(void *at, int byte, size_t bytes);
 int memcmp(const void *a, const void *b, size_t bytes);
 size_t strlen(const char *s);
 int strcmp(const char *a, const char *b);
+
+#define get_unaligned(p) ({ \
+	__typeof__(*(p)) word_; \
+	memcpy((void *)&word_, p, sizeof(word_)); \
+	word_; \
+})
+#define put_unaligned(word, p) ({ \
+	__typeof__(*(p)) word_ = (word); \
+	memcpy(p, &word_, sizeof(word_)); \
+})
+u64 get_random_u64(void);
 
 /* A page of the fake guest; its number is that of its frame. */
 struct page {
@@ -290,6 +302,8 @@ typedef struct {
 #define atomic_long_add(n, a)	atomic_add(n, a)
 #define atomic_long_sub(n, a)	atomic_sub(n, a)
 #define atomic_long_inc(a)	atomic_inc(a)
+#define atomic_long_fetch_andnot_release(n, a) \
+	__atomic_fetch_and(&(a)->counter, ~(n), __ATOMIC_RELEASE)
 #define atomic64_read(a)	atomic_read(a)
 #define atomic64_add(n, a)	atomic_add(n, a)
 #define atomic64_inc(a)		atomic_inc(a)
