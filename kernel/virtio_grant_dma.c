@@ -76,6 +76,8 @@
 #define VGRANT_SMALL_SHARE	16
 /* No buffer is larger than this many pages. */
 #define VGRANT_BUFFER_PAGES	16
+/* References that are given back when addresses have been aligned. */
+#define VGRANT_REFS_SPARE	(VGRANT_BUFFER_PAGES - 1)
 /* The fewest slots that a CPU goes round in. */
 #define VGRANT_WINDOW_MIN	64
 /* Default size, and the share of the guest's memory it may not exceed. */
@@ -149,6 +151,7 @@ struct vgrant_area {
 	unsigned long *taken;
 	unsigned int first;
 	unsigned int end;
+	unsigned int base;	/* number of slot 0 where alignment counts */
 };
 
 /* A page that is granted directly, by reference; the first one has the rest. */
@@ -289,13 +292,17 @@ static __always_inline void vgrant_release(struct vgrant_area *area,
 		vgrant_release_run(area, at, nr);
 }
 
-/* The first place between @from and @end with @nr free slots in a row. */
+/*
+ * The first place between @from and @end with @nr free slots in a row, at a
+ * multiple of @align, which is a power of two.
+ */
 static bool vgrant_take_within(struct vgrant_area *area, unsigned int from,
 			       unsigned int end, unsigned int nr,
-			       unsigned int *at)
+			       unsigned int align, unsigned int *at)
 {
 	while (from + nr <= end) {
-		from = bitmap_find_next_zero_area(area->taken, end, from, nr, 0);
+		from = bitmap_find_next_zero_area_off(area->taken, end, from, nr,
+						      align - 1, area->base);
 		if (from >= end)
 			return false;
 		if (vgrant_claim(area, from, nr)) {
@@ -362,14 +369,15 @@ static noinline bool vgrant_take_slowly(struct vgrant_pool *pool,
 	unsigned int round;
 
 	for (round = 0; round < 2; round++) {
-		if (vgrant_take_within(area, cursor->next, cursor->end, nr, at)) {
+		if (vgrant_take_within(area, cursor->next, cursor->end, nr, 1,
+				       at)) {
 			cursor->next = *at + nr;
 			return true;
 		}
 		vgrant_turn_back(area, cursor);
 	}
-	if (vgrant_take_within(area, cursor->start, area->end, nr, at) ||
-	    vgrant_take_within(area, area->first, area->end, nr, at))
+	if (vgrant_take_within(area, cursor->start, area->end, nr, 1, at) ||
+	    vgrant_take_within(area, area->first, area->end, nr, 1, at))
 		return true;
 	if (class == VGRANT_PAGE)
 		vgrant_pages_in_use(pool);
@@ -964,23 +972,30 @@ static void vgrant_sync_sg_for_device(struct device *dev,
 
 /* DMA operations: coherent */
 
+/*
+ * Aligned to the power of two that its size is rounded up to: so the DMA API
+ * wants it, for both addresses, and vgrant_pool_align() has them agree.
+ */
 static void *vgrant_alloc(struct device *dev, size_t size, dma_addr_t *addr,
 			  gfp_t gfp, unsigned long attrs)
 {
 	struct vgrant_pool *pool = vgrant_pool_of(dev);
+	struct vgrant_area *more = &pool->area[VGRANT_PAGE];
 	struct vgrant_slot slot = { .class = VGRANT_PAGE };
+	unsigned int pages, align;
 	size_t offset;
 
-	if (!size || size > (size_t)pool->pages << PAGE_SHIFT)
+	if (!size || size > VGRANT_BUFFER_PAGES * PAGE_SIZE)
 		return NULL;
-	size = PAGE_ALIGN(size);
+	pages = PFN_UP(size);
+	align = roundup_pow_of_two(pages);
 	/* More than was announced goes where the buffers are. */
 	if (!vgrant_take_within(&pool->coherent, pool->coherent.first,
-				pool->coherent.end, size >> PAGE_SHIFT,
-				&slot.nr) &&
-	    (size > VGRANT_BUFFER_PAGES * PAGE_SIZE ||
-	     !vgrant_slot_get(pool, size, &slot)))
+				pool->coherent.end, pages, align, &slot.nr) &&
+	    !vgrant_take_within(more, more->first, more->end, pages, align,
+				&slot.nr))
 		return NULL;
+	size = PAGE_ALIGN(size);
 	offset = vgrant_slot_offset(slot);
 	vgrant_slot_claim(pool, slot, NULL, size, DMA_BIDIRECTIONAL);
 	memset(pool->va + offset, 0, size);
@@ -1154,6 +1169,19 @@ static unsigned int vgrant_segs_fit(unsigned int data_pages, unsigned int pages)
 	return pages == 1 ? fit : fit - min(fit, 5U);
 }
 
+/* The largest alignment that coherent memory of so many bytes asks for. */
+static unsigned int vgrant_coherent_align(size_t bytes)
+{
+	return min_t(unsigned int, VGRANT_BUFFER_PAGES,
+		     roundup_pow_of_two(max(PFN_UP(bytes), 1UL)));
+}
+
+/* Pages for it, and for its start to be aligned. */
+static unsigned int vgrant_coherent_pages(size_t bytes)
+{
+	return PFN_UP(bytes) + vgrant_coherent_align(bytes) - 1;
+}
+
 /*
  * Sizes of everything, from the wish and the need.  A request must fit into
  * an otherwise idle pool, or it would wait for ever: its segments get seven
@@ -1166,7 +1194,8 @@ static void vgrant_pool_measure(struct vgrant_pool *pool,
 	unsigned int data_pages, pages;
 
 	pool->small_pages = DIV_ROUND_UP(pool->pages, VGRANT_SMALL_SHARE);
-	pool->coherent_first = pool->pages - PFN_UP(need->coherent_bytes);
+	pool->coherent_first = pool->pages -
+			       vgrant_coherent_pages(need->coherent_bytes);
 	data_pages = pool->coherent_first - pool->small_pages;
 	for (pages = VGRANT_BUFFER_PAGES; pages > 1; pages /= 2)
 		if (vgrant_segs_fit(data_pages, pages) >= vgrant_segs_needed(need))
@@ -1192,11 +1221,14 @@ static unsigned int vgrant_pages_needed(const struct vgrant_pool_need *need)
 {
 	unsigned int data_pages = (vgrant_segs_needed(need) + 7) / 7 * 8 + 8;
 
-	return (data_pages + PFN_UP(need->coherent_bytes)) *
+	return (data_pages + vgrant_coherent_pages(need->coherent_bytes)) *
 		VGRANT_SMALL_SHARE / (VGRANT_SMALL_SHARE - 1) + 1;
 }
 
-/* As many consecutive references as wanted, or fewer, or not enough. */
+/*
+ * As many consecutive references as wanted, or fewer, or not enough; and some
+ * more, of which vgrant_pool_align() takes the right ones.
+ */
 static int vgrant_pool_alloc_refs(struct vgrant_pool *pool,
 				  const struct vgrant_pool_need *need)
 {
@@ -1205,7 +1237,8 @@ static int vgrant_pool_alloc_refs(struct vgrant_pool *pool,
 
 	for (pool->pages = wanted; pool->pages >= needed;
 	     pool->pages = max(pool->pages / 2, needed)) {
-		if (!gnttab_alloc_grant_reference_seq(pool->pages,
+		if (!gnttab_alloc_grant_reference_seq(pool->pages +
+						      VGRANT_REFS_SPARE,
 						      &pool->first_ref)) {
 			if (pool->pages < wanted)
 				dev_warn(pool->dev,
@@ -1252,11 +1285,32 @@ free_pages:
 	return -ENOMEM;
 }
 
+/*
+ * Where the pages are for the device, and where for us, differ by a multiple of
+ * the largest buffer: what is aligned for one is for the other.  Coherent memory
+ * begins at the next such place.
+ */
+static void vgrant_pool_align(struct vgrant_pool *pool, size_t coherent_bytes)
+{
+	unsigned int align = vgrant_coherent_align(coherent_bytes);
+	unsigned long pfn = (unsigned long)pool->va >> PAGE_SHIFT;
+	unsigned int skip = (pfn - pool->first_ref) % VGRANT_BUFFER_PAGES;
+
+	gnttab_free_grant_reference_seq(pool->first_ref, skip);
+	pool->first_ref += skip;
+	gnttab_free_grant_reference_seq(pool->first_ref + pool->pages,
+					VGRANT_REFS_SPARE - skip);
+	pool->base = virtio_grant_addr(pool->first_ref, 0);
+	pool->coherent_first = round_up(pool->first_ref + pool->coherent_first,
+					align) - pool->first_ref;
+}
+
 static int vgrant_area_init(struct vgrant_area *area, unsigned int first,
-			    unsigned int end)
+			    unsigned int end, unsigned int base)
 {
 	area->first = first;
 	area->end = end;
+	area->base = base;
 	area->taken = bitmap_zalloc(end, GFP_KERNEL);
 	return area->taken ? 0 : -ENOMEM;
 }
@@ -1278,11 +1332,11 @@ static int vgrant_pool_alloc_slots(struct vgrant_pool *pool)
 				  GFP_KERNEL);
 	pool->small_use = kvcalloc(nr_small, sizeof(*pool->small_use),
 				   GFP_KERNEL);
-	if (vgrant_area_init(&pool->area[VGRANT_SMALL], 0, nr_small) ||
+	if (vgrant_area_init(&pool->area[VGRANT_SMALL], 0, nr_small, 0) ||
 	    vgrant_area_init(&pool->area[VGRANT_PAGE], pool->small_pages,
-			     pool->coherent_first) ||
+			     pool->coherent_first, pool->first_ref) ||
 	    vgrant_area_init(&pool->coherent, pool->coherent_first,
-			     pool->pages) ||
+			     pool->pages, pool->first_ref) ||
 	    !pool->page_use || !pool->small_use) {
 		vgrant_pool_free_slots(pool);
 		return -ENOMEM;
@@ -1334,8 +1388,8 @@ static int vgrant_pool_alloc_cpus(struct vgrant_pool *pool)
 struct vgrant_pool *vgrant_pool_create(struct device *dev, domid_t backend,
 				       const struct vgrant_pool_need *need)
 {
+	unsigned int i, nr_spare = VGRANT_REFS_SPARE;
 	struct vgrant_pool *pool;
-	unsigned int i;
 	int ret;
 
 	if (PAGE_SIZE != VIRTIO_GRANT_PAGE_BYTES) {
@@ -1360,11 +1414,12 @@ struct vgrant_pool *vgrant_pool_create(struct device *dev, domid_t backend,
 	ret = vgrant_pool_alloc_refs(pool, need);
 	if (ret)
 		goto free_pool;
-	pool->base = virtio_grant_addr(pool->first_ref, 0);
 	vgrant_pool_measure(pool, need);
 	ret = vgrant_pool_alloc_pages(pool);
 	if (ret)
 		goto free_refs;
+	vgrant_pool_align(pool, need->coherent_bytes);
+	nr_spare = 0;
 	ret = vgrant_pool_alloc_slots(pool);
 	if (ret)
 		goto free_pages;
@@ -1384,7 +1439,7 @@ free_pages:
 	vunmap(pool->va);
 	vgrant_pool_free_pages(pool);
 free_refs:
-	gnttab_free_grant_reference_seq(pool->first_ref, pool->pages);
+	gnttab_free_grant_reference_seq(pool->first_ref, pool->pages + nr_spare);
 free_pool:
 	kfree(pool);
 	return ERR_PTR(ret);

@@ -25,7 +25,8 @@ struct vgrant_pool;
  *	fewer than these; 0 if it cannot.  What it must be content with, is
  *	segs_max of struct vgrant_pool_stats
  * @queues: how many queues share it
- * @coherent_bytes: sum of the coherent allocations (the rings)
+ * @coherent_bytes: sum of the coherent allocations (the rings), each of at most
+ *	64 KiB and rounded up to a power of two of pages: so they are aligned
  */
 struct vgrant_pool_need {
 	unsigned int segs_max;

@@ -908,6 +908,35 @@ static void vgrant_test_coherent(struct kunit *test)
 	expect_idle(test);
 }
 
+/* Both addresses are aligned to the size, as the DMA API promises. */
+static void vgrant_test_coherent_aligned(struct kunit *test)
+{
+	struct vgrant_test *ctx = test->priv;
+	dma_addr_t addr[4];
+	unsigned int i;
+	size_t size;
+	u8 *va[4];
+
+	pool_make(test, 2048, SEGS_MAX, false);
+	for (size = 1000; size <= SZ_64K; size += 1000) {
+		size_t align = PAGE_SIZE << get_order(size);
+
+		for (i = 0; i < ARRAY_SIZE(va); i++) {
+			va[i] = dma_alloc_coherent(ctx->dev, size, &addr[i],
+						   GFP_KERNEL);
+			KUNIT_ASSERT_NOT_NULL(test, va[i]);
+			KUNIT_EXPECT_TRUE_MSG(test, IS_ALIGNED(addr[i], align),
+					      "%zu bytes at %pad", size, &addr[i]);
+			KUNIT_EXPECT_TRUE_MSG(test, IS_ALIGNED((unsigned long)va[i],
+							       align),
+					      "%zu bytes", size);
+		}
+		for (i = 0; i < ARRAY_SIZE(va); i++)
+			dma_free_coherent(ctx->dev, size, va[i], addr[i]);
+	}
+	expect_idle(test);
+}
+
 /* Scatter-gather */
 
 static void vgrant_test_sg(struct kunit *test)
@@ -1998,6 +2027,7 @@ static struct kunit_case vgrant_test_cases[] = {
 	KUNIT_CASE_SLOW(vgrant_test_exposure_ring),
 	KUNIT_CASE(vgrant_test_skip_sync),
 	KUNIT_CASE(vgrant_test_coherent),
+	KUNIT_CASE(vgrant_test_coherent_aligned),
 	KUNIT_CASE(vgrant_test_sg),
 	KUNIT_CASE(vgrant_test_sg_partial),
 	KUNIT_CASE(vgrant_test_limits),

@@ -1136,8 +1136,8 @@ static void vgm_measure_queues(void __iomem *base, struct vgm_identity *id)
 		/* A driver has no use for more queues than CPUs. */
 		need->queues = min(i + 1, num_possible_cpus());
 		id->ring_min = i ? min(id->ring_min, size) : size;
-		need->coherent_bytes += PAGE_ALIGN(vring_size(size,
-							      SMP_CACHE_BYTES));
+		need->coherent_bytes +=
+			PAGE_SIZE << get_order(vring_size(size, SMP_CACHE_BYTES));
 	}
 }
 

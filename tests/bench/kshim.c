@@ -137,16 +137,18 @@ unsigned long kshim_find(const unsigned long *map, unsigned long bits,
 		   bits);
 }
 
-unsigned long bitmap_find_next_zero_area(unsigned long *map,
-					 unsigned long bits,
-					 unsigned long from, unsigned int n,
-					 unsigned long align_mask)
+unsigned long bitmap_find_next_zero_area_off(unsigned long *map,
+					     unsigned long bits,
+					     unsigned long from, unsigned int n,
+					     unsigned long align_mask,
+					     unsigned long align_offset)
 {
 	unsigned long end, taken;
 
 	for (;;) {
 		from = find_next_zero_bit(map, bits, from);
-		from = (from + align_mask) & ~align_mask;
+		from = ((from + align_offset + align_mask) & ~align_mask) -
+			align_offset;
 		end = from + n;
 		if (end > bits)
 			return end;

@@ -102,6 +102,8 @@ typedef u32 grant_ref_t;
 #define DMA_BIT_MASK(n)		((n) == 64 ? ~0ULL : (1ULL << (n)) - 1)
 #define ilog2(n)		(63 - __builtin_clzll(n))
 #define fls(n)			((n) ? 32 - __builtin_clz(n) : 0)
+#define roundup_pow_of_two(n) \
+	((n) > 1 ? 1UL << (64 - __builtin_clzl((n) - 1)) : 1UL)
 #define is_power_of_2(n)	((n) && !((n) & ((n) - 1)))
 
 #define ERR_PTR(err)	((void *)(long)(err))
@@ -399,10 +401,13 @@ unsigned long kshim_find(const unsigned long *map, unsigned long bits,
 #define find_next_zero_bit(map, bits, from) kshim_find(map, bits, from, ~0UL)
 #define find_first_bit(map, bits)	kshim_find(map, bits, 0, 0)
 #define find_first_zero_bit(map, bits)	kshim_find(map, bits, 0, ~0UL)
-unsigned long bitmap_find_next_zero_area(unsigned long *map,
-					 unsigned long bits,
-					 unsigned long from, unsigned int n,
-					 unsigned long align_mask);
+unsigned long bitmap_find_next_zero_area_off(unsigned long *map,
+					     unsigned long bits,
+					     unsigned long from, unsigned int n,
+					     unsigned long align_mask,
+					     unsigned long align_offset);
+#define bitmap_find_next_zero_area(map, bits, from, n, align_mask) \
+	bitmap_find_next_zero_area_off(map, bits, from, n, align_mask, 0)
 void bitmap_set(unsigned long *map, unsigned int first, unsigned int n);
 void bitmap_clear(unsigned long *map, unsigned int first, unsigned int n);
 unsigned int bitmap_weight(const unsigned long *map, unsigned int bits);
