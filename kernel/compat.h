@@ -36,6 +36,10 @@
 #error "virtio-grant needs Linux 6.1 or later"
 #endif
 
+#if !IS_ENABLED(CONFIG_64BIT)
+#error "virtio-grant needs a 64-bit kernel: bit 63 is part of each address"
+#endif
+
 #if !IS_ENABLED(CONFIG_XEN)
 #error "virtio-grant needs a kernel with CONFIG_XEN"
 #endif
