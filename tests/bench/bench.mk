@@ -32,28 +32,15 @@ $(BENCH_BUILD)/bench-backend: $(BENCH_BUILD)/tests/bench/backend.o $(BENCH_LIB)
 		-Wl,--wrap=xen_gnttab_copy,--wrap=xen_gnttab_exchange \
 		$^ $(BENCH_LIBS) -o $@
 
-# ---- the guest: every header that its driver includes is kshim.h
-BENCH_KERNEL := kernel/virtio_grant_dma.c
-BENCH_INCLUDE := $(BENCH_BUILD)/include
-BENCH_GUEST_OBJ := $(BENCH_BUILD)/$(BENCH_KERNEL:.c=.o) \
+# ---- the guest: every header that its driver includes is kshim.h (kshim.mk)
+BENCH_DRIVER_OBJ := $(BENCH_BUILD)/$(KSHIM_SRC:.c=.o)
+BENCH_GUEST_OBJ := $(BENCH_DRIVER_OBJ) \
 	$(BENCH_BUILD)/tests/bench/guest.o $(BENCH_BUILD)/tests/bench/kshim.o
 
-$(BENCH_INCLUDE)/made: $(BENCH_KERNEL) $(BENCH_KERNEL:.c=.h) kernel/compat.h tests/bench/bench.mk
-	@rm -rf $(@D)
-	@sed -n 's/^#include <\(.*\/.*\)>.*/\1/p' $(filter %.c %.h,$^) | sort -u | \
-	while read -r name; do \
-		mkdir -p "$(@D)/$$(dirname "$$name")"; \
-		echo '#include "kshim.h"' >"$(@D)/$$name"; \
-	done
-	@touch $@
-
-$(BENCH_GUEST_OBJ): $(BENCH_INCLUDE)/made
-$(BENCH_GUEST_OBJ): BENCH_CFLAGS += -I$(BENCH_INCLUDE) -Itests/bench -Ikernel
-$(BENCH_BUILD)/$(BENCH_KERNEL:.c=.o): BENCH_CFLAGS := -std=gnu11 -O2 -g -Wall -fPIE \
-	-Werror=implicit-function-declaration \
-	-fno-strict-aliasing -D__KERNEL__ -I$(BENCH_INCLUDE) -Itests/bench \
-	-include tests/bench/kshim.h -include kernel/compat.h
-$(BENCH_BUILD)/$(BENCH_KERNEL:.c=.o): $(BENCH_KERNEL) tests/bench/bench.mk
+$(BENCH_GUEST_OBJ): $(KSHIM_INCLUDE)/made
+$(BENCH_GUEST_OBJ): BENCH_CFLAGS += $(KSHIM_CPPFLAGS)
+$(BENCH_DRIVER_OBJ): BENCH_CFLAGS := -O2 -fPIE $(KSHIM_DRIVER_CFLAGS)
+$(BENCH_DRIVER_OBJ): $(KSHIM_SRC) tests/bench/bench.mk
 	@mkdir -p $(@D)
 	$(BENCH_CC) $(BENCH_CFLAGS) -MMD -MP -c $< -o $@ || { \
 		echo "tests/bench/kshim.h has not all that $< wants from the kernel" >&2; \

@@ -38,7 +38,7 @@ $(UNIT_BUILD)/libunit.a: $(UNIT_LIB_OBJ)
 	@rm -f $@
 	ar rcs $@ $^
 
-$(UNIT_TESTS): $(UNIT_BUILD)/%: $(UNIT_BUILD)/%.o $(UNIT_BUILD)/libunit.a
+$(filter-out %/test_pool,$(UNIT_TESTS)): $(UNIT_BUILD)/%: $(UNIT_BUILD)/%.o $(UNIT_BUILD)/libunit.a
 	$(UNIT_CC) $(UNIT_CFLAGS) $< $(UNIT_BUILD)/libunit.a $(UNIT_LIBS) -o $@
 
 # Whose calls of the C library can be made to fail.
@@ -73,6 +73,18 @@ $(UNIT_TSAN_BUILD)/tests/unit/%_tsan: $(UNIT_TSAN_BUILD)/tests/unit/%.o $(UNIT_T
 # It includes what is written for Xen's library.
 $(UNIT_BUILD)/tests/unit/test_raw.o: UNIT_CPPFLAGS += -isystem tests/unit/stand-in
 
+# The guest's pool, over the shim of the kernel.
+include tests/bench/kshim.mk
+UNIT_POOL := $(UNIT_BUILD)/tests/unit/guest/test_pool
+UNIT_POOL_OBJ := $(UNIT_BUILD)/$(KSHIM_SRC:.c=.o) $(UNIT_BUILD)/tests/bench/kshim.o
+
+$(UNIT_POOL).o $(UNIT_POOL_OBJ): $(KSHIM_INCLUDE)/made
+$(UNIT_POOL).o $(UNIT_POOL_OBJ): UNIT_CPPFLAGS += $(KSHIM_CPPFLAGS)
+$(UNIT_BUILD)/$(KSHIM_SRC:.c=.o): UNIT_CFLAGS := $(KSHIM_DRIVER_CFLAGS) -O1 \
+	$(filter -f%,$(UNIT_CFLAGS))
+$(UNIT_POOL): $(UNIT_POOL).o $(UNIT_POOL_OBJ) $(UNIT_BUILD)/libunit.a
+	$(UNIT_CC) $(UNIT_CFLAGS) $^ $(UNIT_LIBS) -o $@
+
 UNIT_ALL := $(UNIT_TESTS) $(UNIT_TSAN_TESTS)
 
 .PHONY: check-unit unit-build
@@ -82,7 +94,7 @@ check-unit: unit-build
 	@sh tests/unit/run.sh $(UNIT_BUILD) \
 		$(if $(UNIT_ONLY),$(filter %/$(UNIT_ONLY),$(UNIT_ALL)),$(UNIT_ALL))
 
--include $(UNIT_LIB_OBJ:.o=.d) $(UNIT_TESTS:=.d) $(UNIT_TSAN_OBJ:.o=.d)
+-include $(UNIT_LIB_OBJ:.o=.d) $(UNIT_TESTS:=.d) $(UNIT_POOL_OBJ:.o=.d) $(UNIT_TSAN_OBJ:.o=.d)
 .SECONDARY: $(UNIT_TESTS:=.o)
 
 # make fuzz, make fuzz-build: never part of check-unit.

@@ -1,0 +1,780 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * test_pool.c - what comes back out of the guest's pool: kernel/virtio_grant_dma.c
+ * itself, over the shim of tests/bench/ and the grants of tests/fake/.
+ *
+ * The pool is full of what others had in flight (OTHERS).  However a mapping
+ * ends, and whatever the device wrote of it or promised to write, none of that
+ * comes back.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "bench.h"
+#include "fake_xen.h"
+#include "kshim.h"
+#include "kshim_guest.h"
+
+#include "uapi/virtio_grant.h"
+#include "virtio_grant_dma.h"
+
+#define GUEST		3u
+#define BACKEND		1u
+
+#define OTHERS		0x5a	/* what was in a slot before */
+#define OWN		0xa7	/* what was in the buffer before */
+#define BUF_BYTES	(20 * PAGE_SIZE)
+#define MAX_BYTES	(16 * PAGE_SIZE)
+#define AROUND		5000u	/* where in it buffers begin, but for some bytes */
+
+static struct device dev;
+static struct vgrant_pool *pool;
+static const struct dma_map_ops *ops;
+static struct vgrant_pool_stats at_first;
+static struct xen_gnttab *gt;
+static u8 *view;		/* of the pool, as its backend has it */
+static u8 *buf;
+
+/* Each is the end of the test. */
+void bench_die(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fail();
+	abort();
+}
+
+/* ---- a pool and its backend ------------------------------------------------- */
+
+static void view_map(void)
+{
+	xen_ref_t *refs = calloc(at_first.pages_total, sizeof(*refs));
+	unsigned int i;
+
+	assert_non_null(refs);
+	for (i = 0; i < at_first.pages_total; i++)
+		refs[i] = at_first.first_ref + i;
+	fake_enter(BACKEND);
+	assert_int_equal(xen_gnttab_map(gt, GUEST, refs, at_first.pages_total,
+					3, (void **)&view), 0);
+	fake_enter(0);
+	free(refs);
+}
+
+static void view_unmap(void)
+{
+	fake_enter(BACKEND);
+	assert_int_equal(xen_gnttab_unmap(gt, view, at_first.pages_total), 0);
+	fake_enter(0);
+}
+
+static void pool_make(unsigned int kib, bool is_filled)
+{
+	struct vgrant_pool_need need = {
+		.segs_max = 64, .segs_enough = 8, .coherent_bytes = 4 * PAGE_SIZE,
+	};
+
+	vgrant_pool_kib = kib;
+	pool = vgrant_pool_create(&dev, BACKEND, &need);
+	assert_false(IS_ERR(pool));
+	vgrant_pool_attach(pool);
+	ops = get_dma_ops(&dev);
+	vgrant_pool_set_filled(pool, is_filled);
+	vgrant_pool_read_stats(pool, &at_first);
+	view_map();
+	memset(view, OTHERS, at_first.pages_total * PAGE_SIZE);
+}
+
+static void pool_unmake(void)
+{
+	struct vgrant_pool_stats stats;
+
+	vgrant_pool_read_stats(pool, &stats);
+	assert_int_equal(stats.pages_in_use, at_first.pages_in_use);
+	assert_int_equal(stats.small_in_use, 0);
+	view_unmap();
+	vgrant_pool_detach(pool);
+	assert_int_equal(vgrant_pool_destroy(pool), 0);
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	kshim_start(GUEST, BACKEND);
+	fake_enter(BACKEND);
+	assert_int_equal(xen_gnttab_open(&gt), 0);
+	fake_enter(0);
+	buf = kshim_buffer(BUF_BYTES);
+	vgrant_direct_kib = 0;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	fake_enter(BACKEND);
+	xen_gnttab_close(gt);
+	fake_enter(0);
+	kshim_stop();
+	return 0;
+}
+
+/* ---- buffers ------------------------------------------------------------------ */
+
+static u8 pattern(size_t i, unsigned int seed)
+{
+	u8 c = (u8)(i * 31 + (i >> 8) + seed);
+
+	return c == OTHERS || c == OWN ? 1 : c;
+}
+
+static u8 *device_at(dma_addr_t addr)
+{
+	return view + (addr - virtio_grant_addr(at_first.first_ref, 0));
+}
+
+static void device_writes(dma_addr_t addr, size_t from, size_t end,
+			  unsigned int seed)
+{
+	for (; from < end; from++)
+		device_at(addr)[from] = pattern(from, seed);
+}
+
+/* The slot is used by others, and free again. */
+static void others_write(dma_addr_t addr, size_t bytes)
+{
+	memset(device_at(addr), OTHERS, bytes <= VGRANT_SMALL_BYTES ?
+	       VGRANT_SMALL_BYTES : PAGE_ALIGN(bytes));
+}
+
+static dma_addr_t map(u8 *at, size_t bytes, enum dma_data_direction dir,
+		      unsigned long attrs)
+{
+	return ops->map_phys(&dev, virt_to_phys(at), bytes, dir, attrs);
+}
+
+static bool is_pattern(const u8 *at, size_t from, size_t end, unsigned int seed)
+{
+	for (; from < end; from++)
+		if (at[from] != pattern(from, seed))
+			return false;
+	return true;
+}
+
+static bool is_all(const u8 *at, size_t bytes, u8 c)
+{
+	return !bytes || (*at == c && !memcmp(at, at + 1, bytes - 1));
+}
+
+/* Nothing beside the buffer was written. */
+static void check_around(const u8 *at, size_t bytes)
+{
+	assert_true(is_all(buf, (size_t)(at - buf), OWN));
+	assert_true(is_all(at + bytes, BUF_BYTES - (size_t)(at - buf) - bytes,
+			   OWN));
+}
+
+/* What a buffer is that nobody wrote to: no success, or zeroes. */
+static u8 unwritten(size_t bytes)
+{
+	return bytes <= VGRANT_ANSWER_BYTES ? 0xff : 0;
+}
+
+/* Every size up to some, and those around the ends of pages. */
+static size_t size_after(size_t bytes)
+{
+	size_t beyond = bytes % PAGE_SIZE;
+
+	if (bytes < 600 || beyond < 20 || beyond >= PAGE_SIZE - 20)
+		return bytes + 1;
+	return ALIGN(bytes, PAGE_SIZE) - 20;
+}
+
+#define for_each_size(bytes) \
+	for ((bytes) = 1; (bytes) <= MAX_BYTES; (bytes) = size_after(bytes))
+
+/* ---- ways for a mapping to end --------------------------------------------------- */
+
+enum end {
+	UNMAP,		/* a request done, cancelled, or not mapped to its end */
+	UNMAP_SG,
+	SYNC_UNMAP,
+	SYNC_ONLY,
+	END_NR,
+};
+
+static void end_mapping(enum end end, dma_addr_t addr, size_t bytes,
+			enum dma_data_direction dir)
+{
+	struct scatterlist sg = {
+		.dma_address = addr, .dma_length = (unsigned int)bytes,
+	};
+	unsigned long attrs = end == SYNC_ONLY ? DMA_ATTR_SKIP_CPU_SYNC : 0;
+
+	if (end == SYNC_UNMAP || end == SYNC_ONLY)
+		ops->sync_single_for_cpu(&dev, addr, bytes, dir);
+	if (end == UNMAP_SG)
+		ops->unmap_sg(&dev, &sg, 1, dir, 0);
+	else
+		ops->unmap_phys(&dev, addr, bytes, dir, attrs);
+}
+
+/* The device wrote nothing. */
+static void never_written(void **state)
+{
+	unsigned int filled, end;
+	size_t bytes;
+
+	(void)state;
+	for (filled = 0; filled < 2; filled++) {
+		pool_make(1024, filled);
+		for_each_size(bytes) {
+			u8 *at = buf + AROUND + bytes % 7;
+
+			for (end = 0; end < END_NR; end++) {
+				dma_addr_t addr;
+
+				memset(buf, OWN, BUF_BYTES);
+				addr = map(at, bytes, DMA_FROM_DEVICE, 0);
+				assert_true(addr != DMA_MAPPING_ERROR);
+				end_mapping(end, addr, bytes, DMA_FROM_DEVICE);
+				assert_true(is_all(at, bytes, unwritten(bytes)));
+				check_around(at, bytes);
+				others_write(addr, bytes);
+			}
+		}
+		pool_unmake();
+	}
+}
+
+/* It wrote all of it. */
+static void all_written(void **state)
+{
+	unsigned int filled, end;
+	size_t bytes;
+
+	(void)state;
+	for (filled = 0; filled < 2; filled++) {
+		pool_make(1024, filled);
+		for_each_size(bytes) {
+			u8 *at = buf + AROUND + bytes % 7;
+			dma_addr_t addr;
+
+			for (end = 0; end < END_NR; end++) {
+				memset(buf, OWN, BUF_BYTES);
+				addr = map(at, bytes, DMA_FROM_DEVICE, 0);
+				assert_true(addr != DMA_MAPPING_ERROR);
+				device_writes(addr, 0, bytes, end);
+				end_mapping(end, addr, bytes, DMA_FROM_DEVICE);
+				assert_true(is_pattern(at, 0, bytes, end));
+				check_around(at, bytes);
+			}
+			/* Data that looks like nothing at all. */
+			for (end = 0; end < 2; end++) {
+				addr = map(at, bytes, DMA_FROM_DEVICE, 0);
+				memset(device_at(addr), end ? 0 : OTHERS, bytes);
+				end_mapping(UNMAP, addr, bytes, DMA_FROM_DEVICE);
+				assert_true(is_all(at, bytes, end ? 0 : OTHERS));
+			}
+		}
+		pool_unmake();
+	}
+}
+
+/* It wrote some pages of many: these arrive, the others are zeroes. */
+static void pages_written(void **state)
+{
+	unsigned int mask, page, end;
+	size_t bytes = 5 * PAGE_SIZE + 600, from, to;
+	u8 *at = buf + AROUND;
+
+	(void)state;
+	pool_make(1024, true);
+	for (mask = 0; mask < 64; mask++) {
+		for (end = 0; end < END_NR; end++) {
+			dma_addr_t addr;
+
+			memset(buf, OWN, BUF_BYTES);
+			addr = map(at, bytes, DMA_FROM_DEVICE, 0);
+			for (page = 0; page < 6; page++)
+				if (mask & 1u << page)
+					device_writes(addr, page * PAGE_SIZE,
+						      min((page + 1) * PAGE_SIZE,
+							  bytes), mask);
+			end_mapping(end, addr, bytes, DMA_FROM_DEVICE);
+			for (page = 0; page < 6; page++) {
+				from = page * PAGE_SIZE;
+				to = min(from + PAGE_SIZE, bytes);
+				if (mask & 1u << page)
+					assert_true(is_pattern(at, from, to,
+							       mask));
+				else
+					assert_true(is_all(at + from, to - from,
+							   0));
+			}
+			check_around(at, bytes);
+			others_write(addr, bytes);
+		}
+	}
+	pool_unmake();
+}
+
+/* It stopped, or began, in the midst of a page. */
+static void torn(void **state)
+{
+	static const size_t sizes[] = { 300, 512, 4096, 4097, 4111, 9000, 65536 };
+	unsigned int filled, i, from_behind;
+	u8 *at = buf + AROUND;
+	size_t bytes, part, k;
+
+	(void)state;
+	for (filled = 0; filled < 2; filled++) {
+		pool_make(1024, filled);
+		for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+			bytes = sizes[i];
+			for (k = 0; k < 2 * 40; k++) {
+				dma_addr_t addr;
+
+				from_behind = k % 2;
+				part = bytes * (k / 2) / 40;
+				memset(buf, OWN, BUF_BYTES);
+				addr = map(at, bytes, DMA_FROM_DEVICE, 0);
+				if (from_behind)
+					device_writes(addr, bytes - part, bytes, 1);
+				else
+					device_writes(addr, 0, part, 1);
+				end_mapping(UNMAP, addr, bytes, DMA_FROM_DEVICE);
+				assert_null(memchr(at, OTHERS, bytes));
+				check_around(at, bytes);
+				if (!filled && !from_behind) {
+					assert_true(is_pattern(at, 0, part, 1));
+					assert_true(is_all(at + part,
+							   bytes - part, 0));
+				}
+				others_write(addr, bytes);
+			}
+		}
+		pool_unmake();
+	}
+}
+
+/* A disk's status, behind other members; its driver did not preset it. */
+static void status_is_no_success(void **state)
+{
+	struct {
+		u8 header[16];
+		union {
+			u8 status;
+			struct {
+				u64 sector;
+				u8 status;
+			} zone_append;
+		} in;
+		size_t in_bytes;
+	} *req = (void *)buf;
+	unsigned int filled, i, nr;
+	dma_addr_t addr[2048];
+
+	(void)state;
+	for (filled = 0; filled < 2; filled++) {
+		pool_make(1024, filled);
+		memset(req, 0, sizeof(*req));
+		addr[0] = map(&req->in.status, 1, DMA_FROM_DEVICE, 0);
+		end_mapping(UNMAP, addr[0], 1, DMA_FROM_DEVICE);
+		assert_int_equal(req->in.status, 0xff);
+		assert_int_equal(req->in.zone_append.status, 0);
+		addr[0] = map(&req->in.status, 9, DMA_FROM_DEVICE, 0);
+		end_mapping(UNMAP, addr[0], 9, DMA_FROM_DEVICE);
+		assert_int_equal(req->in.zone_append.status, 0xff);
+		assert_int_equal(req->in_bytes, 0);
+
+		/* Also of those for which no small slot was left. */
+		for (nr = 0; nr < ARRAY_SIZE(addr); nr++) {
+			addr[nr] = map(buf + nr, 1, DMA_FROM_DEVICE, 0);
+			if (addr[nr] == DMA_MAPPING_ERROR)
+				break;
+		}
+		assert_true(nr > at_first.small_total);
+		memset(buf, 0, BUF_BYTES);
+		for (i = 0; i < nr; i++)
+			end_mapping(UNMAP, addr[i], 1, DMA_FROM_DEVICE);
+		assert_true(is_all(buf, nr, 0xff));
+		assert_true(is_all(buf + nr, BUF_BYTES - nr, 0));
+		pool_unmake();
+	}
+}
+
+/*
+ * There is no room for all of a request: what was mapped of it is unmapped as if
+ * it were done (virtqueue_add_split() in Linux).
+ */
+static void no_room_for_the_rest(void **state)
+{
+	static const size_t sizes[] = { 512, 4096, 8192, 65536 };
+	struct vgrant_pool_stats stats;
+	dma_addr_t addr[256];
+	unsigned int i, k, nr;
+	u8 *many;
+
+	(void)state;
+	many = kshim_buffer(MAX_BYTES);
+	pool_make(512, true);
+	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+		for (nr = 0; nr < ARRAY_SIZE(addr); nr++) {
+			memset(many, OWN, sizes[i]);
+			addr[nr] = map(many, sizes[i], DMA_FROM_DEVICE, 0);
+			if (addr[nr] == DMA_MAPPING_ERROR)
+				break;
+		}
+		assert_true(nr && nr < ARRAY_SIZE(addr));
+		for (k = 0; k < nr; k++) {
+			memset(many, OWN, sizes[i]);
+			end_mapping(UNMAP, addr[k], sizes[i], DMA_FROM_DEVICE);
+			assert_null(memchr(many, OTHERS, sizes[i]));
+		}
+		memset(view, OTHERS, at_first.pages_total * PAGE_SIZE);
+	}
+	vgrant_pool_read_stats(pool, &stats);
+	assert_int_equal(stats.exhaustions, ARRAY_SIZE(sizes));
+	pool_unmake();
+}
+
+static void list_without_room(void **state)
+{
+	struct scatterlist sg[256];
+	unsigned int i;
+
+	(void)state;
+	pool_make(512, true);
+	memset(buf, OWN, BUF_BYTES);
+	for (i = 0; i < ARRAY_SIZE(sg); i++)
+		sg[i] = (struct scatterlist){
+			.phys = virt_to_phys(buf), .length = PAGE_SIZE,
+		};
+	assert_int_equal(ops->map_sg(&dev, sg, ARRAY_SIZE(sg), DMA_FROM_DEVICE,
+				     0), -ENOMEM);
+	assert_true(is_all(buf, BUF_BYTES, OWN));
+	pool_unmake();
+}
+
+static void check_failed(bool is_filled, enum end end, bool is_written)
+{
+	static const size_t sizes[] = {
+		1, 9, 16, 255, 256, 257, 600, 4095, 4096, 4097, 12288, 65536,
+	};
+	dma_addr_t addr[ARRAY_SIZE(sizes)];
+	u8 *at = buf + AROUND;
+	unsigned int i;
+
+	pool_make(1024, is_filled);
+	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+		addr[i] = map(at, sizes[i], DMA_FROM_DEVICE, 0);
+		assert_true(addr[i] != DMA_MAPPING_ERROR);
+		if (is_written)
+			device_writes(addr[i], 0, sizes[i], 3);
+	}
+	vgrant_pool_fail(pool);
+	assert_true(map(at, 1, DMA_FROM_DEVICE, 0) == DMA_MAPPING_ERROR);
+	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+		memset(buf, OWN, BUF_BYTES);
+		end_mapping(end, addr[i], sizes[i], DMA_FROM_DEVICE);
+		assert_true(is_all(at, sizes[i], 0xff));
+		check_around(at, sizes[i]);
+	}
+	pool_unmake();
+}
+
+/* The device is given up while it has the buffers. */
+static void failed(void **state)
+{
+	unsigned int filled, end;
+
+	(void)state;
+	for (filled = 0; filled < 2; filled++) {
+		for (end = 0; end < END_NR; end++) {
+			check_failed(filled, end, false);
+			check_failed(filled, end, true);
+		}
+	}
+}
+
+/* What the device could read as well, comes back as it was. */
+static void both_ways(void **state)
+{
+	unsigned int filled, end;
+	u8 *at = buf + AROUND;
+	size_t bytes;
+
+	(void)state;
+	for (filled = 0; filled < 2; filled++) {
+		pool_make(1024, filled);
+		for_each_size(bytes) {
+			dma_addr_t addr;
+
+			for (end = 0; end < END_NR; end++) {
+				memset(buf, OWN, BUF_BYTES);
+				addr = map(at, bytes, DMA_BIDIRECTIONAL, 0);
+				end_mapping(end, addr, bytes, DMA_BIDIRECTIONAL);
+				assert_true(is_all(buf, BUF_BYTES, OWN));
+			}
+			addr = map(at, bytes, DMA_BIDIRECTIONAL,
+				   DMA_ATTR_SKIP_CPU_SYNC);
+			end_mapping(UNMAP, addr, bytes, DMA_BIDIRECTIONAL);
+			assert_true(is_all(at, bytes, 0));
+			check_around(at, bytes);
+		}
+		pool_unmake();
+	}
+}
+
+/* A driver that cuts its mapping into buffers, and says itself when to copy. */
+static void cut_up(void **state)
+{
+	unsigned int filled;
+	size_t bytes = 32768, piece = 1536, from;
+	u8 *at = buf + AROUND;
+	dma_addr_t addr;
+
+	(void)state;
+	for (filled = 0; filled < 2; filled++) {
+		pool_make(1024, filled);
+		memset(buf, OWN, BUF_BYTES);
+		addr = map(at, bytes, DMA_FROM_DEVICE, DMA_ATTR_SKIP_CPU_SYNC);
+		for (from = 0; from + piece <= bytes; from += piece) {
+			/* Every third one is not written. */
+			if (from / piece % 3)
+				device_writes(addr, from, from + piece, 9);
+			ops->sync_single_for_cpu(&dev, addr + from, piece,
+						 DMA_FROM_DEVICE);
+			if (from / piece % 3)
+				assert_true(is_pattern(at, from, from + piece, 9));
+			else
+				assert_true(is_all(at + from, piece, 0));
+			check_around(at, from + piece);
+		}
+		ops->unmap_phys(&dev, addr, bytes, DMA_FROM_DEVICE,
+				DMA_ATTR_SKIP_CPU_SYNC);
+		pool_unmake();
+	}
+}
+
+/* Granted where they are: nothing is copied, and nothing of the pool is there. */
+static void direct(void **state)
+{
+	struct vgrant_pool_stats stats;
+	u8 *at = buf + PAGE_SIZE;
+	dma_addr_t addr;
+	size_t bytes;
+
+	(void)state;
+	vgrant_direct_kib = 4;
+	pool_make(1024, true);
+	for_each_size(bytes) {
+		memset(buf, OWN, BUF_BYTES);
+		addr = map(at, bytes, DMA_FROM_DEVICE, 0);
+		assert_true(addr != DMA_MAPPING_ERROR);
+		end_mapping(UNMAP, addr, bytes, DMA_FROM_DEVICE);
+		assert_true(is_all(at, bytes, bytes % PAGE_SIZE ?
+			    unwritten(bytes) : OWN));
+		check_around(at, bytes);
+	}
+	vgrant_pool_read_stats(pool, &stats);
+	assert_int_equal(stats.direct_mappings, MAX_BYTES / PAGE_SIZE);
+	pool_unmake();
+}
+
+/* Coherent memory is zeroes, aligned to its size for both sides, nobody else's. */
+static void coherent(void **state)
+{
+	unsigned int history, nr, i;
+	dma_addr_t addr[64];
+	size_t bytes, align;
+	grant_ref_t ref;
+	u8 *va[64];
+
+	(void)state;
+	for (history = 0; history < 16; history++) {
+		assert_int_equal(gnttab_alloc_grant_reference_seq(history * 7,
+								  &ref), 0);
+		kshim_buffer((history % 5 + 1) * PAGE_SIZE);
+		pool_make(1024, history % 2);
+		for (bytes = 1; bytes <= MAX_BYTES; bytes += 700) {
+			align = PAGE_SIZE << get_order(bytes);
+			for (nr = 0; nr < ARRAY_SIZE(va); nr++) {
+				va[nr] = ops->alloc(&dev, bytes, &addr[nr],
+						    GFP_KERNEL, 0);
+				if (!va[nr])
+					break;
+				assert_true(is_all(va[nr], bytes, 0));
+				memset(va[nr], (int)nr + 1, bytes);
+				assert_true(is_all(device_at(addr[nr]), bytes,
+						   (u8)(nr + 1)));
+				assert_true(IS_ALIGNED(addr[nr], align));
+				assert_true(IS_ALIGNED((uintptr_t)va[nr], align));
+			}
+			assert_true(nr > 8);
+			for (i = 0; i < nr; i++) {
+				assert_true(is_all(va[i], bytes, (u8)(i + 1)));
+				ops->free(&dev, bytes, va[i], addr[i], 0);
+			}
+		}
+		assert_null(ops->alloc(&dev, MAX_BYTES + 1, &addr[0], GFP_KERNEL,
+				       0));
+		pool_unmake();
+	}
+}
+
+/* What was announced has room, each at its place, in an otherwise full pool. */
+static void coherent_as_announced(void **state)
+{
+	static const size_t sizes[] = { 4096, 10246, 8192, 20000, 28678, 65536 };
+	dma_addr_t addr, rings[8], full[1024];
+	unsigned int i, k, nr;
+	u8 *va[8];
+
+	(void)state;
+	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+		size_t bytes = PAGE_SIZE << get_order(sizes[i]);
+		struct vgrant_pool_need need = {
+			.segs_max = 8, .coherent_bytes = 8 * bytes,
+		};
+
+		vgrant_pool_kib = 4;
+		pool = vgrant_pool_create(&dev, BACKEND, &need);
+		assert_false(IS_ERR(pool));
+		vgrant_pool_attach(pool);
+		ops = get_dma_ops(&dev);
+		for (nr = 0; nr < ARRAY_SIZE(full); nr++) {
+			full[nr] = map(buf, PAGE_SIZE, DMA_TO_DEVICE, 0);
+			if (full[nr] == DMA_MAPPING_ERROR)
+				break;
+		}
+		assert_true(nr >= 8 && nr < ARRAY_SIZE(full));
+		for (k = 0; k < 8; k++) {
+			va[k] = ops->alloc(&dev, sizes[i], &addr, GFP_KERNEL, 0);
+			assert_non_null(va[k]);
+			assert_true(IS_ALIGNED(addr, bytes));
+			rings[k] = addr;
+		}
+		for (k = 0; k < 8; k++)
+			ops->free(&dev, sizes[i], va[k], rings[k], 0);
+		while (nr--)
+			end_mapping(UNMAP, full[nr], PAGE_SIZE, DMA_TO_DEVICE);
+		vgrant_pool_detach(pool);
+		assert_int_equal(vgrant_pool_destroy(pool), 0);
+	}
+}
+
+/* ---- many at once ---------------------------------------------------------------- */
+
+#define LIVE	40u
+
+static unsigned int rnd(unsigned int n)
+{
+	static unsigned int seed = 12345;
+
+	seed = seed * 1103515245 + 12345;
+	return (seed >> 8) % n;
+}
+
+struct live {
+	dma_addr_t addr;
+	size_t bytes;
+	bool is_written;
+};
+
+static void live_end(struct live *l, unsigned int nr)
+{
+	memset(buf, OWN, l->bytes);
+	if (l->is_written)
+		device_writes(l->addr, 0, l->bytes, nr);
+	end_mapping(rnd(END_NR), l->addr, l->bytes, DMA_FROM_DEVICE);
+	if (l->is_written)
+		assert_true(is_pattern(buf, 0, l->bytes, nr));
+	else
+		assert_true(is_all(buf, l->bytes, unwritten(l->bytes)));
+	l->bytes = 0;
+}
+
+/* In any order, of any size: no slot is two buffers', and none is lost. */
+static void many(void **state)
+{
+	static struct live live[LIVE];
+	unsigned int round, i, k, exhausted = 0;
+
+	(void)state;
+	pool_make(512, true);
+	for (round = 0; round < 10000; round++) {
+		struct live *l = &live[i = rnd(LIVE)];
+
+		if (l->bytes) {
+			live_end(l, i);
+			continue;
+		}
+		l->bytes = 1 + rnd(rnd(2) ? VGRANT_SMALL_BYTES : MAX_BYTES);
+		l->is_written = rnd(2);
+		l->addr = map(buf, l->bytes, DMA_FROM_DEVICE, 0);
+		if (l->addr == DMA_MAPPING_ERROR) {
+			l->bytes = 0;
+			exhausted++;
+			continue;
+		}
+		for (k = 0; k < LIVE; k++)
+			assert_true(k == i || !live[k].bytes ||
+				    live[k].addr + live[k].bytes <= l->addr ||
+				    l->addr + l->bytes <= live[k].addr);
+	}
+	for (i = 0; i < LIVE; i++)
+		if (live[i].bytes)
+			live_end(&live[i], i);
+	assert_true(exhausted > 100);
+	pool_unmake();
+}
+
+static void over_a_suspend(void **state)
+{
+	dma_addr_t addr;
+
+	(void)state;
+	pool_make(1024, true);
+	view_unmap();
+	assert_int_equal(vgrant_pool_suspend(pool), 0);
+	vgrant_pool_resume(pool);
+	view_map();
+	addr = map(buf, 8192, DMA_FROM_DEVICE, 0);
+	end_mapping(UNMAP, addr, 8192, DMA_FROM_DEVICE);
+	assert_true(is_all(buf, 8192, 0));
+	pool_unmake();
+}
+
+int main(void)
+{
+#define TEST(fn)	cmocka_unit_test_setup_teardown(fn, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		TEST(never_written),
+		TEST(all_written),
+		TEST(pages_written),
+		TEST(torn),
+		TEST(status_is_no_success),
+		TEST(no_room_for_the_rest),
+		TEST(list_without_room),
+		TEST(failed),
+		TEST(both_ways),
+		TEST(cut_up),
+		TEST(direct),
+		TEST(coherent),
+		TEST(coherent_as_announced),
+		TEST(many),
+		TEST(over_a_suspend),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
