@@ -3,8 +3,8 @@
 #
 # Builds the test programs that the rig puts into every domain, into
 # build/arm64/: vg-probe, static, since the domains do not have the libraries of
-# which the backend must have none; and vg-broker-probe, for dom0, with the
-# broker's own code.
+# which the backend must have none; vg-readers, for guests; and vg-broker-probe,
+# for dom0, with the broker's own code.
 
 set -eu
 . "$(dirname "$0")/../lib/common.sh"
@@ -36,6 +36,7 @@ program() {
 
 program vg-probe "$VG_XEN/probe/probe.c" -- -static \
 	-lxendevicemodel -lxenforeignmemory -lxencall -lxentoolcore -lxentoollog
+program vg-readers "$VG_XEN/probe/readers.c" -- -static -pthread
 program vg-broker-probe "$VG_XEN/probe/broker_probe.c" "$xen/ioreq.c" \
 	"$xen/evtchn.c" "$xen/confine.c" "$top/backend/util.c" \
 	"$top/backend/log.c" "$top/backend/printable.c" -- \

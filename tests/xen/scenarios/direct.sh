@@ -3,11 +3,12 @@
 # Direct grants (virtio_grant_dma.direct_kib), the guest's second mode: whole
 # pages are granted where they are, everything else goes through the pool as
 # always. What is written is what is read, both ways are really taken, and
-# nothing stays granted or mapped.
+# nothing stays granted or mapped. Then a pool that is far too small: requests
+# wait for room, and no reader sees what was another's.
 #
 # rig: kernels 6.12
-# rig: needs backend modules
-# rig: timeout 240
+# rig: needs backend modules program:vg-readers
+# rig: timeout 300
 
 . /vg/in/dom0/virtio.sh
 
@@ -16,10 +17,10 @@ pool() {
 	in_domain G1 "cat /sys/bus/platform/devices/2000000.virtio/grant_pool/$1"
 }
 
-# probe KIB: the modules anew, with that bound.
+# probe PARAMETER: the modules anew, with it.
 probe() {
 	in_domain -t 30 G1 "rmmod virtio_grant_mmio virtio_grant_dma 2>/dev/null
-		modprobe virtio_grant_dma direct_kib=$1" || fail "direct_kib=$1"
+		modprobe virtio_grant_dma $1" || fail "$1"
 	load_ours G1
 	has_disk G1 vda
 }
@@ -38,12 +39,12 @@ step "the daemons, and a guest that grants every whole page"
 start_broker
 # Mapped, as large requests of a trusted backend would be.
 start_driver DomD --copy-max=16384
-start_guest G1 "disk=[$(virtio_disk /dev/ram0 xvda DomD)]"
+start_guest G1 vcpus=2 "disk=[$(virtio_disk /dev/ram0 xvda DomD)]"
 in_domain G1 'echo /usr/bin/modprobe >/proc/sys/kernel/modprobe'
 
 for kib in 4 32; do
 	step "direct_kib=$kib"
-	probe "$kib"
+	probe "direct_kib=$kib"
 	maps=$(stats DomD 'mem.maps')
 	hits=$(stats DomD 'mem.range_hits')
 	load
@@ -62,9 +63,19 @@ for kib in 4 32; do
 done
 
 step "without, as ever"
-probe 0
+probe direct_kib=0
 load
 expect 0 "$(pool direct_mappings)" "direct mappings"
+
+step "a pool of 1 MiB, and 24 readers that want three times that"
+probe pool_kib=1024
+reads=$(in_domain -t 120 G1 'vg-readers /dev/vda 15 8 16') ||
+	fail "readers of a full pool: $reads"
+say "$reads; $(pool exhaustions) times there was no room"
+result full_pool_reads "${reads%% *}"
+result full_pool_exhaustions "$(pool exhaustions)"
+[ "$(pool exhaustions)" -gt 100 ] || fail "the pool was never full"
+expect 0 "$(pool small_in_use)" "small slots in use after it"
 
 step "nothing is left"
 in_domain -t 30 G1 'rmmod virtio_grant_mmio'
