@@ -30,7 +30,8 @@ vg_headers_wrap() {
 	loader="$lib/usr/lib64/ld-linux-x86-64.so.2"
 	while read -r file; do
 		"$file" --help >/dev/null 2>&1 </dev/null || true
-		ldd "$file" 2>&1 | grep -q 'not found' || continue
+		# Not -q: it would end before ldd does, and with it the pipe.
+		ldd "$file" 2>&1 | grep 'not found' >/dev/null || continue
 		if [ ! -e "$loader" ]; then
 			mkdir -p "$lib"
 			for package in libc6 libelf1t64 zlib1g libzstd1 libcrypt1 \
