@@ -22,6 +22,7 @@
  * found out whenever the queues are made; what is refused costs speed only.
  */
 #include <linux/bitmap.h>
+#include <linux/blk_types.h>
 #include <linux/completion.h>
 #include <linux/cpumask.h>
 #include <linux/delay.h>
@@ -39,17 +40,21 @@
 #include <linux/pm.h>
 #include <linux/rcupdate.h>
 #include <linux/slab.h>
+#include <linux/string.h>
 #include <linux/virtio.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_ring.h>
 #include <linux/workqueue.h>
 #include <uapi/linux/virtio_blk.h>
+#include <uapi/linux/virtio_console.h>
 #include <uapi/linux/virtio_ids.h>
 #include <uapi/linux/virtio_mmio.h>
+#include <uapi/linux/virtio_net.h>
 #include <uapi/linux/virtio_scsi.h>
 #include <xen/events.h>
 #include <xen/interface/event_channel.h>
 #include <xen/xen.h>
+#include <xen/xenbus.h>
 #include <asm/xen/hypercall.h>
 
 #include "uapi/virtio_grant.h"
@@ -76,8 +81,18 @@
 #define VGM_SEGS_EXTRA		2
 /* Most buffers of a packet: Linux's largest MAX_SKB_FRAGS, head, header. */
 #define VGM_SEGS_NET		(45 + 2)
-/* Queues that the pool is measured for; more may fit. */
+/*
+ * Queues that the pool is measured for; more may fit.  Of a type that we do not
+ * know how many it has, fewer.
+ */
 #define VGM_QUEUES_MEASURED	64
+#define VGM_QUEUES_UNKNOWN	8
+/* For a device whose backend has not got that far. */
+#define VGM_SERVED_MS		3000
+/* Of the used ring, and as in Linux's own driver. */
+#define VGM_RING_ALIGN		PAGE_SIZE
+/* Device types are numbers below this. */
+#define VGM_TYPES		128
 /* The device may be relayed to another domain, and that may be busy. */
 #define VGM_RESET_MS		2000
 #define VGM_RESET_FAILED_MS	500
@@ -93,6 +108,11 @@
 #define VGM_INDIRECT_AUTO	(-1)
 /* How often to see whether queues with buffers in them make progress. */
 #define VGM_WATCH_S		10
+
+static char *types = "block";
+module_param(types, charp, 0444);
+MODULE_PARM_DESC(types,
+		 "types of devices that this guest accepts, by name or number, separated by commas (default: block)");
 
 static bool use_ranges = true;
 module_param(use_ranges, bool, 0644);
@@ -123,6 +143,8 @@ struct vgm_queue {
 	evtchn_port_t port;
 	unsigned int irq;
 	struct cpumask cpus;	/* that its events go to; empty: anywhere */
+	bool is_reset;		/* nothing is called; under queue_lock */
+	spinlock_t callback_lock;
 
 	spinlock_t lock;	/* the rest */
 	unsigned long *busy;
@@ -144,9 +166,8 @@ struct vgm_device {
 	u32 segs_max;		/* what seg_max in the configuration may say */
 	unsigned int ring_min;	/* size of the smallest ring */
 	/*
-	 * By queue index; entries are NULL while a queue does not exist or is
-	 * being reset.  The array and its length change only while no
-	 * interrupt is requested.
+	 * By queue index; entries are NULL while a queue does not exist.  The
+	 * array and its length change only while no interrupt is requested.
 	 */
 	struct virtqueue **queue;
 	unsigned int nr_queues;
@@ -157,6 +178,7 @@ struct vgm_device {
 	bool is_buffer_held;
 	u8 status;		/* as the driver has written it */
 	struct completion released;
+	struct vgm_settling settling;
 };
 
 static struct vgm_device *vgm_of(struct virtio_device *vdev)
@@ -253,14 +275,54 @@ static void vgm_track(struct virtqueue *vq)
 	spin_unlock_irqrestore(&q->lock, flags);
 }
 
-static irqreturn_t vgm_callback(int irq, struct virtqueue *vq)
+/*
+ * The one place that calls a queue's driver.  Its event, the device's interrupt
+ * (a backend may raise that for a queue with a channel, too) and a failure can
+ * meet here on several CPUs, and drivers count on one at a time.  They are also
+ * used to be called by an interrupt handler, so interrupts are off; but where
+ * those are threads (PREEMPT_RT) they are not, and the lock sleeps.
+ */
+VISIBLE_IF_KUNIT irqreturn_t vgm_callback(int irq, struct virtqueue *vq)
 {
-	irqreturn_t ret;
+	struct vgm_queue *q = vq->priv;
+	irqreturn_t ret = IRQ_NONE;
+	unsigned long flags;
 
-	vgm_track(vq);
-	ret = vring_interrupt(irq, vq);
-	vgm_track(vq);
+	spin_lock_irqsave(&q->callback_lock, flags);
+	if (!READ_ONCE(q->is_reset)) {
+		vgm_track(vq);
+		ret = vring_interrupt(irq, vq);
+		vgm_track(vq);
+	}
+	spin_unlock_irqrestore(&q->callback_lock, flags);
 	return ret;
+}
+EXPORT_SYMBOL_IF_KUNIT(vgm_callback);
+
+/* Without an interrupt; what it raises of softirqs runs at the end. */
+static void vgm_callback_now(struct virtqueue *vq)
+{
+	local_bh_disable();
+	vgm_callback(0, vq);
+	local_bh_enable();
+}
+
+/*
+ * A disk's driver may have queues that it looks into by itself (virtio_blk's
+ * poll_queues) and that have no callback.  What is handed back there is to be
+ * taken all the same, so such a queue of a device that fails gets the callback
+ * of the others, which is for any of them.
+ */
+static void vgm_lend_callback(struct virtqueue *vq)
+{
+	struct vgm_device *vgm = vgm_of(vq->vdev);
+	unsigned int i;
+
+	if (vgm->vdev.id.device != VIRTIO_ID_BLOCK)
+		return;
+	for (i = 0; i < vgm->nr_queues && !vq->callback; i++)
+		if (vgm->queue[i])
+			vq->callback = vgm->queue[i]->callback;
 }
 
 /*
@@ -273,15 +335,13 @@ static void vgm_queue_fail(struct virtqueue *vq)
 {
 	const struct vring *ring = virtqueue_get_vring(vq);
 	struct vgm_queue *q = vq->priv;
-	unsigned long flags;
 	unsigned int id;
 	u16 used;
 
+	vgm_lend_callback(vq);
 	/* What it did answer, first. */
 	__virtqueue_unbreak(vq);
-	local_irq_save(flags);
-	vgm_callback(0, vq);
-	local_irq_restore(flags);
+	vgm_callback_now(vq);
 	if (q->has_lost_track)
 		goto again_broken;
 
@@ -296,9 +356,7 @@ static void vgm_queue_fail(struct virtqueue *vq)
 	/* The ring's read barrier after used->idx is the partner. */
 	virt_wmb();
 	WRITE_ONCE(ring->used->idx, cpu_to_virtio16(vq->vdev, used));
-	local_irq_save(flags);
-	vgm_callback(0, vq);
-	local_irq_restore(flags);
+	vgm_callback_now(vq);
 again_broken:
 	__virtqueue_break(vq);
 }
@@ -321,7 +379,7 @@ static void vgm_fail(struct vgm_device *vgm, const char *why)
 	/* Whoever is adding a buffer does so under a spinlock. */
 	synchronize_rcu();
 	for (i = 0; i < vgm->nr_queues; i++)
-		if (vgm->queue[i])
+		if (vgm->queue[i] && !vgm->queue[i]->reset)
 			vgm_queue_fail(vgm->queue[i]);
 unlock:
 	mutex_unlock(&vgm->queue_lock);
@@ -400,7 +458,8 @@ static void vgm_watch_work(struct work_struct *work)
 
 	mutex_lock(&vgm->queue_lock);
 	for (i = 0; i < vgm->nr_queues; i++)
-		if (vgm->queue[i] && vgm_queue_is_stalled(vgm->queue[i]))
+		if (vgm->queue[i] && !vgm->queue[i]->reset &&
+		    vgm_queue_is_stalled(vgm->queue[i]))
 			is_stalled = true;
 	mutex_unlock(&vgm->queue_lock);
 	if (is_stalled)
@@ -411,23 +470,34 @@ static void vgm_watch_work(struct work_struct *work)
 
 /* Configuration (section 4.2.2) */
 
+/* No device offers all of them, but that is how it looks when none answers. */
+static u32 vgm_read_features(void __iomem *base, unsigned int word)
+{
+	u32 features;
+
+	writel(word, base + VIRTIO_MMIO_DEVICE_FEATURES_SEL);
+	features = readl(base + VIRTIO_MMIO_DEVICE_FEATURES);
+	return features == VGM_NOBODY ? 0 : features;
+}
+
 static u64 vgm_get_features(struct virtio_device *vdev)
 {
 	struct vgm_device *vgm = vgm_of(vdev);
 	u64 features;
 
-	vgm_write(vgm, VIRTIO_MMIO_DEVICE_FEATURES_SEL, 1);
-	features = vgm_read(vgm, VIRTIO_MMIO_DEVICE_FEATURES);
+	features = vgm_read_features(vgm->base, 1);
 	features <<= 32;
-	vgm_write(vgm, VIRTIO_MMIO_DEVICE_FEATURES_SEL, 0);
-	features |= vgm_read(vgm, VIRTIO_MMIO_DEVICE_FEATURES);
+	features |= vgm_read_features(vgm->base, 0);
 
 	/*
 	 * Linux's packed ring turns a mapping that failed into -EIO, and a
 	 * pool that is full for a moment into an I/O error; the split ring
-	 * says -ENOMEM, and the drivers wait.
+	 * says -ENOMEM, and the drivers wait.  A device that uses buffers in
+	 * order may say so for the last of several only, and vgm_track() wants
+	 * to see each.
 	 */
 	features &= ~(BIT_ULL(VIRTIO_F_RING_PACKED) |
+		      BIT_ULL(VIRTIO_F_IN_ORDER) |
 		      BIT_ULL(VIRTIO_F_NOTIFICATION_DATA));
 	/*
 	 * An indirect table is one more buffer to allocate, copy and look up,
@@ -443,9 +513,12 @@ static u64 vgm_get_features(struct virtio_device *vdev)
 static int vgm_finalize_features(struct virtio_device *vdev)
 {
 	struct vgm_device *vgm = vgm_of(vdev);
-	u64 features;
+	u64 features = vdev->features;
 
 	vring_transport_features(vdev);
+	/* The ring code takes it for a transport's to accept. */
+	if (features & BIT_ULL(VIRTIO_F_RING_RESET))
+		__virtio_set_bit(vdev, VIRTIO_F_RING_RESET);
 	if (!__virtio_test_bit(vdev, VIRTIO_F_VERSION_1) ||
 	    !__virtio_test_bit(vdev, VIRTIO_F_ACCESS_PLATFORM)) {
 		dev_err(&vdev->dev, "refused: no grants without VIRTIO_F_VERSION_1 and VIRTIO_F_ACCESS_PLATFORM\n");
@@ -475,6 +548,61 @@ static int vgm_seg_max_offset(u32 device)
 	}
 }
 
+static u32 vgm_config_ask(const void __iomem *reg, unsigned int bytes)
+{
+	switch (bytes) {
+	case 1:
+		return readb(reg);
+	case 2:
+		return readw(reg);
+	default:
+		return readl(reg);
+	}
+}
+
+/*
+ * One access to the configuration or its generation.  All ones may be what the
+ * device says, or that nobody said anything: they are the device's if it says
+ * so twice, and is there to answer something else each time.  Where nobody
+ * answers, the device fails; and a failed one has zeroes there, of which no
+ * driver makes more than there is.  May sleep.
+ */
+static u32 vgm_config_read(struct vgm_device *vgm, unsigned int offset,
+			   unsigned int bytes)
+{
+	const void __iomem *reg = vgm->base + offset;
+	u32 ones = GENMASK(8 * bytes - 1, 0), value;
+	unsigned int times = 0;
+
+	while (!READ_ONCE(vgm->has_failed)) {
+		value = vgm_config_ask(reg, bytes);
+		if (value != ones)
+			return value;
+		if (vgm_read(vgm, VIRTIO_MMIO_MAGIC_VALUE) == VGM_NOBODY) {
+			times = 0;
+			vgm_check(vgm);
+		} else if (++times == 2) {
+			return value;
+		}
+	}
+	return 0;
+}
+
+/*
+ * Linux counts the bytes of a disk in a signed number.  One that is too large
+ * has been misunderstood, or is a lie.
+ */
+static void vgm_check_capacity(struct vgm_device *vgm, unsigned int offset,
+			       __le64 *sectors)
+{
+	if (vgm->vdev.id.device != VIRTIO_ID_BLOCK ||
+	    offset != offsetof(struct virtio_blk_config, capacity) ||
+	    le64_to_cpu(*sectors) <= LLONG_MAX >> SECTOR_SHIFT)
+		return;
+	vgm_fail(vgm, "a disk can't have so many sectors");
+	*sectors = 0;
+}
+
 /*
  * Fields of 1, 2 and 4 bytes are one access; longer ones are accesses of 4
  * bytes (section 4.2.2.2), made consistent by the caller's reading of the
@@ -484,21 +612,21 @@ static void vgm_get(struct virtio_device *vdev, unsigned int offset,
 		    void *buf, unsigned int len)
 {
 	struct vgm_device *vgm = vgm_of(vdev);
-	void __iomem *reg = vgm->base + VIRTIO_MMIO_CONFIG + offset;
-	unsigned int i;
+	unsigned int i, at = VIRTIO_MMIO_CONFIG + offset;
+	__le64 whole;
 	__le16 half;
 	__le32 word;
 	u32 value;
 
 	switch (len) {
 	case 2:
-		half = cpu_to_le16(readw(reg));
+		half = cpu_to_le16(vgm_config_read(vgm, at, sizeof(half)));
 		memcpy(buf, &half, sizeof(half));
 		break;
 	case 4:
 	case 8:
 		for (i = 0; i < len; i += sizeof(word)) {
-			value = readl(reg + i);
+			value = vgm_config_read(vgm, at + i, sizeof(word));
 			/* More would not fit into the pool. */
 			if (len == sizeof(word) &&
 			    offset == vgm_seg_max_offset(vdev->id.device))
@@ -506,10 +634,15 @@ static void vgm_get(struct virtio_device *vdev, unsigned int offset,
 			word = cpu_to_le32(value);
 			memcpy(buf + i, &word, sizeof(word));
 		}
+		if (len == sizeof(whole)) {
+			memcpy(&whole, buf, sizeof(whole));
+			vgm_check_capacity(vgm, offset, &whole);
+			memcpy(buf, &whole, sizeof(whole));
+		}
 		break;
 	default:
 		for (i = 0; i < len; i++)
-			((u8 *)buf)[i] = readb(reg + i);
+			((u8 *)buf)[i] = vgm_config_read(vgm, at + i, 1);
 	}
 }
 
@@ -539,9 +672,42 @@ static void vgm_set(struct virtio_device *vdev, unsigned int offset,
 	}
 }
 
+/*
+ * The virtio core reads a long field again and again until the generation is
+ * the same before and after.  Is that still going to end?  Not if each reading
+ * of the generation is another one.  Other readers may come in between, so one
+ * that settles is a task that finds it unchanged since its own last look.
+ */
+VISIBLE_IF_KUNIT bool vgm_settles(struct vgm_settling *s, u32 generation)
+{
+	bool settles;
+
+	spin_lock(&s->lock);
+	if (generation != s->generation)
+		s->changes++;
+	else if (s->reader == current)
+		s->changes = 0;
+	s->generation = generation;
+	s->reader = current;
+	settles = s->changes <= VGM_CHANGES_MAX;
+	spin_unlock(&s->lock);
+	return settles;
+}
+EXPORT_SYMBOL_IF_KUNIT(vgm_settles);
+
+/* Of a failed device it is always the same, as is all that is read. */
 static u32 vgm_generation(struct virtio_device *vdev)
 {
-	return vgm_read(vgm_of(vdev), VIRTIO_MMIO_CONFIG_GENERATION);
+	struct vgm_device *vgm = vgm_of(vdev);
+	u32 generation = vgm_config_read(vgm, VIRTIO_MMIO_CONFIG_GENERATION,
+					 sizeof(generation));
+
+	if (READ_ONCE(vgm->has_failed))
+		return 0;
+	if (vgm_settles(&vgm->settling, generation))
+		return generation;
+	vgm_fail(vgm, "its configuration never settles");
+	return 0;
 }
 
 /*
@@ -611,21 +777,6 @@ static void vgm_reset(struct virtio_device *vdev)
 	}
 	vgm_fail(vgm, status == VGM_NOBODY ? "no answer to a reset" :
 		 "the backend does not reset it");
-}
-
-static bool vgm_get_shm_region(struct virtio_device *vdev,
-			       struct virtio_shm_region *region, u8 id)
-{
-	struct vgm_device *vgm = vgm_of(vdev);
-
-	vgm_write(vgm, VIRTIO_MMIO_SHM_SEL, id);
-	region->len = vgm_read(vgm, VIRTIO_MMIO_SHM_LEN_LOW) |
-		(u64)vgm_read(vgm, VIRTIO_MMIO_SHM_LEN_HIGH) << 32;
-	if (region->len == U64_MAX)
-		return false;
-	region->addr = vgm_read(vgm, VIRTIO_MMIO_SHM_BASE_LOW) |
-		(u64)vgm_read(vgm, VIRTIO_MMIO_SHM_BASE_HIGH) << 32;
-	return true;
 }
 
 static const char *vgm_bus_name(struct virtio_device *vdev)
@@ -701,7 +852,7 @@ static irqreturn_t vgm_event(int irq, void *opaque)
 	bool has_cause = false;
 	u16 used;
 
-	if (vq) {
+	if (vq && !READ_ONCE(q->is_reset)) {
 		used = vgm_used_idx(vq);
 		has_cause = used != q->used_at_event && !virtqueue_is_broken(vq);
 		q->used_at_event = used;
@@ -745,7 +896,8 @@ static void vgm_announce_pool(struct vgm_device *vgm)
 	struct vgrant_pool_stats stats;
 	u32 state;
 
-	if (!(vgm->caps & VIRTIO_GRANT_CAP_RANGES) || !use_ranges)
+	if (!(vgm->caps & VIRTIO_GRANT_CAP_RANGES) || !use_ranges ||
+	    !vgm_read(vgm, VIRTIO_GRANT_MMIO_RANGE_MAX))
 		return;
 	vgrant_pool_read_stats(vgm->pool, &stats);
 	vgm_write(vgm, VIRTIO_GRANT_MMIO_RANGE_SEL, 0);
@@ -880,6 +1032,31 @@ static void vgm_queue_enable(struct vgm_device *vgm, struct virtqueue *vq)
 	vgm_write(vgm, VIRTIO_MMIO_QUEUE_READY, 1);
 }
 
+/*
+ * A device that was reset has let go of everything.  Otherwise it has to be told,
+ * and waited for: of the queue QueueReady says so, of the port QUEUE_STATE.
+ */
+static void vgm_queue_stop(struct vgm_device *vgm, const struct vgm_queue *q)
+{
+	unsigned long end = jiffies + msecs_to_jiffies(VGM_RESET_MS);
+	bool is_ready;
+
+	if (!vgm->status || vgm->has_failed)
+		return;
+	vgm_write(vgm, VIRTIO_MMIO_QUEUE_SEL, q->index);
+	vgm_write(vgm, VIRTIO_MMIO_QUEUE_READY, 0);
+	while ((is_ready = vgm_read(vgm, VIRTIO_MMIO_QUEUE_READY)) &&
+	       time_before(jiffies, end))
+		usleep_range(500, 1000);
+	if (q->irq)
+		vgm_write(vgm, VIRTIO_GRANT_MMIO_QUEUE_PORT, 0);
+	if (is_ready || (q->irq &&
+			 vgm_read(vgm, VIRTIO_GRANT_MMIO_QUEUE_STATE) !=
+			 VIRTIO_GRANT_QUEUE_NONE))
+		dev_warn(&vgm->pdev->dev, "the backend does not let go of queue %u\n",
+			 q->index);
+}
+
 static struct vgm_queue *vgm_queue_alloc(struct vgm_device *vgm,
 					 unsigned int index, unsigned int num)
 {
@@ -894,6 +1071,7 @@ static struct vgm_queue *vgm_queue_alloc(struct vgm_device *vgm,
 	}
 	q->vgm = vgm;
 	q->index = index;
+	spin_lock_init(&q->callback_lock);
 	spin_lock_init(&q->lock);
 	return q;
 }
@@ -924,7 +1102,7 @@ static struct virtqueue *vgm_queue_create(struct vgm_device *vgm,
 	q = vgm_queue_alloc(vgm, index, num);
 	if (!q)
 		return ERR_PTR(-ENOMEM);
-	vq = vring_create_virtqueue(index, num, SMP_CACHE_BYTES, &vgm->vdev,
+	vq = vring_create_virtqueue(index, num, VGM_RING_ALIGN, &vgm->vdev,
 				    true, true, info->ctx, vgm_notify,
 				    info->callback, info->name);
 	if (!vq) {
@@ -951,13 +1129,9 @@ static void vgm_queue_destroy(struct vgm_device *vgm, unsigned int index)
 	if (!vq)
 		return;
 	q = vq->priv;
-	vgm_write(vgm, VIRTIO_MMIO_QUEUE_SEL, index);
-	/* The device lets go of the port before we close it. */
-	if (q->irq)
-		vgm_write(vgm, VIRTIO_GRANT_MMIO_QUEUE_PORT, 0);
+	vgm_queue_stop(vgm, q);
 	vgm_channel_close(q);
 	WRITE_ONCE(vgm->queue[index], NULL);
-	vgm_write(vgm, VIRTIO_MMIO_QUEUE_READY, 0);
 	vring_del_virtqueue(vq);
 	vgm_queue_free(q);
 }
@@ -997,6 +1171,11 @@ static int vgm_find_vqs(struct virtio_device *vdev, unsigned int nvqs,
 	int ret = -ENOMEM;
 
 	mutex_lock(&vgm->queue_lock);
+	/* Its driver reads the configuration first, and that may have shown. */
+	if (vgm->has_failed) {
+		ret = -EIO;
+		goto unlock;
+	}
 	vgm->queue = kcalloc(nvqs, sizeof(*vgm->queue), GFP_KERNEL);
 	if (!vgm->queue)
 		goto unlock;
@@ -1042,57 +1221,94 @@ VGRANT_FIND_VQS_ADAPTER(vgm_find_vqs)
 
 /* Resetting one queue (section 4.2.3.2, VIRTIO_F_RING_RESET) */
 
+/* QueueReset reads 1 until it is done; see vgm_reset() for all ones. */
+static const char *vgm_queue_reset(struct vgm_device *vgm, unsigned int index)
+{
+	unsigned long end = jiffies + msecs_to_jiffies(VGM_RESET_MS);
+
+	lockdep_assert_held(&vgm->queue_lock);
+	vgm_write(vgm, VIRTIO_MMIO_QUEUE_SEL, index);
+	vgm_write(vgm, VIRTIO_MMIO_QUEUE_RESET, 1);
+	while (vgm_read(vgm, VIRTIO_MMIO_QUEUE_RESET)) {
+		if (time_after(jiffies, end))
+			return "a queue does not reset";
+		usleep_range(500, 1000);
+	}
+	return vgm_read(vgm, VIRTIO_MMIO_QUEUE_READY) ?
+		"a queue is ready after its reset" : NULL;
+}
+
+/* Of a device that failed, all buffers came back already. */
 static int vgm_disable_vq_and_reset(struct virtqueue *vq)
 {
 	struct vgm_device *vgm = vgm_of(vq->vdev);
-	unsigned long end = jiffies + msecs_to_jiffies(VGM_RESET_MS);
-	struct vgm_queue *q;
+	struct vgm_queue *q = vq->priv;
+	const char *why = NULL;
+	int ret = -EIO;
 
 	if (!virtio_has_feature(vq->vdev, VIRTIO_F_RING_RESET))
 		return -ENOENT;
-	vgm_write(vgm, VIRTIO_MMIO_QUEUE_SEL, vq->index);
-	vgm_write(vgm, VIRTIO_MMIO_QUEUE_RESET, 1);
-	/* QueueReset reads 1 until it is done; see vgm_reset() for all ones. */
-	while (vgm_read(vgm, VIRTIO_MMIO_QUEUE_RESET)) {
-		if (time_after(jiffies, end)) {
-			vgm_fail(vgm, "a queue does not reset");
-			return -EIO;
-		}
-		usleep_range(500, 1000);
+	mutex_lock(&vgm->queue_lock);
+	if (!vgm->has_failed)
+		why = vgm_queue_reset(vgm, vq->index);
+	if (!vgm->has_failed && !why) {
+		WRITE_ONCE(q->is_reset, true);
+		vq->reset = true;
+		ret = 0;
 	}
-	if (vgm_read(vgm, VIRTIO_MMIO_QUEUE_READY)) {
-		vgm_fail(vgm, "a queue is ready after its reset");
-		return -EIO;
-	}
-	WRITE_ONCE(vgm->queue[vq->index], NULL);
-	synchronize_irq(vgm->irq);
-	q = vq->priv;
-	if (q->irq)
-		synchronize_irq(q->irq);
-	vq->reset = true;
-	return 0;
+	mutex_unlock(&vgm->queue_lock);
+	if (why)
+		vgm_fail(vgm, why);
+	/* Whoever calls the driver has seen it from here on, or is through. */
+	if (!ret)
+		vgm_synchronize_cbs(vq->vdev);
+	return ret;
+}
+
+/* The ring starts anew; the queue's channel is as it was. */
+static void vgm_track_anew(struct virtqueue *vq)
+{
+	struct vgm_queue *q = vq->priv;
+	unsigned long flags;
+
+	spin_lock_irqsave(&q->lock, flags);
+	bitmap_zero(q->busy, vq->num_max);
+	q->avail_seen = 0;
+	q->used_seen = 0;
+	q->used_watched = 0;
+	q->used_at_event = 0;
+	q->has_lost_track = false;
+	spin_unlock_irqrestore(&q->lock, flags);
 }
 
 static int vgm_enable_vq_after_reset(struct virtqueue *vq)
 {
 	struct vgm_device *vgm = vgm_of(vq->vdev);
 	struct vgm_queue *q = vq->priv;
+	bool is_ready = false;
+	int ret = -EIO;
 
 	if (!vq->reset)
 		return -EBUSY;
+	mutex_lock(&vgm->queue_lock);
+	if (vgm->has_failed)
+		goto unlock;
 	vgm_write(vgm, VIRTIO_MMIO_QUEUE_SEL, vq->index);
+	ret = -EBUSY;
 	if (vgm_read(vgm, VIRTIO_MMIO_QUEUE_READY))
-		return -EBUSY;
-	/* The ring starts anew. */
-	bitmap_zero(q->busy, vq->num_max);
-	q->avail_seen = 0;
-	q->used_seen = 0;
-	q->used_at_event = 0;
-	q->has_lost_track = false;
-	WRITE_ONCE(vgm->queue[vq->index], vq);
-	vgm_queue_enable(vgm, vq);
+		goto unlock;
+	vgm_track_anew(vq);
 	vq->reset = false;
-	return 0;
+	WRITE_ONCE(q->is_reset, false);
+	vgm_queue_enable(vgm, vq);
+	is_ready = vgm_read(vgm, VIRTIO_MMIO_QUEUE_READY) == 1;
+	ret = 0;
+unlock:
+	mutex_unlock(&vgm->queue_lock);
+	/* Or its buffers would wait for ever. */
+	if (!ret && !is_ready)
+		vgm_fail(vgm, "a queue does not start again after its reset");
+	return ret;
 }
 
 static const struct virtio_config_ops vgm_config_ops = {
@@ -1110,20 +1326,290 @@ static const struct virtio_config_ops vgm_config_ops = {
 	.bus_name = vgm_bus_name,
 	.set_vq_affinity = vgm_set_vq_affinity,
 	.get_vq_affinity = vgm_get_vq_affinity,
-	.get_shm_region = vgm_get_shm_region,
+	/*
+	 * No get_shm_region: it would have us map whatever address the backend
+	 * names.
+	 */
 	.disable_vq_and_reset = vgm_disable_vq_and_reset,
 	.enable_vq_after_reset = vgm_enable_vq_after_reset,
 };
 
+/*
+ * The device's node in xenstore
+ *
+ * Where no IOREQ server has the window, an access ends in an abort that no
+ * exception table is asked about (Xen makes it an "address size fault"), and
+ * the task with it.  A toolstack that wrote the device's node keeps its state
+ * there, so look before the first access.
+ */
+struct vgm_store {
+	struct notifier_block nb;
+	bool is_there;
+};
+
+static int vgm_store_called(struct notifier_block *nb, unsigned long event,
+			    void *data)
+{
+	container_of(nb, struct vgm_store, nb)->is_there = true;
+	return NOTIFY_DONE;
+}
+
+/* A notifier is called at once if there is a xenstore; without, we would hang. */
+static bool vgm_store_is_there(void)
+{
+	struct vgm_store store = { .nb.notifier_call = vgm_store_called };
+
+	if (!register_xenstore_notifier(&store.nb))
+		unregister_xenstore_notifier(&store.nb);
+	return store.is_there;
+}
+
+/* Numbers are written in decimal, or as 0x... */
+static int vgm_store_read(const char *dir, const char *node, u64 *number)
+{
+	char *text = xenbus_read(XBT_NIL, dir, node, NULL);
+	int ret;
+
+	if (IS_ERR(text))
+		return PTR_ERR(text);
+	ret = kstrtou64(text, 0, number);
+	kfree(text);
+	return ret;
+}
+
+/* The state of the device in @dir if it is the one at @base, or -ENODEV. */
+static int vgm_store_state_of(const char *dir, const char *node,
+			      phys_addr_t base)
+{
+	char *path = kasprintf(GFP_KERNEL, "%s/%s", dir, node), *back;
+	int ret = -ENODEV;
+	u64 number;
+
+	if (!path)
+		return -ENOMEM;
+	back = xenbus_read(XBT_NIL, path, "backend", NULL);
+	kfree(path);
+	if (IS_ERR(back))
+		return -ENODEV;
+	if (!vgm_store_read(back, "base", &number) && number == base) {
+		/* A state that was taken away: it can't be served. */
+		ret = XenbusStateUnknown;
+		if (!vgm_store_read(back, "state", &number) &&
+		    number <= XenbusStateReconfigured)
+			ret = number;
+	}
+	kfree(back);
+	return ret;
+}
+
+static int vgm_store_state(phys_addr_t base)
+{
+	/* libxl's kinds of devices that have a register window. */
+	static const char * const kinds[] = {
+		"device/virtio_disk", "device/virtio",
+	};
+	unsigned int kind, i, nr;
+	int state = -ENODEV;
+	char **nodes;
+
+	for (kind = 0; state < 0 && kind < ARRAY_SIZE(kinds); kind++) {
+		nodes = xenbus_directory(XBT_NIL, kinds[kind], "", &nr);
+		if (IS_ERR(nodes))
+			continue;
+		for (i = 0; state < 0 && i < nr; i++)
+			state = vgm_store_state_of(kinds[kind], nodes[i], base);
+		kfree(nodes);
+	}
+	return state;
+}
+
+static bool vgm_is_served_state(int state)
+{
+	switch (state) {
+	case XenbusStateUnknown:
+	case XenbusStateInitialising:
+	case XenbusStateClosing:
+	case XenbusStateClosed:
+		return false;
+	default:
+		/* And if there is no node, it is not for us to say. */
+		return true;
+	}
+}
+
+/*
+ * May the device's window be accessed?  With some time for a backend that is just
+ * starting, says why if not.
+ *
+ * Returns: 0 or -ENODEV.
+ */
+static int vgm_wait_for_server(struct platform_device *pdev)
+{
+	struct resource *window = platform_get_resource(pdev, IORESOURCE_MEM, 0);
+	unsigned long end = jiffies + msecs_to_jiffies(VGM_SERVED_MS);
+	int state;
+
+	if (!window || !vgm_store_is_there())
+		return 0;
+	while (!vgm_is_served_state(state = vgm_store_state(window->start))) {
+		if (time_after(jiffies, end)) {
+			dev_err(&pdev->dev, "no backend serves it (state %d in xenstore): are the broker and the backend running?\n",
+				state);
+			return -ENODEV;
+		}
+		msleep(100);
+	}
+	return 0;
+}
+
+/*
+ * Types of devices
+ *
+ * The backend says which type its device is of, and with it which driver binds:
+ * one that turned from a disk into a console would be listened to as one.  So
+ * the guest says what it expects.
+ */
+
+/* Those that Linux has drivers for; the others go by their number. */
+static const char * const vgm_type_names[] = {
+	[VIRTIO_ID_NET] = "net",
+	[VIRTIO_ID_BLOCK] = "block",
+	[VIRTIO_ID_CONSOLE] = "console",
+	[VIRTIO_ID_RNG] = "rng",
+	[VIRTIO_ID_BALLOON] = "balloon",
+	[VIRTIO_ID_RPMSG] = "rpmsg",
+	[VIRTIO_ID_SCSI] = "scsi",
+	[VIRTIO_ID_9P] = "9p",
+	[VIRTIO_ID_CAIF] = "caif",
+	[VIRTIO_ID_GPU] = "gpu",
+	[VIRTIO_ID_INPUT] = "input",
+	[VIRTIO_ID_VSOCK] = "vsock",
+	[VIRTIO_ID_CRYPTO] = "crypto",
+	[VIRTIO_ID_IOMMU] = "iommu",
+	[VIRTIO_ID_MEM] = "mem",
+	[VIRTIO_ID_SOUND] = "sound",
+	[VIRTIO_ID_FS] = "fs",
+	[VIRTIO_ID_PMEM] = "pmem",
+	[VIRTIO_ID_SCMI] = "scmi",
+	[VIRTIO_ID_I2C_ADAPTER] = "i2c",
+	[VIRTIO_ID_CAN] = "can",
+	[VIRTIO_ID_BT] = "bt",
+	[VIRTIO_ID_GPIO] = "gpio",
+};
+
+static DECLARE_BITMAP(vgm_types, VGM_TYPES);
+
+static const char *vgm_type_name(u32 type)
+{
+	const char *name = type < ARRAY_SIZE(vgm_type_names) ?
+			   vgm_type_names[type] : NULL;
+
+	return name ?: "no name";
+}
+
+/* Returns 0, of which there is no device, if it is neither. */
+static unsigned int vgm_type_parse(const char *word)
+{
+	unsigned int type;
+
+	for (type = 0; type < ARRAY_SIZE(vgm_type_names); type++)
+		if (vgm_type_names[type] && !strcmp(word, vgm_type_names[type]))
+			return type;
+	return !kstrtouint(word, 10, &type) && type < VGM_TYPES ? type : 0;
+}
+
+/*
+ * From now on accept the types of @list and no other.
+ *
+ * Returns: 0, -ENOMEM, or -EINVAL: a word that is none, and nothing changed.
+ */
+VISIBLE_IF_KUNIT int vgm_accept_types(const char *list)
+{
+	char *copy = kstrdup(list, GFP_KERNEL), *rest = copy, *word;
+	DECLARE_BITMAP(accepted, VGM_TYPES) = { 0 };
+	unsigned int type;
+	int ret = 0;
+
+	if (!copy)
+		return -ENOMEM;
+	while (!ret && (word = strsep(&rest, ","))) {
+		word = strim(word);
+		type = vgm_type_parse(word);
+		if (type) {
+			__set_bit(type, accepted);
+		} else {
+			pr_err("types=%s: \"%s\" is no type of device: names are block, net, console and so on, numbers 1 to %u\n",
+			       list, word, VGM_TYPES - 1);
+			ret = -EINVAL;
+		}
+	}
+	if (!ret)
+		bitmap_copy(vgm_types, accepted, VGM_TYPES);
+	kfree(copy);
+	return ret;
+}
+EXPORT_SYMBOL_IF_KUNIT(vgm_accept_types);
+
+static bool vgm_type_is_accepted(u32 type)
+{
+	return type < VGM_TYPES && test_bit(type, vgm_types);
+}
+
 /* Devices */
+
+/*
+ * How many queues a driver of this type can ask for, whatever else answers to
+ * QueueSel.  The device says it, and it costs memory only.
+ */
+static unsigned int vgm_count_queues(void __iomem *base, u32 device)
+{
+	void __iomem *config = base + VIRTIO_MMIO_CONFIG;
+	u32 features = vgm_read_features(base, 0);
+	unsigned int nr;
+
+	switch (device) {
+	case VIRTIO_ID_BLOCK:
+		nr = 1;
+		if (features & BIT(VIRTIO_BLK_F_MQ))
+			nr = readw(config + offsetof(struct virtio_blk_config,
+						     num_queues));
+		break;
+	case VIRTIO_ID_NET:
+		nr = 1;
+		if (features & BIT(VIRTIO_NET_F_MQ))
+			nr = readw(config + offsetof(struct virtio_net_config,
+						     max_virtqueue_pairs));
+		/* Each pair is two; and one for control. */
+		nr = 2 * nr + !!(features & BIT(VIRTIO_NET_F_CTRL_VQ));
+		break;
+	case VIRTIO_ID_CONSOLE:
+		nr = 0;
+		if (features & BIT(VIRTIO_CONSOLE_F_MULTIPORT))
+			nr = min_t(u32, VGM_QUEUES_MEASURED,
+				   readl(config + offsetof(struct virtio_console_config,
+							   max_nr_ports)));
+		/* Two for each port, and two for control. */
+		nr = nr ? 2 * nr + 2 : 2;
+		break;
+	case VIRTIO_ID_SCSI:
+		/* Control and events beside those for requests. */
+		nr = 2 + min_t(u32, VGM_QUEUES_MEASURED,
+			       readl(config + offsetof(struct virtio_scsi_config,
+						       num_queues)));
+		break;
+	default:
+		nr = VGM_QUEUES_UNKNOWN;
+	}
+	return clamp(nr, 1U, VGM_QUEUES_MEASURED);
+}
 
 static void vgm_measure_queues(void __iomem *base, struct vgm_identity *id)
 {
 	struct vgrant_pool_need *need = &id->need;
-	unsigned int i;
+	unsigned int i, nr = vgm_count_queues(base, id->device);
 	u32 num_max;
 
-	for (i = 0; i < VGM_QUEUES_MEASURED; i++) {
+	for (i = 0; i < nr; i++) {
 		unsigned int size;
 
 		writel(i, base + VIRTIO_MMIO_QUEUE_SEL);
@@ -1137,7 +1623,7 @@ static void vgm_measure_queues(void __iomem *base, struct vgm_identity *id)
 		need->queues = min(i + 1, num_possible_cpus());
 		id->ring_min = i ? min(id->ring_min, size) : size;
 		need->coherent_bytes +=
-			PAGE_SIZE << get_order(vring_size(size, SMP_CACHE_BYTES));
+			PAGE_SIZE << get_order(vring_size(size, VGM_RING_ALIGN));
 	}
 }
 
@@ -1145,7 +1631,8 @@ static void vgm_measure_queues(void __iomem *base, struct vgm_identity *id)
  * Is there a device behind the window, and one that we can drive?  Says why if
  * not.
  *
- * Returns: 0; -ENODEV if there is none; -EINVAL if it is not for us.
+ * Returns: 0; -ENODEV if there is none, or one of a type that this guest does
+ * not accept; -EINVAL if it is not for us.
  */
 VISIBLE_IF_KUNIT int vgm_identify(struct device *dev, void __iomem *base,
 				  struct vgm_identity *id)
@@ -1170,13 +1657,17 @@ VISIBLE_IF_KUNIT int vgm_identify(struct device *dev, void __iomem *base,
 		return -EINVAL;
 	}
 	id->device = readl(base + VIRTIO_MMIO_DEVICE_ID);
-	id->vendor = readl(base + VIRTIO_MMIO_VENDOR_ID);
 	if (!id->device || id->device == VGM_NOBODY) {
 		dev_info(dev, "a place without a device\n");
 		return -ENODEV;
 	}
-	writel(1, base + VIRTIO_MMIO_DEVICE_FEATURES_SEL);
-	features = readl(base + VIRTIO_MMIO_DEVICE_FEATURES);
+	if (!vgm_type_is_accepted(id->device)) {
+		dev_err(dev, "refused: a device of type %u (%s), this guest accepts types=%s\n",
+			id->device, vgm_type_name(id->device), types);
+		return -ENODEV;
+	}
+	id->vendor = readl(base + VIRTIO_MMIO_VENDOR_ID);
+	features = vgm_read_features(base, 1);
 	if (!(features & BIT(VIRTIO_F_VERSION_1 - 32))) {
 		dev_err(dev, "refused: the backend does not offer VIRTIO_F_VERSION_1\n");
 		return -EINVAL;
@@ -1217,12 +1708,16 @@ static int vgm_probe(struct platform_device *pdev)
 	ret = vgm_claimed_backend(dev->of_node, &backend);
 	if (ret)
 		return ret;
+	ret = vgm_wait_for_server(pdev);
+	if (ret)
+		return ret;
 	vgm = kzalloc(sizeof(*vgm), GFP_KERNEL);
 	if (!vgm)
 		return -ENOMEM;
 	vgm->pdev = pdev;
 	init_completion(&vgm->released);
 	mutex_init(&vgm->queue_lock);
+	spin_lock_init(&vgm->settling.lock);
 	INIT_WORK(&vgm->fault_work, vgm_fault_work);
 	INIT_DEFERRABLE_WORK(&vgm->watch_work, vgm_watch_work);
 
@@ -1609,6 +2104,9 @@ static int __init vgm_init(void)
 	if (!xen_domain())
 		return -ENODEV;
 
+	ret = vgm_accept_types(types);
+	if (ret)
+		return ret;
 	ret = bus_register_notifier(&platform_bus_type, &vgm_bus_notifier);
 	if (ret)
 		return ret;

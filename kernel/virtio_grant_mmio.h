@@ -7,11 +7,15 @@
 
 #include <linux/compiler.h>
 #include <linux/cpumask.h>
+#include <linux/irqreturn.h>
+#include <linux/spinlock.h>
 #include <linux/types.h>
 
 #include "virtio_grant_dma.h"
 
 struct device;
+struct task_struct;
+struct virtqueue;
 
 /**
  * struct vgm_identity - what a register window says of the device behind it
@@ -27,7 +31,27 @@ struct vgm_identity {
 	unsigned int ring_min;
 };
 
+/* Changes of the configuration in a row, each while it was being read. */
+#define VGM_CHANGES_MAX		16
+
+/**
+ * struct vgm_settling - does reading the configuration come to an end?
+ * @lock: of the rest
+ * @reader: who looked at the generation last
+ * @generation: what it was then
+ * @changes: so many times in a row it was another one
+ */
+struct vgm_settling {
+	spinlock_t lock;	/* the rest */
+	struct task_struct *reader;
+	u32 generation;
+	unsigned int changes;
+};
+
 #if IS_ENABLED(CONFIG_KUNIT)
+int vgm_accept_types(const char *list);
+irqreturn_t vgm_callback(int irq, struct virtqueue *vq);
+bool vgm_settles(struct vgm_settling *s, u32 generation);
 int vgm_identify(struct device *dev, void __iomem *base,
 		 struct vgm_identity *id);
 void vgm_spread(struct cpumask *cpus, unsigned int index, unsigned int nr);

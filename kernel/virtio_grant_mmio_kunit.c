@@ -14,9 +14,13 @@
 #include <linux/io.h>
 #include <linux/module.h>
 #include <linux/sizes.h>
+#include <linux/workqueue.h>
+#include <uapi/linux/virtio_blk.h>
 #include <uapi/linux/virtio_config.h>
+#include <uapi/linux/virtio_console.h>
 #include <uapi/linux/virtio_ids.h>
 #include <uapi/linux/virtio_mmio.h>
+#include <uapi/linux/virtio_net.h>
 #include <uapi/linux/virtio_ring.h>
 
 #include "virtio_grant_mmio.h"
@@ -61,7 +65,7 @@ static int vgm_test_init(struct kunit *test)
 	set_reg(ctx, VIRTIO_MMIO_VENDOR_ID, 0x4e455358);
 	set_reg(ctx, VIRTIO_MMIO_DEVICE_FEATURES, BOTH_FEATURES);
 	set_reg(ctx, VIRTIO_MMIO_QUEUE_NUM_MAX, 128);
-	return 0;
+	return vgm_accept_types("block");
 }
 
 static void vgm_test_accepts(struct kunit *test)
@@ -116,6 +120,96 @@ static void vgm_test_no_device(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, identify(ctx), -ENODEV);
 }
 
+/* The guest, and not the backend, chooses which driver binds. */
+static void vgm_test_types(struct kunit *test)
+{
+	static const char * const bad[] = {
+		"", "disk", "0", "128", "4294967297", "-2", "2x", "block,,net",
+		"block,", "block console", "Block",
+	};
+	struct vgm_test *ctx = test->priv;
+	unsigned int i;
+	u32 id;
+
+	for (id = 3; id < 128; id++) {
+		set_reg(ctx, VIRTIO_MMIO_DEVICE_ID, id);
+		KUNIT_EXPECT_EQ(test, identify(ctx), -ENODEV);
+		KUNIT_EXPECT_EQ(test, ctx->id.vendor, 0U);
+	}
+	set_reg(ctx, VIRTIO_MMIO_DEVICE_ID, 0x102);
+	KUNIT_EXPECT_EQ(test, identify(ctx), -ENODEV);
+	set_reg(ctx, VIRTIO_MMIO_DEVICE_ID, U32_MAX);
+	KUNIT_EXPECT_EQ(test, identify(ctx), -ENODEV);
+
+	KUNIT_ASSERT_EQ(test, vgm_accept_types("console, 26,net"), 0);
+	set_reg(ctx, VIRTIO_MMIO_DEVICE_ID, VIRTIO_ID_BLOCK);
+	KUNIT_EXPECT_EQ(test, identify(ctx), -ENODEV);
+	set_reg(ctx, VIRTIO_MMIO_DEVICE_ID, VIRTIO_ID_CONSOLE);
+	KUNIT_EXPECT_EQ(test, identify(ctx), 0);
+	set_reg(ctx, VIRTIO_MMIO_DEVICE_ID, VIRTIO_ID_FS);
+	KUNIT_EXPECT_EQ(test, identify(ctx), 0);
+
+	/* What is refused changes nothing. */
+	for (i = 0; i < ARRAY_SIZE(bad); i++) {
+		KUNIT_EXPECT_EQ_MSG(test, vgm_accept_types(bad[i]), -EINVAL,
+				    "\"%s\"", bad[i]);
+		KUNIT_EXPECT_EQ(test, identify(ctx), 0);
+	}
+	KUNIT_EXPECT_EQ(test, vgm_accept_types("127"), 0);
+}
+
+/* Queues that the pool has room for: as many as the type can have. */
+static unsigned int rings(struct vgm_test *ctx)
+{
+	return identify(ctx) ? 0 : ctx->id.need.coherent_bytes /
+				   PAGE_ALIGN(vring_size(128, PAGE_SIZE));
+}
+
+static void set_config16(struct vgm_test *ctx, unsigned int offset, u16 value)
+{
+	writew(value, ctx->base + VIRTIO_MMIO_CONFIG + offset);
+}
+
+static void vgm_test_count(struct kunit *test)
+{
+	struct vgm_test *ctx = test->priv;
+	const unsigned int nr_blk = offsetof(struct virtio_blk_config,
+					     num_queues);
+	const unsigned int nr_net = offsetof(struct virtio_net_config,
+					     max_virtqueue_pairs);
+
+	KUNIT_ASSERT_EQ(test, vgm_accept_types("block,net,console,scsi,rng"), 0);
+	set_config16(ctx, nr_blk, 4);
+	KUNIT_EXPECT_EQ(test, rings(ctx), 1U);
+	KUNIT_EXPECT_EQ(test, ctx->id.need.queues, 1U);
+	set_reg(ctx, VIRTIO_MMIO_DEVICE_FEATURES,
+		BOTH_FEATURES | BIT(VIRTIO_BLK_F_MQ));
+	KUNIT_EXPECT_EQ(test, rings(ctx), 4U);
+	KUNIT_EXPECT_EQ(test, ctx->id.need.queues,
+			min(4U, num_possible_cpus()));
+	set_config16(ctx, nr_blk, 0);
+	KUNIT_EXPECT_EQ(test, rings(ctx), 1U);
+	set_config16(ctx, nr_blk, U16_MAX);
+	KUNIT_EXPECT_EQ(test, rings(ctx), 64U);
+
+	set_reg(ctx, VIRTIO_MMIO_DEVICE_ID, VIRTIO_ID_NET);
+	set_reg(ctx, VIRTIO_MMIO_DEVICE_FEATURES, BOTH_FEATURES);
+	KUNIT_EXPECT_EQ(test, rings(ctx), 2U);
+	set_reg(ctx, VIRTIO_MMIO_DEVICE_FEATURES, BOTH_FEATURES |
+		BIT(VIRTIO_NET_F_MQ) | BIT(VIRTIO_NET_F_CTRL_VQ));
+	set_config16(ctx, nr_net, 3);
+	KUNIT_EXPECT_EQ(test, rings(ctx), 7U);
+	set_config16(ctx, nr_net, U16_MAX);
+	KUNIT_EXPECT_EQ(test, rings(ctx), 64U);
+
+	set_reg(ctx, VIRTIO_MMIO_DEVICE_ID, VIRTIO_ID_CONSOLE);
+	set_reg(ctx, VIRTIO_MMIO_DEVICE_FEATURES, BOTH_FEATURES & ~BIT(1));
+	KUNIT_EXPECT_EQ(test, rings(ctx), 0U);
+	set_reg(ctx, VIRTIO_MMIO_DEVICE_ID, VIRTIO_ID_RNG);
+	set_reg(ctx, VIRTIO_MMIO_DEVICE_FEATURES, BOTH_FEATURES);
+	KUNIT_EXPECT_EQ(test, rings(ctx), 8U);
+}
+
 static void vgm_test_features(struct kunit *test)
 {
 	struct vgm_test *ctx = test->priv;
@@ -149,8 +243,10 @@ static void vgm_test_queues(struct kunit *test)
 		set_reg(ctx, VIRTIO_MMIO_QUEUE_NUM_MAX, cases[i].num_max);
 		KUNIT_ASSERT_EQ(test, identify(ctx), 0);
 		KUNIT_EXPECT_EQ(test, ctx->id.need.segs_max, cases[i].size);
-		KUNIT_EXPECT_GE(test, ctx->id.need.coherent_bytes,
-				(size_t)vring_size(cases[i].size, 64));
+		/* Parts that peers may map page by page, and no page more. */
+		KUNIT_EXPECT_EQ(test, ctx->id.need.coherent_bytes,
+				(size_t)PAGE_ALIGN(vring_size(cases[i].size,
+							      PAGE_SIZE)));
 		KUNIT_EXPECT_LE(test, ctx->id.need.coherent_bytes,
 				(size_t)SZ_2M);
 	}
@@ -163,12 +259,12 @@ static void vgm_test_segs(struct kunit *test)
 {
 	struct vgm_test *ctx = test->priv;
 
+	KUNIT_ASSERT_EQ(test, vgm_accept_types("block,net,console"), 0);
 	set_reg(ctx, VIRTIO_MMIO_QUEUE_NUM_MAX, 256);
 	KUNIT_ASSERT_EQ(test, identify(ctx), 0);
 	KUNIT_EXPECT_EQ(test, ctx->id.need.segs_max, 256U);
 	KUNIT_EXPECT_EQ(test, ctx->id.need.segs_enough, 66U);
 	KUNIT_EXPECT_EQ(test, ctx->id.ring_min, 256U);
-	KUNIT_EXPECT_EQ(test, ctx->id.need.queues, num_possible_cpus());
 	set_reg(ctx, VIRTIO_MMIO_DEVICE_ID, VIRTIO_ID_NET);
 	KUNIT_ASSERT_EQ(test, identify(ctx), 0);
 	KUNIT_EXPECT_LT(test, ctx->id.need.segs_max, 64U);
@@ -177,6 +273,56 @@ static void vgm_test_segs(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, identify(ctx), 0);
 	KUNIT_EXPECT_EQ(test, ctx->id.need.segs_max, 256U);
 	KUNIT_EXPECT_EQ(test, ctx->id.need.segs_enough, 0U);
+}
+
+struct look {
+	struct work_struct work;
+	struct vgm_settling *settling;
+	u32 generation;
+	bool settles;
+};
+
+static void look_work(struct work_struct *work)
+{
+	struct look *look = container_of(work, struct look, work);
+
+	look->settles = vgm_settles(look->settling, look->generation);
+}
+
+/* Reading a long field ends: with another task's looks in between, too. */
+static void vgm_test_settles(struct kunit *test)
+{
+	struct vgm_settling s = { .generation = 7 };
+	struct look look = { .settling = &s };
+	unsigned int i, n;
+
+	spin_lock_init(&s.lock);
+	for (i = 0; i < 100; i++)
+		KUNIT_EXPECT_TRUE(test, vgm_settles(&s, 7));
+	/* A change before each reading, or in the midst of it now and then. */
+	for (i = 0; i < 100; i++) {
+		KUNIT_EXPECT_TRUE(test, vgm_settles(&s, 1000 + i));
+		KUNIT_EXPECT_TRUE(test, vgm_settles(&s, 2000 + i));
+		KUNIT_EXPECT_TRUE(test, vgm_settles(&s, 2000 + i));
+	}
+	for (n = 0; n < 1000 && vgm_settles(&s, 3000 + n); n++)
+		;
+	KUNIT_EXPECT_EQ(test, n, (unsigned int)VGM_CHANGES_MAX);
+	/* Once settled, all is well. */
+	KUNIT_EXPECT_TRUE(test, vgm_settles(&s, 3000 + n));
+
+	INIT_WORK_ONSTACK(&look.work, look_work);
+	for (n = 0; n < 1000; n++) {
+		look.generation = 5000 + n;
+		if (!vgm_settles(&s, look.generation))
+			break;
+		schedule_work(&look.work);
+		flush_work(&look.work);
+		if (!look.settles)
+			break;
+	}
+	destroy_work_on_stack(&look.work);
+	KUNIT_EXPECT_LT(test, n, 1000U);
 }
 
 /* Every CPU has exactly one queue, every queue a CPU. */
@@ -234,6 +380,9 @@ static struct kunit_case vgm_test_cases[] = {
 	KUNIT_CASE(vgm_test_magic),
 	KUNIT_CASE(vgm_test_version),
 	KUNIT_CASE(vgm_test_no_device),
+	KUNIT_CASE(vgm_test_types),
+	KUNIT_CASE(vgm_test_count),
+	KUNIT_CASE(vgm_test_settles),
 	KUNIT_CASE(vgm_test_features),
 	KUNIT_CASE(vgm_test_queues),
 	KUNIT_CASE(vgm_test_segs),
@@ -242,8 +391,15 @@ static struct kunit_case vgm_test_cases[] = {
 	{ }
 };
 
+/* As the module was loaded. */
+static void vgm_test_suite_exit(struct kunit_suite *suite)
+{
+	vgm_accept_types("block");
+}
+
 static struct kunit_suite vgm_test_suite = {
 	.name = "virtio_grant_mmio",
+	.suite_exit = vgm_test_suite_exit,
 	.init = vgm_test_init,
 	.test_cases = vgm_test_cases,
 };

@@ -50,9 +50,13 @@ look "KUnit of the DMA layer"
 step "KUnit: virtio_grant_mmio"
 suites virtio_grant_mmio_kunit
 look "KUnit of the transport"
+step "KUnit: virtio_grant_mmio, with the disk"
+suites virtio_grant_mmio_disk_kunit
+[ "$skipped" -eq 0 ] || fail "the suite did not find the disk"
+look "KUnit of the transport with a disk"
 
 step "a disk under verified load, on the same kernel"
-in_domain G1 'rmmod virtio_grant_mmio_kunit; rmmod virtio_grant_dma_kunit; :'
+in_domain G1 'rmmod virtio_grant_mmio_disk_kunit virtio_grant_mmio_kunit virtio_grant_dma_kunit; :'
 load_ours G1
 has_disk G1 vda
 fio_verify G1 vda "--ioengine=libaio --direct=1 --iodepth=16 --size=4m \
