@@ -406,6 +406,30 @@ relay_attack() {
 	virtio-grantctl >/dev/null || fail "relay, $1: the broker does not answer"
 }
 
+# toy_attack HOW SECONDS TEXT: the same, but the attacker is the device, while the
+# worker of the real one stands still.  TEXT is what the guest has to say of it.
+# The first times it may find that nobody answers, see bind_again.
+toy_attack() {
+	in_domain G1 "rm -f /tmp/rebound; dmesg -c >/dev/null
+		echo 6 >/sys/module/virtio_grant_mmio/parameters/wait_s
+		( cd /sys/bus/platform/drivers/virtio-grant-mmio
+		until dmesg | grep -q -F '$3'; do
+			sleep 2
+			[ ! -e 2000000.virtio ] || echo 2000000.virtio >unbind
+			echo 2000000.virtio >bind
+		done
+		echo said >/tmp/rebound ) >/dev/null 2>&1 & :" 2>/dev/null
+	# shellcheck disable=SC2046 # three words
+	attack DomD "relay-$1" "guest=$(domid G1) relay $1 $(relay_of DomD G1 51712) $2"
+	retry 20 in_domain G1 'test -e /tmp/rebound' ||
+		fail "relay, $1: the guest does not say '$3', but:" \
+			"$(in_domain G1 'dmesg | grep -i virtio | tail -n 3')"
+	# No capacity but the toy's own.
+	in_domain G1 'for d in /sys/block/vd*/size; do
+		[ ! -e $d ] || [ $(cat $d) -le 1048576 ] || { cat $d; exit 1; }
+	done' || fail "relay, $1: the guest believes in a disk of that many sectors"
+}
+
 # worker_of BACKEND GUEST: the process that serves it.
 worker_of() {
 	in_domain "$1" 'virtio-grantctl -j' | tr -d ' \n' |
@@ -424,9 +448,16 @@ attack_relay() {
 	for how in garbage replay unasked lies; do
 		relay_attack "$how" "$RELAY_S"
 	done
-	step "the relay page: silence"
 	worker=$(worker_of DomD G1)
 	in_domain DomD "kill -STOP $worker"
+	step "the relay page: another device, a configuration that never settles, of ones, none"
+	toy_attack console 12 'refused: a device of type 3 (console)'
+	in_domain G1 '[ ! -e /sys/bus/platform/devices/2000000.virtio/driver ]' ||
+		fail "the guest has a driver for a console"
+	toy_attack unsettled 12 'device failed: its configuration never settles'
+	toy_attack ones 12 'device failed: a disk can'
+	toy_attack mute 20 'device failed: the backend does not answer'
+	step "the relay page: silence"
 	in_domain -t 60 G1 'cd /sys/bus/platform/drivers/virtio-grant-mmio
 		echo 2000200.virtio >unbind; echo 2000200.virtio >bind; echo $?
 		dmesg | grep -i virtio | tail -n 2' ||

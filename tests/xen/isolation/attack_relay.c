@@ -2,7 +2,8 @@
 /*
  * attack_relay.c - what a backend's domain can do to the broker through a
  * relay page and its event channel (backend/relay.h): garbage, replays,
- * answers nobody asked for, lies.  The page is granted to the domain, so its
+ * answers nobody asked for, lies, and a device of the attacker's own, which is
+ * false in one point.  The page is granted to the domain, so its
  * root may map and write it: nothing here is refused, and the test is what
  * becomes of the broker, the guest and its neighbours, and of the device when
  * the attacker has gone.
@@ -101,6 +102,102 @@ static void lies(volatile struct vg_relay_page *page)
 	}
 }
 
+/*
+ * A disk of the attacker's own, as far as a guest's driver looks before it gives
+ * it work.  The real one's worker must not answer meanwhile.
+ */
+static struct {
+	uint32_t device_id;
+	uint32_t generation;
+	int is_settled;		/* the generation is, once it was read */
+	int has_config;		/* otherwise nobody answers there... */
+	int is_mute;		/* ...and has been asked */
+	int is_ones;		/* it has no other digit */
+	uint32_t reg[0x100 / 4];
+} toy;
+
+static uint32_t toy_read(uint32_t offset)
+{
+	switch (offset) {
+	case 0x000:		/* MagicValue */
+		return 0x74726976;
+	case 0x004:		/* Version */
+		return 2;
+	case 0x008:		/* DeviceID */
+		return toy.device_id;
+	case 0x010:		/* DeviceFeatures: VERSION_1, ACCESS_PLATFORM */
+		return toy.reg[0x014 / 4] == 1 ? 3 : 0;
+	case 0x034:		/* QueueNumMax, of whatever queue */
+		return 128;
+	case 0x044:		/* QueueReady */
+	case 0x070:		/* Status */
+		return toy.reg[offset / 4];
+	case 0x0fc:		/* ConfigGeneration */
+		if (toy.is_ones)
+			return ~0u;
+		return toy.is_settled ? toy.generation : toy.generation++;
+	case 0x100:		/* capacity: 512 MiB, in sectors */
+		return toy.is_ones ? ~0u : 1u << 20;
+	default:
+		return toy.is_ones && offset > 0x100 ? ~0u : 0;
+	}
+}
+
+/* The broker has answered something by itself: no, the backend is there. */
+static void play_alive(volatile struct vg_relay_page *page)
+{
+	static uint32_t asked, session;
+
+	if (toy.is_mute || (page->asked == asked &&
+			    page->backend_state == VG_RELAY_BACKEND_READY))
+		return;
+	asked = page->asked;
+	if (!session)
+		session = page->backend_session;
+	page->backend_session = ++session;
+	__atomic_store_n((uint32_t *)&page->backend_state,
+			 VG_RELAY_BACKEND_READY, __ATOMIC_RELEASE);
+}
+
+static void play(volatile struct vg_relay_page *page)
+{
+	uint32_t bits;
+
+	play_alive(page);
+	bits = __atomic_exchange_n((uint32_t *)&page->pending[0], 0,
+				   __ATOMIC_ACQ_REL);
+	for (unsigned int i = 0; i < 32; i++) {
+		uint32_t op = page->slot[i].op;
+		uint32_t offset = VG_RELAY_OP_OFFSET(op);
+
+		if (!(bits & 1u << i))
+			continue;
+		if (!toy.has_config && offset >= 0x0fc) {
+			toy.is_mute = 1;
+			continue;
+		}
+		if (!VG_RELAY_OP_IS_WRITE(op))
+			page->slot[i].rsp_data = toy_read(offset);
+		else if (offset < 0x100)
+			toy.reg[offset / 4] = page->slot[i].data;
+		__atomic_store_n((uint32_t *)&page->slot[i].rsp_seq,
+				 page->slot[i].seq, __ATOMIC_RELEASE);
+		__atomic_fetch_or((uint32_t *)&page->answered[0], 1u << i,
+				  __ATOMIC_ACQ_REL);
+	}
+}
+
+/* Returns whether there is a device that is false in this way. */
+static int toy_init(const char *how)
+{
+	toy.device_id = strcmp(how, "console") ? 2 : 3;
+	toy.is_settled = strcmp(how, "unsettled") != 0;
+	toy.has_config = strcmp(how, "mute") != 0;
+	toy.is_ones = !strcmp(how, "ones");
+	return toy.device_id == 3 || !toy.is_settled || !toy.has_config ||
+	       toy.is_ones;
+}
+
 void attack_relay(const char *how, uint16_t domid, uint32_t ref, uint32_t port,
 		  unsigned int seconds)
 {
@@ -112,6 +209,7 @@ void attack_relay(const char *how, uint16_t domid, uint32_t ref, uint32_t port,
 	};
 	int fd = open("/dev/xen/gntdev", O_RDWR | O_CLOEXEC);
 	volatile struct vg_relay_page *page;
+	int is_toy = toy_init(how);
 	struct attempt *a;
 	uint32_t local;
 	time_t end;
@@ -145,6 +243,8 @@ void attack_relay(const char *how, uint16_t domid, uint32_t ref, uint32_t port,
 				unasked(page);
 			else if (!strcmp(how, "lies"))
 				lies(page);
+			else if (is_toy)
+				play(page);
 			attempt_errno(a, ref, notify(local));
 		}
 	}

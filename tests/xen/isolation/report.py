@@ -41,6 +41,7 @@ MUST_BE_MADE = (
     "sysctl", "dm_op", "hvm.get_param", "hvm.altp2m", "argo", "console_io",
     "sched.remote_shutdown", "hypercall.every_number", "sample",
     "relay.garbage", "relay.replay", "relay.unasked", "relay.lies",
+    "relay.console", "relay.unsettled", "relay.ones", "relay.mute",
 )
 
 
