@@ -48,7 +48,8 @@ tmp=$(mktemp -d) || exit 1
 trap 'rm -rf "$tmp"' EXIT
 vg_source_unpack xen "$XEN_TAR" "$tmp/plain" --wildcards \
 	'*/tools/flask/policy' '*/xen/xsm' '*/xen/include/xsm' \
-	'*/xen/common/memory.c' '*/xen/arch/arm/configs' || exit 1
+	'*/xen/common/memory.c' '*/xen/arch/arm/vtimer.c' \
+	'*/xen/arch/arm/configs' || exit 1
 cp -r "$tmp/plain" "$tmp/typed"
 why=
 for patch in $patches; do

@@ -6,10 +6,15 @@
 # XSM stays out: the default access policy ("dummy") is what the project's
 # claim is about, and SILO would forbid grants between two guests.
 #
+# With patches: what a domain's dump on the console says of its timers, and a fault
+# of Xen's mended by which domains fall silent (spec/xen/0003).
+#
 # VG_XEN_COUNTERS=1: with counters by domain, for `make compare`.
+# VG_XEN_UNMENDED=1: without the second patch.
 # VG_XEN_VARIANT=flask: with FLASK, and a policy inside that has the project's
 # module (spec/xen/flask) and the test's (../flask).  flask-typed: the same with
-# the patches of spec/xen.
+# the patches of spec/xen.  slow-timers: with timers whose handlers now and then
+# begin late, as they do where the host schedules QEMU's threads.
 
 set -u
 . "$(dirname "$0")/common.sh"
@@ -20,8 +25,10 @@ CONFIG_IOREQ_SERVER=y
 CONFIG_PERF_COUNTERS=y'
 VG_XEN_POLICY=
 
+# As without, where a scenario asks for one by itself.
+[ "${VG_XEN_VARIANT:-}" != plain ] || VG_XEN_VARIANT=
 case "${VG_XEN_VARIANT:-}" in
-'')
+''|slow-timers)
 	VG_XEN_CONFIG="$VG_XEN_CONFIG
 # CONFIG_XSM is not set" ;;
 flask|flask-typed)
@@ -43,6 +50,11 @@ make_xen() {
 
 	src="$dir/src"
 	vg_source_unpack xen "$source" "$src"
+	# A source that the user names may have these, or another shape.
+	for file in $VG_XEN_OWN_PATCHES; do
+		patch -d "$src" -p1 -N -s --dry-run <"$file" || continue
+		patch -d "$src" -p1 --no-backup-if-mismatch <"$file"
+	done
 	for file in $VG_XEN_PATCHES; do
 		patch -d "$src" -p1 --no-backup-if-mismatch <"$file"
 	done
@@ -77,12 +89,20 @@ make_xen() {
 	rm -rf "$src"
 }
 
+VG_XEN_OWN_PATCHES="$VG_XEN/lib/xen-dump-timers.patch"
 VG_XEN_PATCHES=
 [ -z "${VG_XEN_COUNTERS:-}" ] || VG_XEN_PATCHES="$VG_XEN/compare/xen-counters.patch"
-[ "${VG_XEN_VARIANT:-}" != flask-typed ] ||
-	VG_XEN_PATCHES="$VG_XEN_PATCHES $(printf '%s ' "$VG_TOP"/spec/xen/*.patch)"
+case "${VG_XEN_VARIANT:-}" in
+flask-typed)
+	VG_XEN_PATCHES="$VG_XEN_PATCHES $(printf '%s ' "$VG_TOP"/spec/xen/*.patch)" ;;
+*)
+	[ -n "${VG_XEN_UNMENDED:-}" ] ||
+		VG_XEN_OWN_PATCHES+=" $(printf '%s ' "$VG_TOP"/spec/xen/0003-*.patch)" ;;
+esac
+[ "${VG_XEN_VARIANT:-}" != slow-timers ] ||
+	VG_XEN_PATCHES="$VG_XEN_PATCHES $VG_XEN/lib/xen-slow-timers.patch"
 inputs=
-for file in $VG_XEN_PATCHES $VG_XEN_POLICY; do
+for file in $VG_XEN_OWN_PATCHES $VG_XEN_PATCHES $VG_XEN_POLICY; do
 	inputs="$inputs @$file"
 done
 if [ -n "$VG_XEN_POLICY" ]; then
