@@ -109,7 +109,9 @@ _finish() {
 		_verdict FAIL "$(cat "$VG_RUN/step"): it ended early:" \
 			"$(tail -n 1 /vg/log/scenario.log)"
 	if grep -q FAIL "$VG_RUN/verdict"; then
-		# Xen's own view: run queues, domains and vCPUs, event channels.
+		# Xen's own view: timers, run queues, domains and their vCPUs
+		# with their virtual timers, event channels.
+		xl debug-keys a
 		xl debug-keys r
 		xl debug-keys q
 		xl debug-keys e
