@@ -90,6 +90,40 @@ in_domain G1 'modprobe virtio_mmio'
 expect virtio-grant-mmio "$(in_domain G1 'basename $(readlink /sys/bus/platform/devices/2000000.virtio/driver)')" \
 	"the driver, with the stock one loaded last"
 fio_verify G1 vda "--ioengine=libaio --direct=1 --iodepth=16 --size=2m --rw=randwrite --bs=4k"
+
+# says WORDS: the guest's log, since the module was loaded.
+says() {
+	in_domain G1 "dmesg | grep -F -- '$1'" || fail "the guest does not say '$1'"
+}
+
+step "device types that the guest does not accept, and lists that are none"
+in_domain G1 'rmmod virtio_grant_mmio'
+for types in '' disk block,,net 0 128; do
+	in_domain G1 "dmesg -c >/dev/null; ! modprobe virtio_grant_mmio types=$types" ||
+		fail "loaded with types=$types"
+	says 'is no type of device'
+done
+in_domain G1 'modprobe virtio_grant_mmio types=net,console,26'
+says 'refused: a device of type 2 (block), this guest accepts types=net,console,26'
+in_domain G1 '! ls /sys/bus/virtio/devices | grep .' || fail "and there is one"
+in_domain G1 'rmmod virtio_grant_mmio'
+
+step "a device that xenstore says nobody serves: no access, but a message"
+# Another node in its place, for its own is what the daemons look at.
+front="/local/domain/$(domid G1)/device/virtio_disk/51712/backend"
+other="/local/domain/$(domid G1)/data/nobody"
+node=$(xenstore-read "$front")
+xenstore-write "$other/base" "$(xenstore-read "$node/base")" "$other/state" 6 \
+	"$front" "$other"
+in_domain -t 30 G1 'dmesg -c >/dev/null; modprobe virtio_grant_mmio'
+says 'no backend serves it (state 6 in xenstore)'
+xenstore-rm "$other/state"
+in_domain -t 30 G1 'dmesg -c >/dev/null
+	! echo 2000000.virtio >/sys/bus/platform/drivers/virtio-grant-mmio/bind'
+says 'no backend serves it (state 0 in xenstore)'
+xenstore-write "$front" "$node"
+in_domain G1 'rmmod virtio_grant_mmio'
+back "with its state" 'modprobe virtio_grant_mmio types=2'
 median=$(sort -g /tmp/took | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }')
 result probe_s_median "$median"
 result probe_s_slowest "$(sort -g /tmp/took | tail -n 1)"
