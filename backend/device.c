@@ -482,17 +482,14 @@ static void request_show(struct vg_slot *s)
 }
 
 /*
- * @err: what the device wrote did not reach the guest; counted by memory.  To a
- * driver, used means done, whatever length goes with it: so it is not shown.
+ * What the device wrote did not reach the guest; counted by memory.  To a driver,
+ * used means done, whatever length goes with it: so it is not shown.
  */
-static void request_end(struct vg_slot *s, int err, enum vg_mem_fault fault)
+static __attribute__((cold)) void
+request_lost(struct vg_slot *s, enum vg_mem_fault fault)
 {
 	struct vg_queue *q = s->queue;
 
-	if (!err) {
-		request_show(s);
-		return;
-	}
 	if (may_show(q))
 		queue_break(q, VG_BROKEN_UNDELIVERED, fault, s->head);
 	request_gone(s);
@@ -509,8 +506,10 @@ void vg_req_complete(struct vg_req *req, uint32_t used_bytes)
 	err = q->mem->ops->unmap_req(q->mem, s->mreq, &fault);
 	if (err == VG_MEM_LATER)
 		slots_add(&q->ending, s);
+	else if (err)
+		request_lost(s, fault);
 	else
-		request_end(s, err, fault);
+		request_show(s);
 	q->is_completed = true;
 	if (!q->is_working)
 		vg_deferred_schedule(q->work);
@@ -556,7 +555,7 @@ static bool retry_later(struct vg_queue *q)
  * the end it is nobody's fault but must not go on for ever, unless it is a
  * request that the type has, of any queue, that has the memory.
  */
-static void queue_stall(struct vg_queue *q)
+static __attribute__((cold)) void queue_stall(struct vg_queue *q)
 {
 	q->is_stalled = true;
 	q->is_kicked = false;
@@ -702,8 +701,10 @@ static bool queue_deliver(struct vg_queue *q)
 		if (err == -EAGAIN) {
 			slots_add(&q->ending, s);
 			left++;
+		} else if (err) {
+			request_lost(s, fault);
 		} else {
-			request_end(s, err, fault);
+			request_show(s);
 		}
 	}
 	if (left && may_show(q) && retry_later(q) &&
@@ -724,7 +725,7 @@ static bool queue_deliver(struct vg_queue *q)
  * What was completed goes to the used ring, what was taken is started; what
  * there is no memory for has stalled the queue.  False: so have results.
  */
-static bool queue_exchange(struct vg_queue *q)
+static __attribute__((noinline)) bool queue_exchange(struct vg_queue *q)
 {
 	struct vg_slot *s, *next;
 	bool all;
@@ -743,7 +744,7 @@ static bool queue_exchange(struct vg_queue *q)
 }
 
 /* What completed since; not what could not go out a moment ago. */
-static void queue_end(struct vg_queue *q)
+static __attribute__((noinline)) void queue_end(struct vg_queue *q)
 {
 	const struct vg_dev_type *type = q->dev->type;
 	bool all = !q->nr_left || !vg_timer_is_armed(q->retry);
@@ -1361,7 +1362,8 @@ static void queue_work(void *arg)
 		queue_drop(q);
 	if (dev->type->flush_batch)
 		dev->type->flush_batch(q->priv);
-	queue_end(q);
+	if (q->ending.first)
+		queue_end(q);
 	wants_irq = queue_publish(q, is_more && q->poll.until_ns);
 	q->is_working = false;
 	/* Completed while we were at it: there is memory for who waits. */

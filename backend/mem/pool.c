@@ -79,6 +79,12 @@ static void stats_gather(struct mem_pool *mp)
 	st->range_hits = hits;
 }
 
+static void wants_gather(struct mem_pool *mp)
+{
+	mp->mem.wants_room |= mp->map->wants_room;
+	mp->map->wants_room = false;
+}
+
 /*
  * Where [addr, addr + len) is mapped, if one range has all of it; *index is
  * that range.
@@ -288,8 +294,7 @@ static int pool_map_ring(struct vg_mem *m, uint64_t addr, size_t len_bytes,
 		return 0;
 	}
 	err = mp->map->ops->map_ring(mp->map, addr, len_bytes, prot, va, fault);
-	m->wants_room |= mp->map->wants_room;
-	mp->map->wants_room = false;
+	wants_gather(mp);
 	stats_gather(mp);
 	return err;
 }
@@ -408,8 +413,7 @@ static int pool_map_req(struct vg_mem *m, const struct vg_seg *segs,
 	r->ranges = 0;
 	err = mp->map->ops->map_req(mp->map, segs, nr_segs, iov, iov_max,
 				    nr_iov_out, nr_iov, &r->mapped, fault);
-	m->wants_room |= mp->map->wants_room;
-	mp->map->wants_room = false;
+	wants_gather(mp);
 	stats_gather(mp);
 	if (err < 0)
 		req_put(mp, r);

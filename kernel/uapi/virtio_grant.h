@@ -118,7 +118,7 @@ static inline virtio_grant_u32 virtio_grant_addr_offset(virtio_grant_u64 addr)
  * this range; a write that fails changes nothing:
  *
  *	RANGE_NONE	not announced, or withdrawn and unmapped
- *	RANGE_HELD	announced, mapped
+ *	RANGE_HELD	announced, and mapped where the device has room for it
  *	RANGE_INVALID	no such range, no pages, past the last reference, or
  *			held already
  *	RANGE_REFUSED	Xen did not map it: not granted, or read-only

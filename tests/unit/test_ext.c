@@ -5,7 +5,10 @@
  * they save, each of their errors, and what a hostile guest can do with them.
  */
 #include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include "rig.h"
@@ -22,12 +25,15 @@ static struct drv d, other;
 static struct drv_buf data;
 
 static uint64_t poll_max_ns;
+static unsigned int budget_pages;
 
 static int setup(void **state)
 {
 	(void)state;
 	rig_up();
 	rig.cfg.poll_max_ns = poll_max_ns;
+	if (budget_pages)
+		rig.cfg.budget_pages = budget_pages;
 	if (rig_broker_start() || rig_sup_start())
 		return -1;
 	rig_guest(GUEST, 1);
@@ -46,6 +52,19 @@ static int setup_polling(void **state)
 {
 	poll_max_ns = 1000000;
 	return setup(state);
+}
+
+/* Every request is mapped. */
+static int setup_budget(void **state)
+{
+	int err;
+
+	budget_pages = 70;
+	rig_copy_max_bytes = 0;
+	err = setup(state);
+	budget_pages = 0;
+	rig_copy_max_bytes = VG_MEM_COPY_MAX_DEFAULT;
+	return err;
 }
 
 static int teardown(void **state)
@@ -485,6 +504,92 @@ static void looks_on(void **state)
 
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
+/* A read of @pages that lie in one piece, through the whole of them. */
+static void read_pages(const struct drv_buf *b, unsigned int first,
+		       unsigned int pages)
+{
+	struct drv_seg s = { b->addr + first * 4096, pages * 4096, true };
+	unsigned int i;
+
+	memset(b->va + first * 4096, 0, pages * 4096);
+	assert_int_equal(drv_blk(&d, VIRTIO_BLK_T_IN, 0, &s, 1, false, NULL),
+			 VIRTIO_BLK_S_OK);
+	for (i = 0; i < pages * 4096; i += 61)
+		assert_int_equal(b->va[first * 4096 + i], unit_pattern(i));
+	assert_true(rig_stats(&disk[0])->mem.mapped_pages_max <= 70);
+}
+
+/* One budget, of which a range has what the rest leaves. */
+static void one_budget(void **state)
+{
+	struct drv_buf range, b;
+	unsigned int maps;
+
+	(void)state;
+	d.hdrs = drv_buf(&d, DRV_NUM_MAX * 64, false);
+	go();
+	b = drv_buf(&d, 60 * 4096, false);
+	range = drv_buf(&d, 70 * 4096, false);
+	/* Too large beside the ring: held, and reached like any other. */
+	assert_int_equal(announce(0, range.ref, 70), VIRTIO_GRANT_RANGE_HELD);
+	assert_int_equal(fake_grant_maps(GUEST, range.ref), 0);
+	read_pages(&range, 0, 60);
+	assert_int_equal(announce(1, b.ref, 1), VIRTIO_GRANT_RANGE_TOO_MANY);
+	assert_int_equal(withdraw(0), VIRTIO_GRANT_RANGE_NONE);
+
+	/* Fits, is used, and gives way to what does not fit beside it. */
+	assert_int_equal(announce(0, range.ref, 40), VIRTIO_GRANT_RANGE_HELD);
+	assert_int_equal(fake_grant_maps(GUEST, range.ref), 1);
+	read_pages(&range, 0, 40);
+	read_pages(&b, 0, 20);
+	assert_int_equal(fake_grant_maps(GUEST, range.ref), 1);
+	read_pages(&b, 0, 60);
+	assert_int_equal(fake_grant_maps(GUEST, range.ref), 0);
+	read_pages(&range, 0, 40);
+	assert_int_equal(withdraw(0), VIRTIO_GRANT_RANGE_NONE);
+
+	/* Announced anew it is mapped again; a ring has the better right. */
+	assert_int_equal(announce(0, range.ref, 60), VIRTIO_GRANT_RANGE_HELD);
+	maps = fake_maps_held(RIG_BACKEND);
+	assert_int_equal(fake_grant_maps(GUEST, range.ref), 1);
+	assert_int_equal(drv_reset(&d), 0);
+	assert_true(fake_maps_held(RIG_BACKEND) < maps);
+	assert_int_equal(rig_stats(&disk[0])->mem.mapped_pages_now, 0);
+	assert_int_equal(rig_stats(&disk[0])->broken_count, 0);
+	drv_buf_end(&d, &b);
+	drv_buf_end(&d, &range);
+}
+
+/* Asked while the last worker's I/O is under way: answered when that is over. */
+static void withdrawn_while_held(void **state)
+{
+	char path[512];
+	int fd;
+
+	(void)state;
+	go_with_everything();
+	traffic(5, false);
+	snprintf(path, sizeof(path), "%s/%u-virtio_disk-51712", rig.state_dir,
+		 GUEST);
+	rig_worker_kill(rig_worker_of(GUEST));
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	assert_true(fd >= 0);
+	assert_int_equal(flock(fd, LOCK_EX | LOCK_NB), 0);
+	assert_true(rig_until(rig_stats(&disk[0]) &&
+			      rig_stats(&disk[0])->takeovers));
+	drv_write(&d, VIRTIO_GRANT_MMIO_RANGE_SEL, 0);
+	assert_int_equal(fake_mmio_start(GUEST, 0, disk[0].base +
+			 VIRTIO_GRANT_MMIO_RANGE_STATE, 4, true, 0), 0);
+	rig_steps(100);
+	assert_true(fake_mmio_waits(GUEST, 0));
+	close(fd);
+	assert_true(rig_until(fake_mmio_done(GUEST, 0, NULL)));
+	/* The ring lies in it. */
+	assert_int_equal(drv_read(&d, VIRTIO_GRANT_MMIO_RANGE_STATE),
+			 VIRTIO_GRANT_RANGE_IN_USE);
+	traffic(5, false);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -499,6 +604,9 @@ int main(void)
 		T(worker_killed_and_followed),
 		T(worker_killed_with_everything),
 		T(disk_removed_with_everything),
+		T(withdrawn_while_held),
+		cmocka_unit_test_setup_teardown(one_budget, setup_budget,
+						teardown),
 		cmocka_unit_test_setup_teardown(looks_on, setup_polling,
 						teardown),
 	};

@@ -452,6 +452,42 @@ static void a_bad_ring_stops_all(void **state)
 	stop();
 }
 
+/* Its queue is ended before the main thread has heard of it: heard all the same. */
+static void a_bad_ring_of_a_queue_that_ends(void **state)
+{
+	static const struct {
+		uint32_t reg, value;
+	} end[] = {
+		{ VIRTIO_MMIO_QUEUE_READY, 0 }, { 0x0c0, 1 },
+	};
+	unsigned int i;
+
+	(void)state;
+	for (i = 0; i < 4; i++) {
+		start(QUEUES, true, true);
+		storm(ALL, 5);
+		d.q[0].avail->ring[d.q[0].avail_idx++ % d.q[0].num] = 0x7777;
+		drv_publish(&d.q[0]);
+		drv_write(&d, VIRTIO_MMIO_QUEUE_SEL, 0);
+		rig_worker_of(GUEST)->is_hung = true;
+		assert_int_equal(fake_mmio_start(GUEST, 1, disk.base +
+						 end[i % 2].reg, 4, true,
+						 end[i % 2].value), 0);
+		rig_steps(5);
+		fake_guest_notify(GUEST, d.q[0].port);
+		usleep(100000);			/* its thread's turn */
+		rig_worker_of(GUEST)->is_hung = false;
+		assert_true(rig_until(fake_mmio_done(GUEST, 1, NULL)));
+		assert_true(rig_until(drv_needs_reset(&d)));
+		assert_int_equal(rig_stats(&disk)->broken, VG_BROKEN_HEAD);
+		assert_int_equal(rig_stats(&disk)->broken_queue, 0);
+		stop();
+	}
+	start(QUEUES, true, true);
+	storm(ALL, 10);
+	stop();
+}
+
 /* Two find one at the same time: one reason, once. */
 static void bad_rings_at_once(void **state)
 {
@@ -659,6 +695,7 @@ int main(void)
 		TEST(one_queue_ends_while_others_run),
 		TEST(ranges_come_and_go),
 		TEST(a_bad_ring_stops_all),
+		TEST(a_bad_ring_of_a_queue_that_ends),
 		TEST(bad_rings_at_once),
 		TEST(another_broker),
 		TEST(another_daemon),
