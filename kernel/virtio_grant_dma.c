@@ -1558,6 +1558,16 @@ void vgrant_pool_fail(struct vgrant_pool *pool)
 EXPORT_SYMBOL_GPL(vgrant_pool_fail);
 
 /**
+ * vgrant_pool_revive - undo vgrant_pool_fail()
+ * @pool: a pool whose device was reset since, and holds none of its buffers
+ */
+void vgrant_pool_revive(struct vgrant_pool *pool)
+{
+	WRITE_ONCE(pool->has_failed, false);
+}
+EXPORT_SYMBOL_GPL(vgrant_pool_revive);
+
+/**
  * vgrant_pool_set_held_handler - who wants to know of a buffer that is kept
  * @pool: a pool that nothing is mapped in
  * @held: called after the pool failed since the backend still maps a buffer

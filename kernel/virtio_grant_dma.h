@@ -90,6 +90,7 @@ void vgrant_pool_attach(struct vgrant_pool *pool);
 void vgrant_pool_detach(struct vgrant_pool *pool);
 
 void vgrant_pool_fail(struct vgrant_pool *pool);
+void vgrant_pool_revive(struct vgrant_pool *pool);
 void vgrant_pool_set_held_handler(struct vgrant_pool *pool,
 				  void (*held)(void *priv), void *priv);
 void vgrant_pool_set_filled(struct vgrant_pool *pool, bool is_filled);

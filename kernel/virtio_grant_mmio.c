@@ -9,8 +9,10 @@
  * trapped by Xen and answered by the broker or, through it, the backend.
  *
  * Who is not trusted: whoever answers.  Values read are checked before use,
- * waits are bounded, and a backend that is gone (reads give all ones) leaves
- * a broken device, not a stuck guest.
+ * and waits are bounded.  A backend that is gone (reads give all ones) is
+ * waited for as long as the guest's owner says; then, or when what answers does
+ * not run the device any more, the device fails: what is in its queues ends with
+ * an error.  See "Failure" and "Coming back".
  *
  * Who owns what: a probed device owns its pool, its interrupt and its virtio
  * device.  A claim (see below) owns a reference to its node, and the right to
@@ -34,6 +36,7 @@
 #include <linux/log2.h>
 #include <linux/module.h>
 #include <linux/mutex.h>
+#include <linux/notifier.h>
 #include <linux/of.h>
 #include <linux/of_platform.h>
 #include <linux/platform_device.h>
@@ -96,18 +99,28 @@
 /* The device may be relayed to another domain, and that may be busy. */
 #define VGM_RESET_MS		2000
 #define VGM_RESET_FAILED_MS	500
-#define VGM_GONE_MS		3000
-/*
- * So many times that, for one that is in use: it may be being replaced, and a
- * broker may believe in a new one every 10 s only.
- */
-#define VGM_GONE_TIMES		4
+/* Nobody answers, for longer than a busy machine would explain. */
+#define VGM_GONE_S		3
 /* Rings of this size hold enough requests without indirect tables. */
 #define VGM_RING_ROOMY		512
 #define VGM_INDIRECT_NEVER	0
 #define VGM_INDIRECT_AUTO	(-1)
 /* How often to see whether queues with buffers in them make progress. */
 #define VGM_WATCH_S		10
+/* The same, of a device that was asked and did not answer. */
+#define VGM_SILENT_S		1
+/* How often to see whether a device that failed for its silence answers again. */
+#define VGM_COME_BACK_S		2
+/* The same after it did, and was silent again before it worked. */
+#define VGM_COME_BACK_AGAIN_S	30
+/* While its driver leaves, no progress at so many looks is the end of it. */
+#define VGM_LEAVE_LOOKS		3
+/*
+ * How long requests wait for a backend that does not answer.  Longer than a
+ * driver domain's hiccup, or a restart of its daemons, takes; with what it takes
+ * to notice, below the 120 s after which Linux warns of hung tasks, or panics.
+ */
+#define VGM_WAIT_S		90
 
 static char *types = "block";
 module_param(types, charp, 0444);
@@ -128,6 +141,16 @@ static int use_indirect = VGM_INDIRECT_AUTO;
 module_param(use_indirect, int, 0644);
 MODULE_PARM_DESC(use_indirect,
 		 "indirect tables: 0 never, 1 if offered, -1 (default) with rings of less than 512 entries");
+
+VISIBLE_IF_KUNIT unsigned int vgm_wait_s = VGM_WAIT_S;
+EXPORT_SYMBOL_IF_KUNIT(vgm_wait_s);
+module_param_named(wait_s, vgm_wait_s, uint, 0644);
+MODULE_PARM_DESC(wait_s,
+		 "seconds that requests wait for a backend that does not answer, before they fail (default: 90; 0: for ever)");
+
+/* The KUnit suite has shorter seconds. */
+VISIBLE_IF_KUNIT unsigned int vgm_ms_per_s = MSEC_PER_SEC;
+EXPORT_SYMBOL_IF_KUNIT(vgm_ms_per_s);
 
 /*
  * What we keep of a virtqueue; its priv.  The event channel: irq is 0 without
@@ -174,9 +197,19 @@ struct vgm_device {
 	struct mutex queue_lock;	/* queues come and go, and fail */
 	struct work_struct fault_work;
 	struct delayed_work watch_work;
-	bool has_failed;
+	struct delayed_work come_back_work;
+	struct notifier_block bus_notifier;
+	bool has_failed;	/* changes under queue_lock */
+	bool may_come_back;	/* failed for its silence only; likewise */
 	bool is_buffer_held;
+	bool is_leaving;	/* its driver is about to let go of it */
+	bool is_going;		/* so are we, or we fall asleep */
+	bool is_asleep;		/* between freeze and the end of restore */
+	unsigned int silent_s;	/* watch_work's: so long, as far as seen */
+	unsigned int looks_in_vain;	/* watch_work's: without progress */
 	u8 status;		/* as the driver has written it */
+	unsigned int resets;	/* of status */
+	unsigned int nr_queues_before;	/* it fell asleep */
 	struct completion released;
 	struct vgm_settling settling;
 };
@@ -203,13 +236,18 @@ static void vgm_write_addr(struct vgm_device *vgm, unsigned int low,
 	vgm_write(vgm, high, upper_32_bits(addr));
 }
 
+static unsigned long vgm_seconds(unsigned int s)
+{
+	return msecs_to_jiffies(s * vgm_ms_per_s);
+}
+
 /*
  * Does nobody answer, for longer than a busy machine would explain?  The
  * broker gives up sooner, and gives an answer that is late to the next read.
  */
 static bool vgm_is_gone(void __iomem *base)
 {
-	unsigned long end = jiffies + msecs_to_jiffies(VGM_GONE_MS);
+	unsigned long end = jiffies + vgm_seconds(VGM_GONE_S);
 
 	while (readl(base + VIRTIO_MMIO_MAGIC_VALUE) == VGM_NOBODY) {
 		if (time_after(jiffies, end))
@@ -219,7 +257,15 @@ static bool vgm_is_gone(void __iomem *base)
 	return false;
 }
 
-/* Failure */
+/*
+ * Failure
+ *
+ * A device fails when nobody has answered for wait_s seconds, or when what
+ * answers does not run it (vgm_fault()).  Its pool and its queues take nothing
+ * more, what is in the queues goes back to the driver, and so every wait on the
+ * device ends.  It stays so until a reset succeeds while it has no queues
+ * (vgm_revive()): when a driver is bound again, or it comes back by itself.
+ */
 
 static u16 vgm_used_idx(struct virtqueue *vq)
 {
@@ -325,11 +371,49 @@ static void vgm_lend_callback(struct virtqueue *vq)
 			vq->callback = vgm->queue[i]->callback;
 }
 
+/* Shows descriptor @id as used, whatever the ring's next entry is. */
+static void vgm_show_used(struct virtqueue *vq, unsigned int id, u16 used)
+{
+	const struct vring *ring = virtqueue_get_vring(vq);
+	unsigned int i;
+
+	for (i = 0; i < ring->num; i++) {
+		ring->used->ring[i].id = cpu_to_virtio32(vq->vdev, id);
+		ring->used->ring[i].len = 0;
+	}
+	/* The ring's read barrier after used->idx is the partner. */
+	virt_wmb();
+	WRITE_ONCE(ring->used->idx, cpu_to_virtio16(vq->vdev, used));
+	__virtqueue_unbreak(vq);
+	vgm_callback_now(vq);
+}
+
+/*
+ * vgm_queue_fail() where the backend scribbled over what tells which buffers are
+ * in the ring: tries all of them.  The ring refuses (and says so) what is not the
+ * first descriptor of a buffer, or is for the second time, and is broken again.
+ */
+static void vgm_queue_fail_blindly(struct virtqueue *vq)
+{
+	unsigned int num = virtqueue_get_vring_size(vq), id, before;
+	struct vgm_queue *q = vq->priv;
+	u16 used = vgm_used_idx(vq);
+
+	q->has_lost_track = true;
+	for (id = 0; id < num && vq->num_free < num; id++) {
+		before = vq->num_free;
+		vgm_show_used(vq, id, ++used);
+		/* Of two indices, one is not where the ring has got to. */
+		if (vq->num_free == before)
+			vgm_show_used(vq, id, ++used);
+	}
+}
+
 /*
  * Hands what the backend never answered back to the driver, as used buffers:
  * the pool gives all ones for their content, which no driver takes for
- * success.  The backend may still scribble into the ring; then this ends with
- * the ring's own checks, and what is left stays unanswered.
+ * success.  The backend may still scribble into the ring; then the ring's own
+ * checks stop this, and there is another way.
  */
 static void vgm_queue_fail(struct virtqueue *vq)
 {
@@ -358,6 +442,8 @@ static void vgm_queue_fail(struct virtqueue *vq)
 	WRITE_ONCE(ring->used->idx, cpu_to_virtio16(vq->vdev, used));
 	vgm_callback_now(vq);
 again_broken:
+	if (q->has_lost_track || virtqueue_is_broken(vq))
+		vgm_queue_fail_blindly(vq);
 	__virtqueue_break(vq);
 }
 
@@ -365,49 +451,230 @@ again_broken:
  * The device is no more.  No buffer enters its queues (whoever tries gets
  * -EIO), and those that are in there come back.  May sleep.
  */
-static void vgm_fail(struct vgm_device *vgm, const char *why)
+static void vgm_fail_locked(struct vgm_device *vgm, const char *why)
 {
 	unsigned int i;
 
-	mutex_lock(&vgm->queue_lock);
+	lockdep_assert_held(&vgm->queue_lock);
 	if (vgm->has_failed)
-		goto unlock;
-	vgm->has_failed = true;
+		return;
+	WRITE_ONCE(vgm->has_failed, true);
 	dev_err(&vgm->pdev->dev, "device failed: %s\n", why);
 	vgrant_pool_fail(vgm->pool);
 	virtio_break_device(&vgm->vdev);
 	/* Whoever is adding a buffer does so under a spinlock. */
 	synchronize_rcu();
+	/* Otherwise its driver may not be ready for callbacks, nor has it buffers. */
+	if (!(vgm->status & VIRTIO_CONFIG_S_DRIVER_OK))
+		return;
 	for (i = 0; i < vgm->nr_queues; i++)
 		if (vgm->queue[i] && !vgm->queue[i]->reset)
 			vgm_queue_fail(vgm->queue[i]);
-unlock:
+}
+
+static void vgm_fail(struct vgm_device *vgm, const char *why)
+{
+	mutex_lock(&vgm->queue_lock);
+	vgm_fail_locked(vgm, why);
 	mutex_unlock(&vgm->queue_lock);
 }
 
-static bool vgm_is_faulty(u32 status)
+/* The same, for want of an answer: it comes back when there is one. */
+static void vgm_give_up_locked(struct vgm_device *vgm, const char *why)
 {
-	return status == VGM_NOBODY || status & VIRTIO_CONFIG_S_NEEDS_RESET;
+	if (vgm->has_failed)
+		return;
+	vgm_fail_locked(vgm, why);
+	WRITE_ONCE(vgm->may_come_back, true);
+	queue_delayed_work(system_long_wq, &vgm->come_back_work,
+			   vgm_seconds(VGM_COME_BACK_S));
 }
 
-/* Asks the device how it is. */
-static void vgm_check(struct vgm_device *vgm)
+static void vgm_give_up(struct vgm_device *vgm, const char *why)
 {
-	unsigned int times = VGM_GONE_TIMES;
-	u32 status;
+	mutex_lock(&vgm->queue_lock);
+	vgm_give_up_locked(vgm, why);
+	mutex_unlock(&vgm->queue_lock);
+}
 
-	while (vgm_is_gone(vgm->base)) {
-		/* Who removes the device says so and waits for us. */
-		if (READ_ONCE(vgm->has_failed))
-			return;
-		if (--times)
+/*
+ * What is wrong with a Status that reads so, where the driver wrote @written?
+ * A driver that is ready has written all that a running device shows.
+ */
+VISIBLE_IF_KUNIT const char *vgm_status_fault(u8 written, u32 read)
+{
+	const u8 running = VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER |
+			   VIRTIO_CONFIG_S_FEATURES_OK |
+			   VIRTIO_CONFIG_S_DRIVER_OK;
+
+	if (read & VIRTIO_CONFIG_S_NEEDS_RESET)
+		return "the backend asks for a reset (DEVICE_NEEDS_RESET)";
+	if (written & VIRTIO_CONFIG_S_DRIVER_OK && written & running & ~read)
+		return "the backend does not run it any more, its state is lost";
+	return NULL;
+}
+EXPORT_SYMBOL_IF_KUNIT(vgm_status_fault);
+
+static bool vgm_is_faulty(struct vgm_device *vgm, u32 status)
+{
+	return status == VGM_NOBODY ||
+	       vgm_status_fault(READ_ONCE(vgm->status), status);
+}
+
+/* Returns 0; -EAGAIN if nobody answers; -ENODEV if it is another device. */
+static int vgm_ask_identity(struct vgm_device *vgm)
+{
+	static const u8 offset[] = {
+		VIRTIO_MMIO_MAGIC_VALUE, VIRTIO_MMIO_VERSION,
+		VIRTIO_MMIO_DEVICE_ID, VIRTIO_MMIO_VENDOR_ID,
+	};
+	const u32 expected[] = {
+		VGM_MAGIC, 2, vgm->vdev.id.device, vgm->vdev.id.vendor,
+	};
+	unsigned int i;
+	u32 value;
+
+	for (i = 0; i < ARRAY_SIZE(offset); i++) {
+		value = vgm_read(vgm, offset[i]);
+		if (value != expected[i])
+			return value == VGM_NOBODY ? -EAGAIN : -ENODEV;
+	}
+	return 0;
+}
+
+/* While its driver is bound or restored: for @why, or for want of an answer. */
+static void vgm_fail_setup_locked(struct vgm_device *vgm, const char *why)
+{
+	if (vgm_ask_identity(vgm) == -EAGAIN)
+		vgm_give_up_locked(vgm, "no answer to its driver's setting up");
+	else
+		vgm_fail_locked(vgm, why);
+}
+
+/* Returns 0; -EAGAIN if nobody answers; -EIO if one that is ready is not. */
+static int vgm_ask_queues(struct vgm_device *vgm)
+{
+	unsigned int i;
+	int ret = 0;
+	u32 ready;
+
+	mutex_lock(&vgm->queue_lock);
+	for (i = 0; i < vgm->nr_queues && !ret; i++) {
+		if (!vgm->queue[i] || vgm->queue[i]->reset)
 			continue;
-		vgm_fail(vgm, "the backend does not answer");
+		vgm_write(vgm, VIRTIO_MMIO_QUEUE_SEL, i);
+		ready = vgm_read(vgm, VIRTIO_MMIO_QUEUE_READY);
+		if (ready == VGM_NOBODY)
+			ret = -EAGAIN;
+		else if (!ready)
+			ret = -EIO;
+	}
+	mutex_unlock(&vgm->queue_lock);
+	return ret;
+}
+
+/*
+ * Asks the device how it is: by the registers, not by what we show to the core.
+ *
+ * Its driver may reset it meanwhile, and begin anew: then what we read means
+ * nothing.  Status of ours is lowered before the device's and raised after it,
+ * so a running device never shows less.
+ *
+ * Returns: 0; -EAGAIN if nobody answers; or -EIO, and @why.
+ */
+static int vgm_ask(struct vgm_device *vgm, const char **why)
+{
+	unsigned int resets = READ_ONCE(vgm->resets);
+	u8 written = READ_ONCE(vgm->status);
+	u32 status;
+	int ret;
+
+	*why = "another device has taken its place";
+	ret = vgm_ask_identity(vgm);
+	if (ret)
+		return ret == -ENODEV ? -EIO : ret;
+	status = vgm_read(vgm, VIRTIO_MMIO_STATUS);
+	if (status == VGM_NOBODY)
+		return -EAGAIN;
+	*why = vgm_status_fault(written, status);
+	if (!*why && written & VIRTIO_CONFIG_S_DRIVER_OK) {
+		ret = vgm_ask_queues(vgm);
+		if (ret == -EIO)
+			*why = "a queue is not ready any more";
+	}
+	if (READ_ONCE(vgm->resets) != resets)
+		return 0;
+	return *why ? -EIO : ret;
+}
+
+/*
+ * Nobody has answered for @silent_s seconds, of them @s since this was said the
+ * last time.  The device fails if that is too long.
+ *
+ * Seconds are counted, and not told by the clock: a guest that stood still with
+ * its backend must not find that its time is over.
+ */
+static void vgm_is_silent(struct vgm_device *vgm, unsigned int silent_s,
+			  unsigned int s)
+{
+	unsigned int limit_s = READ_ONCE(vgm_wait_s);
+
+	/* While nothing is in flight, nothing is lost by trying again later. */
+	if (READ_ONCE(vgm->is_leaving) || READ_ONCE(vgm->is_going) ||
+	    !(READ_ONCE(vgm->status) & VIRTIO_CONFIG_S_DRIVER_OK)) {
+		vgm_give_up(vgm, "the backend does not answer, and its driver comes or goes");
 		return;
 	}
-	status = vgm_read(vgm, VIRTIO_MMIO_STATUS);
-	if (status != VGM_NOBODY && status & VIRTIO_CONFIG_S_NEEDS_RESET)
-		vgm_fail(vgm, "the backend asks for a reset (DEVICE_NEEDS_RESET)");
+	if (silent_s == s && limit_s)
+		dev_warn(&vgm->pdev->dev, "the backend does not answer: waiting for up to %u s\n",
+			 limit_s);
+	else if (silent_s == s)
+		dev_warn(&vgm->pdev->dev, "the backend does not answer: waiting\n");
+	if (limit_s && silent_s >= limit_s)
+		vgm_give_up(vgm, "the backend does not answer");
+}
+
+/*
+ * Asks the device how it is, and waits until it answers or has failed.  May
+ * sleep for as long as the guest's owner wants.
+ */
+static void vgm_check(struct vgm_device *vgm)
+{
+	unsigned int silent_s = 0;
+	const char *why;
+	int ret;
+
+	while ((ret = vgm_ask(vgm, &why)) == -EAGAIN &&
+	       !READ_ONCE(vgm->has_failed)) {
+		/* One that says who it is, and no more, is as good as none. */
+		if (!vgm_is_gone(vgm->base))
+			schedule_timeout_uninterruptible(vgm_seconds(VGM_GONE_S));
+		silent_s += VGM_GONE_S;
+		vgm_is_silent(vgm, silent_s, VGM_GONE_S);
+	}
+	if (ret == -EIO)
+		vgm_fail(vgm, why);
+}
+
+/* The same for watch_work, which comes again instead of waiting. */
+static void vgm_look(struct vgm_device *vgm)
+{
+	unsigned int s = vgm->silent_s ? VGM_SILENT_S : VGM_GONE_S;
+	const char *why;
+	int ret = vgm_ask(vgm, &why);
+
+	if (ret == -EAGAIN && !vgm->silent_s && !vgm_is_gone(vgm->base))
+		ret = vgm_ask(vgm, &why);
+	if (ret == -EAGAIN) {
+		vgm->silent_s += s;
+		vgm_is_silent(vgm, vgm->silent_s, s);
+		return;
+	}
+	if (vgm->silent_s)
+		dev_info(&vgm->pdev->dev, "the backend answers again\n");
+	vgm->silent_s = 0;
+	if (ret)
+		vgm_fail(vgm, why);
 }
 
 static void vgm_buffer_held(void *priv)
@@ -415,7 +682,7 @@ static void vgm_buffer_held(void *priv)
 	struct vgm_device *vgm = priv;
 
 	WRITE_ONCE(vgm->is_buffer_held, true);
-	schedule_work(&vgm->fault_work);
+	queue_work(system_long_wq, &vgm->fault_work);
 }
 
 /* A configuration change that looked like a failure, or a failure. */
@@ -429,43 +696,85 @@ static void vgm_fault_work(struct work_struct *work)
 		return;
 	}
 	vgm_check(vgm);
-	if (!vgm->has_failed)
+	if (!READ_ONCE(vgm->has_failed))
 		virtio_config_changed(&vgm->vdev);
 }
 
+/* Buffers are in there, and none has come back since the last look. */
 static bool vgm_queue_is_stalled(struct virtqueue *vq)
 {
 	struct vgm_queue *q = vq->priv;
-	u16 used_before = q->used_watched;
+	u16 used, used_before = q->used_watched;
 
 	vgm_track(vq);
-	q->used_watched = q->used_seen;
-	return q->used_watched == used_before && !q->has_lost_track &&
-	       !bitmap_empty(q->busy, virtqueue_get_vring_size(vq));
+	used = vgm_used_idx(vq);
+	q->used_watched = used;
+	return used == used_before &&
+	       READ_ONCE(vq->num_free) < virtqueue_get_vring_size(vq);
+}
+
+static void vgm_watch_queues(struct vgm_device *vgm, bool *is_stalled,
+			     bool *is_broken)
+{
+	unsigned int i;
+
+	*is_stalled = false;
+	*is_broken = false;
+	mutex_lock(&vgm->queue_lock);
+	for (i = 0; i < vgm->nr_queues; i++) {
+		if (!vgm->queue[i] || vgm->queue[i]->reset)
+			continue;
+		if (vgm_queue_is_stalled(vgm->queue[i]))
+			*is_stalled = true;
+		if (virtqueue_is_broken(vgm->queue[i]) &&
+		    vgm->status & VIRTIO_CONFIG_S_DRIVER_OK)
+			*is_broken = true;
+	}
+	mutex_unlock(&vgm->queue_lock);
 }
 
 /*
  * With event channels no register is ever accessed, and a backend that died
  * would go unnoticed.  So where buffers wait and none comes back, ask; a
  * backend that is only slow will answer.
+ *
+ * A driver that leaves waits for its buffers, and nothing but their coming back
+ * ends that: there a backend that answers must do something as well.
  */
 static void vgm_watch_work(struct work_struct *work)
 {
 	struct vgm_device *vgm = container_of(to_delayed_work(work),
 					      struct vgm_device, watch_work);
-	bool is_stalled = false;
-	unsigned int i;
+	bool is_stalled, is_broken;
 
-	mutex_lock(&vgm->queue_lock);
-	for (i = 0; i < vgm->nr_queues; i++)
-		if (vgm->queue[i] && !vgm->queue[i]->reset &&
-		    vgm_queue_is_stalled(vgm->queue[i]))
-			is_stalled = true;
-	mutex_unlock(&vgm->queue_lock);
-	if (is_stalled)
-		vgm_check(vgm);
-	if (!vgm->has_failed)
-		schedule_delayed_work(&vgm->watch_work, VGM_WATCH_S * HZ);
+	if (READ_ONCE(vgm->has_failed))
+		return;
+	vgm_watch_queues(vgm, &is_stalled, &is_broken);
+	if (is_broken)
+		vgm_fail(vgm, "the backend broke the rules of a ring");
+	else if (is_stalled || READ_ONCE(vgm->is_leaving))
+		vgm_look(vgm);
+	else
+		vgm->silent_s = 0;
+
+	vgm->looks_in_vain = is_stalled && READ_ONCE(vgm->is_leaving) ?
+			     vgm->looks_in_vain + 1 : 0;
+	if (vgm->looks_in_vain >= VGM_LEAVE_LOOKS)
+		vgm_fail(vgm, "its driver leaves, and the backend does nothing");
+	if (!READ_ONCE(vgm->has_failed) && READ_ONCE(vgm->nr_queues))
+		queue_delayed_work(system_long_wq, &vgm->watch_work,
+				   vgm_seconds(vgm->silent_s ? VGM_SILENT_S :
+							       VGM_WATCH_S));
+}
+
+/*
+ * Its driver is about to let go of the device, for which it waits for what is in
+ * the queues.  What the device's owner would wait for is not worth it any more.
+ */
+static void vgm_leave(struct vgm_device *vgm)
+{
+	WRITE_ONCE(vgm->is_leaving, true);
+	mod_delayed_work(system_long_wq, &vgm->watch_work, 0);
 }
 
 /* Configuration (section 4.2.2) */
@@ -515,6 +824,12 @@ static int vgm_finalize_features(struct virtio_device *vdev)
 	struct vgm_device *vgm = vgm_of(vdev);
 	u64 features = vdev->features;
 
+	if (READ_ONCE(vgm->has_failed)) {
+		if (READ_ONCE(vgm->is_asleep))
+			return 0;
+		dev_err(&vdev->dev, "no driver for a device that has failed\n");
+		return -ENODEV;
+	}
 	vring_transport_features(vdev);
 	/* The ring code takes it for a transport's to accept. */
 	if (features & BIT_ULL(VIRTIO_F_RING_RESET))
@@ -604,6 +919,20 @@ static void vgm_check_capacity(struct vgm_device *vgm, unsigned int offset,
 }
 
 /*
+ * A disk that wakes up has as many queues as before, whatever its configuration
+ * says now: virtio_blk goes on using their numbers.
+ */
+static u16 vgm_num_queues(struct vgm_device *vgm, unsigned int offset,
+			  u16 value)
+{
+	if (READ_ONCE(vgm->is_asleep) &&
+	    vgm->vdev.id.device == VIRTIO_ID_BLOCK &&
+	    offset == offsetof(struct virtio_blk_config, num_queues))
+		return max_t(u16, value, vgm->nr_queues_before);
+	return value;
+}
+
+/*
  * Fields of 1, 2 and 4 bytes are one access; longer ones are accesses of 4
  * bytes (section 4.2.2.2), made consistent by the caller's reading of the
  * generation.  Whatever else a driver asks for is bytes.
@@ -620,7 +949,8 @@ static void vgm_get(struct virtio_device *vdev, unsigned int offset,
 
 	switch (len) {
 	case 2:
-		half = cpu_to_le16(vgm_config_read(vgm, at, sizeof(half)));
+		half = cpu_to_le16(vgm_num_queues(vgm, offset,
+						  vgm_config_read(vgm, at, sizeof(half))));
 		memcpy(buf, &half, sizeof(half));
 		break;
 	case 4:
@@ -727,14 +1057,40 @@ VISIBLE_IF_KUNIT u8 vgm_status(u8 written, u32 read)
 }
 EXPORT_SYMBOL_IF_KUNIT(vgm_status);
 
+/*
+ * A driver that is being restored can't be told that there is no device any more.
+ * virtio_blk would leave its disk quiesced for ever, with pointers to queues that
+ * are gone.  So for its restoring, a failed device does all that is asked of it;
+ * its queues, which are broken, then end every request with an error.
+ */
 static u8 vgm_get_status(struct virtio_device *vdev)
 {
 	struct vgm_device *vgm = vgm_of(vdev);
+	u8 status;
 
 	/* After a reset, whether or not the backend heard of it. */
 	if (!vgm->status)
 		return 0;
-	return vgm_status(vgm->status, vgm_read(vgm, VIRTIO_MMIO_STATUS));
+	status = vgm_status(vgm->status, vgm_read(vgm, VIRTIO_MMIO_STATUS));
+	if (!READ_ONCE(vgm->is_asleep) || status == vgm->status)
+		return status;
+	mutex_lock(&vgm->queue_lock);
+	vgm_fail_setup_locked(vgm, "it can't be restored");
+	mutex_unlock(&vgm->queue_lock);
+	return vgm->status;
+}
+
+/*
+ * The core takes what the device showed, adds that the driver is ready, and looks
+ * no further.
+ */
+static void vgm_ready_locked(struct vgm_device *vgm)
+{
+	if (!(vgm->status & VIRTIO_CONFIG_S_FEATURES_OK))
+		vgm_fail_setup_locked(vgm, "the backend forgot its features");
+	/* virtio_device_ready() believes that new queues are whole. */
+	if (vgm->has_failed)
+		virtio_break_device(&vgm->vdev);
 }
 
 static void vgm_set_status(struct virtio_device *vdev, u8 status)
@@ -744,8 +1100,33 @@ static void vgm_set_status(struct virtio_device *vdev, u8 status)
 	/* Zero is a reset, which is vgm_reset()'s to do. */
 	if (WARN_ON_ONCE(!status))
 		return;
-	vgm->status = status;
+	mutex_lock(&vgm->queue_lock);
 	vgm_write(vgm, VIRTIO_MMIO_STATUS, status);
+	/* After the device's: see vgm_ask(). */
+	WRITE_ONCE(vgm->status, status);
+	if (status & VIRTIO_CONFIG_S_DRIVER_OK)
+		vgm_ready_locked(vgm);
+	mutex_unlock(&vgm->queue_lock);
+}
+
+static u32 vgm_ext_caps(void __iomem *base);
+
+/*
+ * The device was reset and has no queues.  If it had failed, nothing is left of
+ * that; but a backend that keeps pages of ours has lost our trust for good.
+ */
+static void vgm_revive(struct vgm_device *vgm)
+{
+	mutex_lock(&vgm->queue_lock);
+	if (vgm->has_failed && !vgm->queue && !READ_ONCE(vgm->is_buffer_held) &&
+	    !vgm_ask_identity(vgm)) {
+		dev_info(&vgm->pdev->dev, "reset: taken for working again\n");
+		vgrant_pool_revive(vgm->pool);
+		vgm->caps = vgm_ext_caps(vgm->base);
+		vgm->may_come_back = false;
+		WRITE_ONCE(vgm->has_failed, false);
+	}
+	mutex_unlock(&vgm->queue_lock);
 }
 
 /*
@@ -758,13 +1139,16 @@ static void vgm_reset(struct virtio_device *vdev)
 	unsigned long end = jiffies + msecs_to_jiffies(VGM_RESET_MS), soon;
 	u32 status;
 
-	vgm->status = 0;
+	WRITE_ONCE(vgm->resets, vgm->resets + 1);
+	WRITE_ONCE(vgm->status, 0);
 	vgm_write(vgm, VIRTIO_MMIO_STATUS, 0);
 	soon = jiffies + msecs_to_jiffies(VGM_RESET_FAILED_MS);
 	for (;;) {
 		status = vgm_read(vgm, VIRTIO_MMIO_STATUS);
-		if (!status)
+		if (!status) {
+			vgm_revive(vgm);
 			return;
+		}
 		/*
 		 * All ones can mean that a request takes longer than the
 		 * broker lets us wait for an answer: ask on, but not for
@@ -775,8 +1159,10 @@ static void vgm_reset(struct virtio_device *vdev)
 			break;
 		usleep_range(500, 1000);
 	}
-	vgm_fail(vgm, status == VGM_NOBODY ? "no answer to a reset" :
-		 "the backend does not reset it");
+	if (status == VGM_NOBODY)
+		vgm_give_up(vgm, "no answer to a reset");
+	else
+		vgm_fail(vgm, "the backend does not reset it");
 }
 
 static const char *vgm_bus_name(struct virtio_device *vdev)
@@ -815,7 +1201,7 @@ static irqreturn_t vgm_interrupt(int irq, void *opaque)
 	if (!status)
 		return IRQ_NONE;
 	if (status == VGM_NOBODY) {
-		schedule_work(&vgm->fault_work);
+		queue_work(system_long_wq, &vgm->fault_work);
 		return IRQ_HANDLED;
 	}
 	/* Before looking at the rings: what comes later interrupts again. */
@@ -823,8 +1209,8 @@ static irqreturn_t vgm_interrupt(int irq, void *opaque)
 
 	if (status & VIRTIO_MMIO_INT_CONFIG) {
 		/* A failed device's configuration is nothing to act upon. */
-		if (vgm_is_faulty(vgm_read(vgm, VIRTIO_MMIO_STATUS)))
-			schedule_work(&vgm->fault_work);
+		if (vgm_is_faulty(vgm, vgm_read(vgm, VIRTIO_MMIO_STATUS)))
+			queue_work(system_long_wq, &vgm->fault_work);
 		else
 			virtio_config_changed(&vgm->vdev);
 	}
@@ -1082,24 +1468,14 @@ static void vgm_queue_free(struct vgm_queue *q)
 	kfree(q);
 }
 
-static struct virtqueue *vgm_queue_create(struct vgm_device *vgm,
-					  unsigned int index,
-					  struct virtqueue_info *info)
+/* A ring that the device does not know of yet. */
+static struct virtqueue *vgm_ring_create(struct vgm_device *vgm,
+					 unsigned int index, unsigned int num,
+					 struct virtqueue_info *info)
 {
-	struct vgm_queue *q;
+	struct vgm_queue *q = vgm_queue_alloc(vgm, index, num);
 	struct virtqueue *vq;
-	unsigned int num;
-	u32 num_max;
 
-	vgm_write(vgm, VIRTIO_MMIO_QUEUE_SEL, index);
-	if (vgm_read(vgm, VIRTIO_MMIO_QUEUE_READY))
-		return ERR_PTR(-EBUSY);
-	num_max = vgm_read(vgm, VIRTIO_MMIO_QUEUE_NUM_MAX);
-	if (!num_max || num_max == VGM_NOBODY)
-		return ERR_PTR(-ENOENT);
-
-	num = vgm_queue_size(num_max);
-	q = vgm_queue_alloc(vgm, index, num);
 	if (!q)
 		return ERR_PTR(-ENOMEM);
 	vq = vring_create_virtqueue(index, num, VGM_RING_ALIGN, &vgm->vdev,
@@ -1111,8 +1487,44 @@ static struct virtqueue *vgm_queue_create(struct vgm_device *vgm,
 	}
 	vq->num_max = num;
 	vq->priv = q;
-	vgm_channel_open(q, dev_name(&vgm->vdev.dev));
+	return vq;
+}
+
+static struct virtqueue *vgm_queue_create(struct vgm_device *vgm,
+					  unsigned int index,
+					  struct virtqueue_info *info)
+{
+	struct virtqueue *vq;
+	u32 num_max;
+
+	vgm_write(vgm, VIRTIO_MMIO_QUEUE_SEL, index);
+	if (vgm_read(vgm, VIRTIO_MMIO_QUEUE_READY))
+		return ERR_PTR(-EBUSY);
+	num_max = vgm_read(vgm, VIRTIO_MMIO_QUEUE_NUM_MAX);
+	if (!num_max || num_max == VGM_NOBODY)
+		return ERR_PTR(-ENOENT);
+
+	vq = vgm_ring_create(vgm, index, vgm_queue_size(num_max), info);
+	if (IS_ERR(vq))
+		return vq;
+	vgm_channel_open(vq->priv, dev_name(&vgm->vdev.dev));
 	vgm_queue_enable(vgm, vq);
+	return vq;
+}
+
+/*
+ * A queue for a driver that is being restored and whose device has failed, or is
+ * found to: nobody works on it.
+ */
+static struct virtqueue *vgm_queue_stand_in(struct vgm_device *vgm,
+					    unsigned int index,
+					    struct virtqueue_info *info)
+{
+	struct virtqueue *vq = vgm_ring_create(vgm, index, vgm->ring_min, info);
+
+	vgm_fail_setup_locked(vgm, "it does not take its queues back");
+	if (!IS_ERR(vq))
+		__virtqueue_break(vq);
 	return vq;
 }
 
@@ -1172,7 +1584,7 @@ static int vgm_find_vqs(struct virtio_device *vdev, unsigned int nvqs,
 
 	mutex_lock(&vgm->queue_lock);
 	/* Its driver reads the configuration first, and that may have shown. */
-	if (vgm->has_failed) {
+	if (vgm->has_failed && !vgm->is_asleep) {
 		ret = -EIO;
 		goto unlock;
 	}
@@ -1181,13 +1593,17 @@ static int vgm_find_vqs(struct virtio_device *vdev, unsigned int nvqs,
 		goto unlock;
 	vgm->nr_queues = nvqs;
 	vgrant_pool_set_filled(vgm->pool, vgm->caps & VIRTIO_GRANT_CAP_FILLS);
-	vgm_announce_pool(vgm);
+	if (!vgm->has_failed)
+		vgm_announce_pool(vgm);
 
 	for (i = 0; i < nvqs; i++) {
 		vqs[i] = NULL;
 		if (!vqs_info[i].name)
 			continue;
-		vqs[i] = vgm_queue_create(vgm, index, &vqs_info[i]);
+		if (!vgm->has_failed)
+			vqs[i] = vgm_queue_create(vgm, index, &vqs_info[i]);
+		if (vgm->is_asleep && IS_ERR_OR_NULL(vqs[i]))
+			vqs[i] = vgm_queue_stand_in(vgm, index, &vqs_info[i]);
 		if (IS_ERR(vqs[i])) {
 			ret = PTR_ERR(vqs[i]);
 			goto destroy_queues;
@@ -1207,7 +1623,9 @@ static int vgm_find_vqs(struct virtio_device *vdev, unsigned int nvqs,
 	if (ret)
 		goto destroy_queues;
 	mutex_unlock(&vgm->queue_lock);
-	schedule_delayed_work(&vgm->watch_work, VGM_WATCH_S * HZ);
+	vgm->silent_s = 0;
+	queue_delayed_work(system_long_wq, &vgm->watch_work,
+			   vgm_seconds(VGM_WATCH_S));
 	return 0;
 
 destroy_queues:
@@ -1694,43 +2112,164 @@ static void vgm_release(struct device *dev)
 	complete(&vgm_of(dev_to_virtio(dev))->released);
 }
 
-static int vgm_claimed_backend(struct device_node *np, domid_t *backend);
+/*
+ * Coming back
+ *
+ * A device that failed for no other reason than that nobody answered, works again
+ * when somebody does.  If that is who ran it before, its driver is frozen and
+ * restored, as for suspending: the disk stays the same disk, and whoever has it
+ * open can go on, having got errors meanwhile.  A device that has forgotten what
+ * its driver told it may have become another: there the driver is bound anew.
+ */
 
-static int vgm_probe(struct platform_device *pdev)
+#ifdef CONFIG_PM_SLEEP
+static bool vgm_can_go_on(struct vgm_device *vgm)
+{
+	struct virtio_driver *drv = drv_to_virtio(vgm->vdev.dev.driver);
+	const char *why;
+
+	return drv->freeze && drv->restore &&
+	       !(vgm->status & VIRTIO_CONFIG_S_FAILED) && !vgm_ask(vgm, &why);
+}
+
+/*
+ * Its driver sleeps, and is awake again when vgm_wake() returns; which is as it
+ * was before, or has got a device that failed.
+ */
+static int vgm_sleep(struct vgm_device *vgm)
+{
+	int ret;
+
+	vgm->nr_queues_before = vgm->nr_queues;
+	WRITE_ONCE(vgm->is_asleep, true);
+	ret = virtio_device_freeze(&vgm->vdev);
+	if (ret)
+		WRITE_ONCE(vgm->is_asleep, false);
+	return ret;
+}
+
+static int vgm_wake(struct vgm_device *vgm)
+{
+	int ret = virtio_device_restore(&vgm->vdev);
+
+	WRITE_ONCE(vgm->is_asleep, false);
+	if (ret)
+		vgm_fail(vgm, "its driver does not wake up");
+	return ret;
+}
+
+/* Returns: no: its driver has to be bound anew. */
+static bool vgm_go_on(struct vgm_device *vgm)
+{
+	if (!vgm_can_go_on(vgm) || vgm_sleep(vgm))
+		return false;
+	/* Its size may be another, for one. */
+	if (!vgm_wake(vgm) && !READ_ONCE(vgm->has_failed))
+		virtio_config_changed(&vgm->vdev);
+	return true;
+}
+#else
+static bool vgm_go_on(struct vgm_device *vgm)
+{
+	return false;
+}
+#endif
+
+static void vgm_come_back(struct vgm_device *vgm)
+{
+	struct device *dev = &vgm->vdev.dev;
+	bool is_bound = false, is_unbound = false;
+	int ret = 0;
+
+	device_lock(dev);
+	if (!READ_ONCE(vgm->may_come_back) || READ_ONCE(vgm->is_asleep) ||
+	    READ_ONCE(vgm->is_going)) {
+		/* Somebody else was faster. */
+	} else if (dev->driver) {
+		dev_info(&vgm->pdev->dev, "the backend answers again\n");
+		is_bound = !vgm_go_on(vgm);
+	} else if (vgm->status & VIRTIO_CONFIG_S_FAILED) {
+		/* For want of an answer, its driver's probe failed. */
+		is_unbound = true;
+	} else {
+		/* Its driver was taken away.  Who binds another, resets it. */
+		WRITE_ONCE(vgm->may_come_back, false);
+	}
+	device_unlock(dev);
+	if (is_bound)
+		ret = device_reprobe(dev);
+	else if (is_unbound)
+		ret = device_attach(dev);
+	if (ret < 0)
+		dev_err(&vgm->pdev->dev, "its driver can't be bound again\n");
+}
+
+static void vgm_come_back_work(struct work_struct *work)
+{
+	struct vgm_device *vgm = container_of(to_delayed_work(work),
+					      struct vgm_device, come_back_work);
+	unsigned int again_s = VGM_COME_BACK_S;
+
+	if (vgm_ask_identity(vgm) != -EAGAIN) {
+		vgm_come_back(vgm);
+		if (READ_ONCE(vgm->is_buffer_held) ||
+		    vgm_ask_identity(vgm) == -ENODEV)
+			return;
+		again_s = VGM_COME_BACK_AGAIN_S;
+	}
+	if (READ_ONCE(vgm->may_come_back) && !READ_ONCE(vgm->is_asleep) &&
+	    !READ_ONCE(vgm->is_going))
+		queue_delayed_work(system_long_wq, &vgm->come_back_work,
+				   vgm_seconds(again_s));
+}
+
+/* A driver is about to be bound or unbound, under the device's lock. */
+static int vgm_driver_event(struct notifier_block *nb, unsigned long event,
+			    void *data)
+{
+	struct vgm_device *vgm = container_of(nb, struct vgm_device,
+					      bus_notifier);
+
+	if (data != &vgm->vdev.dev)
+		return NOTIFY_DONE;
+	switch (event) {
+	case BUS_NOTIFY_BIND_DRIVER:
+		WRITE_ONCE(vgm->is_leaving, false);
+		/* Whatever became of it while nobody drove it. */
+		vgm_reset(&vgm->vdev);
+		virtio_add_status(&vgm->vdev, VIRTIO_CONFIG_S_ACKNOWLEDGE);
+		break;
+	case BUS_NOTIFY_UNBIND_DRIVER:
+		vgm_leave(vgm);
+		break;
+	}
+	return NOTIFY_DONE;
+}
+
+VISIBLE_IF_KUNIT int vgm_create(struct platform_device *pdev,
+				void __iomem *base, int irq, domid_t backend)
 {
 	struct device *dev = &pdev->dev;
 	struct vgrant_pool_stats stats;
 	struct vgm_identity id;
 	struct vgm_device *vgm;
-	domid_t backend;
 	int ret;
 
-	ret = vgm_claimed_backend(dev->of_node, &backend);
-	if (ret)
-		return ret;
-	ret = vgm_wait_for_server(pdev);
-	if (ret)
-		return ret;
 	vgm = kzalloc(sizeof(*vgm), GFP_KERNEL);
 	if (!vgm)
 		return -ENOMEM;
 	vgm->pdev = pdev;
+	vgm->base = base;
+	vgm->irq = irq;
 	init_completion(&vgm->released);
 	mutex_init(&vgm->queue_lock);
 	spin_lock_init(&vgm->settling.lock);
 	INIT_WORK(&vgm->fault_work, vgm_fault_work);
-	INIT_DEFERRABLE_WORK(&vgm->watch_work, vgm_watch_work);
+	/* Not deferrable: an idle guest waits for its disk, too. */
+	INIT_DELAYED_WORK(&vgm->watch_work, vgm_watch_work);
+	INIT_DELAYED_WORK(&vgm->come_back_work, vgm_come_back_work);
+	vgm->bus_notifier.notifier_call = vgm_driver_event;
 
-	vgm->base = devm_platform_ioremap_resource(pdev, 0);
-	if (IS_ERR(vgm->base)) {
-		ret = PTR_ERR(vgm->base);
-		goto free_vgm;
-	}
-	vgm->irq = platform_get_irq(pdev, 0);
-	if (vgm->irq < 0) {
-		ret = vgm->irq;
-		goto free_vgm;
-	}
 	/* Time for a backend that is just starting. */
 	vgm_is_gone(vgm->base);
 	ret = vgm_identify(dev, vgm->base, &id);
@@ -1771,9 +2310,11 @@ static int vgm_probe(struct platform_device *pdev)
 	ret = register_virtio_device(&vgm->vdev);
 	if (ret)
 		goto put_vdev;
+	bus_register_notifier(vgm->vdev.dev.bus, &vgm->bus_notifier);
 	return 0;
 
 put_vdev:
+	cancel_delayed_work_sync(&vgm->come_back_work);
 	put_device(&vgm->vdev.dev);
 	wait_for_completion(&vgm->released);
 destroy_pool:
@@ -1783,65 +2324,110 @@ free_vgm:
 	kfree(vgm);
 	return ret;
 }
+EXPORT_SYMBOL_IF_KUNIT(vgm_create);
 
-static void vgm_remove(struct platform_device *pdev)
+static int vgm_claimed_backend(struct device_node *np, domid_t *backend);
+
+static int vgm_probe(struct platform_device *pdev)
+{
+	void __iomem *base;
+	domid_t backend;
+	int ret, irq;
+
+	ret = vgm_claimed_backend(pdev->dev.of_node, &backend);
+	if (ret)
+		return ret;
+	ret = vgm_wait_for_server(pdev);
+	if (ret)
+		return ret;
+	base = devm_platform_ioremap_resource(pdev, 0);
+	if (IS_ERR(base))
+		return PTR_ERR(base);
+	irq = platform_get_irq(pdev, 0);
+	if (irq < 0)
+		return irq;
+	return vgm_create(pdev, base, irq, backend);
+}
+
+VISIBLE_IF_KUNIT void vgm_remove(struct platform_device *pdev)
 {
 	struct vgm_device *vgm = platform_get_drvdata(pdev);
 
-	/* Nobody will complete anything: tell the drivers above first. */
-	if (vgm_is_gone(vgm->base))
-		vgm_fail(vgm, "removed after its backend");
+	/* What it waits for on its way back, ends as well. */
+	WRITE_ONCE(vgm->is_going, true);
+	vgm_leave(vgm);
+	cancel_delayed_work_sync(&vgm->come_back_work);
 	unregister_virtio_device(&vgm->vdev);
+	bus_unregister_notifier(vgm->vdev.dev.bus, &vgm->bus_notifier);
 	cancel_work_sync(&vgm->fault_work);
+	cancel_delayed_work_sync(&vgm->watch_work);
+	cancel_delayed_work_sync(&vgm->come_back_work);
 	/* vgm_release() is code of this module, which may be leaving. */
 	wait_for_completion(&vgm->released);
 	vgrant_pool_detach(vgm->pool);
 	vgrant_pool_destroy(vgm->pool);
 	kfree(vgm);
 }
+EXPORT_SYMBOL_IF_KUNIT(vgm_remove);
 
 #ifdef CONFIG_PM_SLEEP
+static void vgm_awake(struct vgm_device *vgm)
+{
+	WRITE_ONCE(vgm->is_leaving, false);
+	WRITE_ONCE(vgm->is_going, false);
+	if (READ_ONCE(vgm->may_come_back))
+		queue_delayed_work(system_long_wq, &vgm->come_back_work,
+				   vgm_seconds(VGM_COME_BACK_S));
+}
+
 /*
  * Asleep, the device holds nothing of ours: its driver deletes the queues, and
  * the grants end here.  After waking up (perhaps in another grant table) they
  * are made anew and the driver starts from the beginning.
  */
-static int vgm_freeze(struct device *dev)
+VISIBLE_IF_KUNIT int vgm_freeze(struct device *dev)
 {
 	struct vgm_device *vgm = dev_get_drvdata(dev);
 	int ret;
 
-	ret = virtio_device_freeze(&vgm->vdev);
-	if (ret)
-		return ret;
-	ret = vgrant_pool_suspend(vgm->pool);
-	if (ret) {
-		dev_err(dev, "cannot sleep: the backend still maps the pool\n");
-		if (virtio_device_restore(&vgm->vdev))
-			vgm_fail(vgm, "not restored after a refused suspend");
+	/* Its driver waits for what is in the queues. */
+	WRITE_ONCE(vgm->is_going, true);
+	vgm_leave(vgm);
+	device_lock(&vgm->vdev.dev);
+	ret = vgm_sleep(vgm);
+	if (!ret) {
+		ret = vgrant_pool_suspend(vgm->pool);
+		if (ret) {
+			dev_err(dev, "cannot sleep: the backend still maps the pool\n");
+			vgm_wake(vgm);
+		}
 	}
+	device_unlock(&vgm->vdev.dev);
+	if (ret)
+		vgm_awake(vgm);
 	return ret;
 }
+EXPORT_SYMBOL_IF_KUNIT(vgm_freeze);
 
-static int vgm_restore(struct device *dev)
+VISIBLE_IF_KUNIT int vgm_restore(struct device *dev)
 {
 	struct vgm_device *vgm = dev_get_drvdata(dev);
-	struct vgm_identity id;
 	int ret;
 
+	device_lock(&vgm->vdev.dev);
 	vgrant_pool_resume(vgm->pool);
-	vgm_is_gone(vgm->base);
-	vgm->caps = vgm_ext_caps(vgm->base);
-	ret = vgm_identify(dev, vgm->base, &id);
-	if (!ret && (id.device != vgm->vdev.id.device ||
-		     id.vendor != vgm->vdev.id.vendor))
-		ret = -ENODEV;
-	if (!ret)
-		ret = virtio_device_restore(&vgm->vdev);
-	if (ret)
+	if (vgm_is_gone(vgm->base))
+		vgm_give_up(vgm, "no answer after waking up");
+	else if (vgm_ask_identity(vgm))
 		vgm_fail(vgm, "not the same device after waking up");
+	else
+		vgm->caps = vgm_ext_caps(vgm->base);
+	ret = vgm_wake(vgm);
+	device_unlock(&vgm->vdev.dev);
+	vgm_awake(vgm);
 	return ret;
 }
+EXPORT_SYMBOL_IF_KUNIT(vgm_restore);
 
 static const struct dev_pm_ops vgm_pm_ops = {
 	SET_SYSTEM_SLEEP_PM_OPS(vgm_freeze, vgm_restore)

@@ -14,6 +14,7 @@
 #include "virtio_grant_dma.h"
 
 struct device;
+struct platform_device;
 struct task_struct;
 struct virtqueue;
 
@@ -56,6 +57,18 @@ int vgm_identify(struct device *dev, void __iomem *base,
 		 struct vgm_identity *id);
 void vgm_spread(struct cpumask *cpus, unsigned int index, unsigned int nr);
 u8 vgm_status(u8 written, u32 read);
+const char *vgm_status_fault(u8 written, u32 read);
+
+/* What a platform driver does, and its power management. */
+int vgm_create(struct platform_device *pdev, void __iomem *base, int irq,
+	       domid_t backend);
+void vgm_remove(struct platform_device *pdev);
+int vgm_freeze(struct device *dev);
+int vgm_restore(struct device *dev);
+
+/* A parameter of the module, and what counts as 1000 ms there. */
+extern unsigned int vgm_wait_s;
+extern unsigned int vgm_ms_per_s;
 #endif
 
 #endif /* VIRTIO_GRANT_MMIO_H */
