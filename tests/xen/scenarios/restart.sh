@@ -3,14 +3,21 @@
 # Daemons that die: the broker under verified load (the guest goes on), all of
 # virtio-grantd with what its devices' state was (the device fails, the guest
 # does not hang, and its driver can take the device up again), and the whole
-# driver domain (the guest lives on without its disk).  Deaths that the guest
-# does not notice are takeover.sh's.
+# driver domain (the guest lives on without its disk).  A driver domain that only
+# stands still is waited for, or comes back.  Deaths that the guest does not
+# notice are takeover.sh's.
 #
 # rig: kernels 6.12
 # rig: needs backend modules
-# rig: timeout 300
+# rig: timeout 420
 
 . /vg/in/dom0/virtio.sh
+
+# guest_says NAME PATTERN
+guest_says() {
+	in_domain "$1" "dmesg | grep -E '$2'" ||
+		fail "$1 does not say /$2/: $(in_domain "$1" 'dmesg | tail -n 3')"
+}
 
 step "the daemons, and a guest"
 start_broker
@@ -58,10 +65,10 @@ dies() {
 	in_domain G1 'echo alive' || fail "$1 dies: the guest does not answer"
 }
 
-# again WHAT: the guest's own driver takes the device up once more.
+# again WHAT BUS/DRIVER DEVICE: the guest's own driver takes the device up once more.
 again() {
-	in_domain -t 30 G1 'cd /sys/bus/platform/drivers/virtio-grant-mmio &&
-		echo 2000000.virtio >unbind; echo 2000000.virtio >bind' ||
+	in_domain -t 30 G1 "cd /sys/bus/$2 && d=\$(basename $3) &&
+		echo \$d >unbind; echo \$d >bind" ||
 		fail "$1: the device cannot be taken up again"
 	has_disk G1 vda
 	fio_verify G1 vda "--ioengine=libaio --direct=1 --iodepth=16 --size=2m --rw=randwrite --bs=4k"
@@ -73,15 +80,62 @@ dies "virtio-grantd" 'in_domain DomD "killall -KILL virtio-grantd
 		rm -r /run/virtio-grant/grantd.sock /run/virtio-grant/state"
 	start_backend DomD'
 log_says DomD 'what it left behind makes no sense' "a lost state"
-again "after virtio-grantd's death"
+again "after virtio-grantd's death" platform/drivers/virtio-grant-mmio '*.virtio'
 expect 0 "$(in_domain G1 'cat /sys/module/virtio_grant_dma/parameters/quarantined_pages')" \
 	"quarantined pages"
+
+# And so that nobody knows it was in use: it answers, and does not run.
+step "all of virtio-grantd is killed under load, and nothing is left of it"
+dies "virtio-grantd" 'in_domain DomD "killall -KILL virtio-grantd
+		rm -r /run/virtio-grant/grantd.sock /run/virtio-grant/state"
+	xenstore-write "/local/domain/$(domid DomD)/backend/virtio_disk/$(domid G1)/51712/state" 1
+	start_backend DomD'
+guest_says G1 'device failed: the backend does not run it any more'
+again "after a backend that forgot it" virtio/drivers/virtio_blk 'virtio*'
 no_trouble G1
-stop_guest G1
 
 step "the next guest"
 start_ours G2 "disk=[$(virtio_disk /dev/ram1 xvda DomD)]"
 fio_verify G2 vda "--ioengine=libaio --direct=1 --iodepth=16 --size=2m --rw=randwrite --bs=4k"
+
+# G1 waits for ever, G2 not as long as this takes.
+step "the driver domain stands still for 40 s"
+in_domain G1 'echo 0 >/sys/module/virtio_grant_mmio/parameters/wait_s'
+in_domain G2 'echo 3 >/sys/module/virtio_grant_mmio/parameters/wait_s'
+xl pause DomD
+for guest in G1 G2; do
+	in_domain $guest 'rm -f /tmp/ended; ( exec 3</dev/vda
+		dd bs=4k count=1 iflag=direct <&3 >/dev/null 2>&1; echo $? >/tmp/ended
+		while ! dd bs=4k count=1 iflag=direct <&3 >/dev/null 2>&1; do
+			sleep 1; done; : >/tmp/works ) >/dev/null 2>&1 &'
+done
+began=$SECONDS
+retry 60 in_domain G2 'test -e /tmp/ended' || fail "G2 waits although it is told not to"
+result silent_failed_after_s $((SECONDS - began))
+expect 1 "$(in_domain G2 'cat /tmp/ended')" "the exit status of G2's dd"
+[ $((SECONDS - began)) -ge 40 ] || sleep $((40 - (SECONDS - began)))
+in_domain G1 'test ! -e /tmp/ended' || fail "G1 does not wait for its driver domain"
+xl unpause DomD
+retry 30 in_domain G1 'test -e /tmp/ended' || fail "G1's request does not end"
+expect 0 "$(in_domain G1 'cat /tmp/ended')" "the exit status of G1's dd"
+began=$SECONDS
+retry 60 in_domain G2 'test -e /tmp/works' ||
+	fail "G2's disk does not come back: $(in_domain G2 'dmesg | tail -n 3')"
+result came_back_after_s $((SECONDS - began))
+for guest in G1 G2; do
+	fio_verify $guest vda "--ioengine=libaio --direct=1 --iodepth=16 --size=2m --rw=randwrite --bs=4k"
+	no_trouble $guest
+done
+in_domain G1 "dmesg | grep 'device failed: the backend does not answer'" &&
+	fail "G1's disk failed"
+
+step "it stands still, and the disk is taken away"
+xl pause DomD
+in_domain G1 '( dd if=/dev/vda of=/dev/null bs=4k count=1 iflag=direct ) >/dev/null 2>&1 &'
+in_domain -t 60 G1 'cd /sys/bus/virtio/drivers/virtio_blk && echo virtio* >unbind' ||
+	fail "unbinding hangs"
+xl unpause DomD
+stop_guest G1
 
 step "the driver domain is destroyed under a guest"
 destroy_guest DomD
