@@ -811,7 +811,7 @@ static int worker_start(struct guest *g)
 {
 	struct vg_supervisor *s = g->s;
 	struct vg_worker_shared *shared;
-	int pair[2], shared_fd, err;
+	int pair[2], shared_fd = -1, err;
 
 	err = shared_create(&shared, &shared_fd);
 	if (err)
