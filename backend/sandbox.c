@@ -26,6 +26,7 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "sandbox_filter.h"
@@ -65,14 +66,14 @@ static int limit_files(pid_t pid, uint64_t bytes)
 	return prlimit(pid, RLIMIT_FSIZE, &rl, NULL) < 0 ? -errno : 0;
 }
 
-int vg_sandbox_set_file_max(pid_t pid, uid_t uid, uint64_t bytes)
+/*
+ * Without CAP_SYS_RESOURCE it takes the same real ids (prlimit(2)); no right
+ * comes with them or goes.
+ */
+static int limit_files_as(uid_t uid, pid_t pid, uint64_t bytes)
 {
 	int err;
 
-	/*
-	 * Without CAP_SYS_RESOURCE it takes the same real ids (prlimit(2)); no
-	 * right comes with them or goes.
-	 */
 	err = setresgid(uid, (gid_t)-1, (gid_t)-1) < 0 ||
 	      setresuid(uid, (uid_t)-1, (uid_t)-1) < 0 ? -errno : 0;
 	if (!err)
@@ -83,12 +84,39 @@ int vg_sandbox_set_file_max(pid_t pid, uid_t uid, uint64_t bytes)
 	return err;
 }
 
+int vg_sandbox_set_file_max(pid_t pid, uid_t uid, uint64_t bytes)
+{
+	const struct timespec ms1 = { .tv_nsec = 1000000 };
+	unsigned int i;
+	int err = -EPERM;
+
+	/* It is root still, or that user already, or just becomes it. */
+	for (i = 0; i < 100 && err == -EPERM; i++) {
+		if (i)
+			nanosleep(&ms1, NULL);
+		err = limit_files(pid, bytes);
+		if (err == -EPERM)
+			err = limit_files_as(uid, pid, bytes);
+	}
+	return err;
+}
+
+/* Our own, unless our parent has done it: it may have allowed more by now. */
+static int limit_own_files(uint64_t bytes)
+{
+	struct rlimit rl;
+
+	if (getrlimit(RLIMIT_FSIZE, &rl) < 0)
+		return -errno;
+	return rl.rlim_cur == RLIM_INFINITY ? limit_files(0, bytes) : 0;
+}
+
 static int limit_resources(const struct vg_sandbox *sb, const char **step)
 {
 	int err;
 
 	*step = "limiting resources (setrlimit)";
-	err = limit_files(0, sb->file_max_bytes);
+	err = limit_own_files(sb->file_max_bytes);
 	if (!err)
 		err = limit(RLIMIT_CORE, 0);
 	if (!err)

@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -25,6 +26,7 @@
 #include "log.h"
 #include "mapper.h"
 #include "sandbox.h"
+#include "state.h"
 #include "util.h"
 #include "xen/raw.h"
 
@@ -32,7 +34,7 @@
 /* Where none of the numbers above is, and nothing is closed by mistake. */
 #define AWAY_FD		64
 /* For the end of a process that was killed, in milliseconds. */
-#define END_MS		20u
+#define END_MS		1000u
 
 struct vg_mapper_process {
 	struct vg_mapper_process *next;
@@ -48,6 +50,7 @@ struct hand {
 	int fd[FDS_MAX];
 	unsigned int nr;
 	int log;			/* 0 to 2 */
+	bool is_confined;
 };
 
 static void __attribute__((noreturn)) give_up(const char *line)
@@ -61,9 +64,15 @@ static void __attribute__((noreturn))
 become(const struct hand *hand, char *const *argv)
 {
 	int away[FDS_MAX], log = fcntl(hand->log, F_DUPFD, AWAY_FD);
+	struct rlimit rl;
 	sigset_t none;
 	unsigned int i;
 
+	/* No file but its state, until vg_spawn_allow_image(). */
+	if (hand->is_confined && !getrlimit(RLIMIT_FSIZE, &rl)) {
+		rl.rlim_cur = min_u(sizeof(struct vg_state), rl.rlim_max);
+		setrlimit(RLIMIT_FSIZE, &rl);
+	}
 	for (i = 0; i < VG_SOCK_FD; i++)
 		if (log < 0 || dup2(log, (int)i) < 0)
 			_exit(126);
@@ -129,6 +138,7 @@ static int start(const struct vg_spawn *sp, xen_domid_t guest, bool is_mapper,
 
 	if (err)
 		return err;
+	hand->is_confined = sp->is_confined;
 	argv = make_args(sp, guest, is_mapper);
 	*pid = sp->is_confined ? vg_sandbox_fork() : fork();
 	if (*pid == 0)
@@ -259,7 +269,7 @@ static struct vg_mapper_process *find(const struct vg_spawn *sp,
 int vg_spawn_worker(void *spawn, xen_domid_t guest, int sock, int shared_fd,
 		    pid_t *pid)
 {
-	struct hand hand = { { sock, shared_fd }, 2, -1 };
+	struct hand hand = { .fd = { sock, shared_fd }, .nr = 2, .log = -1 };
 	struct vg_spawn *sp = spawn;
 	int err;
 

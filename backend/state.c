@@ -8,6 +8,7 @@
 #include "state.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/uio.h>
@@ -36,6 +37,14 @@ int vg_state_map(int fd, struct vg_state **out)
 		return -errno;
 	*out = va;
 	return 0;
+}
+
+int vg_state_reserve(int fd)
+{
+	if (!fallocate(fd, 0, 0, sizeof(struct vg_state)) ||
+	    errno == EOPNOTSUPP)
+		return 0;
+	return -errno;
 }
 
 void vg_state_unmap(struct vg_state *st)

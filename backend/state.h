@@ -138,6 +138,13 @@ int vg_state_map(int fd, struct vg_state **out);
 void vg_state_unmap(struct vg_state *st);
 
 /*
+ * For who makes the file, which has its size: what it needs of the file system
+ * is its own from now on.  Else a store into it would be a SIGBUS when others
+ * have filled that.  0 or negative errno.
+ */
+int vg_state_reserve(int fd);
+
+/*
  * A new device: whatever stood there counts no more, and until the first
  * vg_state_write() nothing does.
  */

@@ -1019,6 +1019,8 @@ static int state_open(struct dev *d, int *state_fd, int *life_fd, bool *is_held)
 	    (ftruncate(fd, 0) < 0 ||
 	     ftruncate(fd, (off_t)sizeof(struct vg_state)) < 0))
 		err = -errno;
+	if (!err)
+		err = vg_state_reserve(fd);
 	if (err && err != -EAGAIN)
 		failed(d->s, "%s: %s: %s", d->label, path, strerror(-err));
 not_yet:
