@@ -129,9 +129,6 @@ struct vg_device_params {
  * @mem, and what @params->type_params owns (the image's descriptor), become
  * the device's, also when this fails.  The device's descriptors register in
  * @loop.
- *
- * -EAGAIN, of VG_START_TAKE_OVER: something is short for the moment.  The state
- * is as if we had been killed: it can be taken over later.
  */
 int vg_device_create(const struct vg_device_params *params,
 		     struct vg_mem *mem, struct vg_loop *loop,

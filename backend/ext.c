@@ -372,7 +372,7 @@ int vg_ext_restore(struct vg_device *dev, const struct vg_state_regs *r)
 		if (err) {
 			vg_warn("%s: taking over: queue %u, port %u: %s",
 				dev->label, i, q->port, strerror(-err));
-			return vg_is_shortage(err) ? -EAGAIN : err;
+			return err;
 		}
 		q->port_state = VIRTIO_GRANT_QUEUE_BOUND;
 	}

@@ -31,8 +31,7 @@ void vg_ext_reset(struct vg_device *dev);
 
 /*
  * For a successor.  Restoring maps the ranges and binds the ports: 0, or
- * negative errno with part of it done, for vg_ext_reset(); -EAGAIN: something
- * is short for the moment.
+ * negative errno with part of it done, for vg_ext_reset().
  */
 void vg_ext_save(const struct vg_device *dev, struct vg_state_regs *r);
 int vg_ext_restore(struct vg_device *dev, const struct vg_state_regs *r);

@@ -49,13 +49,6 @@ int vg_parse_u64(const char *s, int base, uint64_t max, uint64_t *out)
 	return 0;
 }
 
-bool vg_is_shortage(int err)
-{
-	return err == -ENOMEM || err == -ENOSPC || err == -EAGAIN ||
-	       err == -EBUSY || err == -EINTR || err == -EMFILE ||
-	       err == -ENFILE;
-}
-
 static void __attribute__((noreturn)) no_memory(void)
 {
 	vg_err("out of memory");

@@ -57,12 +57,6 @@ extern void (*vg_read_hook)(const volatile void *word, size_t bytes);
  */
 int vg_parse_u64(const char *s, int base, uint64_t max, uint64_t *out);
 
-/*
- * @err says that something is short for the moment (memory, a table of the
- * kernel's or of Xen's): what failed with it can work when tried again.
- */
-bool vg_is_shortage(int err);
-
 /* printf into a new string, never NULL: out of memory ends the program. */
 char *vg_strf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 

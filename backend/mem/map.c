@@ -159,6 +159,12 @@ static int refuse(struct mem_map *mm, enum vg_mem_fault why,
 	return err;
 }
 
+/* What says that we, or Linux, are short of something, not that a grant lacks. */
+static bool is_shortage(int err)
+{
+	return vg_error_passes(err) || err == -EBUSY;
+}
+
 /* ---- addresses ------------------------------------------------------------ */
 
 static int span_of(struct mem_map *mm, uint64_t addr, uint64_t len_bytes,
@@ -366,7 +372,7 @@ int vg_map_pages(struct vg_mem *m, const xen_ref_t *refs, unsigned int count,
 	m->stats.exchanges++;
 	if (!err)
 		m->stats.map_pages += count;
-	else if (vg_is_shortage(err) ||
+	else if (is_shortage(err) ||
 		 (err == -EINVAL && are_granted(mm, refs, count)))
 		return -EAGAIN;
 	return err;
@@ -914,7 +920,7 @@ static int job_result(struct mem_map *mm, struct vg_mem_req *r)
 	if (!r->has_job)
 		return 0;
 	if (job->err)
-		return vg_is_shortage(job->err) ||
+		return is_shortage(job->err) ||
 		       (job->err == -EINVAL && is_granted(mm, r)) ? -EAGAIN :
 								    -EFAULT;
 	r->map = job->addr;
