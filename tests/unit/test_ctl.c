@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <sys/wait.h>
 
+#include "fake_xen.h"
 #include "unit.h"
 
 #define main vg_ctl_main
@@ -18,6 +19,10 @@ static char *dir;
 static int setup(void **state)
 {
 	(void)state;
+	/* A control domain in whose xenstore nobody has refused anything. */
+	fake_init();
+	fake_domain_create(0, 1, 16);
+	fake_enter(0);
 	dir = unit_tmpdir();
 	return 0;
 }
@@ -26,6 +31,7 @@ static int teardown(void **state)
 {
 	(void)state;
 	unit_rm_r(dir);
+	fake_exit();
 	return 0;
 }
 

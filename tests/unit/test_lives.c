@@ -935,7 +935,8 @@ static void every_fault(void **state)
 		      of[WRONG], of[LEFT], of[SILENT], counts->crashes,
 		      of[BROKEN_TEST]);
 	assert_int_equal(bad, 0);
-	assert_true(of[WELL] > 20);
+	/* Fewer, and the life was not lived. */
+	assert_true(of[WELL] > 15);
 }
 
 static int by_hand(int argc, char **argv)
