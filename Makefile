@@ -19,7 +19,7 @@ include backend/install.mk
 include tests/sandbox/sandbox.mk
 
 .PHONY: all arm64 modules demo compare torture prove-isolation check check-long check-unit check-kernel check-xen shell \
-	clean help deps-host
+	clean help
 
 all: $(VG_PROGRAMS:%=build/host/%)
 
@@ -35,6 +35,7 @@ help:
 	@echo 'make check-flask  scenarios under Xen with FLASK, enforcing (minutes)'
 	@echo 'make compare    this against PV block and foreign mapping; QUICK=1 for 10 minutes'
 	@echo 'make bench      instructions per request, on this machine; BASE=FILE to compare'
+	@echo 'make fuzz       a device driven by bytes, under libFuzzer (clang); FUZZ_SECONDS=60'
 	@echo 'make torture    200 kills -9 of the daemons under verified load (KILLS=, SEED=)'
 	@echo 'make prove-isolation  a hostile driver domain against a guest, and what it reaches'
 	@echo 'make shell      a shell in the control domain of the rig'

@@ -7,7 +7,10 @@
 #
 # check.sh long - what `make check-long` is, beside that: the scenarios that say
 # "# rig: long", those under FLASK, kills under load, the attacker in full, the
-# comparison.  Hours.
+# comparison, half an hour of fuzzing.  Hours.
+#
+# Each target that `make help` lists is run by one of the two: targets_are_run()
+# looks.
 #
 # A part that fails does not keep the others from running; a scenario that fails
 # is run a second time and named if that passes (tests/xen/run-all.sh).  Ends with every
@@ -21,8 +24,8 @@ cd "$(dirname "$0")/.." || exit 1
 export TZ=UTC
 
 case "${1:-}" in
-'') parts='unit sandbox rig programs units spec kernel xen' ;;
-long) parts='xen_long flask torture isolation compare' ;;
+'') parts='unit fuzz sandbox rig programs install units spec kernel xen' ;;
+long) parts='fuzz_long bench xen_long flask torture isolation compare shell' ;;
 *)
 	sed -n '3,/^$/s/^# \{0,1\}//p' "$0" >&2
 	exit 2 ;;
@@ -45,6 +48,12 @@ bad() {
 	failed=$((failed + 1))
 	notes+="  FAIL $*"$'\n'
 	say "FAIL $*"
+}
+
+skip() {
+	skipped=$((skipped + 1))
+	notes+="  SKIP $*"$'\n'
+	say "SKIP $*"
 }
 
 # add PASSED FAILED SKIPPED
@@ -109,6 +118,44 @@ part_unit() {
 	}
 	try "what a request takes: instructions, hypercalls, allocations" \
 		make --no-print-directory check-bench
+}
+
+# fuzz SECONDS
+fuzz() {
+	say "a device driven by bytes"
+	sh tests/unit/deps.sh || {
+		bad "fuzzing: its packages can't be installed"
+		return
+	}
+	try "fuzzing, inputs from a fixed seed" \
+		make --no-print-directory -s -j2 fuzz-alone
+	if sh tests/fuzz/deps.sh && clang_has_fuzzer; then
+		try "fuzzing, $1 s under libFuzzer" \
+			make --no-print-directory fuzz FUZZ_SECONDS="$1"
+	else
+		skip "fuzzing under libFuzzer: no clang with it is to be had"
+	fi
+}
+
+clang_has_fuzzer() {
+	echo 'int LLVMFuzzerTestOneInput(const char *p, long n) { return 0; }' |
+		clang -fsanitize=fuzzer,address -x c - -o build/check/has-fuzzer
+}
+
+part_fuzz() {
+	fuzz 10
+}
+
+part_fuzz_long() {
+	fuzz 1800
+}
+
+part_bench() {
+	sh tests/bench/deps.sh || {
+		bad "benchmark: its packages can't be installed"
+		return
+	}
+	watch "the benchmark" make --no-print-directory bench
 }
 
 # What virtio-grantd may link is part of the design.
@@ -185,8 +232,7 @@ part_units() {
 	say "the units"
 	bash tests/xen/lib/deps.sh units
 	if ! systemd-analyze security --help 2>/dev/null | grep -q -e --offline; then
-		skipped=$((skipped + 1))
-		notes+="  SKIP units: no systemd-analyze with --offline (systemd 250)"$'\n'
+		skip "units: no systemd-analyze with --offline (systemd 250)"
 		return
 	fi
 	try "the units are well-formed" units_are_well_formed
@@ -216,6 +262,76 @@ part_programs() {
 	try "only backend/xen includes Xen headers" xen_headers_stay
 }
 
+# What README.md has an administrator do, below a directory.
+installs() {
+	local dir status=0
+
+	dir=$(mktemp -d) || return 1
+	make --no-print-directory install DESTDIR="$dir" prefix=/usr &&
+		make --no-print-directory install-modules DESTDIR="$dir" &&
+		"$dir/usr/sbin/virtio-grantctl" --version &&
+		grep '^ExecStart=/usr/sbin/virtio-grantd' \
+			"$dir/usr/lib/systemd/system/virtio-grantd.service" &&
+		[ -s "$dir/usr/share/man/man8/virtio-grant-broker.8" ] &&
+		grep PACKAGE_NAME "$dir"/usr/src/virtio-grant-*/dkms.conf || status=1
+	rm -rf "$dir"/usr/src
+	make --no-print-directory uninstall DESTDIR="$dir" prefix=/usr || status=1
+	if find "$dir" -type f | grep .; then
+		echo "make uninstall leaves these"
+		status=1
+	fi
+	make --no-print-directory install-grantd DESTDIR="$dir" prefix=/usr &&
+		[ ! -e "$dir/usr/sbin/virtio-grant-broker" ] || status=1
+	make --no-print-directory install-broker DESTDIR="$dir" prefix=/usr &&
+		[ -x "$dir/usr/sbin/virtio-grant-broker" ] || status=1
+	rm -rf "$dir"
+	return $status
+}
+
+# In a copy: what has been built here, is needed.
+cleans() {
+	local dir status=0
+
+	dir=$(mktemp -d) || return 1
+	cp -r Makefile backend kernel tests spec "$dir/" &&
+		mkdir -p "$dir/build/host" &&
+		make --no-print-directory -C "$dir" clean &&
+		[ ! -e "$dir/build" ] && [ -e "$dir/backend" ] || status=1
+	rm -rf "$dir"
+	return $status
+}
+
+# A target that nothing runs, breaks unseen.
+targets_are_run() {
+	local target bad=0
+
+	for target in $(make --no-print-directory help |
+			sed -nE 's/^make ([a-z-]+).*/\1/p; s/^make install .*also (.*)/\1/p' |
+			tr -d ,); do
+		case "$target" in
+		check|check-long) continue ;;
+		esac
+		grep -qE "(make|scenarios)( -[-a-zA-Z0-9]+)* $target( |\"|\$|\)|$)" \
+			tests/check.sh || {
+			echo "make help lists $target, and tests/check.sh does not run it"
+			bad=1
+		}
+	done
+	return $bad
+}
+
+part_install() {
+	say "the programs, for this machine"
+	try "each target of make help is run by something" targets_are_run
+	bash tests/xen/lib/deps.sh host || {
+		bad "programs for this machine: their packages can't be installed"
+		return
+	}
+	try "programs build" make --no-print-directory -j2 all
+	try "make install, uninstall" installs
+	try "make clean" cleans
+}
+
 part_sandbox() {
 	say "attempts to get out of a worker's sandbox"
 	sh tests/unit/deps.sh || {
@@ -235,7 +351,7 @@ part_kernel() {
 		bad "modules: their packages can't be installed"
 		return
 	}
-	kernel/check-build.sh 2>&1 | tee build/check/kernel.log
+	make --no-print-directory check-kernel 2>&1 | tee build/check/kernel.log
 	count build/check/kernel.log
 	grep -qE '^(PASS|FAIL) ' build/check/kernel.log ||
 		bad "kernel/check-build.sh gave no result (log: build/check/kernel.log)"
@@ -288,15 +404,25 @@ part_xen() {
 	bash tests/xen/lib/pace-test.sh run 2>&1 | tee build/check/limits.log |
 		grep -v '^PASS '
 	count build/check/limits.log
-	scenarios check-xen
+	# Before the others: the main job.
+	if make --no-print-directory demo 2>&1 | tee build/check/demo.log; then
+		good "make demo"
+	elif make --no-print-directory demo 2>&1 | tee build/check/demo.log; then
+		good "make demo"
+		notes+="  UNSTABLE demo: the first time it failed"$'\n'
+	else
+		bad "make demo (log: build/check/demo.log)"
+	fi
+	scenarios check-xen SCENARIOS="$(tests/xen/run.sh --list |
+		grep -vx demo | tr '\n' ' ')"
 }
 
-# scenarios TARGET: a target that runs some of them.
+# scenarios TARGET [VARIABLE=...]: a target that runs some of them.
 scenarios() {
 	local p f s log="build/check/$1.log"
 
 	rm -f build/xen/summary
-	make --no-print-directory "$1" 2>&1 | tee "$log"
+	make --no-print-directory "$@" 2>&1 | tee "$log"
 	if read -r p f s <build/xen/summary; then
 		add "$p" "$f" "$s"
 		notes+=$(grep -E '^  (FAIL|SKIP|UNSTABLE) ' "$log")
@@ -331,6 +457,28 @@ part_isolation() {
 part_compare() {
 	watch "the comparison, its short form" \
 		make --no-print-directory compare QUICK=1
+}
+
+# Typed at dom0's prompt, which comes when dom0 is up.
+shell_answers() {
+	rm -rf build/xen/shell
+	(
+		for ((i = 0; i < 300; i++)); do
+			grep -aq '^dom0# ' build/check/shell.log 2>/dev/null && break
+			sleep 1
+		done
+		printf 'xl list | sed s/Domain-0/it-is-there/\r'
+		sleep 5
+		printf 'poweroff -f\r'
+		sleep 60
+	) | timeout 600 make --no-print-directory shell >build/check/shell.log 2>&1
+	cat build/check/shell.log
+	grep -a '^it-is-there ' build/check/shell.log
+}
+
+part_shell() {
+	rm -f build/check/shell.log
+	try "make shell" shell_answers
 }
 
 mkdir -p build/check

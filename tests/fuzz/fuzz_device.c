@@ -10,7 +10,8 @@
  * when anything is mapped after it did.
  *
  * With libFuzzer, or alone: fuzz_device FILE... replays, fuzz_device -r N
- * runs N random inputs from a fixed seed.
+ * runs N random inputs from a fixed seed, fuzz_device -w N DIR writes them down:
+ * libFuzzer by itself begins with a few bytes, which do not start a device.
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -346,25 +347,53 @@ static int replay(const char *path)
 	return LLVMFuzzerTestOneInput(buf, (size_t)n);
 }
 
+/* The next input of a sequence; returns its length. */
+static size_t random_input(uint8_t buf[600], unsigned long i)
+{
+	static uint64_t x = 88172645463325252ull;
+	size_t k;
+
+	for (k = 0; k < 600; k++) {
+		x ^= x << 13;
+		x ^= x >> 7;
+		x ^= x << 17;
+		buf[k] = (uint8_t)(x >> 24);
+	}
+	buf[0] |= i % 8 != 0;	/* mostly started */
+	return 1 + x % 600;
+}
+
 static void random_inputs(unsigned long runs)
 {
-	uint64_t x = 88172645463325252ull;
 	uint8_t buf[600];
 	unsigned long i;
-	size_t k, n;
 
 	for (i = 0; i < runs; i++) {
-		for (k = 0; k < sizeof(buf); k++) {
-			x ^= x << 13;
-			x ^= x >> 7;
-			x ^= x << 17;
-			buf[k] = (uint8_t)(x >> 24);
-		}
-		n = 1 + x % sizeof(buf);
-		buf[0] |= i % 8 != 0;	/* mostly started */
+		size_t n = random_input(buf, i);
+
 		LLVMFuzzerTestOneInput(buf, n);
 	}
 	printf("%lu random inputs, nothing found\n", runs);
+}
+
+static int write_inputs(unsigned long nr, const char *dir)
+{
+	uint8_t buf[600];
+	char path[4096];
+	unsigned long i;
+
+	for (i = 0; i < nr; i++) {
+		size_t n = random_input(buf, i);
+		FILE *f;
+
+		snprintf(path, sizeof(path), "%s/seed-%lu", dir, i);
+		f = fopen(path, "w");
+		if (!f || fwrite(buf, 1, n, f) != n || fclose(f)) {
+			perror(path);
+			return 1;
+		}
+	}
+	return 0;
 }
 
 int main(int argc, char **argv)
@@ -375,6 +404,8 @@ int main(int argc, char **argv)
 		random_inputs(strtoul(argv[2], NULL, 10));
 		return 0;
 	}
+	if (argc == 4 && !strcmp(argv[1], "-w"))
+		return write_inputs(strtoul(argv[2], NULL, 10), argv[3]);
 	for (i = 1; i < argc; i++)
 		err |= replay(argv[i]);
 	return err;

@@ -97,5 +97,4 @@ check-unit: unit-build
 -include $(UNIT_LIB_OBJ:.o=.d) $(UNIT_TESTS:=.d) $(UNIT_POOL_OBJ:.o=.d) $(UNIT_TSAN_OBJ:.o=.d)
 .SECONDARY: $(UNIT_TESTS:=.o)
 
-# make fuzz, make fuzz-build: never part of check-unit.
--include tests/fuzz/fuzz.mk
+include tests/fuzz/fuzz.mk

@@ -5,6 +5,7 @@
 # apt-get (as root, or through sudo).
 #
 #	deps.sh SET...		rig: booting Xen; kernel-build: modules and kernels;
+#				host: the programs, for this machine;
 #				kernel-check: what checks the modules' sources;
 #				unit: unit tests on this machine; flask: Xen's policy;
 #				units: what checks systemd's units
@@ -37,6 +38,13 @@ vg_host_tools() {
 			rsync:rsync python3:python3 perl:perl \
 			libssl-dev:/usr/include/openssl/ssl.h \
 			libelf-dev:/usr/include/libelf.h
+		;;
+	host)
+		echo gcc:gcc libc6-dev:/usr/include/stdio.h make:make \
+			libxen-dev:/usr/include/xengnttab.h \
+			liburing-dev:/usr/include/liburing.h \
+			libjson-c-dev:/usr/include/json-c/json.h \
+			libseccomp-dev:/usr/include/seccomp.h
 		;;
 	unit)
 		echo gcc:gcc libc6-dev:/usr/include/stdio.h make:make pkg-config:pkg-config \
