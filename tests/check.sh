@@ -376,7 +376,7 @@ count() {
 
 part_spec() {
 	say "the specification draft against the contract; Xen's patch and policy"
-	bash tests/xen/lib/deps.sh flask || {
+	bash tests/xen/lib/deps.sh flask spec || {
 		bad "spec: the policy compiler can't be installed"
 		return
 	}

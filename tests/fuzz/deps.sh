@@ -5,6 +5,6 @@
 set -eu
 
 kind=fuzzers
-packages="$(sh "$(dirname "$0")/../unit/deps.sh" --list) make clang libclang-rt-dev"
+packages="$(sh "$(dirname "$0")/../unit/deps.sh" --list) clang libclang-rt-dev"
 
 . "$(dirname "$0")/../deps.sh"

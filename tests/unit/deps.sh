@@ -6,6 +6,6 @@
 set -eu
 
 kind='unit tests'
-packages="gcc libc6-dev libcmocka-dev liburing-dev libseccomp-dev libjson-c-dev"
+packages="gcc libc6-dev make libcmocka-dev liburing-dev libseccomp-dev libjson-c-dev"
 
 . "$(dirname "$0")/../deps.sh"

@@ -143,13 +143,17 @@ look_for_disaster() {
 		"$dir/serial.log" 2>/dev/null
 }
 
-# What the last run saw, if it was within the hour: dom0's boot has nothing else to
-# go by.
+# What dom0's boot has to go by: what the last run saw, if it was within the hour,
+# and how many want each processor now.
 last_pace() {
-	local file="$VG_BUILD/xen/.pace" pace=
+	local file="$VG_BUILD/xen/.pace" pace=10 load
 
 	[ -z "$(find "$file" -mmin -60 2>/dev/null)" ] || read -r pace <"$file"
-	echo "${pace:-10}"
+	read -r load _ <"${VG_LOADAVG:-/proc/loadavg}"
+	load=$((10#${load/./} / 10 / $(nproc)))
+	[ "$load" -le "$pace" ] || pace=$load
+	[ "$pace" -le "$VG_PACE_MAX" ] || pace=$VG_PACE_MAX
+	echo "$pace"
 }
 
 # dom0 is up: how long that took is this machine's pace, until more is known.

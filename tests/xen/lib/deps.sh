@@ -8,6 +8,7 @@
 #				host: the programs, for this machine;
 #				kernel-check: what checks the modules' sources;
 #				unit: unit tests on this machine; flask: Xen's policy;
+#				spec: spec/check.sh;
 #				units: what checks systemd's units
 #
 # VG_NO_INSTALL=1: only say what is missing, and fail.
@@ -23,10 +24,14 @@ vg_host_tools() {
 			python3:python3 util-linux:flock patch:patch
 		;;
 	flask)
-		echo checkpolicy:checkpolicy m4:m4 patch:patch
+		echo checkpolicy:checkpolicy m4:m4 make:make patch:patch
+		;;
+	spec)
+		echo git:git xz-utils:xz
 		;;
 	kernel-check)
-		echo sparse:sparse
+		# checkpatch wants more of Perl than is always there.
+		echo sparse:sparse perl:corelist
 		;;
 	units)
 		echo systemd:systemd-analyze
@@ -35,7 +40,7 @@ vg_host_tools() {
 		echo gcc-aarch64-linux-gnu:aarch64-linux-gnu-gcc \
 			gcc:gcc libc6-dev:/usr/include/stdio.h make:make bison:bison flex:flex bc:bc \
 			cpio:cpio xz-utils:xz zstd:zstd kmod:depmod \
-			rsync:rsync python3:python3 perl:perl \
+			rsync:rsync python3:python3 perl:corelist \
 			libssl-dev:/usr/include/openssl/ssl.h \
 			libelf-dev:/usr/include/libelf.h
 		;;

@@ -99,6 +99,9 @@ fake_qemu() {
 machine() {
 	mkdir -p "$VG_BUILD/xen"
 	echo "${3:-10}" >"$VG_BUILD/xen/.pace"
+	[ -n "${LOAD:-}" ] || LOAD=0.00
+	echo "$LOAD 0 0" >"$tmp/loadavg"
+	export VG_LOADAVG="$tmp/loadavg"
 	BOOT_S="$1" WORK_S="$2" "$xen/run.sh" "$tmp/fake.sh" >"$tmp/log" 2>&1
 	cat "$VG_BUILD/xen/fake/status" "$VG_BUILD/xen/fake/reason" | tr '\n' ' ' |
 		sed 's/ *$//'
@@ -121,6 +124,8 @@ run() {
 		"$(VG_LIMIT_S=3 machine 2 5)"
 	verdict "what the run before saw, dom0's boot has as well" PASS \
 		"$(VG_DOM0_S=3 machine 4 0 20)"
+	verdict "a load that is there, too" PASS \
+		"$(VG_DOM0_S=3 VG_PACE_MAX=20 LOAD=$(($(nproc) * 3)).00 machine 4 0)"
 	verdict "a slow machine, a hang" \
 		"FAIL booting Xen and dom0: time limit of 6 s (3 s at a pace of 2.0)" \
 		"$(VG_LIMIT_S=3 VG_PACE_MAX=20 machine 3 3600)"
