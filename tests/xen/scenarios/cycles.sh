@@ -10,7 +10,8 @@
 
 . /vg/in/dom0/virtio.sh
 
-CYCLES="${CYCLES:-50}"
+# `make check-long` has more of them.
+CYCLES="${CYCLES:-30}"
 
 # census: what could be left behind, a line for each.
 census() {

@@ -16,6 +16,7 @@
 # rig: xen flask-typed
 # rig: cmdline loglvl=warning/info
 # rig: timeout 900
+# rig: long
 
 : "${STEP:=256}" "${GUEST_MIB:=256}" "${SAMPLE_S:=3}" "${STORM_S:=1}"
 : "${WITHOUT:=store relay}"
