@@ -45,7 +45,7 @@ build_one() {
 	case "$name" in
 	6.1) suite=bookworm ;;
 	6.12) suite=trixie ;;
-	newest) suite=$(vg_apt_newest) ;;
+	newest) suite=$(vg_headers_newest "$arch") ;;
 	debug|plain)
 		"$here/build-kernel.sh" "$name"
 		kdir=$(readlink -f "$top/build/kernels/$name/kdir")

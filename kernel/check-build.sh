@@ -41,11 +41,12 @@ verdict() {
 	printf '%s %s\n' "$1" "$2"
 }
 
+# suite_of KERNEL ARCH
 suite_of() {
 	case "$1" in
 	6.1) echo bookworm ;;
 	6.12) echo trixie ;;
-	newest) vg_apt_newest ;;
+	newest) vg_headers_newest "$2" ;;
 	*) return 1 ;;
 	esac
 }
@@ -59,8 +60,8 @@ expected=$(printf '%s' "$expected" | tr -d '\n')
 check() {
 	local kernel="${1%/*}" arch="${1#*/}" suite kdir version out
 
-	suite=$(suite_of "$kernel") || {
-		verdict FAIL "$1: no such kernel"
+	suite=$(suite_of "$kernel" "$arch") || {
+		verdict FAIL "$1: no such kernel is to be had"
 		return
 	}
 	kdir=$(vg_headers "$suite" "$arch") || {

@@ -23,6 +23,19 @@ vg_headers_version() {
 	debs=$(vg_headers_debs "$1" "$2") && vg_apt_kernel_release "$debs"
 }
 
+# vg_headers_newest ARCH: the newest suite that has any.
+vg_headers_newest() {
+	local suite
+
+	for suite in sid forky trixie; do
+		vg_apt_init "$suite" 2>/dev/null &&
+			vg_headers_debs "$suite" "$1" >/dev/null || continue
+		printf '%s\n' "$suite"
+		return 0
+	done
+	return 1
+}
+
 # A program of a newer Debian than ours runs with that Debian's C library.
 vg_headers_wrap() {
 	local suite="$1" root="$2" file loader lib="$2/hostlib"

@@ -477,7 +477,23 @@ part_shell() {
 	try "make shell" shell_answers
 }
 
+# What is to be downloaded, while the processors have something else to do.
+fetch_ahead() {
+	local thing suite
+
+	for thing in xen fio linux; do
+		bash tests/xen/lib/sources.sh path "$thing"
+	done
+	for suite in trixie bookworm; do
+		bash tests/xen/lib/apt.sh kernel "$suite" arm64 all
+		bash tests/xen/lib/apt.sh kernel "$suite" amd64 headers
+	done
+}
+
 mkdir -p build/check
+if [ -z "${CHECK_PARTS:-}" ] && [ "$#" -eq 0 ]; then
+	fetch_ahead >build/check/fetch-ahead.log 2>&1 &
+fi
 for part in ${CHECK_PARTS:-$parts}; do
 	"part_$part"
 done

@@ -332,4 +332,15 @@ for lacks in linux-image-6.12.2-arm64 linux-headers-6.12.2-arm64 linux-kbuild-6.
 	verdict "no $lacks: all of the kernel before it" "$why"
 done
 
+# The newest suite has a kernel's name, and nothing of it.
+newest() { bash -c '. "$1/apt.sh"; . "$2/kernel/headers.sh"; vg_headers_newest arm64' \
+	_ "$lib" "$top"; }
+anew
+names sid deb arm64 linux-headers-arm64 3 linux-headers-7.2.1-arm64
+names sid deb arm64 linux-headers-7.2.1-arm64 1 none
+has forky deb arm64 linux-headers-arm64 2 linux-headers-7.1.1-arm64
+has forky deb arm64 linux-headers-7.1.1-arm64 1 none
+[ "$(newest 2>"$tmp/said")" = forky ] && why= || why=$(cat "$tmp/said")
+verdict "the newest kernel is gone: that of the suite before" "$why"
+
 exit $failed
