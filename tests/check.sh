@@ -242,13 +242,8 @@ part_units() {
 # What the rig does when something is missing or slow.
 part_rig() {
 	say "the rig itself"
-	{
-		bash tests/xen/lib/sources-test.sh
-		bash tests/xen/lib/pace-test.sh verbs
-	} 2>&1 | tee build/check/rig.log | grep -v '^PASS '
-	count build/check/rig.log
-	grep -qE '^(PASS|FAIL) ' build/check/rig.log ||
-		bad "the rig's own tests gave no result (log: build/check/rig.log)"
+	counted sources bash tests/xen/lib/sources-test.sh
+	counted pace bash tests/xen/lib/pace-test.sh verbs
 }
 
 part_programs() {
@@ -338,11 +333,7 @@ part_sandbox() {
 		bad "sandbox: its packages can't be installed"
 		return
 	}
-	make --no-print-directory check-sandbox 2>&1 | tee build/check/sandbox.log |
-		grep -v '^PASS '
-	count build/check/sandbox.log
-	grep -qE '^(PASS|SKIP) ' build/check/sandbox.log ||
-		bad "the sandbox's probe gave no result (log: build/check/sandbox.log)"
+	counted sandbox make --no-print-directory check-sandbox
 }
 
 part_kernel() {
@@ -351,27 +342,34 @@ part_kernel() {
 		bad "modules: their packages can't be installed"
 		return
 	}
-	make --no-print-directory check-kernel 2>&1 | tee build/check/kernel.log
-	count build/check/kernel.log
-	grep -qE '^(PASS|FAIL) ' build/check/kernel.log ||
-		bad "kernel/check-build.sh gave no result (log: build/check/kernel.log)"
+	counted kernel make --no-print-directory check-kernel
 }
 
-# count LOG: its lines that begin with PASS, FAIL or SKIP.
-count() {
-	local line
+# counted NAME COMMAND...: one whose lines that begin with PASS, FAIL or SKIP are
+# tests; those that passed are in the log only.
+counted() {
+	local name="$1" log="build/check/$1.log" status line tests=0
 
+	shift
+	"$@" 2>&1 | tee "$log" | grep -v '^PASS '
+	status=${PIPESTATUS[0]}
 	while read -r line; do
+		tests=$((tests + 1))
 		case "$line" in
 		PASS*) passed=$((passed + 1)) ;;
 		FAIL*)
 			failed=$((failed + 1))
+			status=0	# that is why
 			notes+="  $line"$'\n' ;;
 		SKIP*)
 			skipped=$((skipped + 1))
 			notes+="  $line"$'\n' ;;
 		esac
-	done < <(grep -E '^(PASS|FAIL|SKIP) ' "$1")
+	done < <(grep -E '^(PASS|FAIL|SKIP) ' "$log")
+	[ "$status" -eq 0 ] ||
+		bad "$name: it ended with status $status (log: $log)"
+	[ "$tests" -gt 0 ] || bad "$name: no test was run (log: $log)"
+	say "$name: $tests tests"
 }
 
 part_spec() {
@@ -382,9 +380,7 @@ part_spec() {
 	}
 	bash tests/xen/lib/sources.sh path xen >build/check/xen-source ||
 		bad "spec: Xen's source is not to be had"
-	XEN_TAR=$(cat build/check/xen-source) \
-		spec/check.sh 2>&1 | tee build/check/spec.log
-	count build/check/spec.log
+	XEN_TAR=$(cat build/check/xen-source) counted spec spec/check.sh
 }
 
 part_xen() {
@@ -401,9 +397,7 @@ part_xen() {
 		tests/xen/isolation/report_test.py
 	try "the attacker inside a worker" make --no-print-directory \
 		build/arm64/vg-sandbox-probe build/arm64/virtio-grantd-attacked
-	bash tests/xen/lib/pace-test.sh run 2>&1 | tee build/check/limits.log |
-		grep -v '^PASS '
-	count build/check/limits.log
+	counted limits bash tests/xen/lib/pace-test.sh run
 	# Before the others: the main job.
 	if make --no-print-directory demo 2>&1 | tee build/check/demo.log; then
 		good "make demo"

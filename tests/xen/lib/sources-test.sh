@@ -197,6 +197,7 @@ for thing in xen fio linux; do
 		esac
 		finds "$thing, $gone files of the indexes gone" "$want" source_of "$thing"
 	done
+	file=
 	for file in $(known_files "$thing"); do
 		anew
 		while read -r line; do
