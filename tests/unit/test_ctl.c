@@ -21,7 +21,6 @@ static int setup(void **state)
 	(void)state;
 	/* A control domain in whose xenstore nobody has refused anything. */
 	fake_init();
-	fake_domain_create(0, 1, 16);
 	fake_enter(0);
 	dir = unit_tmpdir();
 	return 0;
