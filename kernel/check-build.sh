@@ -95,7 +95,7 @@ style() {
 
 	# Debian's packages of headers do not have it.
 	source=$(vg_source linux) &&
-		script=$(vg_cached checkpatch "$(vg_key "$(vg_source_key "$source")")" \
+		script=$(vg_cached checkpatch "$(vg_key "with scripts" "$(vg_source_key "$source")")" \
 			unpack_checkpatch "$source")/scripts/checkpatch.pl || {
 		verdict FAIL "style: no checkpatch.pl"
 		return
