@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -429,20 +430,32 @@ static void what_a_line_is(void **state)
 static void an_images_size(void **state)
 {
 	struct rlimit rl;
+	int ready[2];
 	pid_t pid;
+	char c;
 
 	(void)state;
 	if (getuid())
 		skip();
+	assert_int_equal(pipe(ready), 0);
 	pid = fork();
 	if (!pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		rl = (struct rlimit){ 4096, RLIM_INFINITY };
 		if (setrlimit(RLIMIT_FSIZE, &rl) ||
 		    setresgid(1900000014, 1900000014, 1900000014) ||
 		    setresuid(1900000014, 1900000014, 1900000014))
 			_exit(1);
+		/* A change of user forgets it. */
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (write(ready[1], "r", 1) != 1)
+			_exit(1);
 		pause();
+		_exit(0);
 	}
+	assert_int_equal(read(ready[0], &c, 1), 1);
+	close(ready[0]);
+	close(ready[1]);
 	assert_int_equal(vg_sandbox_set_file_max(pid, 1900000014, 1 << 30), 0);
 	assert_int_equal(getuid(), 0);
 	assert_int_equal(getgid(), 0);
