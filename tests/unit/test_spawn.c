@@ -426,6 +426,23 @@ static void what_a_line_is(void **state)
 
 /* ---- what it may write to -------------------------------------------------------------- */
 
+/* prlimit(2) may be refused to us. */
+static unsigned long long file_limit_of(pid_t pid)
+{
+	unsigned long long soft = 0;
+	char path[64], line[256];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/limits", (int)pid);
+	f = fopen(path, "re");
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "Max file size %llu", &soft) == 1)
+			break;
+	if (f)
+		fclose(f);
+	return soft;
+}
+
 /* From outside, by one that has no right over it but the same user. */
 static void an_images_size(void **state)
 {
@@ -459,11 +476,9 @@ static void an_images_size(void **state)
 	assert_int_equal(vg_sandbox_set_file_max(pid, 1900000014, 1 << 30), 0);
 	assert_int_equal(getuid(), 0);
 	assert_int_equal(getgid(), 0);
-	assert_int_equal(prlimit(pid, RLIMIT_FSIZE, NULL, &rl), 0);
-	assert_int_equal(rl.rlim_cur, 1 << 30);
+	assert_int_equal(file_limit_of(pid), 1 << 30);
 	assert_int_equal(vg_sandbox_set_file_max(pid, 1900000014, 1), 0);
-	assert_int_equal(prlimit(pid, RLIMIT_FSIZE, NULL, &rl), 0);
-	assert_int_equal(rl.rlim_cur, sizeof(struct vg_state));
+	assert_int_equal(file_limit_of(pid), sizeof(struct vg_state));
 	kill(pid, SIGKILL);
 	waitpid(pid, NULL, 0);
 	assert_int_equal(vg_sandbox_set_file_max(pid, 1900000014, 1), -ESRCH);
