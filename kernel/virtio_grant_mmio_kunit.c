@@ -656,6 +656,9 @@ static int life_freeze(struct virtio_device *vdev)
 {
 	life_is(the_life, LIFE_FREEZING);
 	life_stop(the_life, vdev);
+	/* A device that was reset has no queues; memory does not know. */
+	if (readl(the_life->base + VIRTIO_MMIO_QUEUE_READY) == 1)
+		life_reg(the_life, VIRTIO_MMIO_QUEUE_READY, 0);
 	life_is(the_life, LIFE_IS_FROZEN);
 	return 0;
 }

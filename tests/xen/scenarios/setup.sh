@@ -74,7 +74,8 @@ step "an image that others use"
 # As udev does, who looks at a device and is gone.
 in_domain DomD '( flock -s /dev/ram0 sleep 2 ) >/dev/null 2>&1 &'
 works "while somebody has it locked for a moment"
-in_domain DomD 'modprobe ext4; /usr/sbin/mke2fs -q -t ext4 /dev/ram2 && mkdir -p /mnt &&
+in_domain DomD 'echo /usr/bin/modprobe >/proc/sys/kernel/modprobe
+	modprobe ext4 && /usr/sbin/mke2fs -q -t ext4 /dev/ram2 && mkdir -p /mnt &&
 	mount -t ext4 /dev/ram2 /mnt'
 refused_create "mounted device" "$(virtio_disk /dev/ram2 xvda DomD)"
 log_says DomD 'image /dev/ram2 is mounted on /mnt' "mounted device"
