@@ -73,8 +73,13 @@
 #define BARREN_MAX		8u
 /* For a worker whose devices are removed, or whose supervisor ends. */
 #define WORKER_END_NS		UINT64_C(2000000000)
-/* For a worker's answer, which libxl waits for as well: 10 s. */
+/*
+ * For a worker's answer, which libxl waits for as well: 10 s.  Each that is killed
+ * for want of it leaves its successor twice the time, up to the maximum: on a
+ * machine that is slow and not hung, one must get there.
+ */
 #define ANSWER_NS		UINT64_C(8000000000)
+#define ANSWER_MAX_NS		UINT64_C(120000000000)
 /* For a worker that takes no message now. */
 #define TELL_NS			UINT64_C(10000000)
 /* Between two looks whether a process has ended. */
@@ -163,6 +168,7 @@ struct guest {
 	struct vg_timer *tell;		/* what it did not take: once more */
 	struct vg_timer *respawn;
 	uint64_t spawned_ns, respawn_delay_ns;
+	uint64_t patience_ns;		/* for answers */
 	unsigned int deaths;
 	bool slot_used[VG_WORKER_DEVICES_MAX];
 };
@@ -675,6 +681,7 @@ static void on_answer_due(void *arg)
 
 	failed(d->s, "dom%u: its worker does not answer (stopped, or hung; %s), killed",
 	       d->guest->domid, d->label);
+	d->guest->patience_ns = min_u(2 * d->guest->patience_ns, ANSWER_MAX_NS);
 	worker_died(d->guest);
 }
 
@@ -726,6 +733,7 @@ static void dev_ask(struct dev *d, enum tell what, uint64_t patience_ns)
 static void on_added(struct dev *d, const struct vg_worker_msg *msg)
 {
 	vg_timer_cancel(d->answer);
+	d->guest->patience_ns = ANSWER_NS;
 	if (msg->error) {
 		d->s->about = d;
 		failed(d->s, "%s: %s", d->label, msg->text);
@@ -866,6 +874,7 @@ static struct guest *guest_get(struct vg_supervisor *s, xen_domid_t domid)
 	g->s = s;
 	g->domid = domid;
 	g->sock = -1;
+	g->patience_ns = ANSWER_NS;
 	g->respawn = vg_timer_create(s->loop, on_respawn, g);
 	g->tell = vg_timer_create(s->loop, on_tell, g);
 	g->next = s->guests;
@@ -1390,7 +1399,7 @@ static void dev_start(struct dev *d)
 	if (!err) {
 		vg_timer_cancel(d->timer);
 		d->state = DEV_STARTING;
-		vg_timer_arm(d->answer, ANSWER_NS);
+		vg_timer_arm(d->answer, d->guest->patience_ns);
 	} else if (err == -EAGAIN && vg_timer_is_armed(d->retry)) {
 		slot_put(d);		/* a lock, see lock_awaited() */
 	} else {
@@ -1722,7 +1731,7 @@ static void scan_relay(struct dev *d)
 	} else if (is_new) {
 		d->relay = relay;
 		allow_relay(d);
-		dev_ask(d, TELL_RELAY, ANSWER_NS);
+		dev_ask(d, TELL_RELAY, d->guest->patience_ns);
 	}
 }
 

@@ -122,23 +122,47 @@ static void hung_worker_is_removed_in_time(void **state)
 	assert_int_equal(io(&d[1]), 0);
 }
 
-/* One that never says whether it could. */
-static void hung_worker_is_replaced(void **state)
+static struct rig_worker *next_worker(void)
 {
 	struct rig_worker *rw;
 
-	(void)state;
-	rig_worker_kill(rig_worker_of(GUEST));
-	while (!(rw = rig_worker_of(GUEST))) {
+	while (!(rw = rig_worker_of(GUEST)) || rw->is_hung) {
 		fake_enter_proc(rig.sup_proc);
 		vg_loop_run_once(rig.sup_loop, 0);
 	}
-	rw->is_hung = true;
+	return rw;
+}
+
+/* One that never says whether it could. */
+static void hung_worker_is_replaced(void **state)
+{
+	(void)state;
+	rig_worker_kill(rig_worker_of(GUEST));
+	next_worker()->is_hung = true;
 	ms(8500);
 	assert_true(unit_logged("dom3: its worker does not answer"));
 	assert_int_equal(io(&d[0]), 0);
 	assert_int_equal(io(&d[1]), 0);
 	assert_false(drv_needs_reset(&d[0]));
+}
+
+/* Where the machine is what is slow, a successor has more time than the last. */
+static void slow_worker_gets_there(void **state)
+{
+	struct rig_worker *first, *second;
+
+	(void)state;
+	rig_worker_kill(rig_worker_of(GUEST));
+	first = next_worker();
+	first->is_hung = true;
+	ms(7500);
+	second = next_worker();
+	second->is_hung = true;
+	ms(9000);
+	assert_ptr_equal(rig_worker_of(GUEST), second);
+	second->is_hung = false;
+	assert_int_equal(io(&d[0]), 0);
+	assert_int_equal(io(&d[1]), 0);
 }
 
 /* Nor is the supervisor held up by one that reads nothing. */
@@ -419,6 +443,7 @@ int main(void)
 		T(hung_worker_loses_its_image),
 		T(hung_worker_is_removed_in_time),
 		T(hung_worker_is_replaced),
+		T(slow_worker_gets_there),
 		T(supervisor_does_not_wait_for_a_worker),
 		T(late_answer_is_of_the_old_device),
 		T(made_again_unseen),
