@@ -6,7 +6,7 @@
 #
 # rig: kernels 6.12
 # rig: needs backend modules kernel:debug
-# rig: timeout 420
+# rig: timeout 900
 
 . /vg/in/dom0/virtio.sh
 
@@ -20,7 +20,7 @@ in_domain G1 'zcat /proc/config.gz 2>/dev/null | grep -E "KASAN=|PROVE_LOCKING=|
 
 # suites MODULE: its results, which must be there and all be "ok".
 suites() {
-	in_domain -t 240 G1 "dmesg -c >/dev/null; modprobe $1; dmesg" >/tmp/ktap ||
+	in_domain -t 480 G1 "dmesg -c >/dev/null; modprobe $1; dmesg" >/tmp/ktap ||
 		fail "$1: $(tail -n 3 /tmp/ktap)"
 	sed -i 's/^\[[^]]*\] //' /tmp/ktap
 	cp /tmp/ktap "/vg/out/$1.ktap"
