@@ -133,7 +133,7 @@ _is_ready() {
 	in_domain DomD 'virtio-grantctl -j' | grep '"state": *"ready"' >/dev/null
 }
 _waits_for() {
-	in_domain DomD 'virtio-grantctl -j' | grep "\"waits_for\": *\".*$1" >/dev/null
+	in_domain DomD virtio-grantctl | grep "^ *waits: .*$1" >/dev/null
 }
 broker_ends() {
 	end_daemon dom0 virtio-grant-broker "$1"
@@ -176,7 +176,7 @@ in_domain DomD 'mv /dev/nullb0 /dev/nullb0.away
 	kill -KILL $(cat /run/virtio-grant/virtio-grantd.pid)'
 sleep 3
 retry 10 _waits_for 'image /dev/nullb0: No such file' ||
-	fail "what it waits for: $(in_domain DomD 'virtio-grantctl -j' | grep -E 'state|waits_for')"
+	fail "what it waits for: $(in_domain DomD virtio-grantctl | grep -m 1 waits:)"
 in_domain DomD 'mv /dev/nullb0.away /dev/nullb0'
 taken_over "image away"
 sleep 1
