@@ -112,8 +112,8 @@ struct vg_device_params {
 	 * VG_START_NEW: nobody has used the device.  VG_START_TAKE_OVER: goes
 	 * on where the writer of @state was killed; if that is not possible,
 	 * as needing reset; and if it is not possible just now, vg_device_create()
-	 * fails, and @state is left as it was.  VG_START_RESET: starts as needing reset, because
-	 * of start_broken.
+	 * fails, and @state is left as it was.  VG_START_RESET: starts as needing
+	 * reset, because of start_broken.
 	 */
 	enum vg_start { VG_START_NEW, VG_START_TAKE_OVER, VG_START_RESET } start;
 	unsigned int start_broken;	/* enum vg_broken */

@@ -2,12 +2,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 # Xen for the rig, from Debian's source package, cross-built for arm64; prints
-# the path of the image (sources.sh: other ways to it).  Debian's own arm64 build lacks the IOREQ server.
+# the path of the image (sources.sh: other ways to it).  Debian's own arm64 build
+# lacks the IOREQ server.
 # XSM stays out: the default access policy ("dummy") is what the project's
 # claim is about, and SILO would forbid grants between two guests.
 #
 # With patches: what a domain's dump on the console says of its timers, and a fault
-# of Xen's mended by which domains fall silent (spec/xen/0003).
+# of Xen's mended that costs domains their timer (spec/xen/0003).
 #
 # VG_XEN_COUNTERS=1: with counters by domain, for `make compare`.
 # VG_XEN_UNMENDED=1: without the second patch.

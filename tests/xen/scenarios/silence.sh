@@ -4,8 +4,8 @@
 # again, and after each a look whether every domain still runs; on a Xen whose
 # timers' handlers are late at times, as they are where the host schedules the
 # threads that are Xen's CPUs.  Without spec/xen/0003 (VG_XEN_UNMENDED=1) domains
-# fall silent within a minute, dom0 among them: then the run ends at its limit, and
-# the end of serial.log has Xen's view of it.
+# lose their timers, dom0 among them: then the run ends at its limit, and the end of
+# serial.log has Xen's view of it.
 #
 # VG_XEN_VARIANT=plain: a Xen as it is.   ROUNDS=, STORM_S=, QUIET_S=.
 #
