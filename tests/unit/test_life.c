@@ -160,6 +160,8 @@ static void slow_worker_gets_there(void **state)
 	second->is_hung = true;
 	ms(9000);
 	assert_ptr_equal(rig_worker_of(GUEST), second);
+	/* Not another one in its place. */
+	assert_true(second->is_hung);
 	second->is_hung = false;
 	assert_int_equal(io(&d[0]), 0);
 	assert_int_equal(io(&d[1]), 0);
