@@ -174,6 +174,7 @@ struct blk_req {
 	struct bounce *bounce;
 	struct iovec own_iov;
 	unsigned int retries;
+	bool is_written_back;		/* the part of a range that is next */
 	unsigned int nr_ranges, range_at;
 	struct range ranges[RANGES_MAX];
 };
@@ -647,6 +648,8 @@ static void sync_done(struct blk *b, struct blk_req *r, int64_t res)
 		return sync_start(b, r);
 	if (res < 0)
 		return finish_errno(b, r, "flushing", res);
+	if (r->is_written_back)
+		return part_later(b, r);
 	finish(b, r, VIRTIO_BLK_S_OK);
 }
 
@@ -665,13 +668,29 @@ static void range_moved(struct blk_req *r, uint64_t bytes)
 	r->offset_bytes += bytes;
 	r->left_bytes -= bytes;
 	r->retries = 0;
+	r->is_written_back = false;
 }
 
 static void range_finished(struct blk *b, struct blk_req *r)
 {
 	r->range_at++;
 	r->left_bytes = 0;
+	r->is_written_back = false;
 	range_next(b, r);
+}
+
+/*
+ * What is cleared of a block device leaves the page cache first.  Who has not
+ * opened it exclusively, while somebody else has (image.c has), gets -EBUSY for
+ * pages that are dirty: Linux, truncate_bdev_range().  Written back, they can go.
+ */
+static bool is_busy(struct blk *b, struct blk_req *r, int64_t res)
+{
+	if (res != -EBUSY || r->is_written_back)
+		return false;
+	r->is_written_back = true;
+	sync_start(b, r);
+	return true;
 }
 
 /*
@@ -703,9 +722,11 @@ static void discard_part(struct blk *b, struct blk_req *r)
 	b->part_bytes += PART_BYTES;
 	if (is_again(r, res))
 		return part_later(b, r);
+	if (is_busy(b, r, res))
+		return;
 	/* It is a hint: who can't has done what there is to be done. */
-	if (is_not_supported(res)) {
-		if (res != -EINVAL)
+	if (is_not_supported(res) || res == -EBUSY) {
+		if (res != -EINVAL && res != -EBUSY)
 			__atomic_store_n(&b->d->no_discard, true,
 					 __ATOMIC_RELAXED);
 		return range_finished(b, r);
@@ -842,8 +863,13 @@ static void range_done(struct blk *b, struct blk_req *r, int64_t res)
 		return zeroes_done(b, r, res);
 	if (is_again(r, res))
 		return part_later(b, r);
-	if (is_roomless(b, r, res))
+	if (is_roomless(b, r, res) || is_busy(b, r, res))
 		return;
+	/* It is written to all the time. */
+	if (res == -EBUSY) {
+		r->method = METHOD_WRITE;
+		return part_later(b, r);
+	}
 	if (is_not_supported(res)) {
 		/* -EINVAL is about this range: blocks larger than sectors. */
 		if (res != -EINVAL && r->method == METHOD_PUNCH)

@@ -447,6 +447,61 @@ static void exclusive_use(void **state)
 	loop_end(name, loop);
 }
 
+/* @bytes of @type at sector 8, one range. */
+static int clear(uint32_t type, uint32_t bytes)
+{
+	struct virtio_blk_discard_write_zeroes *range = (void *)buf.va;
+
+	*range = (struct virtio_blk_discard_write_zeroes){
+		.sector = 8, .num_sectors = bytes / 512,
+	};
+	return drv_blk_buf(&d, type, 0, &buf, 0, sizeof(*range));
+}
+
+/* Pages of a device that is ours alone, dirty: the kernel says -EBUSY to a worker. */
+static void written_and_cleared(void **state)
+{
+	static const uint32_t types[] = { VIRTIO_BLK_T_DISCARD,
+					  VIRTIO_BLK_T_WRITE_ZEROES };
+	static const uint8_t zeroes[512];
+	const char *file;
+	unsigned int i, k;
+	int loop;
+
+	(void)state;
+	rig_guest(GUEST, 1);
+	disk = rig_disk(GUEST, 0);
+	disk.discard = true;
+	file = disk.params;
+	free(unit_image(file, RIG_IMAGE_BYTES));
+	disk.params = loop_make(file, &loop);
+	if (!disk.params)
+		skip();
+	assert_true(rig_disk_add(&disk));
+	d = rig_drv(&disk);
+	assert_int_equal(drv_start(&d, 1), 0);
+	buf = drv_buf(&d, 4096, false);
+	for (i = 0; i < ARRAY_SIZE(types); i++) {
+		memset(buf.va, 0x5a, 4096);
+		for (k = 8; k < 64; k += 8)
+			assert_int_equal(drv_blk_buf(&d, VIRTIO_BLK_T_OUT, k,
+						     &buf, 0, 4096),
+					 VIRTIO_BLK_S_OK);
+		assert_int_equal(clear(types[i], 48 * 512), VIRTIO_BLK_S_OK);
+		for (k = 8; k < 56; k += 8) {
+			assert_int_equal(io(VIRTIO_BLK_T_IN, k),
+					 VIRTIO_BLK_S_OK);
+			assert_memory_equal(buf.va, zeroes, 512);
+		}
+		/* And nothing else. */
+		assert_int_equal(io(VIRTIO_BLK_T_IN, 56), VIRTIO_BLK_S_OK);
+		assert_int_equal(buf.va[511], 0x5a);
+	}
+	assert_true(reads_pattern(0));
+	finish();
+	loop_end((char *)disk.params, loop);
+}
+
 static void mounted_device(void **state)
 {
 	char *name, *dir, *cmd, *why;
@@ -640,7 +695,7 @@ int main(void)
 		T(locked_for_a_moment), T(locked_for_long),
 		T(one_image_by_two_names), T(other_device_leaves),
 		T(file_and_loop_device),
-		T(exclusive_use), T(mounted_device),
+		T(exclusive_use), T(written_and_cleared), T(mounted_device),
 		cmocka_unit_test(serial_numbers), T(refusals_are_told),
 	};
 
