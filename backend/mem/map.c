@@ -930,10 +930,18 @@ static int job_result(struct mem_map *mm, struct vg_mem_req *r)
 	return 0;
 }
 
+/* What became of a request's copies: 0 also where none was ever made. */
+static int req_copies_result(const struct mem_map *mm, const struct vg_mem_req *r)
+{
+	return r->nr_copies ?
+		       copies_result(mm->copies + r->first_copy, r->nr_copies) :
+		       0;
+}
+
 /* What is mapped stays so while the rest is tried again. */
 static void in_result(struct mem_map *mm, struct vg_mem_req *r)
 {
-	int copied = copies_result(mm->copies + r->first_copy, r->nr_copies);
+	int copied = req_copies_result(mm, r);
 	int mapped = job_result(mm, r);
 
 	r->err = copied == -EFAULT || !mapped ? copied : mapped;
@@ -944,7 +952,7 @@ static void in_result(struct mem_map *mm, struct vg_mem_req *r)
 
 static void out_result(struct mem_map *mm, struct vg_mem_req *r)
 {
-	int copied = copies_result(mm->copies + r->first_copy, r->nr_copies);
+	int copied = req_copies_result(mm, r);
 
 	/* It may be that it was copied, and could not be unmapped. */
 	if (copied)
