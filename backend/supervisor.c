@@ -948,12 +948,12 @@ static bool lock_awaited(struct dev *d)
 /*
  * Two locks on a state, which do not mind each other.
  *
- * The one by fcntl(2) is that of a worker's process: only the process has open
- * what it is on, so it goes when the process does, which until then may write
- * into the state.
+ * The one by fcntl(2) is that of a worker's process: by what it is on the
+ * process has mapped the state, and nobody else has it open, so it goes when the
+ * process does, which until then may write into the state.
  *
  * The one by flock(2) is on the state as it is registered with the worker's
- * io_urings, so the kernel holds it, too, until the last I/O of a worker that
+ * io_urings, opened for reading only, so the kernel holds it, too, until the last I/O of a worker that
  * died is done: before that, what it reads would land in buffers that the guest
  * uses for something else by then.  There is no bound on waiting for it, and
  * the guest's driver has one on waiting for a register.  So a successor begins
@@ -1002,20 +1002,20 @@ static int image_lock(struct dev *d, int fd)
  * The file of a device that nobody has used yet is emptied, and so is one of
  * another size: of another version.  -EAGAIN: it is somebody's still.
  */
-static int state_open(struct dev *d, int *state_fd, int *life_fd, bool *is_held)
+static int state_open(struct dev *d, int *state_fd, int *hold_fd, bool *is_held)
 {
 	struct stat sb;
 	char *path;
-	int fd, life, err;
+	int fd, hold, err;
 
 	if (!d->s->cfg.state_dir)
 		return 0;
 	path = state_path(d);
 	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	life = fd < 0 ? -1 : open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-	err = life < 0 ? -errno : life_lock(d, life);
+	hold = fd < 0 ? -1 : open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	err = hold < 0 ? -errno : life_lock(d, fd);
 	if (!err)
-		err = io_lock(d, fd);
+		err = io_lock(d, hold);
 	else if (err == -EAGAIN)
 		goto not_yet;
 	*is_held = err == -EAGAIN && d->was_served;
@@ -1036,13 +1036,13 @@ not_yet:
 	free(path);
 	if (!err) {
 		*state_fd = fd;
-		*life_fd = life;
+		*hold_fd = hold;
 		return 0;
 	}
 	if (fd >= 0)
 		close(fd);
-	if (life >= 0)
-		close(life);
+	if (hold >= 0)
+		close(hold);
 	return err;
 }
 
@@ -1350,9 +1350,9 @@ static int dev_add(struct dev *d)
 		goto close;
 	}
 	if (msg.is_held) {
-		d->held_fd[0] = fds[1];
+		d->held_fd[0] = fds[2];
 		d->held_fd[1] = fds[0];
-		fds[0] = fds[1] = -1;
+		fds[0] = fds[2] = -1;
 		vg_timer_arm(d->hold, LOCK_RETRY_NS);
 	}
 close:

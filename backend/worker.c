@@ -70,9 +70,9 @@ struct slot {
 	char label[VG_WORKER_TEXT_MAX];
 	struct vg_device *dev;
 	struct vg_state *state;		/* NULL: none is kept */
-	int state_fd;			/* its lock says that we, or the kernel
-					 * for us, are here */
-	int life_fd;			/* ... and this one's, that we are */
+	int hold_fd;			/* its lock says that we, or the kernel
+					 * for us, are here; the one of what
+					 * `state' is mapped by, that we are */
 	bool is_leaving, is_taking_over;
 	struct vg_worker_relay where;
 	struct vg_relay_page *relay;	/* NULL: none attached */
@@ -586,11 +586,9 @@ static void close_state(struct slot *s)
 {
 	vg_state_unmap(s->state);
 	s->state = NULL;
-	if (s->state_fd >= 0)
-		close(s->state_fd);
-	if (s->life_fd >= 0)
-		close(s->life_fd);
-	s->state_fd = s->life_fd = -1;
+	if (s->hold_fd >= 0)
+		close(s->hold_fd);
+	s->hold_fd = -1;
 }
 
 static void slot_free(struct slot *s)
@@ -889,6 +887,18 @@ static void tell_size(struct slot *s, uint64_t size_bytes)
 	WRITE_ONCE(s->state->image_bytes, size_bytes);
 }
 
+/*
+ * The mapping has the file open from now on, and its lock; nothing else has, so
+ * that whoever takes this process over can't make the file grow.
+ */
+static int state_take(struct slot *s, int fd)
+{
+	int err = vg_state_map(fd, &s->state);
+
+	close(fd);
+	return err;
+}
+
 /* What is behind the device: fds[] are its own, or closed. */
 static int device_create(struct slot *s, const struct vg_worker_msg *msg,
 			 int fds[VG_WORKER_FDS_MAX], const char **why)
@@ -913,10 +923,9 @@ static int device_create(struct slot *s, const struct vg_worker_msg *msg,
 
 	blk.fd = fds[0];
 	blk.buffered_fd = fds[3];
-	blk.hold_fd = s->state_fd = fds[1];
-	s->life_fd = fds[2];
+	blk.hold_fd = s->hold_fd = fds[2];
 	*why = "what outlives the worker";
-	err = fds[1] >= 0 ? vg_state_map(fds[1], &s->state) : 0;
+	err = fds[1] >= 0 ? state_take(s, fds[1]) : 0;
 	if (err)
 		goto fail;
 	p.state = s->state;
@@ -1092,7 +1101,7 @@ int vg_worker_create(xen_domid_t guest, struct vg_loop *loop, int sock,
 	w->gone_arg = arg;
 	for (i = 0; i < VG_WORKER_DEVICES_MAX; i++) {
 		w->slot[i].w = w;
-		w->slot[i].state_fd = w->slot[i].life_fd = -1;
+		w->slot[i].hold_fd = -1;
 		w->slot[i].index = i;
 		w->slot[i].attach = vg_timer_create(loop, attach_due,
 						    &w->slot[i]);

@@ -14,51 +14,15 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "rig.h"
+#include "pair.h"
 #include "util.h"
 
 #include "../../kernel/uapi/virtio_grant.h"
 
-#define GUEST	3u
-#define OTHER	4u
-
-static struct fake_disk disk[2];
-static struct drv d[2];
-
-static int io(struct drv *drv)
-{
-	static uint32_t turn;
-	struct drv_buf b = drv_buf(drv, 4096, false);
-	uint64_t sector = turn++ % 64 * 8;
-	int err = drv_blk_buf(drv, VIRTIO_BLK_T_IN, sector, &b, 0, 4096);
-
-	if (!err && b.va[5] != unit_pattern(sector * 512 + 5))
-		err = -EILSEQ;
-	drv_buf_end(drv, &b);
-	return err;
-}
-
-static int setup(void **state)
-{
-	unsigned int i;
-
-	if (rig_setup(state))
-		return -1;
-	for (i = 0; i < 2; i++) {
-		rig_guest((xen_domid_t)(GUEST + i), 2);
-		disk[i] = rig_disk((xen_domid_t)(GUEST + i), 0);
-		if (!rig_disk_add(&disk[i]))
-			return -1;
-		d[i] = rig_drv(&disk[i]);
-		if (drv_start(&d[i], 1) || io(&d[i]))
-			return -1;
-	}
-	return 0;
-}
 
 static int teardown(void **state)
 {
-	int busy = drv_reset(&d[1]) || drv_exit(&d[1]);
+	int busy = drv_reset(&pair[1]) || drv_exit(&pair[1]);
 
 	return rig_teardown(state) || busy ? -1 : 0;
 }
@@ -80,7 +44,7 @@ static bool status_says(const char *what)
 	return is;
 }
 
-/* ---- workers that do not answer ------------------------------------------------- */
+/* ---- workers that do not answer ---------------------------------------- */
 
 /* libxl gave up on it, and its guest is gone: the image is free again, soon. */
 static void hung_worker_loses_its_image(void **state)
@@ -90,19 +54,19 @@ static void hung_worker_loses_its_image(void **state)
 	(void)state;
 	rig_worker_of(GUEST)->is_hung = true;
 	fake_domain_destroy(GUEST);
-	fake_libxl_disk_close(&disk[0]);
+	fake_libxl_disk_close(&pair_disk[0]);
 	ms(200);
-	assert_int_equal(fake_libxl_disk_key(&disk[0], "state"), 5);
-	fake_libxl_disk_remove(&disk[0]);
+	assert_int_equal(fake_libxl_disk_key(&pair_disk[0], "state"), 5);
+	fake_libxl_disk_remove(&pair_disk[0]);
 	ms(3000);
 	assert_null(rig_worker_of(GUEST));
 	assert_true(unit_logged("dom3: its worker does not answer"));
 	rig_guest(9, 1);
 	again = rig_disk(9, 0);
-	again.params = disk[0].params;
+	again.params = pair_disk[0].params;
 	assert_true(rig_disk_add(&again));
 	assert_true(rig_disk_remove(&again));
-	assert_int_equal(io(&d[1]), 0);
+	assert_int_equal(pair_io(&pair[1]), 0);
 }
 
 /* Its guest lives: removal ends in libxl's time all the same. */
@@ -112,14 +76,14 @@ static void hung_worker_is_removed_in_time(void **state)
 
 	(void)state;
 	rig_worker_of(GUEST)->is_hung = true;
-	fake_libxl_disk_close(&disk[0]);
-	while (fake_libxl_disk_key(&disk[0], "state") != 6 &&
+	fake_libxl_disk_close(&pair_disk[0]);
+	while (fake_libxl_disk_key(&pair_disk[0], "state") != 6 &&
 	       rig_now_ms() - began < 15000)
 		rig_step();
 	assert_in_range(rig_now_ms() - began, 5000, 9900);
-	fake_libxl_disk_remove(&disk[0]);
+	fake_libxl_disk_remove(&pair_disk[0]);
 	rig_steps(20);
-	assert_int_equal(io(&d[1]), 0);
+	assert_int_equal(pair_io(&pair[1]), 0);
 }
 
 static struct rig_worker *next_worker(void)
@@ -141,9 +105,9 @@ static void hung_worker_is_replaced(void **state)
 	next_worker()->is_hung = true;
 	ms(8500);
 	assert_true(unit_logged("dom3: its worker does not answer"));
-	assert_int_equal(io(&d[0]), 0);
-	assert_int_equal(io(&d[1]), 0);
-	assert_false(drv_needs_reset(&d[0]));
+	assert_int_equal(pair_io(&pair[0]), 0);
+	assert_int_equal(pair_io(&pair[1]), 0);
+	assert_false(drv_needs_reset(&pair[0]));
 }
 
 /* Where the machine is what is slow, a successor has more time than the last. */
@@ -163,8 +127,8 @@ static void slow_worker_gets_there(void **state)
 	/* Not another one in its place. */
 	assert_true(second->is_hung);
 	second->is_hung = false;
-	assert_int_equal(io(&d[0]), 0);
-	assert_int_equal(io(&d[1]), 0);
+	assert_int_equal(pair_io(&pair[0]), 0);
+	assert_int_equal(pair_io(&pair[1]), 0);
 }
 
 /* Nor is the supervisor held up by one that reads nothing. */
@@ -176,42 +140,43 @@ static void supervisor_does_not_wait_for_a_worker(void **state)
 	(void)state;
 	rig_worker_of(GUEST)->is_hung = true;
 	snprintf(key, sizeof(key), "%s/relay-ref",
-		 fake_libxl_disk_path(&disk[0]));
+		 fake_libxl_disk_path(&pair_disk[0]));
 	alarm(30);
 	for (i = 0; i < 1500; i++) {
 		fake_store_write(0, key, "%u", 1000 + i);
 		rig_steps(2);
 	}
 	alarm(0);
-	assert_int_equal(io(&d[1]), 0);
+	assert_int_equal(pair_io(&pair[1]), 0);
 }
 
-/* ---- names that are used again ----------------------------------------------------- */
+/* ---- names that are used again ----------------------------------------- */
 
 /* The old one's last answer is not the new one's. */
 static void late_answer_is_of_the_old_device(void **state)
 {
 	(void)state;
 	rig_worker_of(GUEST)->is_hung = true;
-	fake_libxl_disk_close(&disk[0]);
+	fake_libxl_disk_close(&pair_disk[0]);
 	rig_steps(20);
-	fake_libxl_disk_remove(&disk[0]);
+	fake_libxl_disk_remove(&pair_disk[0]);
 	rig_steps(20);
-	fake_libxl_disk_add(&disk[0]);
+	fake_libxl_disk_add(&pair_disk[0]);
 	rig_steps(20);
 	rig_worker_of(GUEST)->is_hung = false;
-	assert_true(rig_until(fake_libxl_disk_key(&disk[0], "state") == 2));
+	assert_true(
+		rig_until(fake_libxl_disk_key(&pair_disk[0], "state") == 2));
 	ms(1500);		/* the old node's removal would come now */
-	assert_int_equal(fake_libxl_disk_key(&disk[0], "state"), 2);
-	assert_int_equal(drv_exit(&d[0]), 0);
-	d[0].hdrs.pages = 0;
-	assert_int_equal(drv_start(&d[0], 1), 0);
-	assert_int_equal(io(&d[0]), 0);
+	assert_int_equal(fake_libxl_disk_key(&pair_disk[0], "state"), 2);
+	assert_int_equal(drv_exit(&pair[0]), 0);
+	pair[0].hdrs.pages = 0;
+	assert_int_equal(drv_start(&pair[0], 1), 0);
+	assert_int_equal(pair_io(&pair[0]), 0);
 	/* It has a state of its own. */
 	rig_worker_kill(rig_worker_of(GUEST));
-	assert_int_equal(io(&d[0]), 0);
-	assert_false(drv_needs_reset(&d[0]));
-	assert_int_equal(io(&d[1]), 0);
+	assert_int_equal(pair_io(&pair[0]), 0);
+	assert_false(drv_needs_reset(&pair[0]));
+	assert_int_equal(pair_io(&pair[1]), 0);
 }
 
 /* Removed and made again between two looks, with nothing in between. */
@@ -219,19 +184,20 @@ static void made_again_unseen(void **state)
 {
 	(void)state;
 	rig.sup_hung = true;
-	fake_libxl_disk_remove(&disk[0]);
+	fake_libxl_disk_remove(&pair_disk[0]);
 	rig_steps(20);
-	fake_libxl_disk_add(&disk[0]);
+	fake_libxl_disk_add(&pair_disk[0]);
 	rig_steps(20);
 	rig.sup_hung = false;
-	assert_true(rig_until(fake_libxl_disk_key(&disk[0], "state") == 2));
-	assert_int_equal(drv_exit(&d[0]), 0);
-	d[0].hdrs.pages = 0;
-	assert_int_equal(drv_start(&d[0], 1), 0);
-	assert_int_equal(io(&d[0]), 0);
+	assert_true(
+		rig_until(fake_libxl_disk_key(&pair_disk[0], "state") == 2));
+	assert_int_equal(drv_exit(&pair[0]), 0);
+	pair[0].hdrs.pages = 0;
+	assert_int_equal(drv_start(&pair[0], 1), 0);
+	assert_int_equal(pair_io(&pair[0]), 0);
 }
 
-/* ---- workers that die again and again ------------------------------------------------- */
+/* ---- workers that die again and again ---------------------------------- */
 
 static bool is_up(void)
 {
@@ -257,17 +223,17 @@ static void deaths_in_a_row_come_ever_later(void **state)
 	assert_in_range(n, 5, 14);
 	assert_true(unit_log_lines() - lines <= 2 * n + 2);
 	assert_true(rig_until(is_up()));
-	assert_int_equal(io(&d[0]), 0);
+	assert_int_equal(pair_io(&pair[0]), 0);
 	/* Calm for as long as this, it is replaced at once again. */
 	ms(4000);
 	rig_worker_kill(rig_worker_of(GUEST));
 	until = rig_now_ms();
 	assert_true(rig_until(is_up()));
 	assert_true(rig_now_ms() - until < 700);
-	assert_int_equal(io(&d[1]), 0);
+	assert_int_equal(pair_io(&pair[1]), 0);
 }
 
-/* ---- processes that do not end ----------------------------------------------------------- */
+/* ---- processes that do not end ----------------------------------------- */
 
 static pid_t stopped[2];
 
@@ -306,7 +272,7 @@ static void process_that_does_not_end(void **state)
 	rig_guest(7, 1);
 	free(unit_image(more.params, RIG_IMAGE_BYTES));
 	/* One of them is removed: its process has 2 s, others none of them. */
-	fake_libxl_disk_remove(&disk[0]);
+	fake_libxl_disk_remove(&pair_disk[0]);
 	began = rig_now_ms();
 	while (!kill(stopped[0], 0) && rig_now_ms() - began < 8000) {
 		uint64_t step = rig_now_ms();
@@ -321,7 +287,7 @@ static void process_that_does_not_end(void **state)
 	rig_sup_stop();
 	assert_true(rig_now_ms() - began < 5000);
 	assert_int_equal(kill(stopped[1], 0), -1);
-	fake_libxl_disk_remove(&disk[1]);
+	fake_libxl_disk_remove(&pair_disk[1]);
 }
 
 static int teardown_bare(void **state)
@@ -329,7 +295,7 @@ static int teardown_bare(void **state)
 	return rig_teardown(state);
 }
 
-/* ---- what is waited for ----------------------------------------------------------------- */
+/* ---- what is waited for ------------------------------------------------ */
 
 /* A daemon that knows of nothing. */
 static void restart(void)
@@ -346,22 +312,22 @@ static void missing_image_is_waited_for(void **state)
 	char away[300];
 
 	(void)state;
-	snprintf(away, sizeof(away), "%s.away", disk[0].params);
-	assert_int_equal(rename(disk[0].params, away), 0);
+	snprintf(away, sizeof(away), "%s.away", pair_disk[0].params);
+	assert_int_equal(rename(pair_disk[0].params, away), 0);
 	restart();
 	assert_true(rig_until(status_says("\"waits_for\":\"dom3")));
 	assert_true(status_says("No such file or directory"));
-	assert_int_equal(io(&d[1]), 0);
+	assert_int_equal(pair_io(&pair[1]), 0);
 	lines = unit_log_lines();
 	ms(1500);
 	/* Tried again and again, said once. */
 	assert_int_equal(unit_log_lines(), lines);
-	assert_int_equal(fake_libxl_disk_key(&disk[0], "state"), 2);
-	assert_int_equal(rename(away, disk[0].params), 0);
-	assert_int_equal(io(&d[0]), 0);
-	assert_false(drv_needs_reset(&d[0]));
+	assert_int_equal(fake_libxl_disk_key(&pair_disk[0], "state"), 2);
+	assert_int_equal(rename(away, pair_disk[0].params), 0);
+	assert_int_equal(pair_io(&pair[0]), 0);
+	assert_false(drv_needs_reset(&pair[0]));
 	assert_false(status_says("\"waits_for\":\"dom3"));
-	assert_int_equal(io(&d[1]), 0);
+	assert_int_equal(pair_io(&pair[1]), 0);
 }
 
 /* Two that wait take turns in the log no more than once each. */
@@ -372,8 +338,9 @@ static void two_that_wait_are_said_once_each(void **state)
 
 	(void)state;
 	for (i = 0; i < 2; i++) {
-		snprintf(away[i], sizeof(away[i]), "%s.away", disk[i].params);
-		assert_int_equal(rename(disk[i].params, away[i]), 0);
+		snprintf(away[i], sizeof(away[i]), "%s.away",
+			 pair_disk[i].params);
+		assert_int_equal(rename(pair_disk[i].params, away[i]), 0);
 	}
 	restart();
 	assert_true(rig_until(unit_logged("disk-3-0: No such file") &&
@@ -382,8 +349,8 @@ static void two_that_wait_are_said_once_each(void **state)
 	ms(1000);
 	assert_int_equal(unit_log_lines(), lines);
 	for (i = 0; i < 2; i++) {
-		assert_int_equal(rename(away[i], disk[i].params), 0);
-		assert_int_equal(io(&d[i]), 0);
+		assert_int_equal(rename(away[i], pair_disk[i].params), 0);
+		assert_int_equal(pair_io(&pair[i]), 0);
 	}
 }
 
@@ -398,7 +365,7 @@ static void held_and_no_relay(void **state)
 
 	(void)state;
 	snprintf(path, sizeof(path), "%s/%u-virtio_disk-%u", rig.state_dir,
-		 disk[0].guest, disk[0].devid);
+		 pair_disk[0].guest, pair_disk[0].devid);
 	rig_worker_kill(rig_worker_of(GUEST));
 	fd = open(path, O_RDWR | O_CLOEXEC);
 	assert_int_equal(flock(fd, LOCK_EX | LOCK_NB), 0);
@@ -406,9 +373,9 @@ static void held_and_no_relay(void **state)
 	assert_true(rig_until(unit_logged("mapping the relay page")));
 	assert_true(rig_until(status_says("\"held\":true")));
 	close(fd);
-	assert_int_equal(io(&d[0]), 0);
-	assert_false(drv_needs_reset(&d[0]));
-	assert_int_equal(rig_stats(&disk[0])->takeovers, 1);
+	assert_int_equal(pair_io(&pair[0]), 0);
+	assert_false(drv_needs_reset(&pair[0]));
+	assert_int_equal(rig_stats(&pair_disk[0])->takeovers, 1);
 }
 
 /* A new broker whose page can't be mapped at first. */
@@ -418,10 +385,10 @@ static void new_relay_is_tried_again(void **state)
 	rig_broker_kill();
 	fake_fail_from(RIG_BACKEND, FAKE_GNTTAB_MAP, 1, 3, ENOMEM);
 	assert_int_equal(rig_broker_start(), 0);
-	assert_int_equal(io(&d[0]), 0);
-	assert_int_equal(io(&d[1]), 0);
+	assert_int_equal(pair_io(&pair[0]), 0);
+	assert_int_equal(pair_io(&pair[1]), 0);
 	assert_true(fake_failed(FAKE_GNTTAB_MAP));
-	assert_false(drv_needs_reset(&d[0]));
+	assert_false(drv_needs_reset(&pair[0]));
 }
 
 /* xenstore can't be read for a moment, and nothing else happens in it. */
@@ -432,12 +399,12 @@ static void failed_scan_is_repeated(void **state)
 	assert_true(rig_until(!rig_worker_of(GUEST) && !rig_worker_of(OTHER)));
 	fake_fail_from(RIG_BACKEND, FAKE_STORE_DIRECTORY, 1, 4, EIO);
 	assert_int_equal(rig_sup_start(), 0);
-	assert_int_equal(io(&d[0]), 0);
-	assert_int_equal(io(&d[1]), 0);
-	assert_false(drv_needs_reset(&d[0]));
+	assert_int_equal(pair_io(&pair[0]), 0);
+	assert_int_equal(pair_io(&pair[1]), 0);
+	assert_false(drv_needs_reset(&pair[0]));
 }
 
-#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define T(f) cmocka_unit_test_setup_teardown(f, pair_setup, teardown)
 
 int main(void)
 {
@@ -451,7 +418,7 @@ int main(void)
 		T(made_again_unseen),
 		T(deaths_in_a_row_come_ever_later),
 		cmocka_unit_test_setup_teardown(process_that_does_not_end,
-						setup, teardown_bare),
+						pair_setup, teardown_bare),
 		T(missing_image_is_waited_for),
 		T(two_that_wait_are_said_once_each),
 		T(held_and_no_relay),

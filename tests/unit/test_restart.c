@@ -8,52 +8,18 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-#include "rig.h"
+#include "pair.h"
 #include "state.h"
 
 #include "../../kernel/uapi/virtio_grant.h"
 
-#define GUEST	3u
-#define OTHER	4u
 #define WATCHDOG_MS	400u
-
-static struct fake_disk disk[2];
-static struct drv d[2];
-
-static int io(struct drv *drv)
-{
-	static uint32_t turn;
-	struct drv_buf b = drv_buf(drv, 4096, false);
-	uint64_t sector = turn++ % 64 * 8;
-	int err = drv_blk_buf(drv, VIRTIO_BLK_T_IN, sector, &b, 0, 4096);
-
-	if (!err && b.va[5] != unit_pattern(sector * 512 + 5))
-		err = -EILSEQ;
-	drv_buf_end(drv, &b);
-	return err;
-}
-
-static int setup(void **state)
-{
-	unsigned int i;
-
-	if (rig_setup(state))
-		return -1;
-	for (i = 0; i < 2; i++) {
-		rig_guest((xen_domid_t)(GUEST + i), 2);
-		disk[i] = rig_disk((xen_domid_t)(GUEST + i), 0);
-		if (!rig_disk_add(&disk[i]))
-			return -1;
-		d[i] = rig_drv(&disk[i]);
-		if (drv_start(&d[i], 1) || io(&d[i]))
-			return -1;
-	}
-	return 0;
-}
 
 /* After whatever happened: a reset gives everything back. */
 static int teardown(void **state)
@@ -61,42 +27,43 @@ static int teardown(void **state)
 	unsigned int i, busy = 0;
 
 	for (i = 0; i < 2; i++)
-		busy += drv_reset(&d[i]) || drv_exit(&d[i]);
+		busy += drv_reset(&pair[i]) || drv_exit(&pair[i]);
 	return rig_teardown(state) || busy ? -1 : 0;
 }
 
 static void again(unsigned int i)
 {
-	assert_int_equal(drv_reset(&d[i]), 0);
-	assert_int_equal(drv_exit(&d[i]), 0);
-	d[i].hdrs.pages = 0;
-	assert_int_equal(drv_start(&d[i], 1), 0);
-	assert_int_equal(io(&d[i]), 0);
+	assert_int_equal(drv_reset(&pair[i]), 0);
+	assert_int_equal(drv_exit(&pair[i]), 0);
+	pair[i].hdrs.pages = 0;
+	assert_int_equal(drv_start(&pair[i], 1), 0);
+	assert_int_equal(pair_io(&pair[i]), 0);
 }
 
-/* ---- broker --------------------------------------------------------------------- */
+/* ---- broker ------------------------------------------------------------ */
 
 static void broker_replaced(void **state)
 {
-	long ref = fake_libxl_disk_key(&disk[0], "relay-ref");
+	long ref = fake_libxl_disk_key(&pair_disk[0], "relay-ref");
 	unsigned int i;
 
 	(void)state;
 	rig_broker_stop(true);
 	assert_int_equal(fake_ioreq_servers(GUEST), 1);
 	assert_int_equal(rig_broker_start(), 0);
-	assert_true(rig_until(fake_libxl_disk_key(&disk[0], "relay-ref") != ref));
+	assert_true(rig_until(fake_libxl_disk_key(&pair_disk[0], "relay-ref") !=
+			      ref));
 	rig_steps(10);
 	/* No reset: the device's state is the worker's. */
 	for (i = 0; i < 2; i++) {
-		assert_false(drv_needs_reset(&d[i]));
-		assert_int_equal(io(&d[i]), 0);
+		assert_false(drv_needs_reset(&pair[i]));
+		assert_int_equal(pair_io(&pair[i]), 0);
 		assert_int_equal(fake_ioreq_servers((xen_domid_t)(GUEST + i)),
 				 1);
 	}
-	assert_int_equal(fake_libxl_disk_key(&disk[0], "state"), 2);
+	assert_int_equal(fake_libxl_disk_key(&pair_disk[0], "state"), 2);
 	/* One relay page each, not two. */
-	assert_int_equal(rig_stats(&disk[0])->broken, VG_BROKEN_NOT);
+	assert_int_equal(rig_stats(&pair_disk[0])->broken, VG_BROKEN_NOT);
 }
 
 static void broker_killed_under_an_access(void **state)
@@ -106,22 +73,22 @@ static void broker_killed_under_an_access(void **state)
 
 	(void)state;
 	rw->is_hung = true;
-	assert_int_equal(fake_mmio_start(GUEST, 1, disk[0].base, 4, false, 0),
-			 0);
+	assert_int_equal(
+		fake_mmio_start(GUEST, 1, pair_disk[0].base, 4, false, 0), 0);
 	rig_steps(3);
 	rig_broker_kill();
 	rw->is_hung = false;
 	rig_steps(10);
 	assert_true(fake_mmio_waits(GUEST, 1));
-	assert_int_equal(fake_mmio_start(OTHER, 0, disk[1].base, 4, false, 0),
-			 0);
+	assert_int_equal(
+		fake_mmio_start(OTHER, 0, pair_disk[1].base, 4, false, 0), 0);
 	assert_int_equal(rig_broker_start(), 0);
 	assert_true(rig_until(fake_mmio_done(GUEST, 1, &data)));
 	assert_int_equal(data, 0x74726976);
 	assert_true(rig_until(fake_mmio_done(OTHER, 0, &data)));
 	assert_int_equal(data, 0x74726976);
-	assert_int_equal(io(&d[0]), 0);
-	assert_int_equal(io(&d[1]), 0);
+	assert_int_equal(pair_io(&pair[0]), 0);
+	assert_int_equal(pair_io(&pair[1]), 0);
 }
 
 /* The notification is in a relay page that nobody will look at any more. */
@@ -129,25 +96,25 @@ static void broker_killed_with_a_notification(void **state)
 {
 	struct rig_worker *rw = rig_worker_of(GUEST);
 	struct drv_seg s;
-	struct drv_buf b = drv_buf(&d[0], 4096, false);
+	struct drv_buf b = drv_buf(&pair[0], 4096, false);
 	uint8_t *status;
 	int head;
 
 	(void)state;
 	s = (struct drv_seg){ b.addr, 4096, true };
-	head = drv_blk_add(&d[0], &d[0].q[0], VIRTIO_BLK_T_IN, 0, &s, 1, false,
-			   &status);
+	head = drv_blk_add(&pair[0], &pair[0].q[0], VIRTIO_BLK_T_IN, 0, &s, 1,
+			   false, &status);
 	rw->is_hung = true;
 	/* The worker was not even told. */
 	fake_fail_nth(0, FAKE_EVTCHN_NOTIFY, 1, EIO);
-	drv_kick(&d[0], &d[0].q[0], true);
+	drv_kick(&pair[0], &pair[0].q[0], true);
 	assert_true(fake_failed(FAKE_EVTCHN_NOTIFY));
 	rig_broker_kill();
 	assert_int_equal(rig_broker_start(), 0);
 	rw->is_hung = false;
-	assert_int_equal(drv_wait(&d[0], &d[0].q[0], head, NULL), 0);
+	assert_int_equal(drv_wait(&pair[0], &pair[0].q[0], head, NULL), 0);
 	assert_int_equal(*status, VIRTIO_BLK_S_OK);
-	drv_buf_end(&d[0], &b);
+	drv_buf_end(&pair[0], &b);
 }
 
 /* An interrupt that the old broker had raised but nobody had acknowledged. */
@@ -156,14 +123,14 @@ static void broker_killed_with_an_interrupt(void **state)
 	uint64_t spis;
 
 	(void)state;
-	d[0].no_irq_ack = true;
-	assert_int_equal(io(&d[0]), 0);
-	spis = fake_spi_count(GUEST, d[0].irq);
+	pair[0].no_irq_ack = true;
+	assert_int_equal(pair_io(&pair[0]), 0);
+	spis = fake_spi_count(GUEST, pair[0].irq);
 	rig_broker_kill();
 	assert_int_equal(rig_broker_start(), 0);
-	assert_true(rig_until(fake_spi_count(GUEST, d[0].irq) > spis));
-	assert_true(drv_irq(&d[0]) & 1);
-	d[0].no_irq_ack = false;
+	assert_true(rig_until(fake_spi_count(GUEST, pair[0].irq) > spis));
+	assert_true(drv_irq(&pair[0]) & 1);
+	pair[0].no_irq_ack = false;
 }
 
 static void broker_killed_often(void **state)
@@ -175,25 +142,25 @@ static void broker_killed_often(void **state)
 		rig_steps(i % 7);
 		rig_broker_kill();
 		assert_int_equal(rig_broker_start(), 0);
-		assert_int_equal(io(&d[i % 2]), 0);
+		assert_int_equal(pair_io(&pair[i % 2]), 0);
 	}
 	assert_int_equal(fake_ioreq_servers(GUEST), 1);
-	assert_false(drv_needs_reset(&d[0]));
+	assert_false(drv_needs_reset(&pair[0]));
 }
 
-/* ---- the broker's process of one guest ------------------------------------------- */
+/* ---- the broker's process of one guest --------------------------------- */
 
 /* Neither the backend nor the guest notices: page, port and server are kept. */
 static void broker_child_killed_under_an_access(void **state)
 {
-	long ref = fake_libxl_disk_key(&disk[0], "relay-ref");
+	long ref = fake_libxl_disk_key(&pair_disk[0], "relay-ref");
 	struct rig_worker *rw = rig_worker_of(GUEST);
 	uint64_t data = 0;
 
 	(void)state;
 	rw->is_hung = true;
-	assert_int_equal(fake_mmio_start(GUEST, 1, disk[0].base, 4, false, 0),
-			 0);
+	assert_int_equal(
+		fake_mmio_start(GUEST, 1, pair_disk[0].base, 4, false, 0), 0);
 	rig_steps(3);
 	rig_bchild_kill(rig_bchild_of(GUEST));
 	rig_steps(3);
@@ -201,16 +168,16 @@ static void broker_child_killed_under_an_access(void **state)
 	assert_true(rig_until(fake_mmio_done(GUEST, 1, &data)));
 	assert_int_equal(data, 0x74726976);
 	assert_true(unit_logged("dom3: its process ended unexpectedly"));
-	assert_int_equal(io(&d[0]), 0);
-	assert_int_equal(io(&d[1]), 0);
-	assert_int_equal(fake_libxl_disk_key(&disk[0], "relay-ref"), ref);
+	assert_int_equal(pair_io(&pair[0]), 0);
+	assert_int_equal(pair_io(&pair[1]), 0);
+	assert_int_equal(fake_libxl_disk_key(&pair_disk[0], "relay-ref"), ref);
 	assert_int_equal(fake_ioreq_servers(GUEST), 1);
-	assert_false(drv_needs_reset(&d[0]));
+	assert_false(drv_needs_reset(&pair[0]));
 }
 
 static void broker_child_killed_often(void **state)
 {
-	long ref = fake_libxl_disk_key(&disk[0], "relay-ref");
+	long ref = fake_libxl_disk_key(&pair_disk[0], "relay-ref");
 	unsigned int i;
 
 	(void)state;
@@ -218,11 +185,11 @@ static void broker_child_killed_often(void **state)
 		rig_steps(i % 7);
 		assert_true(rig_until(rig_bchild_of(GUEST)));
 		rig_bchild_kill(rig_bchild_of(GUEST));
-		assert_int_equal(io(&d[0]), 0);
+		assert_int_equal(pair_io(&pair[0]), 0);
 	}
-	assert_int_equal(fake_libxl_disk_key(&disk[0], "relay-ref"), ref);
+	assert_int_equal(fake_libxl_disk_key(&pair_disk[0], "relay-ref"), ref);
 	assert_int_equal(fake_ioreq_servers(GUEST), 1);
-	assert_false(drv_needs_reset(&d[0]));
+	assert_false(drv_needs_reset(&pair[0]));
 }
 
 /* The old children are not gone yet when the new ones are there. */
@@ -233,14 +200,14 @@ static void broker_parent_killed(void **state)
 
 	(void)state;
 	for (i = 0; i < 4; i++) {
-		assert_int_equal(fake_mmio_start(GUEST, 1, disk[0].base, 4,
+		assert_int_equal(fake_mmio_start(GUEST, 1, pair_disk[0].base, 4,
 						 false, 0), 0);
 		rig_broker_kill_parent();
 		assert_int_equal(rig_broker_start(), 0);
 		assert_true(rig_until(fake_mmio_done(GUEST, 1, &data)));
 		assert_int_equal(data, 0x74726976);
-		assert_int_equal(io(&d[0]), 0);
-		assert_int_equal(io(&d[1]), 0);
+		assert_int_equal(pair_io(&pair[0]), 0);
+		assert_int_equal(pair_io(&pair[1]), 0);
 	}
 	assert_int_equal(fake_ioreq_servers(GUEST), 1);
 }
@@ -248,7 +215,7 @@ static void broker_parent_killed(void **state)
 /* One that hangs is one that is dead, from the watchdog's time on. */
 static void broker_child_hangs(void **state)
 {
-	long ref = fake_libxl_disk_key(&disk[0], "relay-ref");
+	long ref = fake_libxl_disk_key(&pair_disk[0], "relay-ref");
 	struct rig_bchild *rc = rig_bchild_of(GUEST);
 	uint64_t data = 0, began;
 
@@ -261,19 +228,19 @@ static void broker_child_hangs(void **state)
 	assert_false(unit_logged("does not answer"));
 	rc->is_hung = true;
 	began = rig_now_ms();
-	assert_int_equal(fake_mmio_start(GUEST, 1, disk[0].base, 4, false, 0),
-			 0);
+	assert_int_equal(
+		fake_mmio_start(GUEST, 1, pair_disk[0].base, 4, false, 0), 0);
 	assert_true(rig_until(fake_mmio_done(GUEST, 1, &data)));
 	assert_true(rig_now_ms() - began < 3 * WATCHDOG_MS);
 	assert_int_equal(data, 0x74726976);
 	assert_true(unit_logged("dom3: its process does not answer"));
 	assert_true(unit_logged("dom3: its process ended unexpectedly"));
 	assert_false(unit_logged("dom4: its process"));
-	assert_int_equal(io(&d[0]), 0);
-	assert_int_equal(io(&d[1]), 0);
-	assert_int_equal(fake_libxl_disk_key(&disk[0], "relay-ref"), ref);
+	assert_int_equal(pair_io(&pair[0]), 0);
+	assert_int_equal(pair_io(&pair[1]), 0);
+	assert_int_equal(fake_libxl_disk_key(&pair_disk[0], "relay-ref"), ref);
 	assert_int_equal(fake_ioreq_servers(GUEST), 1);
-	assert_false(drv_needs_reset(&d[0]));
+	assert_false(drv_needs_reset(&pair[0]));
 }
 
 /* So does one that never gets as far as saying that it is there. */
@@ -289,13 +256,13 @@ static void broker_child_hangs_at_its_start(void **state)
 		vg_loop_run_once(rig.broker_loop, 0);
 	}
 	rc->is_hung = true;
-	assert_int_equal(fake_mmio_start(GUEST, 1, disk[0].base, 4, false, 0),
-			 0);
+	assert_int_equal(
+		fake_mmio_start(GUEST, 1, pair_disk[0].base, 4, false, 0), 0);
 	while (!fake_mmio_done(GUEST, 1, &data) &&
 	       rig_now_ms() - began < 10000)
 		rig_step();
 	assert_int_equal(data, 0x74726976);
-	assert_int_equal(io(&d[0]), 0);
+	assert_int_equal(pair_io(&pair[0]), 0);
 }
 
 /* The broker itself did not run for long: nobody is to blame. */
@@ -326,7 +293,7 @@ static void broker_child_is_not_believed(void **state)
 	unsigned int i;
 
 	(void)state;
-	for (i = 0; i < 20; i++) {	/* wrong serial, no such op, no device */
+	for (i = 0; i < 20; i++) { /* wrong serial, no such op, no device */
 		m.serial = i % 2 ? 77 : 0;
 		m.op = i % 5 ? VG_BCHILD_ADDED : i;
 		m.slot = i % VG_BROKER_DEVICES_MAX;
@@ -342,32 +309,35 @@ static void broker_child_is_not_believed(void **state)
 	/* No message: it is replaced. */
 	assert_true(rig_until(unit_logged("ended unexpectedly")));
 	rig_steps(20);
-	assert_int_equal(io(&d[0]), 0);
-	assert_int_equal(io(&d[1]), 0);
+	assert_int_equal(pair_io(&pair[0]), 0);
+	assert_int_equal(pair_io(&pair[1]), 0);
 }
 
 /* Removed and added again while the broker does not look. */
 static void same_disk_between_two_scans(void **state)
 {
-	long ref = fake_libxl_disk_key(&disk[0], "relay-ref");
+	long ref = fake_libxl_disk_key(&pair_disk[0], "relay-ref");
 
 	(void)state;
-	assert_int_equal(drv_reset(&d[0]), 0);
-	assert_int_equal(drv_exit(&d[0]), 0);
-	d[0].hdrs.pages = 0;
-	fake_libxl_disk_close(&disk[0]);
-	assert_true(rig_until(fake_libxl_disk_key(&disk[0], "state") == 6));
+	assert_int_equal(drv_reset(&pair[0]), 0);
+	assert_int_equal(drv_exit(&pair[0]), 0);
+	pair[0].hdrs.pages = 0;
+	fake_libxl_disk_close(&pair_disk[0]);
+	assert_true(
+		rig_until(fake_libxl_disk_key(&pair_disk[0], "state") == 6));
 	rig.broker_hung = true;
-	fake_libxl_disk_remove(&disk[0]);
+	fake_libxl_disk_remove(&pair_disk[0]);
 	rig_steps(20);
-	fake_libxl_disk_add(&disk[0]);
+	fake_libxl_disk_add(&pair_disk[0]);
 	rig_steps(20);
 	rig.broker_hung = false;
-	assert_true(rig_until(fake_libxl_disk_key(&disk[0], "state") == 2));
-	assert_int_not_equal(fake_libxl_disk_key(&disk[0], "relay-ref"), ref);
-	assert_int_equal(drv_start(&d[0], 1), 0);
-	assert_int_equal(io(&d[0]), 0);
-	assert_int_equal(io(&d[1]), 0);
+	assert_true(
+		rig_until(fake_libxl_disk_key(&pair_disk[0], "state") == 2));
+	assert_int_not_equal(fake_libxl_disk_key(&pair_disk[0], "relay-ref"),
+			     ref);
+	assert_int_equal(drv_start(&pair[0], 1), 0);
+	assert_int_equal(pair_io(&pair[0]), 0);
+	assert_int_equal(pair_io(&pair[1]), 0);
 }
 
 static void broker_in_a_driver_domain(void **state)
@@ -407,20 +377,20 @@ static void broker_meets_another_guest(void **state)
 	rig_steps(20);
 	/* The stale one is Xen's to remove with its domain. */
 	assert_int_equal(fake_ioreq_servers(GUEST), 2);
-	assert_int_equal(io(&d[0]), 0);
+	assert_int_equal(pair_io(&pair[0]), 0);
 	fake_domain_destroy(GUEST);
-	fake_libxl_disk_remove(&disk[0]);
+	fake_libxl_disk_remove(&pair_disk[0]);
 	rig_steps(20);
 }
 
 static int teardown_other(void **state)
 {
-	int busy = drv_reset(&d[1]) || drv_exit(&d[1]);
+	int busy = drv_reset(&pair[1]) || drv_exit(&pair[1]);
 
 	return rig_teardown(state) || busy ? -1 : 0;
 }
 
-/* ---- worker ------------------------------------------------------------------------ */
+/* ---- worker ------------------------------------------------------------ */
 
 static void worker_killed(void **state)
 {
@@ -428,18 +398,18 @@ static void worker_killed(void **state)
 
 	(void)state;
 	rig_worker_kill(rw);
-	assert_int_equal(fake_maps_held(RIG_BACKEND), 4);	/* the other's */
-	assert_int_equal(io(&d[1]), 0);
+	assert_int_equal(fake_maps_held(RIG_BACKEND), 4); /* the other's */
+	assert_int_equal(pair_io(&pair[1]), 0);
 	assert_true(rig_until(rig_worker_of(GUEST)));
 	assert_true(unit_logged("ended unexpectedly"));
 	/* Its successor goes on where it was: no reset. */
-	assert_int_equal(io(&d[0]), 0);
-	assert_false(drv_needs_reset(&d[0]));
-	assert_int_equal(rig_stats(&disk[0])->takeovers, 1);
-	assert_int_equal(rig_stats(&disk[0])->redone, 0);
-	assert_int_equal(fake_libxl_disk_key(&disk[0], "state"), 2);
+	assert_int_equal(pair_io(&pair[0]), 0);
+	assert_false(drv_needs_reset(&pair[0]));
+	assert_int_equal(rig_stats(&pair_disk[0])->takeovers, 1);
+	assert_int_equal(rig_stats(&pair_disk[0])->redone, 0);
+	assert_int_equal(fake_libxl_disk_key(&pair_disk[0], "state"), 2);
 	again(0);
-	assert_int_equal(io(&d[1]), 0);
+	assert_int_equal(pair_io(&pair[1]), 0);
 }
 
 static void worker_killed_under_an_access(void **state)
@@ -449,7 +419,7 @@ static void worker_killed_under_an_access(void **state)
 
 	(void)state;
 	rw->is_hung = true;
-	assert_int_equal(fake_mmio_start(GUEST, 0, disk[0].base + 0x70, 4,
+	assert_int_equal(fake_mmio_start(GUEST, 0, pair_disk[0].base + 0x70, 4,
 					 false, 0), 0);
 	rig_steps(3);
 	rig_worker_kill(rw);
@@ -458,7 +428,7 @@ static void worker_killed_under_an_access(void **state)
 	assert_int_equal(data, VIRTIO_CONFIG_S_ACKNOWLEDGE |
 			 VIRTIO_CONFIG_S_DRIVER | VIRTIO_CONFIG_S_FEATURES_OK |
 			 VIRTIO_CONFIG_S_DRIVER_OK);
-	assert_int_equal(io(&d[0]), 0);
+	assert_int_equal(pair_io(&pair[0]), 0);
 }
 
 static void worker_killed_while_removed(void **state)
@@ -467,14 +437,15 @@ static void worker_killed_while_removed(void **state)
 
 	(void)state;
 	rw->is_hung = true;
-	fake_libxl_disk_close(&disk[0]);
+	fake_libxl_disk_close(&pair_disk[0]);
 	rig_steps(5);
 	rig_worker_kill(rw);
-	assert_true(rig_until(fake_libxl_disk_key(&disk[0], "state") == 6));
-	fake_libxl_disk_remove(&disk[0]);
+	assert_true(
+		rig_until(fake_libxl_disk_key(&pair_disk[0], "state") == 6));
+	fake_libxl_disk_remove(&pair_disk[0]);
 	rig_steps(20);
-	assert_int_equal(io(&d[1]), 0);
-	assert_int_equal(drv_exit(&d[0]), 0);
+	assert_int_equal(pair_io(&pair[1]), 0);
+	assert_int_equal(drv_exit(&pair[0]), 0);
 }
 
 static void worker_killed_often(void **state)
@@ -484,26 +455,26 @@ static void worker_killed_often(void **state)
 	(void)state;
 	for (i = 0; i < 3; i++) {
 		assert_true(rig_until(rig_worker_of(GUEST)));
-		assert_int_equal(io(&d[0]), 0);
+		assert_int_equal(pair_io(&pair[0]), 0);
 		rig_steps(i * 3);
 		rig_worker_kill(rig_worker_of(GUEST));
-		assert_int_equal(io(&d[1]), 0);
+		assert_int_equal(pair_io(&pair[1]), 0);
 	}
 	assert_true(rig_until(rig_worker_of(GUEST)));
-	assert_int_equal(io(&d[0]), 0);
-	assert_false(drv_needs_reset(&d[0]));
-	assert_int_equal(rig_stats(&disk[0])->takeovers, i);
+	assert_int_equal(pair_io(&pair[0]), 0);
+	assert_false(drv_needs_reset(&pair[0]));
+	assert_int_equal(rig_stats(&pair_disk[0])->takeovers, i);
 	again(0);
 }
 
-/* ---- what outlives a worker -------------------------------------------------------- */
+/* ---- what outlives a worker -------------------------------------------- */
 
 static char *state_file(unsigned int i)
 {
 	static char path[512];
 
 	snprintf(path, sizeof(path), "%s/%u-virtio_disk-%u", rig.state_dir,
-		 disk[i].guest, disk[i].devid);
+		 pair_disk[i].guest, pair_disk[i].devid);
 	return path;
 }
 
@@ -519,20 +490,54 @@ static unsigned int nr_states(void)
 	return n;
 }
 
+/* How often this process has it open so. */
+static unsigned int nr_open(const char *path, int accmode)
+{
+	DIR *dir = opendir("/proc/self/fd");
+	unsigned int n = 0;
+	struct stat sb, want;
+	struct dirent *e;
+
+	assert_int_equal(stat(path, &want), 0);
+	while ((e = readdir(dir))) {
+		int fd = atoi(e->d_name);
+
+		n += *e->d_name != '.' && !fstat(fd, &sb) &&
+		     sb.st_dev == want.st_dev && sb.st_ino == want.st_ino &&
+		     (fcntl(fd, F_GETFL) & O_ACCMODE) == accmode;
+	}
+	closedir(dir);
+	return n;
+}
+
+/* Who takes a worker over could make a file grow that it has open to write. */
+static void state_is_not_writable(void **state)
+{
+	(void)state;
+	assert_int_equal(nr_open(state_file(0), O_RDONLY), 1);
+	assert_int_equal(nr_open(state_file(0), O_RDWR), 0);
+	rig_worker_kill(rig_worker_of(GUEST));
+	assert_true(rig_until(rig_worker_of(GUEST)));
+	assert_int_equal(pair_io(&pair[0]), 0);
+	assert_int_equal(nr_open(state_file(0), O_RDONLY), 1);
+	assert_int_equal(nr_open(state_file(0), O_RDWR), 0);
+	again(0);
+}
+
 static void state_is_lost(void **state)
 {
 	(void)state;
 	assert_int_equal(unlink(state_file(0)), 0);
 	rig_worker_kill(rig_worker_of(GUEST));
 	assert_true(rig_until(rig_worker_of(GUEST)));
-	assert_true(rig_until(drv_needs_reset(&d[0])));
-	assert_int_equal(rig_stats(&disk[0])->broken, VG_BROKEN_STATE);
-	assert_int_equal(io(&d[1]), 0);
+	assert_true(rig_until(drv_needs_reset(&pair[0])));
+	assert_int_equal(rig_stats(&pair_disk[0])->broken, VG_BROKEN_STATE);
+	assert_int_equal(pair_io(&pair[1]), 0);
 	again(0);
 	/* From then on there is one again. */
 	rig_worker_kill(rig_worker_of(GUEST));
-	assert_int_equal(io(&d[0]), 0);
-	assert_false(drv_needs_reset(&d[0]));
+	assert_int_equal(pair_io(&pair[0]), 0);
+	assert_false(drv_needs_reset(&pair[0]));
 }
 
 static void state_is_garbage(void **state)
@@ -548,8 +553,8 @@ static void state_is_garbage(void **state)
 	close(fd);
 	rig_worker_kill(rig_worker_of(GUEST));
 	assert_true(rig_until(rig_worker_of(GUEST)));
-	assert_true(rig_until(drv_needs_reset(&d[0])));
-	assert_int_equal(rig_stats(&disk[0])->broken, VG_BROKEN_STATE);
+	assert_true(rig_until(drv_needs_reset(&pair[0])));
+	assert_int_equal(rig_stats(&pair_disk[0])->broken, VG_BROKEN_STATE);
 	again(0);
 }
 
@@ -596,8 +601,8 @@ static void state_lies(void **state)
 		close(fd);
 		rig_worker_kill(rig_worker_of(GUEST));
 		assert_true(rig_until(rig_worker_of(GUEST)));
-		assert_true(rig_until(drv_needs_reset(&d[0])));
-		assert_int_equal(io(&d[1]), 0);
+		assert_true(rig_until(drv_needs_reset(&pair[0])));
+		assert_int_equal(pair_io(&pair[1]), 0);
 		again(0);
 	}
 }
@@ -616,7 +621,7 @@ static int lock_io(unsigned int i)
 
 static bool is_taken_over(void)
 {
-	const struct vg_dev_stats *st = rig_stats(&disk[0]);
+	const struct vg_dev_stats *st = rig_stats(&pair_disk[0]);
 
 	return st && st->takeovers;
 }
@@ -636,7 +641,7 @@ static bool is_said_held(void)
  */
 static void last_io_is_waited_for(void **state)
 {
-	struct drv_buf b = drv_buf(&d[0], 4096, false);
+	struct drv_buf b = drv_buf(&pair[0], 4096, false);
 	struct drv_seg s = { b.addr, 4096, true };
 	uint64_t began = rig_now_ms(), data = 0;
 	uint8_t *status;
@@ -645,28 +650,30 @@ static void last_io_is_waited_for(void **state)
 	(void)state;
 	fd = lock_io(0);
 	assert_true(rig_until(is_taken_over()));
-	head = drv_blk_add(&d[0], &d[0].q[0], VIRTIO_BLK_T_IN, 0, &s, 1, false,
-			   &status);
-	drv_publish(&d[0].q[0]);
-	drv_kick(&d[0], &d[0].q[0], true);
-	assert_int_equal(fake_mmio_read(GUEST, 0, disk[0].base, 4, &data), 0);
+	head = drv_blk_add(&pair[0], &pair[0].q[0], VIRTIO_BLK_T_IN, 0, &s, 1,
+			   false, &status);
+	drv_publish(&pair[0].q[0]);
+	drv_kick(&pair[0], &pair[0].q[0], true);
+	assert_int_equal(fake_mmio_read(GUEST, 0, pair_disk[0].base, 4, &data),
+			 0);
 	assert_int_equal(data, 0x74726976);
 	assert_true(rig_now_ms() - began < 3000);
 	while (!unit_logged("waits for I/O that its last worker had begun") &&
 	       rig_now_ms() - began < 10000)
 		rig_step();
-	assert_true(unit_logged("waits for I/O that its last worker had begun"));
-	assert_int_equal(rig_stats(&disk[0])->requests, 0);
+	assert_true(
+		unit_logged("waits for I/O that its last worker had begun"));
+	assert_int_equal(rig_stats(&pair_disk[0])->requests, 0);
 	assert_true(is_said_held());
-	assert_int_equal(io(&d[1]), 0);
+	assert_int_equal(pair_io(&pair[1]), 0);
 	close(fd);
-	assert_int_equal(drv_wait(&d[0], &d[0].q[0], head, NULL), 0);
+	assert_int_equal(drv_wait(&pair[0], &pair[0].q[0], head, NULL), 0);
 	assert_int_equal(*status, VIRTIO_BLK_S_OK);
-	drv_buf_end(&d[0], &b);
-	assert_int_equal(io(&d[0]), 0);
+	drv_buf_end(&pair[0], &b);
+	assert_int_equal(pair_io(&pair[0]), 0);
 	assert_false(is_said_held());
-	assert_int_equal(rig_stats(&disk[0])->takeovers, 1);
-	assert_false(drv_needs_reset(&d[0]));
+	assert_int_equal(rig_stats(&pair_disk[0])->takeovers, 1);
+	assert_false(drv_needs_reset(&pair[0]));
 }
 
 /* What tells a driver that its buffers are its own again, is no less held back. */
@@ -677,14 +684,15 @@ static void reset_waits_for_the_last_io(void **state)
 	(void)state;
 	fd = lock_io(0);
 	assert_true(rig_until(is_taken_over()));
-	assert_int_equal(fake_mmio_start(GUEST, 0, disk[0].base + 0x70, 4, true,
-					 0), 0);
+	assert_int_equal(
+		fake_mmio_start(GUEST, 0, pair_disk[0].base + 0x70, 4, true, 0),
+		0);
 	rig_steps(200);
 	assert_true(fake_mmio_waits(GUEST, 0));
-	assert_int_equal(rig_stats(&disk[0])->resets, 0);
+	assert_int_equal(rig_stats(&pair_disk[0])->resets, 0);
 	close(fd);
 	assert_true(rig_until(fake_mmio_done(GUEST, 0, NULL)));
-	assert_int_equal(rig_stats(&disk[0])->resets, 1);
+	assert_int_equal(rig_stats(&pair_disk[0])->resets, 1);
 	again(0);
 }
 
@@ -703,20 +711,22 @@ static void reset_begun(bool is_asked_again)
 	vg_state_write(st, &r);
 	vg_state_unmap(st);
 	assert_true(rig_until(is_taken_over()));
-	assert_int_equal(fake_mmio_read(GUEST, 0, disk[0].base + 0x70, 4,
+	assert_int_equal(fake_mmio_read(GUEST, 0, pair_disk[0].base + 0x70, 4,
 					&data), 0);
 	assert_int_not_equal(data, 0);
 	if (is_asked_again) {
-		assert_int_equal(fake_mmio_start(GUEST, 0, disk[0].base + 0x70,
-						 4, true, 0), 0);
+		assert_int_equal(fake_mmio_start(GUEST, 0,
+						 pair_disk[0].base + 0x70, 4,
+						 true, 0),
+				 0);
 		rig_steps(200);
 		assert_true(fake_mmio_waits(GUEST, 0));
 	}
 	close(fd);
-	assert_true(rig_until(rig_stats(&disk[0])->resets));
+	assert_true(rig_until(rig_stats(&pair_disk[0])->resets));
 	if (is_asked_again)
 		assert_true(rig_until(fake_mmio_done(GUEST, 0, NULL)));
-	assert_int_equal(fake_mmio_read(GUEST, 0, disk[0].base + 0x70, 4,
+	assert_int_equal(fake_mmio_read(GUEST, 0, pair_disk[0].base + 0x70, 4,
 					&data), 0);
 	assert_int_equal(data, 0);
 	again(0);
@@ -747,9 +757,9 @@ static void lesser_stops_wait_for_the_last_io(void **state)
 	fd = lock_io(0);
 	assert_true(rig_until(is_taken_over()));
 	for (i = 0; i < 2; i++) {
-		assert_int_equal(fake_mmio_write(GUEST, i, disk[0].base +
+		assert_int_equal(fake_mmio_write(GUEST, i, pair_disk[0].base +
 						 stops[i].sel, 4, 0), 0);
-		assert_int_equal(fake_mmio_start(GUEST, i, disk[0].base +
+		assert_int_equal(fake_mmio_start(GUEST, i, pair_disk[0].base +
 						 stops[i].at, 4, true,
 						 stops[i].value), 0);
 		rig_steps(100);
@@ -776,12 +786,13 @@ static void ends_while_the_last_io_is_waited_for(void **state)
 	assert_int_equal(rig_sup_start(), 0);
 	assert_true(rig_until(rig_worker_of(GUEST)));
 	assert_true(rig_until(is_taken_over()));
-	fake_libxl_disk_close(&disk[0]);
+	fake_libxl_disk_close(&pair_disk[0]);
 	rig_steps(200);
-	assert_int_equal(fake_libxl_disk_key(&disk[0], "state"), 5);
+	assert_int_equal(fake_libxl_disk_key(&pair_disk[0], "state"), 5);
 	close(fd);
-	assert_true(rig_until(fake_libxl_disk_key(&disk[0], "state") == 6));
-	fake_libxl_disk_remove(&disk[0]);
+	assert_true(
+		rig_until(fake_libxl_disk_key(&pair_disk[0], "state") == 6));
+	fake_libxl_disk_remove(&pair_disk[0]);
 }
 
 /* An old worker that is not gone yet: its successor does not even begin. */
@@ -799,24 +810,24 @@ static void last_worker_is_waited_for(void **state)
 		rig_step();
 	assert_false(is_taken_over());
 	close(fd);
-	assert_int_equal(io(&d[0]), 0);
+	assert_int_equal(pair_io(&pair[0]), 0);
 	assert_true(is_taken_over());
 }
 
 /* A request that no worker survives. */
 static void worker_dies_each_time(void **state)
 {
-	struct drv_buf b = drv_buf(&d[0], 4096, false);
+	struct drv_buf b = drv_buf(&pair[0], 4096, false);
 	struct drv_seg s = { b.addr, 4096, true };
 	uint64_t until = rig_now_ms() + 20000;
 	unsigned int deaths = 0;
 	uint8_t *status;
 
 	(void)state;
-	assert_true(drv_blk_add(&d[0], &d[0].q[0], VIRTIO_BLK_T_IN, 0, &s, 1,
-				false, &status) >= 0);
+	assert_true(drv_blk_add(&pair[0], &pair[0].q[0], VIRTIO_BLK_T_IN, 0, &s,
+				1, false, &status) >= 0);
 	rig.die_at = 4;		/* has taken it */
-	drv_kick(&d[0], &d[0].q[0], true);
+	drv_kick(&pair[0], &pair[0].q[0], true);
 	while (!unit_logged("deaths of its worker in a row") &&
 	       rig_now_ms() < until) {
 		if (!rig.die_at && ++deaths)
@@ -825,13 +836,13 @@ static void worker_dies_each_time(void **state)
 	}
 	rig.die_at = 0;
 	assert_in_range(deaths, 6, 12);
-	assert_true(rig_until(drv_needs_reset(&d[0])));
+	assert_true(rig_until(drv_needs_reset(&pair[0])));
 	/* The last one may have died while it said so. */
-	assert_true(rig_stats(&disk[0])->broken == VG_BROKEN_DEATHS ||
-		    rig_stats(&disk[0])->broken == VG_BROKEN_STATE);
-	assert_int_equal(io(&d[1]), 0);
+	assert_true(rig_stats(&pair_disk[0])->broken == VG_BROKEN_DEATHS ||
+		    rig_stats(&pair_disk[0])->broken == VG_BROKEN_STATE);
+	assert_int_equal(pair_io(&pair[1]), 0);
 	again(0);
-	drv_buf_end(&d[0], &b);
+	drv_buf_end(&pair[0], &b);
 }
 
 static void states_come_and_go(void **state)
@@ -840,7 +851,7 @@ static void states_come_and_go(void **state)
 
 	(void)state;
 	assert_int_equal(nr_states(), 2);
-	assert_true(rig_disk_remove(&disk[0]));
+	assert_true(rig_disk_remove(&pair_disk[0]));
 	assert_int_equal(nr_states(), 1);
 	rig_sup_kill();
 	snprintf(path, sizeof(path), "%s/9-virtio_disk-51712", rig.state_dir);
@@ -848,11 +859,11 @@ static void states_come_and_go(void **state)
 	assert_int_equal(nr_states(), 2);
 	assert_int_equal(rig_sup_start(), 0);
 	assert_true(rig_until(nr_states() == 1));
-	assert_int_equal(io(&d[1]), 0);
-	assert_int_equal(drv_exit(&d[0]), 0);
+	assert_int_equal(pair_io(&pair[1]), 0);
+	assert_int_equal(drv_exit(&pair[0]), 0);
 }
 
-/* ---- hung ---------------------------------------------------------------------------- */
+/* ---- hung -------------------------------------------------------------- */
 
 static int setup_short(void **state)
 {
@@ -865,11 +876,11 @@ static int setup_short(void **state)
 		return -1;
 	for (i = 0; i < 2; i++) {
 		rig_guest((xen_domid_t)(GUEST + i), 2);
-		disk[i] = rig_disk((xen_domid_t)(GUEST + i), 0);
-		if (!rig_disk_add(&disk[i]))
+		pair_disk[i] = rig_disk((xen_domid_t)(GUEST + i), 0);
+		if (!rig_disk_add(&pair_disk[i]))
 			return -1;
-		d[i] = rig_drv(&disk[i]);
-		if (drv_start(&d[i], 1))
+		pair[i] = rig_drv(&pair_disk[i]);
+		if (drv_start(&pair[i], 1))
 			return -1;
 	}
 	return 0;
@@ -880,7 +891,7 @@ static int setup_watched(void **state)
 	int err;
 
 	rig_watchdog_ns = WATCHDOG_MS * UINT64_C(1000000);
-	err = setup(state);
+	err = pair_setup(state);
 	rig_watchdog_ns = 0;
 	return err;
 }
@@ -893,41 +904,42 @@ static void worker_hangs(void **state)
 	(void)state;
 	rw->is_hung = true;
 	begin = rig_now_ms();
-	assert_int_equal(drv_read(&d[0], VIRTIO_MMIO_STATUS), 0xffffffff);
+	assert_int_equal(drv_read(&pair[0], VIRTIO_MMIO_STATUS), 0xffffffff);
 	assert_true(rig_now_ms() - begin >= 190);
 	assert_true(rig_now_ms() - begin < 2000);
-	assert_true(drv_needs_reset(&d[0]));
+	assert_true(drv_needs_reset(&pair[0]));
 	begin = rig_now_ms();
-	assert_int_equal(drv_read(&d[0], VIRTIO_MMIO_STATUS), 0xffffffff);
+	assert_int_equal(drv_read(&pair[0], VIRTIO_MMIO_STATUS), 0xffffffff);
 	assert_true(rig_now_ms() - begin < 190);
-	assert_int_equal(io(&d[1]), 0);
+	assert_int_equal(pair_io(&pair[1]), 0);
 	rw->is_hung = false;
 	rig_steps(10);
 	again(0);
 }
 
-/* ---- supervisor ------------------------------------------------------------------------ */
+/* ---- supervisor -------------------------------------------------------- */
 
 static void supervisor_replaced(void **state)
 {
 	(void)state;
 	rig_sup_stop();
-	assert_int_equal(fake_libxl_disk_key(&disk[0], "state"), 2);
+	assert_int_equal(fake_libxl_disk_key(&pair_disk[0], "state"), 2);
 	assert_true(rig_until(!rig_worker_of(GUEST)));
 	assert_int_equal(fake_maps_held(RIG_BACKEND), 0);
-	assert_int_equal(drv_exit(&d[0]), 0);
-	d[0].hdrs.pages = 0;
+	assert_int_equal(drv_exit(&pair[0]), 0);
+	pair[0].hdrs.pages = 0;
 	assert_int_equal(rig_sup_start(), 0);
 	assert_true(rig_until(rig_worker_of(GUEST)));
 	rig_steps(10);
 	/* This guest took its rings away, the other one did not. */
-	assert_true(drv_needs_reset(&d[0]));
-	assert_int_equal(rig_stats(&disk[0])->broken, VG_BROKEN_RING_ADDRESS);
-	assert_int_equal(drv_reset(&d[0]), 0);
-	assert_int_equal(drv_start(&d[0], 1), 0);
-	assert_int_equal(io(&d[0]), 0);
-	assert_int_equal(io(&d[1]), 0);
-	assert_false(drv_needs_reset(&d[1]));
+	assert_true(drv_needs_reset(&pair[0]));
+	assert_int_equal(rig_stats(&pair_disk[0])->broken,
+			 VG_BROKEN_RING_ADDRESS);
+	assert_int_equal(drv_reset(&pair[0]), 0);
+	assert_int_equal(drv_start(&pair[0], 1), 0);
+	assert_int_equal(pair_io(&pair[0]), 0);
+	assert_int_equal(pair_io(&pair[1]), 0);
+	assert_false(drv_needs_reset(&pair[1]));
 }
 
 static void supervisor_killed(void **state)
@@ -938,10 +950,10 @@ static void supervisor_killed(void **state)
 	assert_int_equal(fake_maps_held(RIG_BACKEND), 0);
 	assert_int_equal(rig_sup_start(), 0);
 	assert_true(rig_until(rig_worker_of(GUEST) && rig_worker_of(OTHER)));
-	assert_int_equal(io(&d[0]), 0);
-	assert_int_equal(io(&d[1]), 0);
-	assert_false(drv_needs_reset(&d[0]));
-	assert_false(drv_needs_reset(&d[1]));
+	assert_int_equal(pair_io(&pair[0]), 0);
+	assert_int_equal(pair_io(&pair[1]), 0);
+	assert_false(drv_needs_reset(&pair[0]));
+	assert_false(drv_needs_reset(&pair[1]));
 }
 
 static void no_worker_can_be_started(void **state)
@@ -969,10 +981,10 @@ static void no_worker_can_be_started(void **state)
 	assert_true(unit_log_lines() <= lines + 4);
 	assert_true(rig_disk_remove(&more));
 	rig_steps(10);
-	assert_int_equal(io(&d[0]), 0);
+	assert_int_equal(pair_io(&pair[0]), 0);
 }
 
-/* ---- guests that go ------------------------------------------------------------------------ */
+/* ---- guests that go ---------------------------------------------------- */
 
 /* xl destroy of a running guest: Xen's part first, then libxl's. */
 static void guest_destroyed(void **state)
@@ -980,20 +992,20 @@ static void guest_destroyed(void **state)
 	(void)state;
 	fake_domain_destroy(GUEST);
 	rig_steps(5);
-	assert_true(rig_disk_remove(&disk[0]));
+	assert_true(rig_disk_remove(&pair_disk[0]));
 	assert_true(rig_until(!rig_worker_of(GUEST)));
-	assert_int_equal(io(&d[1]), 0);
+	assert_int_equal(pair_io(&pair[1]), 0);
 }
 
 /* The nodes vanish without a word. */
 static void nodes_removed_by_force(void **state)
 {
 	(void)state;
-	fake_libxl_disk_remove(&disk[0]);
+	fake_libxl_disk_remove(&pair_disk[0]);
 	assert_true(rig_until(!fake_ioreq_servers(GUEST)));
 	assert_true(rig_until(!rig_worker_of(GUEST)));
-	assert_int_equal(drv_exit(&d[0]), 0);
-	assert_int_equal(io(&d[1]), 0);
+	assert_int_equal(drv_exit(&pair[0]), 0);
+	assert_int_equal(pair_io(&pair[1]), 0);
 }
 
 /* xl block-detach, xl block-attach: the same name with another image. */
@@ -1003,14 +1015,14 @@ static void same_name_again(void **state)
 
 	(void)state;
 	for (i = 0; i < 3; i++) {
-		assert_true(rig_disk_remove(&disk[0]));
-		assert_int_equal(drv_exit(&d[0]), 0);
-		d[0].hdrs.pages = 0;
+		assert_true(rig_disk_remove(&pair_disk[0]));
+		assert_int_equal(drv_exit(&pair[0]), 0);
+		pair[0].hdrs.pages = 0;
 		/* Both daemons see that it was gone, as over xl it takes ms. */
 		rig_steps(5 + i);
-		assert_true(rig_disk_add(&disk[0]));
-		assert_int_equal(drv_start(&d[0], 1), 0);
-		assert_int_equal(io(&d[0]), 0);
+		assert_true(rig_disk_add(&pair_disk[0]));
+		assert_int_equal(drv_start(&pair[0], 1), 0);
+		assert_int_equal(pair_io(&pair[0]), 0);
 	}
 }
 
@@ -1032,7 +1044,7 @@ static void frontend_is_not_believed(void **state)
 	}
 	assert_int_equal(fake_store_rm(GUEST, fe), 0);
 	rig_steps(5);
-	assert_int_equal(io(&d[0]), 0);
+	assert_int_equal(pair_io(&pair[0]), 0);
 	/* Not the backend's, the toolstack's, or a neighbour's. */
 	assert_int_equal(fake_store_write(GUEST,
 		"/local/domain/1/backend/virtio_disk/3/51712/params", "/etc"),
@@ -1056,11 +1068,11 @@ static void backend_makes_up_a_device(void **state)
 		"/local/domain/1/backend/virtio_disk/3/51999/relay-ref"));
 	assert_int_equal(fake_store_rm(RIG_BACKEND, be), 0);
 	rig_steps(5);
-	assert_int_equal(io(&d[0]), 0);
+	assert_int_equal(pair_io(&pair[0]), 0);
 }
 
-#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-#define G(f) cmocka_unit_test_setup_teardown(f, setup, teardown_other)
+#define T(f) cmocka_unit_test_setup_teardown(f, pair_setup, teardown)
+#define G(f) cmocka_unit_test_setup_teardown(f, pair_setup, teardown_other)
 #define W(f) cmocka_unit_test_setup_teardown(f, setup_watched, teardown)
 
 int main(void)
@@ -1086,7 +1098,7 @@ int main(void)
 		T(worker_killed_under_an_access),
 		G(worker_killed_while_removed),
 		T(worker_killed_often),
-		T(state_is_lost),
+		T(state_is_not_writable), T(state_is_lost),
 		T(state_is_garbage),
 		T(state_lies),
 		T(last_io_is_waited_for),

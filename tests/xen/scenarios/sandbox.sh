@@ -68,6 +68,12 @@ w2=$(worker G2)
 [ "$w1" ] && [ "$w2" ] && [ "$w1" != "$w2" ] || fail "the workers are '$w1' and '$w2'"
 uids=$(in_domain DomD "for p in $w1 $w2; do grep ^Uid /proc/\$p/status; done")
 expect 2 "$(sort -u <<<"$uids" | grep -c -v -w 0)" "users of the two workers"
+# A state is mapped, and open for reading only: nobody can make it grow.
+flags=$(in_domain DomD "cd /proc/$w1/fd && for f in *; do
+	case \$(readlink \$f) in
+	/run/virtio-grant/state/*) sed -n 's/^flags:.*\\(.\\)/\\1/p' ../fdinfo/\$f ;;
+	esac; done")
+expect 0 "$flags" "how the worker has its state open"
 
 step "the neighbour works"
 in_domain G2 "echo $MARK | dd of=/dev/vda bs=512 conv=sync,fsync 2>/dev/null
