@@ -39,10 +39,12 @@ static struct {
 	int punch_error, zero_error;
 	bool no_user_memory;		/* -EFAULT but for aligned memory */
 	int discard_error;
+	bool is_dirty;			/* -EBUSY until a sync, with ... */
+	bool stays_dirty;		/* ... for good */
 	uint64_t full_from;		/* no room from there on; 0: there is */
 	uint64_t fail_from;		/* -EIO from there on; 0: none */
 	unsigned int ops, punches, zero_ranges, writes, syncs;
-	unsigned int discards, buffered;
+	unsigned int discards, buffered, busy;
 	unsigned int no_dsync;		/* writes that were not written through */
 	uint64_t discarded[64][2];
 	uint64_t done_bytes;		/* by whatever call, in this turn */
@@ -55,8 +57,8 @@ static int faulty_ioctl(int fd, unsigned long nr, const uint64_t *range)
 	if (k.discards < ARRAY_SIZE(k.discarded))
 		memcpy(k.discarded[k.discards], range, 16);
 	k.discards++;
-	errno = k.discard_error;
-	if (k.discard_error)
+	errno = k.is_dirty ? EBUSY : k.discard_error;
+	if (errno)
 		return -1;
 	return fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
 			 (off_t)range[0], (off_t)range[1]);
@@ -142,6 +144,7 @@ static int64_t run(struct blk_engine *e, const struct blk_op *op)
 	switch (op->kind) {
 	case BLK_OP_SYNC:
 		k.syncs++;
+		k.is_dirty = k.stays_dirty;
 		return k.sync_error;
 	case BLK_OP_WRITE:
 		k.writes++;
@@ -150,6 +153,10 @@ static int64_t run(struct blk_engine *e, const struct blk_op *op)
 		return rw(e, op);
 	case BLK_OP_FALLOCATE:
 		break;
+	}
+	if (k.is_dirty) {
+		k.busy++;
+		return -EBUSY;
 	}
 	if (op->falloc_mode & FALLOC_FL_PUNCH_HOLE) {
 		k.punches++;
@@ -658,6 +665,58 @@ static void test_discard_block_device(void **state)
 	assert_true(is_zero(e, 8, 8));
 }
 
+/*
+ * Dirty pages of a device that somebody has opened exclusively: written back, once
+ * a part; a discard is a hint, and zeroes can be written.
+ */
+static void test_cleared_while_dirty(void **state)
+{
+	struct env *e = *state;
+
+	k.block = 512;
+	k.discard_max = 1 << 20;
+	assert_true(start(e, false));
+	k.is_dirty = true;
+	assert_int_equal(one_range(e, VIRTIO_BLK_T_DISCARD, 8, 8, 0), 0);
+	assert_int_equal(k.discards, 2);
+	assert_int_equal(k.syncs, 1);
+	assert_true(is_zero(e, 8, 8));
+	k.is_dirty = true;
+	assert_int_equal(one_range(e, VIRTIO_BLK_T_WRITE_ZEROES, 16, 8, 1), 0);
+	k.is_dirty = true;
+	assert_int_equal(one_range(e, VIRTIO_BLK_T_WRITE_ZEROES, 24, 8, 0), 0);
+	assert_int_equal(k.busy, 2);
+	assert_int_equal(k.punches, 1);
+	assert_int_equal(k.zero_ranges, 1);
+	assert_int_equal(k.syncs, 3);
+	assert_int_equal(k.writes, 0);
+	assert_true(is_zero(e, 16, 16));
+	untouched(e, 32);
+	/* Somebody writes there all the time. */
+	k.is_dirty = k.stays_dirty = true;
+	assert_int_equal(one_range(e, VIRTIO_BLK_T_DISCARD, 40, 8, 0), 0);
+	untouched(e, 40);
+	assert_int_equal(k.discards, 4);
+	assert_int_equal(one_range(e, VIRTIO_BLK_T_WRITE_ZEROES, 48, 8, 1), 0);
+	assert_true(is_zero(e, 48, 8));
+	assert_int_equal(k.busy, 4);
+	assert_int_equal(k.syncs, 5);
+	assert_int_equal(k.writes, 1);
+	assert_int_equal(counter(e, STAT_ERRORS), 0);
+	/* It was not "not supported". */
+	k.is_dirty = k.stays_dirty = false;
+	assert_int_equal(one_range(e, VIRTIO_BLK_T_DISCARD, 56, 8, 0), 0);
+	assert_int_equal(one_range(e, VIRTIO_BLK_T_WRITE_ZEROES, 64, 8, 1), 0);
+	assert_true(is_zero(e, 56, 16));
+	assert_int_equal(k.punches, 2);
+	/* What can't be written back is an error. */
+	k.is_dirty = true;
+	k.sync_error = -EIO;
+	assert_int_equal(one_range(e, VIRTIO_BLK_T_DISCARD, 72, 8, 0),
+			 VIRTIO_BLK_S_IOERR);
+	untouched(e, 72);
+}
+
 /* In parts that end where the device can discard. */
 static void test_discard_parts(void **state)
 {
@@ -1042,7 +1101,8 @@ int main(void)
 		T(test_4k_direct_parts), T(test_zeroes_methods),
 		T(test_zeroes_4k_direct), T(test_discard_not_supported),
 		T(test_discard_fails), T(test_discard_block_device),
-		T(test_discard_parts), T(test_writethrough), T(test_dsync),
+		T(test_discard_parts), T(test_cleared_while_dirty),
+		T(test_writethrough), T(test_dsync),
 		T(test_turn_zeroes_misaligned), T(test_turn_zeroes_written),
 		T(test_turn_discards), T(test_turn_reads_misaligned),
 		T(test_reset_ends_parts), T(test_no_room_is_reported),
