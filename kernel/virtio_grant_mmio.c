@@ -113,6 +113,8 @@
 #define VGM_COME_BACK_S		2
 /* The same after it did, and was silent again before it worked. */
 #define VGM_COME_BACK_AGAIN_S	30
+/* The first of the pauses between probes that nobody answers is as long as that. */
+#define VGM_ABSENT_PAUSE_MAX_S	30u
 /* While its driver leaves, no progress at so many looks is the end of it. */
 #define VGM_LEAVE_LOOKS		3
 /*
@@ -1859,7 +1861,7 @@ static bool vgm_is_served_state(int state)
  * May the device's window be accessed?  With some time for a backend that is just
  * starting, says why if not.
  *
- * Returns: 0 or -ENODEV.
+ * Returns: 0; or -EAGAIN, it may come.
  */
 static int vgm_wait_for_server(struct platform_device *pdev)
 {
@@ -1873,11 +1875,27 @@ static int vgm_wait_for_server(struct platform_device *pdev)
 		if (time_after(jiffies, end)) {
 			dev_err(&pdev->dev, "no backend serves it (state %d in xenstore): are the broker and the backend running?\n",
 				state);
-			return -ENODEV;
+			return -EAGAIN;
 		}
 		msleep(100);
 	}
 	return 0;
+}
+
+/*
+ * The same, at once and without a word, of one that nobody answered for before.
+ * Where there is a xenstore, it has to say so: a node that is gone is a device
+ * that was detached, and nobody has its window any more.
+ */
+static bool vgm_is_served_now(struct platform_device *pdev)
+{
+	struct resource *window = platform_get_resource(pdev, IORESOURCE_MEM, 0);
+	int state;
+
+	if (!window || !vgm_store_is_there())
+		return true;
+	state = vgm_store_state(window->start);
+	return state >= 0 && vgm_is_served_state(state);
 }
 
 /*
@@ -2049,8 +2067,8 @@ static void vgm_measure_queues(void __iomem *base, struct vgm_identity *id)
  * Is there a device behind the window, and one that we can drive?  Says why if
  * not.
  *
- * Returns: 0; -ENODEV if there is none, or one of a type that this guest does
- * not accept; -EINVAL if it is not for us.
+ * Returns: 0; -EAGAIN if nobody answers; -ENODEV if there is none, or one of a
+ * type that this guest does not accept; -EINVAL if it is not for us.
  */
 VISIBLE_IF_KUNIT int vgm_identify(struct device *dev, void __iomem *base,
 				  struct vgm_identity *id)
@@ -2061,7 +2079,7 @@ VISIBLE_IF_KUNIT int vgm_identify(struct device *dev, void __iomem *base,
 	magic = readl(base + VIRTIO_MMIO_MAGIC_VALUE);
 	if (magic == VGM_NOBODY) {
 		dev_err(dev, "no backend answers: are the broker and the backend running?\n");
-		return -ENODEV;
+		return -EAGAIN;
 	}
 	if (magic != VGM_MAGIC) {
 		dev_err(dev, "refused: magic value %#x is not that of virtio-mmio\n",
@@ -2246,6 +2264,7 @@ static int vgm_driver_event(struct notifier_block *nb, unsigned long event,
 	return NOTIFY_DONE;
 }
 
+/* Returns: 0; -EAGAIN if nobody answers; or a negative errno. */
 VISIBLE_IF_KUNIT int vgm_create(struct platform_device *pdev,
 				void __iomem *base, int irq, domid_t backend)
 {
@@ -2273,6 +2292,9 @@ VISIBLE_IF_KUNIT int vgm_create(struct platform_device *pdev,
 	/* Time for a backend that is just starting. */
 	vgm_is_gone(vgm->base);
 	ret = vgm_identify(dev, vgm->base, &id);
+	/* Who falls silent meanwhile, is no other device. */
+	if (ret && readl(base + VIRTIO_MMIO_MAGIC_VALUE) == VGM_NOBODY)
+		ret = -EAGAIN;
 	if (ret)
 		goto free_vgm;
 
@@ -2326,27 +2348,48 @@ free_vgm:
 }
 EXPORT_SYMBOL_IF_KUNIT(vgm_create);
 
-static int vgm_claimed_backend(struct device_node *np, domid_t *backend);
-
-static int vgm_probe(struct platform_device *pdev)
+/* @is_again: a device that was absent before is asked once, without waiting. */
+static int vgm_probe_at(struct platform_device *pdev, domid_t backend,
+			bool is_again)
 {
 	void __iomem *base;
-	domid_t backend;
 	int ret, irq;
 
-	ret = vgm_claimed_backend(pdev->dev.of_node, &backend);
-	if (ret)
-		return ret;
-	ret = vgm_wait_for_server(pdev);
+	if (is_again)
+		ret = vgm_is_served_now(pdev) ? 0 : -EAGAIN;
+	else
+		ret = vgm_wait_for_server(pdev);
 	if (ret)
 		return ret;
 	base = devm_platform_ioremap_resource(pdev, 0);
 	if (IS_ERR(base))
 		return PTR_ERR(base);
+	if (is_again && readl(base + VIRTIO_MMIO_MAGIC_VALUE) == VGM_NOBODY)
+		return -EAGAIN;
 	irq = platform_get_irq(pdev, 0);
 	if (irq < 0)
 		return irq;
 	return vgm_create(pdev, base, irq, backend);
+}
+
+static int vgm_claimed_backend(struct device_node *np, domid_t *backend,
+			       bool *is_again);
+static void vgm_claim_note(struct device_node *np, bool is_absent);
+
+static int vgm_probe(struct platform_device *pdev)
+{
+	struct device_node *np = pdev->dev.of_node;
+	bool is_again;
+	domid_t backend;
+	int ret;
+
+	ret = vgm_claimed_backend(np, &backend, &is_again);
+	if (ret)
+		return ret;
+	ret = vgm_probe_at(pdev, backend, is_again);
+	vgm_claim_note(np, ret == -EAGAIN);
+	/* Which the core does not complain of. */
+	return ret == -EAGAIN ? -ENODEV : ret;
 }
 
 VISIBLE_IF_KUNIT void vgm_remove(struct platform_device *pdev)
@@ -2469,10 +2512,20 @@ struct vgm_claim {
 	struct device_node *np;
 	struct property *iommus;
 	domid_t backend;
+	bool is_absent;			/* nobody answered its probe */
+	bool is_again;			/* the next one is by vgm_absent_work */
 };
 
 static LIST_HEAD(vgm_claims);
 static DEFINE_MUTEX(vgm_claims_lock);
+
+/*
+ * A device that nobody answers for when it is probed (a guest that boots while its
+ * driver domain is paused) is probed again until somebody does.
+ */
+static void vgm_absent_work_fn(struct work_struct *work);
+static DECLARE_DELAYED_WORK(vgm_absent_work, vgm_absent_work_fn);
+static unsigned int vgm_absent_pause_s;
 
 static struct vgm_claim *vgm_claim_find(struct device_node *np)
 {
@@ -2485,16 +2538,79 @@ static struct vgm_claim *vgm_claim_find(struct device_node *np)
 	return NULL;
 }
 
-static int vgm_claimed_backend(struct device_node *np, domid_t *backend)
+static int vgm_claimed_backend(struct device_node *np, domid_t *backend,
+			       bool *is_again)
 {
 	struct vgm_claim *claim;
 
 	mutex_lock(&vgm_claims_lock);
 	claim = vgm_claim_find(np);
-	if (claim)
+	if (claim) {
 		*backend = claim->backend;
+		*is_again = claim->is_again;
+		claim->is_again = false;
+	}
 	mutex_unlock(&vgm_claims_lock);
 	return claim ? 0 : -ENODEV;
+}
+
+static void vgm_claim_note(struct device_node *np, bool is_absent)
+{
+	struct vgm_claim *claim;
+
+	mutex_lock(&vgm_claims_lock);
+	claim = vgm_claim_find(np);
+	if (claim && is_absent && !claim->is_absent) {
+		vgm_absent_pause_s = VGM_COME_BACK_S;
+		mod_delayed_work(system_long_wq, &vgm_absent_work,
+				 vgm_seconds(vgm_absent_pause_s));
+	}
+	if (claim)
+		claim->is_absent = is_absent;
+	mutex_unlock(&vgm_claims_lock);
+}
+
+/* ... and is probed @again if so? */
+static bool vgm_is_absent(struct device_node *np, bool again)
+{
+	struct vgm_claim *claim;
+	bool is_absent;
+
+	mutex_lock(&vgm_claims_lock);
+	claim = vgm_claim_find(np);
+	is_absent = claim && claim->is_absent;
+	if (is_absent)
+		claim->is_again = again;
+	mutex_unlock(&vgm_claims_lock);
+	return is_absent;
+}
+
+static int vgm_attach_absent(struct device *dev, void *nr_absent)
+{
+	int ret;
+
+	if (!dev->of_node || !vgm_is_absent(dev->of_node, true))
+		return 0;
+	ret = device_attach(dev);
+	if (ret < 0)
+		dev_err(dev, "cannot be probed again: error %d\n", ret);
+	*(unsigned int *)nr_absent += vgm_is_absent(dev->of_node, false);
+	return 0;
+}
+
+static void vgm_absent_work_fn(struct work_struct *work)
+{
+	unsigned int nr_absent = 0;
+
+	bus_for_each_dev(&platform_bus_type, NULL, &nr_absent,
+			 vgm_attach_absent);
+	if (!nr_absent)
+		return;
+	mutex_lock(&vgm_claims_lock);
+	vgm_absent_pause_s = min(2 * vgm_absent_pause_s, VGM_ABSENT_PAUSE_MAX_S);
+	queue_delayed_work(system_long_wq, &vgm_absent_work,
+			   vgm_seconds(vgm_absent_pause_s));
+	mutex_unlock(&vgm_claims_lock);
 }
 
 /* Is this a virtio-mmio device behind a grant IOMMU, and of which domain? */
@@ -2716,7 +2832,10 @@ module_init(vgm_init);
 
 static void __exit vgm_exit(void)
 {
+	/* It probes, and what is probed meanwhile may ask for it again. */
+	cancel_delayed_work_sync(&vgm_absent_work);
 	platform_driver_unregister(&vgm_driver);
+	cancel_delayed_work_sync(&vgm_absent_work);
 	platform_driver_unregister(&vgm_iommu_driver);
 	vgm_unclaim_all();
 }

@@ -100,7 +100,7 @@ static void vgm_test_nobody(struct kunit *test)
 
 	for (i = 0; i < WINDOW_BYTES; i += 4)
 		set_reg(ctx, i, U32_MAX);
-	KUNIT_EXPECT_EQ(test, identify(ctx), -ENODEV);
+	KUNIT_EXPECT_EQ(test, identify(ctx), -EAGAIN);
 }
 
 static void vgm_test_magic(struct kunit *test)

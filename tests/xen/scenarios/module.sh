@@ -121,7 +121,15 @@ xenstore-rm "$other/state"
 in_domain -t 30 G1 'dmesg -c >/dev/null
 	! echo 2000000.virtio >/sys/bus/platform/drivers/virtio-grant-mmio/bind'
 says 'no backend serves it (state 0 in xenstore)'
+in_domain G1 'dmesg -c >/dev/null'
+xenstore-rm "$other/base"	# as if it was detached
+in_domain G1 'sleep 10; ! ls /sys/bus/virtio/devices | grep .' ||
+	fail "a device that nobody serves"
+expect "" "$(in_domain G1 'dmesg')" "what is said of probing again"
 xenstore-write "$front" "$node"
+
+step "it is there when somebody serves it, by itself"
+retry 60 in_domain G1 'test -b /dev/vda' || fail "it does not appear"
 in_domain G1 'rmmod virtio_grant_mmio'
 back "with its state" 'modprobe virtio_grant_mmio types=2'
 median=$(sort -g /tmp/took | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }')
