@@ -22,6 +22,7 @@ in_domain G1 'zcat /proc/config.gz 2>/dev/null | grep -E "KASAN=|PROVE_LOCKING=|
 suites() {
 	in_domain -t 480 G1 "dmesg -c >/dev/null; modprobe $1; dmesg" >/tmp/ktap ||
 		fail "$1: $(tail -n 3 /tmp/ktap)"
+	cp /tmp/ktap "/vg/out/$1.dmesg"		# with the time that each took
 	sed -i 's/^\[[^]]*\] //' /tmp/ktap
 	cp /tmp/ktap "/vg/out/$1.ktap"
 	if grep -E '^ *not ok' /tmp/ktap; then
