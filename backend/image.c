@@ -339,13 +339,20 @@ static void node_path(int fd, char path[32])
 static int claim(struct vg_image *im, const struct stat *st, char **why)
 {
 	char path[32];
+	int err;
 
 	if (im->read_only || !S_ISBLK(st->st_mode) || im->claim_fd >= 0)
 		return 0;
 	node_path(im->node_fd, path);
 	im->claim_fd = open(path, O_RDONLY | O_EXCL | O_NONBLOCK | O_CLOEXEC);
-	if (im->claim_fd >= 0 || errno != EBUSY)
+	if (im->claim_fd >= 0)
 		return 0;
+	if (errno != EBUSY) {
+		err = -errno;
+		*why = vg_strf("image %s: opening it exclusively: %s", im->path,
+			       strerror(-err));
+		return err;
+	}
 	if (check_others(im, st, why))
 		return -EBUSY;
 	return locked_out(im, im->node_fd, "is in exclusive use", why);

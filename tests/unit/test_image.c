@@ -7,7 +7,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/loop.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -335,37 +334,6 @@ static void other_device_leaves(void **state)
 
 /* ---- loop devices --------------------------------------------------------------------- */
 
-/* Its name, new; NULL: there is none to be had. */
-static char *loop_make(const char *file, int *loop)
-{
-	int ctl = open("/dev/loop-control", O_RDWR | O_CLOEXEC), n, fd;
-	char *name;
-
-	if (ctl < 0)
-		return NULL;
-	n = ioctl(ctl, LOOP_CTL_GET_FREE);
-	close(ctl);
-	name = vg_strf("/dev/loop%d", n);
-	*loop = n < 0 ? -1 : open(name, O_RDWR | O_CLOEXEC);
-	fd = open(file, O_RDWR | O_CLOEXEC);
-	if (*loop >= 0 && ioctl(*loop, LOOP_SET_FD, fd) < 0) {
-		close(*loop);
-		*loop = -1;
-	}
-	close(fd);
-	if (*loop >= 0)
-		return name;
-	free(name);
-	return NULL;
-}
-
-static void loop_end(char *name, int loop)
-{
-	ioctl(loop, LOOP_CLR_FD);
-	close(loop);
-	free(name);
-}
-
 static void refused(const char *params, const char *why)
 {
 	struct fake_disk two = rig_disk(OTHER, 0);
@@ -391,7 +359,7 @@ static void file_and_loop_device(void **state)
 	rig_guest(OTHER, 1);
 	disk = rig_disk(GUEST, 0);
 	free(unit_image(disk.params, RIG_IMAGE_BYTES));
-	name = loop_make(disk.params, &loop);
+	name = unit_loop(disk.params, &loop);
 	if (!name)
 		skip();
 	/* It is there, whoever uses it. */
@@ -412,7 +380,7 @@ static void file_and_loop_device(void **state)
 	free(why);
 	assert_true(rig_disk_remove(&disk));
 	rig_steps(10);
-	loop_end(name, loop);
+	unit_loop_end(name, loop);
 }
 
 /* As mkfs or a second daemon has it; then it is let go. */
@@ -425,7 +393,7 @@ static void exclusive_use(void **state)
 	rig_guest(GUEST, 1);
 	disk = rig_disk(GUEST, 0);
 	free(unit_image(disk.params, RIG_IMAGE_BYTES));
-	name = loop_make(disk.params, &loop);
+	name = unit_loop(disk.params, &loop);
 	if (!name)
 		skip();
 	disk.params = name;
@@ -444,7 +412,7 @@ static void exclusive_use(void **state)
 	excl = open(name, O_RDWR | O_EXCL | O_CLOEXEC);
 	assert_true(excl >= 0);
 	close(excl);
-	loop_end(name, loop);
+	unit_loop_end(name, loop);
 }
 
 /* @bytes of @type at sector 8, one range. */
@@ -474,7 +442,7 @@ static void written_and_cleared(void **state)
 	disk.discard = true;
 	file = disk.params;
 	free(unit_image(file, RIG_IMAGE_BYTES));
-	disk.params = loop_make(file, &loop);
+	disk.params = unit_loop(file, &loop);
 	if (!disk.params)
 		skip();
 	assert_true(rig_disk_add(&disk));
@@ -499,7 +467,7 @@ static void written_and_cleared(void **state)
 	}
 	assert_true(reads_pattern(0));
 	finish();
-	loop_end((char *)disk.params, loop);
+	unit_loop_end((char *)disk.params, loop);
 }
 
 static void mounted_device(void **state)
@@ -513,7 +481,7 @@ static void mounted_device(void **state)
 	fd = open(disk.params, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	assert_int_equal(ftruncate(fd, 8 << 20), 0);
 	close(fd);
-	name = loop_make(disk.params, &loop);
+	name = unit_loop(disk.params, &loop);
 	if (!name)
 		skip();
 	dir = vg_strf("%s/mnt", rig.dir);
@@ -534,7 +502,7 @@ static void mounted_device(void **state)
 	} else {
 		print_message("no ext4 here\n");
 	}
-	loop_end(name, loop);
+	unit_loop_end(name, loop);
 	rmdir(dir);
 	free(dir);
 	free(cmd);

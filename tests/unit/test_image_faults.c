@@ -89,6 +89,7 @@ enum life { NEW, NEW_WORKER, NEW_DAEMON };
 static char *dir, *path, *state_path;
 static struct xen_store *xs;
 static struct fake_disk disk;
+static bool is_block;
 
 static int setup(void **state)
 {
@@ -201,6 +202,8 @@ static bool one_fails(enum life life, unsigned int at, int err,
 		let_go(&o);
 	}
 	assert_ptr_equal(o.list, &o.im);
+	/* Nobody else mounts a block device meanwhile. */
+	assert_int_equal(o.im.claim_fd >= 0, is_block);
 	vg_image_exit(&o.im);
 	assert_null(o.list);
 	close(o.state_fd);
@@ -208,13 +211,12 @@ static bool one_fails(enum life life, unsigned int at, int err,
 	return has_failed;
 }
 
-static void each_call_fails(void **state)
+static void each_fails(void)
 {
 	static const int errs[] = { EIO, ENOMEM, EMFILE };
 	enum life life;
 	unsigned int at, e;
 
-	(void)state;
 	for (life = NEW; life <= NEW_DAEMON; life++) {
 		for (e = 0; e < ARRAY_SIZE(errs); e++) {
 			for (at = 1; one_fails(life, at, errs[e],
@@ -226,6 +228,28 @@ static void each_call_fails(void **state)
 				;
 		}
 	}
+}
+
+static void each_call_fails(void **state)
+{
+	(void)state;
+	each_fails();
+}
+
+static void each_call_fails_of_a_block_device(void **state)
+{
+	int loop;
+
+	(void)state;
+	disk.params = unit_loop(path, &loop);
+	if (!disk.params)
+		skip();
+	fake_libxl_disk_remove(&disk);
+	fake_libxl_disk_add(&disk);
+	is_block = true;
+	each_fails();
+	is_block = false;
+	unit_loop_end((char *)disk.params, loop);
 }
 
 /* The check of what a predecessor served is not skipped for want of memory. */
@@ -271,7 +295,8 @@ static void birth_counts(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(each_call_fails), T(identity_is_checked), T(birth_counts),
+		T(each_call_fails), T(each_call_fails_of_a_block_device),
+		T(identity_is_checked), T(birth_counts),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

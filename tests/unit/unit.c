@@ -9,10 +9,14 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
+
+#include <linux/loop.h>
 
 #include "log.h"
 #include "unit.h"
+#include "util.h"
 
 #define LINES_MAX 1024
 
@@ -132,4 +136,34 @@ char *unit_image(const char *path, uint64_t bytes)
 	}
 	close(fd);
 	return strdup(path);
+}
+
+char *unit_loop(const char *file, int *loop)
+{
+	int ctl = open("/dev/loop-control", O_RDWR | O_CLOEXEC), n, fd;
+	char *name;
+
+	if (ctl < 0)
+		return NULL;
+	n = ioctl(ctl, LOOP_CTL_GET_FREE);
+	close(ctl);
+	name = vg_strf("/dev/loop%d", n);
+	*loop = n < 0 ? -1 : open(name, O_RDWR | O_CLOEXEC);
+	fd = open(file, O_RDWR | O_CLOEXEC);
+	if (*loop >= 0 && ioctl(*loop, LOOP_SET_FD, fd) < 0) {
+		close(*loop);
+		*loop = -1;
+	}
+	close(fd);
+	if (*loop >= 0)
+		return name;
+	free(name);
+	return NULL;
+}
+
+void unit_loop_end(char *name, int loop)
+{
+	ioctl(loop, LOOP_CLR_FD);
+	close(loop);
+	free(name);
 }
