@@ -11,7 +11,7 @@
 . /vg/in/dom0/virtio.sh
 
 # `make check-long` has more of them.
-CYCLES="${CYCLES:-20}"
+CYCLES="${CYCLES:-10}"
 
 # census: what could be left behind, a line for each.
 census() {
