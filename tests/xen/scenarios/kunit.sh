@@ -60,9 +60,9 @@ step "a disk under verified load, on the same kernel"
 in_domain G1 'rmmod virtio_grant_mmio_disk_kunit virtio_grant_mmio_kunit virtio_grant_dma_kunit; :'
 load_ours G1
 has_disk G1 vda
-fio_verify G1 vda "--ioengine=libaio --direct=1 --iodepth=16 --size=4m \
+fio_verify G1 vda "--ioengine=libaio --direct=1 --iodepth=16 --size=1m \
 	--rw=randrw --bsrange=512-256k --blockalign=512"
-fio_verify G1 vda "--ioengine=psync --size=2m --rw=write --bs_unaligned \
+fio_verify G1 vda "--ioengine=psync --size=512k --rw=write --bs_unaligned \
 	--bsrange=700-60001 --end_fsync=1"
 look "load"
 
