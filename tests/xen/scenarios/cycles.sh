@@ -35,7 +35,7 @@ census() {
 		echo "grantd_fds $(in_domain DomD 'ls /proc/$(cat /run/virtio-grant/virtio-grantd.pid)/fd | wc -l')"
 		echo "grantd_processes $(in_domain DomD 'pidof virtio-grantd | wc -w')"
 		echo "ioreq_files $(ls /run/virtio-grant | grep -c ^ioreq || :)"
-		echo "grantctl_devices $(in_domain DomD virtio-grantctl | grep -c virtio_disk/ || :)"
+		echo "grantctl_devices $(in_domain DomD virtio-grantctl | grep -c '^  dom.* virtio_disk/' || :)"
 	} >"$1"
 	# These may wander a little: KiB.
 	{
