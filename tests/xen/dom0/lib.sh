@@ -294,6 +294,17 @@ create_guest() {
 	return "$status"
 }
 
+# create_again NAME [WORDS]: after a create_guest that failed, once more, if all that
+# was wrong are the 10 s that libxl gives a backend on any machine
+# (LIBXL_INIT_TIMEOUT; rc -9 is ERROR_TIMEDOUT).
+create_again() {
+	grep -q -E 'unable to add device .* rc -9$' "/vg/log/$1.xl" || return 1
+	say "$1: its backend took more than libxl's 10 s: once more"
+	xl destroy "$1" 2>/dev/null || :
+	retry 30 _is_gone "$1" || return 1
+	create_guest "$@"
+}
+
 # _call WORDS...: vg-call, whose own limits follow the pace, too.
 _call() {
 	VG_PACE="$(pace)" vg-call "$@"
@@ -314,7 +325,7 @@ start_guest() {
 	local began
 
 	began=$(now_ms)
-	create_guest "$@" ||
+	create_guest "$@" || create_again "$@" ||
 		fail "xl create $1: $(grep -m 1 error "/vg/log/$1.xl")"
 	wait_guest "$1"
 	# A kernel that checks itself, or systemd, is slow on any machine.

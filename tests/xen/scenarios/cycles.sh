@@ -62,29 +62,34 @@ io() {
 		2>/dev/null || fail "$1: I/O"
 }
 
+# create NAME [WORDS]
+create() {
+	create_guest "$@" || create_again "$@" || fail "xl create $1"
+}
+
 # one NAME DISK NUMBER: a cycle of one guest.
 one() {
 	local new="mem=192 modprobe=virtio_blk,virtio_grant_mmio" old
 
 	case $(($3 % 10)) in
 	0 | 5 | 7 | 9)	# destroyed while it boots
-		create_guest "$1" $new "disk=[$2]" || fail "xl create $1"
+		create "$1" $new "disk=[$2]"
 		sleep "$(($3 / 10 % 3)).$(($3 % 10))"
 		destroy_guest "$1" ;;
 	1 | 6)	# destroyed in the middle of its work
-		create_guest "$1" $new "disk=[$2]" || fail "xl create $1"
+		create "$1" $new "disk=[$2]"
 		wait_guest "$1"
 		io "$1"
 		in_domain "$1" 'while :; do dd if=/dev/vda of=/dev/null bs=64k \
 			iflag=direct; done >/dev/null 2>&1 &'
 		destroy_guest "$1" ;;
 	2 | 8)	# shut down
-		create_guest "$1" $new "disk=[$2]" || fail "xl create $1"
+		create "$1" $new "disk=[$2]"
 		wait_guest "$1"
 		io "$1"
 		stop_guest "$1" ;;
 	3)	# rebooted, and destroyed when it is up again
-		create_guest "$1" $new "disk=[$2]" || fail "xl create $1"
+		create "$1" $new "disk=[$2]"
 		wait_guest "$1"
 		old=$(domid "$1")
 		xl reboot "$1" >/dev/null
@@ -93,7 +98,7 @@ one() {
 		wait_guest "$1"
 		destroy_guest "$1" ;;
 	4)	# its module taken away before it is shut down
-		create_guest "$1" $new "disk=[$2]" || fail "xl create $1"
+		create "$1" $new "disk=[$2]"
 		wait_guest "$1"
 		io "$1"
 		in_domain "$1" 'rmmod virtio_grant_mmio'
