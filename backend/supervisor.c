@@ -953,9 +953,9 @@ static bool lock_awaited(struct dev *d)
  * process does, which until then may write into the state.
  *
  * The one by flock(2) is on the state as it is registered with the worker's
- * io_urings, opened for reading only, so the kernel holds it, too, until the last I/O of a worker that
- * died is done: before that, what it reads would land in buffers that the guest
- * uses for something else by then.  There is no bound on waiting for it, and
+ * io_urings, opened for reading only, so the kernel holds it, too, until the last
+ * I/O of a worker that died is done: before that, what it reads would land in
+ * buffers that the guest uses for something else by then.  There is no bound on waiting for it, and
  * the guest's driver has one on waiting for a register.  So a successor begins
  * before, and holds the requests back.
  */

@@ -2387,7 +2387,8 @@ static int vgm_probe(struct platform_device *pdev)
 	if (ret)
 		return ret;
 	ret = vgm_probe_at(pdev, backend, is_again);
-	vgm_claim_note(np, ret == -EAGAIN);
+	/* Once probed again, it is so until it works or is refused. */
+	vgm_claim_note(np, ret == -EAGAIN || (is_again && ret == -ENOMEM));
 	/* Which the core does not complain of. */
 	return ret == -EAGAIN ? -ENODEV : ret;
 }

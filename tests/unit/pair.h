@@ -16,7 +16,9 @@ extern struct drv pair[2];
 
 /* Reads 4 KiB somewhere; 0 if it is what the image has, or negative errno. */
 int pair_io(struct drv *drv);
-/* cmocka's: rig_setup(), guests, disks, drivers that have read. */
+/* Guests, disks and drivers on a rig that is up: 0 or -1. */
+int pair_start(void);
+/* cmocka's: rig_setup(), and drivers that have read. */
 int pair_setup(void **state);
 
 #endif

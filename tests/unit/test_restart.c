@@ -867,23 +867,10 @@ static void states_come_and_go(void **state)
 
 static int setup_short(void **state)
 {
-	unsigned int i;
-
 	(void)state;
 	rig_up();
 	rig.answer_timeout_ns = 200000000;
-	if (rig_broker_start() || rig_sup_start())
-		return -1;
-	for (i = 0; i < 2; i++) {
-		rig_guest((xen_domid_t)(GUEST + i), 2);
-		pair_disk[i] = rig_disk((xen_domid_t)(GUEST + i), 0);
-		if (!rig_disk_add(&pair_disk[i]))
-			return -1;
-		pair[i] = rig_drv(&pair_disk[i]);
-		if (drv_start(&pair[i], 1))
-			return -1;
-	}
-	return 0;
+	return rig_broker_start() || rig_sup_start() ? -1 : pair_start();
 }
 
 static int setup_watched(void **state)
