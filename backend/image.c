@@ -252,16 +252,20 @@ static bool overlaps(const struct vg_image *a, const struct vg_image *b)
 static int check_others(const struct vg_image *im, const struct stat *st,
 			char **why)
 {
-	char *who;
+	char *who = NULL;
+	int err = 0;
 
 	if (im->read_only)
 		return 0;
-	who = S_ISBLK(st->st_mode) && im->claim_fd >= 0 ? NULL :
-	      vg_image_kernel_user(st);
-	if (!who)
-		who = vg_image_loop_user(st);
-	if (!who)
-		return 0;
+	if (!S_ISBLK(st->st_mode) || im->claim_fd < 0)
+		err = vg_image_kernel_user(st, &who);
+	if (!err && !who)
+		err = vg_image_loop_user(st, &who);
+	if (err)
+		*why = vg_strf("image %s: who uses it can't be found out: %s",
+			       im->path, strerror(-err));
+	if (err || !who)
+		return err;
 	*why = vg_strf("image %s %s", im->path, who);
 	free(who);
 	return -EBUSY;
@@ -485,8 +489,14 @@ static int take(struct vg_image *im, const struct vg_image_how *how, int fd,
 	}
 	id_read(fd, &st, &im->id);
 	im->behind = (struct vg_image_id){ 0 };
-	if (!vg_image_loop_file(&st, &file))
+	err = vg_image_loop_file(&st, &file);
+	if (!err) {
 		id_of_stat(&file, &im->behind);
+	} else if (err != -ENOENT) {
+		*why = vg_strf("image %s: what is behind it can't be found out: %s",
+			       im->path, strerror(-err));
+		return err;
+	}
 	err = check_ours(im, *how->list, fd, why);
 	if (!err)
 		err = claim(im, &st, why);

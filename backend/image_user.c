@@ -18,15 +18,23 @@
 
 /* ---- block devices in sysfs -------------------------------------------------- */
 
+/* Of what was just tried: there is nothing, or nothing for us; or a shortage. */
+static int shortage(void)
+{
+	return vg_error_passes(-errno) ? -errno : 0;
+}
+
 /* ".../block/sda/sda1"; "" if there is none. */
-static void sysfs_dir(dev_t rdev, char dir[PATH_MAX])
+static int sysfs_dir(dev_t rdev, char dir[PATH_MAX])
 {
 	char link[64];
 
 	snprintf(link, sizeof(link), "/sys/dev/block/%u:%u", major(rdev),
 		 minor(rdev));
-	if (!realpath(link, dir))
-		dir[0] = 0;
+	if (realpath(link, dir))
+		return 0;
+	dir[0] = 0;
+	return shortage();
 }
 
 static bool is_below(const char *dir, const char *path)
@@ -36,54 +44,98 @@ static bool is_below(const char *dir, const char *path)
 	return n && !strncmp(dir, path, n) && (path[n] == '/' || !path[n]);
 }
 
-/* The same, a partition of it, or the disk that it is a partition of. */
-static bool is_same_disk(dev_t a, dev_t b)
+/*
+ * The same, a partition of it, or the disk that it is a partition of: 1, 0, or
+ * -errno of a shortage.
+ */
+static int is_same_disk(dev_t a, dev_t b)
 {
 	char dir[2][PATH_MAX];
+	int err;
 
 	if (a == b)
-		return true;
-	sysfs_dir(a, dir[0]);
-	sysfs_dir(b, dir[1]);
-	return is_below(dir[0], dir[1]) || is_below(dir[1], dir[0]);
+		return 1;
+	err = sysfs_dir(a, dir[0]);
+	if (!err)
+		err = sysfs_dir(b, dir[1]);
+	return err ? err :
+	       is_below(dir[0], dir[1]) || is_below(dir[1], dir[0]);
 }
 
-/* The first line of a file, without its end; false: there is none. */
-static bool read_line(const char *path, char *line, int size)
+/* The first line of a file, without its end: 1, 0: there is none, or -errno. */
+static int read_line(const char *path, char *line, int size)
 {
 	FILE *f = fopen(path, "re");
-	bool is = f && fgets(line, size, f);
+	int res;
 
-	if (f)
-		fclose(f);
-	if (is)
+	if (!f)
+		return shortage();
+	errno = 0;
+	res = fgets(line, size, f) ? 1 : shortage();
+	fclose(f);
+	if (res > 0)
 		line[strcspn(line, "\n")] = 0;
-	return is;
+	return res;
+}
+
+/* Whoever @look finds in one of the lines of a file: its words, or -errno. */
+static int look_through(const char *path, const struct stat *image,
+			int (*look)(const struct stat *image, char *line,
+				    char **who), char **who)
+{
+	FILE *f = fopen(path, "re");
+	char *line = NULL;
+	size_t room = 0;
+	int err = 0;
+
+	if (!f)
+		return shortage();
+	while (!err && !*who) {
+		errno = 0;
+		if (getline(&line, &room, f) < 0) {
+			err = shortage();
+			break;
+		}
+		err = look(image, line, who);
+	}
+	free(line);
+	fclose(f);
+	return err;
+}
+
+/* The next entry of a directory: 1, 0: the end, or -errno. */
+static int next_of(DIR *d, struct dirent **e)
+{
+	errno = 0;
+	*e = readdir(d);
+	return *e ? 1 : shortage();
 }
 
 /* Device mapper, md and the like. */
-static char *holder_of(dev_t rdev)
+static int holder_of(dev_t rdev, char **who)
 {
 	char dir[PATH_MAX], path[PATH_MAX + 280], name[128];
-	char *text = NULL;
 	struct dirent *e;
 	DIR *d;
+	int res = sysfs_dir(rdev, dir);
 
-	sysfs_dir(rdev, dir);
+	if (res || !*dir)
+		return res;
 	snprintf(path, sizeof(path), "%s/holders", dir);
-	d = *dir ? opendir(path) : NULL;
-	while (d && !text && (e = readdir(d))) {
+	d = opendir(path);
+	if (!d)
+		return shortage();
+	while (!*who && (res = next_of(d, &e)) > 0) {
 		if (*e->d_name == '.')
 			continue;
 		snprintf(path, sizeof(path), "/sys/block/%s/dm/name",
 			 e->d_name);
-		text = read_line(path, name, sizeof(name)) ?
+		*who = read_line(path, name, sizeof(name)) > 0 ?
 		       vg_strf("is part of %s (%s)", e->d_name, name) :
 		       vg_strf("is part of %s", e->d_name);
 	}
-	if (d)
-		closedir(d);
-	return text;
+	closedir(d);
+	return res < 0 ? res : 0;
 }
 
 /*
@@ -91,67 +143,69 @@ static char *holder_of(dev_t rdev)
  * [TAG...] - TYPE SOURCE OPTIONS.  Some file systems have a number of their own
  * there, but name their device.
  */
-static char *mount_of(dev_t rdev, char *line)
+static int mount_of(const struct stat *image, char *line, char **who)
 {
 	unsigned int maj, min;
 	char point[PATH_MAX], *source = strstr(line, " - ");
 	struct stat st;
+	int is;
 
 	if (sscanf(line, "%*d %*d %u:%u %*s %4095s", &maj, &min, point) != 3)
-		return NULL;
-	if (is_same_disk(makedev(maj, min), rdev))
-		return vg_strf("is mounted on %s", point);
+		return 0;
+	is = is_same_disk(makedev(maj, min), image->st_rdev);
 	source = source ? strchr(source + 3, ' ') : NULL;
-	if (!source || source[1] != '/')
-		return NULL;
-	source++;
-	source[strcspn(source, " \n")] = 0;
-	if (stat(source, &st) || !S_ISBLK(st.st_mode) ||
-	    !is_same_disk(st.st_rdev, rdev))
-		return NULL;
-	return vg_strf("is mounted on %s", point);
+	if (!is && source && source[1] == '/') {
+		source++;
+		source[strcspn(source, " \n")] = 0;
+		if (stat(source, &st))
+			is = shortage();
+		else if (S_ISBLK(st.st_mode))
+			is = is_same_disk(st.st_rdev, image->st_rdev);
+	}
+	if (is <= 0)
+		return is;
+	*who = vg_strf("is mounted on %s", point);
+	return 0;
 }
 
-static bool is_same(const struct stat *a, const struct stat *b)
+/* 1, 0, or -errno. */
+static int is_same(const struct stat *a, const struct stat *b)
 {
 	if (S_ISBLK(a->st_mode) != S_ISBLK(b->st_mode))
-		return false;
+		return 0;
 	return S_ISBLK(a->st_mode) ? is_same_disk(a->st_rdev, b->st_rdev) :
 				     a->st_dev == b->st_dev &&
 				     a->st_ino == b->st_ino;
 }
 
-static char *swap_of(const struct stat *image, char *line)
+static int swap_of(const struct stat *image, char *line, char **who)
 {
 	struct stat st;
+	int is;
 
 	line[strcspn(line, " \t\n")] = 0;
-	if (*line != '/' || stat(line, &st) || !is_same(image, &st))
-		return NULL;
-	return vg_strf("is swap");
+	if (*line != '/')
+		return 0;
+	is = stat(line, &st) ? shortage() : is_same(image, &st);
+	if (is <= 0)
+		return is;
+	*who = vg_strf("is swap");
+	return 0;
 }
 
-char *vg_image_kernel_user(const struct stat *image)
+int vg_image_kernel_user(const struct stat *image, char **who)
 {
-	char *line = NULL, *text = NULL;
-	size_t room = 0;
-	FILE *f;
+	bool is_disk = S_ISBLK(image->st_mode);
+	int err = 0;
 
-	f = S_ISBLK(image->st_mode) ? fopen("/proc/self/mountinfo", "re") :
-				      NULL;
-	while (f && !text && getline(&line, &room, f) > 0)
-		text = mount_of(image->st_rdev, line);
-	if (f)
-		fclose(f);
-	f = text ? NULL : fopen("/proc/swaps", "re");
-	while (f && !text && getline(&line, &room, f) > 0)
-		text = swap_of(image, line);
-	if (f)
-		fclose(f);
-	free(line);
-	if (!text && S_ISBLK(image->st_mode))
-		text = holder_of(image->st_rdev);
-	return text;
+	*who = NULL;
+	if (is_disk)
+		err = look_through("/proc/self/mountinfo", image, mount_of, who);
+	if (!err && !*who)
+		err = look_through("/proc/swaps", image, swap_of, who);
+	if (!err && !*who && is_disk)
+		err = holder_of(image->st_rdev, who);
+	return err;
 }
 
 /* ---- loop devices -------------------------------------------------------------- */
@@ -161,42 +215,61 @@ static int backing_file(const char *dir, struct stat *file)
 {
 	char path[PATH_MAX + 32], name[PATH_MAX];
 
+	int res;
+
 	snprintf(path, sizeof(path), "%s/loop/backing_file", dir);
-	return read_line(path, name, sizeof(name)) && !stat(name, file) ?
-	       0 : -ENOENT;
+	res = read_line(path, name, sizeof(name));
+	if (res > 0)
+		res = stat(name, file) ? shortage() : 1;
+	return res > 0 ? 0 : res < 0 ? res : -ENOENT;
 }
 
 int vg_image_loop_file(const struct stat *st, struct stat *file)
 {
 	char dir[PATH_MAX], *slash;
+	int err;
 
 	if (!S_ISBLK(st->st_mode))
 		return -ENOENT;
-	sysfs_dir(st->st_rdev, dir);
-	if (!*dir || !backing_file(dir, file))
-		return *dir ? 0 : -ENOENT;
+	err = sysfs_dir(st->st_rdev, dir);
+	if (err || !*dir)
+		return err ? err : -ENOENT;
+	err = backing_file(dir, file);
+	if (err != -ENOENT)
+		return err;
 	slash = strrchr(dir, '/');
 	*slash = 0;
 	return backing_file(dir, file);
 }
 
-char *vg_image_loop_user(const struct stat *st)
+int vg_image_loop_user(const struct stat *st, char **who)
 {
-	DIR *d = S_ISREG(st->st_mode) ? opendir("/sys/block") : NULL;
-	char *text = NULL, dir[300];
+	char dir[300];
 	struct stat file;
 	struct dirent *e;
+	int res = 0, err;
+	DIR *d;
 
-	while (d && !text && (e = readdir(d))) {
+	*who = NULL;
+	if (!S_ISREG(st->st_mode))
+		return 0;
+	d = opendir("/sys/block");
+	if (!d)
+		return shortage();
+	while (!*who && (res = next_of(d, &e)) > 0) {
 		if (strncmp(e->d_name, "loop", 4))
 			continue;
 		snprintf(dir, sizeof(dir), "/sys/block/%s", e->d_name);
-		if (!backing_file(dir, &file) && is_same(st, &file))
-			text = vg_strf("is behind /dev/%s", e->d_name);
+		err = backing_file(dir, &file);
+		if (err && err != -ENOENT) {
+			res = err;
+			break;
+		}
+		if (!err && is_same(st, &file) > 0)
+			*who = vg_strf("is behind /dev/%s", e->d_name);
 	}
-	if (d)
-		closedir(d);
-	return text;
+	closedir(d);
+	return res < 0 ? res : 0;
 }
 
 /* ---- processes -------------------------------------------------------------------- */
@@ -206,7 +279,7 @@ static char *process_text(const char *what, const char *pid)
 	char path[64], name[32];
 
 	snprintf(path, sizeof(path), "/proc/%.20s/comm", pid);
-	return read_line(path, name, sizeof(name)) ?
+	return read_line(path, name, sizeof(name)) > 0 ?
 	       vg_strf("%s process %s (%s)", what, pid, name) :
 	       vg_strf("%s process %s, which is gone", what, pid);
 }
@@ -238,7 +311,7 @@ static char *opener_of(const struct stat *st, const char *pid)
 	while (d && !text && (e = readdir(d))) {
 		snprintf(path, sizeof(path), "/proc/%s/fd/%s", pid, e->d_name);
 		if (*e->d_name != '.' && !stat(path, &other) &&
-		    is_same(st, &other))
+		    is_same(st, &other) > 0)
 			text = process_text("is open in", pid);
 	}
 	if (d)
