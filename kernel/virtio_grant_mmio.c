@@ -207,6 +207,7 @@ struct vgm_device {
 	bool is_leaving;	/* its driver is about to let go of it */
 	bool is_going;		/* so are we, or we fall asleep */
 	bool is_asleep;		/* between freeze and the end of restore */
+	bool is_announced;	/* the pool, since the last reset */
 	unsigned int silent_s;	/* watch_work's: so long, as far as seen */
 	unsigned int looks_in_vain;	/* watch_work's: without progress */
 	u8 status;		/* as the driver has written it */
@@ -1143,6 +1144,7 @@ static void vgm_reset(struct virtio_device *vdev)
 
 	WRITE_ONCE(vgm->resets, vgm->resets + 1);
 	WRITE_ONCE(vgm->status, 0);
+	vgm->is_announced = false;
 	vgm_write(vgm, VIRTIO_MMIO_STATUS, 0);
 	soon = jiffies + msecs_to_jiffies(VGM_RESET_FAILED_MS);
 	for (;;) {
@@ -1278,7 +1280,7 @@ static u32 vgm_ext_caps(void __iomem *base)
 		 VIRTIO_GRANT_CAP_FILLS);
 }
 
-/* Reset of the device takes the announcement back. */
+/* Reset of the device takes the announcement back, or vgm_withdraw_pool(). */
 static void vgm_announce_pool(struct vgm_device *vgm)
 {
 	struct vgrant_pool_stats stats;
@@ -1292,11 +1294,36 @@ static void vgm_announce_pool(struct vgm_device *vgm)
 	vgm_write(vgm, VIRTIO_GRANT_MMIO_RANGE_FIRST, stats.first_ref);
 	vgm_write(vgm, VIRTIO_GRANT_MMIO_RANGE_PAGES, stats.pages_total);
 	vgm_write(vgm, VIRTIO_GRANT_MMIO_RANGE_STATE, 1);
+	vgm->is_announced = true;
 	state = vgm_read(vgm, VIRTIO_GRANT_MMIO_RANGE_STATE);
 	if (state != VIRTIO_GRANT_RANGE_HELD)
 		dev_warn(&vgm->pdev->dev,
 			 "the backend does not keep the pool mapped (%u): slower\n",
 			 state);
+}
+
+/*
+ * A driver that gives up in its probe does not reset the device.  Its queues are
+ * stopped; if the pool stayed announced, the backend would hold it when it ends.
+ */
+static void vgm_withdraw_pool(struct vgm_device *vgm)
+{
+	unsigned long end = jiffies + msecs_to_jiffies(VGM_RESET_MS);
+
+	if (!vgm->is_announced || !vgm->status || vgm->has_failed)
+		return;
+	vgm->is_announced = false;
+	vgm_write(vgm, VIRTIO_GRANT_MMIO_RANGE_SEL, 0);
+	vgm_write(vgm, VIRTIO_GRANT_MMIO_RANGE_STATE, 0);
+	/* A request that is under way may take longer than the write. */
+	while (vgm_read(vgm, VIRTIO_GRANT_MMIO_RANGE_STATE) !=
+	       VIRTIO_GRANT_RANGE_NONE) {
+		if (time_after(jiffies, end)) {
+			dev_warn(&vgm->pdev->dev, "the backend does not let go of the pool\n");
+			return;
+		}
+		usleep_range(500, 1000);
+	}
 }
 
 static void vgm_channel_close(struct vgm_queue *q)
@@ -1571,6 +1598,7 @@ static void vgm_del_vqs(struct virtio_device *vdev)
 	if (vgm->queue) {
 		free_irq(vgm->irq, vgm);
 		vgm_destroy_queues(vgm);
+		vgm_withdraw_pool(vgm);
 	}
 	mutex_unlock(&vgm->queue_lock);
 }
@@ -1632,6 +1660,7 @@ static int vgm_find_vqs(struct virtio_device *vdev, unsigned int nvqs,
 
 destroy_queues:
 	vgm_destroy_queues(vgm);
+	vgm_withdraw_pool(vgm);
 unlock:
 	mutex_unlock(&vgm->queue_lock);
 	return ret;

@@ -8,7 +8,9 @@
  */
 #include <kunit/test.h>
 #include <linux/delay.h>
+#include <linux/io.h>
 #include <linux/module.h>
+#include <linux/platform_device.h>
 #include <linux/scatterlist.h>
 #include <linux/spinlock.h>
 #include <linux/virtio.h>
@@ -17,7 +19,9 @@
 #include <uapi/linux/virtio_blk.h>
 #include <uapi/linux/virtio_config.h>
 #include <uapi/linux/virtio_ids.h>
+#include <uapi/linux/virtio_mmio.h>
 
+#include "uapi/virtio_grant.h"
 #include "virtio_grant_mmio.h"
 
 #define DISK_REQUESTS	8
@@ -38,6 +42,8 @@ static struct {
 	atomic_t nr_done;
 	unsigned int nr_recycled;
 	bool lingers;			/* the callback, and takes nothing */
+	enum { DISK_PROBES, DISK_IS_NOT_READY, DISK_IS_READY } gives_up;
+	bool was_held;			/* the pool, when it did */
 	atomic_t nr_inside;
 	atomic_t nr_inside_max;
 	atomic_t nr_calls;
@@ -67,6 +73,27 @@ static void disk_done(struct virtqueue *vq)
 	atomic_dec(&disk.nr_inside);
 }
 
+/* A register of a device, which is its driver's to look at. */
+static u32 disk_reg(struct virtio_device *vdev, unsigned int offset)
+{
+	struct resource *window = platform_get_resource(
+		to_platform_device(vdev->dev.parent), IORESOURCE_MEM, 0);
+	void __iomem *base = ioremap(window->start, resource_size(window));
+	u32 value;
+
+	if (!base)
+		return U32_MAX;
+	value = readl(base + offset);
+	iounmap(base);
+	return value;
+}
+
+static bool disk_is_held(struct virtio_device *vdev)
+{
+	return disk_reg(vdev, VIRTIO_GRANT_MMIO_RANGE_STATE) !=
+	       VIRTIO_GRANT_RANGE_NONE;
+}
+
 static int disk_probe(struct virtio_device *vdev)
 {
 	struct virtqueue *vq;
@@ -78,8 +105,13 @@ static int disk_probe(struct virtio_device *vdev)
 		return PTR_ERR(vq);
 	disk.vq = vq;
 	disk.vdev = vdev;
-	virtio_device_ready(vdev);
-	return 0;
+	if (disk.gives_up != DISK_IS_NOT_READY)
+		virtio_device_ready(vdev);
+	if (!disk.gives_up)
+		return 0;
+	disk.was_held = disk_is_held(vdev);
+	vdev->config->del_vqs(vdev);
+	return -ENOMEM;
 }
 
 static void disk_remove(struct virtio_device *vdev)
@@ -263,10 +295,47 @@ static void disk_test_callback(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, atomic_read(&disk.nr_inside_max), 1);
 }
 
+/*
+ * A driver that gives up in its probe does not reset the device: the backend holds
+ * nothing of ours then, and the next one finds it as the first did.
+ */
+static void disk_test_gives_up(struct kunit *test)
+{
+	struct virtio_device *vdev = disk.vdev;
+	unsigned int i;
+
+	if (disk_is_missing())
+		return;
+	if (!disk_is_held(vdev)) {
+		kunit_mark_skipped(test, "the pool is not announced");
+		return;
+	}
+	for (i = 0; i < 2; i++) {
+		unregister_virtio_driver(&disk_driver);
+		disk.gives_up = i ? DISK_IS_READY : DISK_IS_NOT_READY;
+		KUNIT_EXPECT_EQ(test, register_virtio_driver(&disk_driver), 0);
+		KUNIT_EXPECT_PTR_EQ(test, disk.vdev, vdev);
+		KUNIT_EXPECT_NULL(test, vdev->dev.driver);
+		KUNIT_EXPECT_TRUE(test, disk.was_held);
+		KUNIT_EXPECT_FALSE(test, disk_is_held(vdev));
+		KUNIT_EXPECT_EQ(test, disk_reg(vdev, VIRTIO_MMIO_QUEUE_READY),
+				0U);
+		unregister_virtio_driver(&disk_driver);
+		disk.gives_up = DISK_PROBES;
+		disk.vdev = NULL;
+		KUNIT_ASSERT_EQ(test, register_virtio_driver(&disk_driver), 0);
+		KUNIT_ASSERT_PTR_EQ(test, disk.vdev, vdev);
+		KUNIT_EXPECT_TRUE(test, disk_is_held(vdev));
+		KUNIT_ASSERT_EQ(test, disk_submit(DISK_REQUESTS), 0);
+		KUNIT_EXPECT_EQ(test, disk_wait(DISK_REQUESTS), DISK_REQUESTS);
+	}
+}
+
 static struct kunit_case disk_test_cases[] = {
 	KUNIT_CASE(disk_test_features),
 	KUNIT_CASE(disk_test_reset),
 	KUNIT_CASE(disk_test_callback),
+	KUNIT_CASE(disk_test_gives_up),
 	{ }
 };
 
