@@ -939,15 +939,19 @@ static void life_test_sleep(struct kunit *test)
 }
 #endif
 
-/* Whatever Status says, while a driver is ready. */
-static void life_test_every_status(struct kunit *test)
+/*
+ * Whatever Status says, while a driver is ready: each bit another, none and all.
+ * vgm_test_status_fault() goes through all that are judged in the same way.
+ */
+static void life_test_every_bit_of_status(struct kunit *test)
 {
 	struct life *life = test->priv;
-	unsigned int status;
+	unsigned int i;
 	char what[40];
 
 	life_begins(life, LIFE_STAGES, NULL);
-	for (status = 0; status < 0x100; status++) {
+	for (i = 0; i < 10; i++) {
+		u8 status = i < 8 ? 0xf ^ BIT(i) : i == 8 ? 0 : 0xff;
 		bool is_bad = vgm_status_fault(0xf, status);
 
 		snprintf(what, sizeof(what), "status %#x", status);
@@ -1047,7 +1051,7 @@ static struct kunit_case life_test_cases[] = {
 #ifdef CONFIG_PM_SLEEP
 	KUNIT_CASE_SLOW(life_test_sleep),
 #endif
-	KUNIT_CASE_SLOW(life_test_every_status),
+	KUNIT_CASE_SLOW(life_test_every_bit_of_status),
 	KUNIT_CASE_SLOW(life_test_silence),
 	KUNIT_CASE(life_test_broken_ring),
 	{ }
