@@ -113,6 +113,10 @@
 #define VGM_COME_BACK_S		2
 /* The same after it did, and was silent again before it worked. */
 #define VGM_COME_BACK_AGAIN_S	30
+/* How often the driver of a device that came back is bound in vain. */
+#define VGM_BINDS		5
+/* How often a driver that has no memory to wake up with is woken: 4 seconds. */
+#define VGM_WAKE_TRIES		10
 /* The first of the pauses between probes that nobody answers is as long as that. */
 #define VGM_ABSENT_PAUSE_MAX_S	30u
 /* While its driver leaves, no progress at so many looks is the end of it. */
@@ -207,7 +211,11 @@ struct vgm_device {
 	bool is_leaving;	/* its driver is about to let go of it */
 	bool is_going;		/* so are we, or we fall asleep */
 	bool is_asleep;		/* between freeze and the end of restore */
+	bool is_last_try;	/* ... to wake its driver: with any queues */
+	bool has_overslept;	/* its driver did not wake up */
 	bool is_announced;	/* the pool, since the last reset */
+	bool wants_driver;	/* the probe that come_back_work made failed */
+	unsigned int nr_binds;	/* so often */
 	unsigned int silent_s;	/* watch_work's: so long, as far as seen */
 	unsigned int looks_in_vain;	/* watch_work's: without progress */
 	u8 status;		/* as the driver has written it */
@@ -1632,7 +1640,8 @@ static int vgm_find_vqs(struct virtio_device *vdev, unsigned int nvqs,
 			continue;
 		if (!vgm->has_failed)
 			vqs[i] = vgm_queue_create(vgm, index, &vqs_info[i]);
-		if (vgm->is_asleep && IS_ERR_OR_NULL(vqs[i]))
+		if (vgm->is_asleep && IS_ERR_OR_NULL(vqs[i]) &&
+		    (vqs[i] != ERR_PTR(-ENOMEM) || vgm->is_last_try))
 			vqs[i] = vgm_queue_stand_in(vgm, index, &vqs_info[i]);
 		if (IS_ERR(vqs[i])) {
 			ret = PTR_ERR(vqs[i]);
@@ -2195,14 +2204,36 @@ static int vgm_sleep(struct vgm_device *vgm)
 	return ret;
 }
 
+/*
+ * A driver that fails for want of memory sleeps on, with all that waits for it, and
+ * is not asked again by anybody.
+ */
 static int vgm_wake(struct vgm_device *vgm)
 {
-	int ret = virtio_device_restore(&vgm->vdev);
+	unsigned int pause_ms, tries = VGM_WAKE_TRIES;
+	int ret;
 
+	for (pause_ms = 10; ; pause_ms = min(2 * pause_ms, 1000U)) {
+		vgm->is_last_try = !--tries;
+		ret = virtio_device_restore(&vgm->vdev);
+		if (ret != -ENOMEM || vgm->is_last_try)
+			break;
+		msleep(pause_ms);
+	}
 	WRITE_ONCE(vgm->is_asleep, false);
+	vgm->has_overslept = ret;
 	if (ret)
 		vgm_fail(vgm, "its driver does not wake up");
 	return ret;
+}
+
+/* A driver can't be unbound while requests wait in what it stopped for its sleep. */
+static void vgm_wake_to_leave(struct vgm_device *vgm)
+{
+	if (!vgm->has_overslept)
+		return;
+	WRITE_ONCE(vgm->is_asleep, true);
+	vgm_wake(vgm);
 }
 
 /* Returns: no: its driver has to be bound anew. */
@@ -2216,11 +2247,36 @@ static bool vgm_go_on(struct vgm_device *vgm)
 	return true;
 }
 #else
+static void vgm_wake_to_leave(struct vgm_device *vgm)
+{
+}
+
 static bool vgm_go_on(struct vgm_device *vgm)
 {
 	return false;
 }
 #endif
+
+static bool vgm_has_to_come_back(struct vgm_device *vgm)
+{
+	return (READ_ONCE(vgm->may_come_back) ||
+		READ_ONCE(vgm->wants_driver)) &&
+	       !READ_ONCE(vgm->is_asleep) && !READ_ONCE(vgm->is_going);
+}
+
+/* A probe that failed, perhaps for want of memory, is repeated some times. */
+static void vgm_bind_again(struct vgm_device *vgm)
+{
+	struct device *dev = &vgm->vdev.dev;
+
+	device_lock(dev);
+	if (dev->driver)
+		vgm->nr_binds = 0;
+	WRITE_ONCE(vgm->wants_driver, !dev->driver &&
+		   vgm->status & VIRTIO_CONFIG_S_FAILED &&
+		   vgm->nr_binds++ < VGM_BINDS);
+	device_unlock(dev);
+}
 
 static void vgm_come_back(struct vgm_device *vgm)
 {
@@ -2229,9 +2285,11 @@ static void vgm_come_back(struct vgm_device *vgm)
 	int ret = 0;
 
 	device_lock(dev);
-	if (!READ_ONCE(vgm->may_come_back) || READ_ONCE(vgm->is_asleep) ||
-	    READ_ONCE(vgm->is_going)) {
-		/* Somebody else was faster. */
+	/* Somebody else may have been faster. */
+	if (dev->driver)
+		WRITE_ONCE(vgm->wants_driver, false);
+	if (!vgm_has_to_come_back(vgm)) {
+		/* Nothing is left to do. */
 	} else if (dev->driver) {
 		dev_info(&vgm->pdev->dev, "the backend answers again\n");
 		is_bound = !vgm_go_on(vgm);
@@ -2241,6 +2299,7 @@ static void vgm_come_back(struct vgm_device *vgm)
 	} else {
 		/* Its driver was taken away.  Who binds another, resets it. */
 		WRITE_ONCE(vgm->may_come_back, false);
+		WRITE_ONCE(vgm->wants_driver, false);
 	}
 	device_unlock(dev);
 	if (is_bound)
@@ -2249,6 +2308,8 @@ static void vgm_come_back(struct vgm_device *vgm)
 		ret = device_attach(dev);
 	if (ret < 0)
 		dev_err(&vgm->pdev->dev, "its driver can't be bound again\n");
+	if (is_bound || is_unbound)
+		vgm_bind_again(vgm);
 }
 
 static void vgm_come_back_work(struct work_struct *work)
@@ -2264,8 +2325,7 @@ static void vgm_come_back_work(struct work_struct *work)
 			return;
 		again_s = VGM_COME_BACK_AGAIN_S;
 	}
-	if (READ_ONCE(vgm->may_come_back) && !READ_ONCE(vgm->is_asleep) &&
-	    !READ_ONCE(vgm->is_going))
+	if (vgm_has_to_come_back(vgm))
 		queue_delayed_work(system_long_wq, &vgm->come_back_work,
 				   vgm_seconds(again_s));
 }
@@ -2287,6 +2347,7 @@ static int vgm_driver_event(struct notifier_block *nb, unsigned long event,
 		virtio_add_status(&vgm->vdev, VIRTIO_CONFIG_S_ACKNOWLEDGE);
 		break;
 	case BUS_NOTIFY_UNBIND_DRIVER:
+		vgm_wake_to_leave(vgm);
 		vgm_leave(vgm);
 		break;
 	}
@@ -2448,7 +2509,7 @@ static void vgm_awake(struct vgm_device *vgm)
 {
 	WRITE_ONCE(vgm->is_leaving, false);
 	WRITE_ONCE(vgm->is_going, false);
-	if (READ_ONCE(vgm->may_come_back))
+	if (vgm_has_to_come_back(vgm))
 		queue_delayed_work(system_long_wq, &vgm->come_back_work,
 				   vgm_seconds(VGM_COME_BACK_S));
 }

@@ -470,6 +470,7 @@ struct life {
 	atomic_t in_queue;
 	unsigned int done;		/* buffers that came back */
 	unsigned int probes;
+	unsigned int shortages;		/* so often its driver has no memory */
 	u16 nr_queues;			/* its configuration said at restoring */
 	bool is_wrong;			/* one did not come back as all ones */
 	bool hangs;			/* the driver waited for one in vain */
@@ -604,6 +605,10 @@ static void life_drain(struct life *life)
 
 static int life_start(struct life *life, struct virtio_device *vdev)
 {
+	if (life->shortages) {
+		life->shortages--;
+		return -ENOMEM;
+	}
 	life->vq = virtio_find_single_vq(vdev, life_done, "life");
 	if (IS_ERR(life->vq)) {
 		int ret = PTR_ERR(life->vq);
@@ -624,6 +629,9 @@ static void life_stop(struct life *life, struct virtio_device *vdev)
 	life_is(life, LIFE_WAS_RESET);
 	vdev->config->del_vqs(vdev);
 	life->vq = NULL;
+	/* A device that was reset has no queues; memory does not know. */
+	if (readl(life->base + VIRTIO_MMIO_QUEUE_READY) == 1)
+		life_reg(life, VIRTIO_MMIO_QUEUE_READY, 0);
 }
 
 static int life_probe(struct virtio_device *vdev)
@@ -656,9 +664,6 @@ static int life_freeze(struct virtio_device *vdev)
 {
 	life_is(the_life, LIFE_FREEZING);
 	life_stop(the_life, vdev);
-	/* A device that was reset has no queues; memory does not know. */
-	if (readl(the_life->base + VIRTIO_MMIO_QUEUE_READY) == 1)
-		life_reg(the_life, VIRTIO_MMIO_QUEUE_READY, 0);
 	life_is(the_life, LIFE_IS_FROZEN);
 	return 0;
 }
@@ -1012,6 +1017,47 @@ static void life_test_silence(struct kunit *test)
 	life_ends(life, "silence");
 }
 
+/* A driver that finds no memory when it wakes up, or is bound anew, is asked again. */
+static void life_test_shortage(struct kunit *test)
+{
+	struct life *life = test->priv;
+	unsigned int i;
+
+	life_begins(life, LIFE_STAGES, NULL);
+#ifdef CONFIG_PM_SLEEP
+	KUNIT_EXPECT_EQ(test, vgm_freeze(&life->pdev->dev), 0);
+	life->shortages = 3;
+	KUNIT_EXPECT_EQ(test, vgm_restore(&life->pdev->dev), 0);
+	KUNIT_EXPECT_EQ(test, life->shortages, 0U);
+	KUNIT_EXPECT_FALSE(test, life_has_failed(life));
+	KUNIT_EXPECT_EQ(test, atomic_read(&life->in_queue), 1);
+	/* One that does not wake up at all, does so to be unbound. */
+	KUNIT_EXPECT_EQ(test, vgm_freeze(&life->pdev->dev), 0);
+	life->shortages = 1000;
+	KUNIT_EXPECT_EQ(test, vgm_restore(&life->pdev->dev), -ENOMEM);
+	KUNIT_EXPECT_TRUE(test, life_has_failed(life));
+	life->shortages = 1;
+	life_rebinds(life, "sleeping");
+	KUNIT_EXPECT_EQ(test, life->shortages, 0U);
+	KUNIT_EXPECT_FALSE(test, life_has_failed(life));
+	life->probes = 1;
+#endif
+	vgm_wait_s = 4;
+	life_nobody(life);
+	KUNIT_EXPECT_TRUE(test, life_becomes(life, true));
+	life->shortages = 2;
+	life_heals(life);
+	for (i = 0; i < LIFE_HANG_S * 50 && !(READ_ONCE(life->probes) == 4 &&
+					      atomic_read(&life->in_queue) == 1); i++)
+		msleep(20);
+	KUNIT_EXPECT_EQ(test, atomic_read(&life->in_queue), 1);
+	/* And not again. */
+	msleep(100 * LIFE_MS_PER_S);
+	KUNIT_EXPECT_EQ(test, life->probes, 4U);
+	KUNIT_EXPECT_FALSE(test, life_has_failed(life));
+	life_ends(life, "shortage");
+}
+
 /* A backend that writes nonsense into the ring, and then does nothing more. */
 static void life_test_broken_ring(struct kunit *test)
 {
@@ -1053,6 +1099,7 @@ static struct kunit_case life_test_cases[] = {
 #endif
 	KUNIT_CASE_SLOW(life_test_every_bit_of_status),
 	KUNIT_CASE_SLOW(life_test_silence),
+	KUNIT_CASE_SLOW(life_test_shortage),
 	KUNIT_CASE(life_test_broken_ring),
 	{ }
 };
