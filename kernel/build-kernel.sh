@@ -4,8 +4,9 @@
 # Builds the rig's own arm64 kernel from Debian's linux-source-6.12 (or another,
 # tests/xen/lib/sources.sh):
 #
-#	build-kernel.sh debug	KUnit, KASAN, lockdep, kmemleak, DMA API checks
-#	build-kernel.sh plain	the same without: for measurements
+#	build-kernel.sh lockdep	KUnit, lockdep, UBSAN, DMA API checks: for make check
+#	build-kernel.sh debug	KASAN, kmemleak and debugging of objects as well
+#	build-kernel.sh plain	without any of it: for measurements
 #
 # Results in build/kernels/KIND/: Image, config, version, its own modules (lib/
 # modules/VERSION/) and kdir, a link to what other modules build against.  The
@@ -26,7 +27,8 @@ top=$(dirname "$here")
 
 kind="${1:-}"
 case "$kind" in
-debug) fragments="$here/guest.config $here/debug.config" ;;
+lockdep) fragments="$here/guest.config $here/lockdep.config" ;;
+debug) fragments="$here/guest.config $here/lockdep.config $here/debug.config" ;;
 plain) fragments="$here/guest.config" ;;
 *) sed -n '3,/^$/s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac

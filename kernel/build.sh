@@ -6,7 +6,7 @@
 #	build.sh [KERNEL...]
 #
 # KERNEL is 6.1, 6.12 or newest (Debian's, arm64), one of them with /amd64
-# appended, or debug or plain (ours, see build-kernel.sh; built if need be).
+# appended, or lockdep, debug or plain (ours, see build-kernel.sh; built if need be).
 # Without arguments: 6.1 6.12.  Nothing is rebuilt that is up to date.
 
 set -eu -o pipefail
@@ -46,7 +46,7 @@ build_one() {
 	6.1) suite=bookworm ;;
 	6.12) suite=trixie ;;
 	newest) suite=$(vg_headers_newest "$arch") ;;
-	debug|plain)
+	lockdep|debug|plain)
 		"$here/build-kernel.sh" "$name"
 		kdir=$(readlink -f "$top/build/kernels/$name/kdir")
 		release=$(cat "$top/build/kernels/$name/version")

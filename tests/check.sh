@@ -389,7 +389,7 @@ part_xen() {
 		bad "scenarios: the rig's packages can't be installed"
 		return
 	}
-	try "modules for the rig's kernels" kernel/build.sh 6.1 6.12 debug plain
+	try "modules for the rig's kernels" kernel/build.sh 6.1 6.12 lockdep
 	try "the probe for privileges" tests/xen/probe/build.sh
 	try "the attacker on resources" tests/xen/flask/build.sh
 	try "the attacker and its victim" tests/xen/isolation/build.sh

@@ -5,7 +5,7 @@
 # modules on 6.1 beside a disk of Xen's own PV block.
 #
 # rig: kernels 6.12 6.1
-# rig: needs backend modules kernel:plain
+# rig: needs backend modules kernel:lockdep
 # rig: timeout 300
 
 . /vg/in/dom0/virtio.sh
@@ -15,7 +15,7 @@ start_broker
 start_driver DomD
 
 step "a mainline guest, stock virtio_mmio"
-start_guest G1 kernel=plain "disk=[$(virtio_disk /dev/ram0 xvda DomD)]"
+start_guest G1 kernel=lockdep "disk=[$(virtio_disk /dev/ram0 xvda DomD)]"
 in_domain G1 'modprobe virtio_mmio; modprobe virtio_blk; ! lsmod | grep virtio_grant'
 has_disk G1 vda
 expect virtio-mmio "$(in_domain G1 'basename $(readlink /sys/block/vda/device/../driver)')" \

@@ -6,8 +6,8 @@
 # queues did work, each in its thread; a broker and a worker that are killed
 # meanwhile cost nothing but time.
 #
-# rig: kernels 6.12 plain
-# rig: needs backend modules kernel:plain
+# rig: kernels 6.12 lockdep
+# rig: needs backend modules kernel:lockdep
 # rig: timeout 400
 
 . /vg/in/dom0/virtio.sh
@@ -82,11 +82,11 @@ done
 stop_guest G1
 
 step "a mainline guest"
-start_guest G1 kernel=plain vcpus=2 "disk=[$(virtio_disk /dev/ram0 xvda DomD)]"
+start_guest G1 kernel=lockdep vcpus=2 "disk=[$(virtio_disk /dev/ram0 xvda DomD)]"
 in_domain G1 'modprobe virtio_mmio; modprobe virtio_blk'
 has_disk G1 vda
 both_work vda
-assert_both plain
+assert_both mainline
 expect 0 "$(stats DomD 'blk.errors')" "errors counted by the backend"
 [ "$(stats DomD 'mem.copies')" -gt 0 ] || fail "the mainline guest's requests were not copied"
 no_trouble G1 DomD

@@ -4,7 +4,7 @@
 # with our modules and for a mainline guest.
 #
 # rig: kernels 6.12 6.1
-# rig: needs backend modules kernel:plain
+# rig: needs backend modules kernel:lockdep
 # rig: timeout 420
 
 . /vg/in/dom0/virtio.sh
@@ -16,7 +16,7 @@ expect 6.1 "$(in_domain DomD 'uname -r | cut -d . -f 1-2')" "the driver domain's
 in_domain DomD 'modprobe brd rd_nr=2 rd_size=32768'
 start_backend DomD
 together 'start_ours G1 vcpus=2 "disk=[$(virtio_disk /dev/ram0 xvda DomD)]"' \
-	'start_guest G2 kernel=plain "disk=[$(virtio_disk /dev/ram1 xvda DomD)]"'
+	'start_guest G2 kernel=lockdep "disk=[$(virtio_disk /dev/ram1 xvda DomD)]"'
 in_domain G2 'modprobe virtio_mmio; modprobe virtio_blk'
 has_disk G2 vda
 

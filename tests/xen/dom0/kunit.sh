@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# The KUnit suites of both modules in a Xen guest, on its real grant table; then a
+# disk under load on the same kernel, and both modules away again.  Sourced by the
+# scenarios that differ in the kernel, after virtio.sh.
+
+# suites MODULE: its results, which must be there and all be "ok".
+suites() {
+	in_domain -t 480 G1 "dmesg -c >/dev/null; modprobe $1; dmesg" >/tmp/ktap ||
+		fail "$1: $(tail -n 3 /tmp/ktap)"
+	cp /tmp/ktap "/vg/out/$1.dmesg"		# with the time that each took
+	sed -i 's/^\[[^]]*\] //' /tmp/ktap
+	cp /tmp/ktap "/vg/out/$1.ktap"
+	if grep -E '^ *not ok' /tmp/ktap; then
+		fail "$1: $(grep -m 1 -E '^ *not ok' /tmp/ktap)"
+	fi
+	skipped=$(grep -c -E '^    ok [0-9].*# SKIP' /tmp/ktap || :)
+	passed=$(($(grep -c -E '^    ok [0-9]' /tmp/ktap || :) - skipped))
+	suites=$(grep -c -E '^ok [0-9]' /tmp/ktap || :)
+	[ "$suites" -gt 0 ] && [ "$passed" -gt 0 ] || fail "$1 ran no test"
+	say "$1: $passed tests of $suites suites passed ($skipped skipped)"
+	result "$1" "$passed"
+}
+
+# look WHAT [EXPECTED]: complaints of the kernel since the last look.
+look() {
+	local bad
+
+	# "g.e. ... still in use" is what the tests provoke.
+	bad=$(in_domain G1 "dmesg -c | grep -v -e 'g\.e\. 0x' ${2:+-e '$2'} | grep -m 3 -E 'BUG:|WARNING:|KASAN|UBSAN|Oops|possible recursive|possible circular|inconsistent lock|DMA-API:.*(error|warn)|INFO: task'" || :)
+	[ -z "$bad" ] || fail "$1: the kernel complains: $bad"
+}
+
+# kunit_guest KERNEL: G1, with the daemons and a disk of a driver domain.
+kunit_guest() {
+	step "the daemons, and a guest with the $1 kernel"
+	start_broker
+	start_driver DomD
+	start_guest G1 "kernel=$1" mem=640 vcpus=2 cmdline=log_buf_len=4M \
+		"disk=[$(virtio_disk /dev/ram0 xvda DomD)]"
+}
+
+# allocations_fail STEP: in G1, whose disk no driver has, each STEP'th allocation
+# fails of those that probing, unbinding and sleeping make in our transport and what
+# it calls, then some of all that probing and I/O make (fail-nth in Linux's
+# fault-injection.rst).  Nothing hangs, nothing stays mapped, and the next probe works.
+allocations_fail() {
+	in_domain -t 400 G1 "step=$1 patience=$(slow 300)"'
+		dev=2000000.virtio
+		drv=/sys/bus/platform/drivers/virtio-grant-mmio
+		quarantined=/sys/module/virtio_grant_dma/parameters/quarantined_pages
+		pool_kib=/sys/module/virtio_grant_dma/parameters/pool_kib
+		knobs="/sys/kernel/debug/failslab /sys/kernel/debug/fail_page_alloc"
+		for knob in $knobs; do
+			cd $knob && echo N >ignore-gfp-wait && echo 0 >verbose || exit 1
+		done
+		echo 0 >min-order && echo N >ignore-gfp-highmem || exit 1
+
+		# within START END DEPTH: which code must be among the callers
+		within() {
+			for knob in $knobs; do
+				echo $1 >$knob/require-start && echo $2 >$knob/require-end &&
+					echo $3 >$knob/stacktrace-depth || exit 1
+			done
+		}
+		ours() {
+			text=$(cat /sys/module/virtio_grant_mmio/sections/.text) || exit 1
+			size=$(cat /sys/module/virtio_grant_mmio/coresize) || exit 1
+			within $text $(printf "%#x" $((text + size))) 18
+		}
+		anywhere() {
+			within 0 0xffffffffffffffff 0
+		}
+
+		# nth N COMMAND: did it end before its Nth allocation?
+		nth() {
+			(
+				echo $1 >/proc/self/fail-nth || exit 2
+				eval "$2"
+				read -r left </proc/self/fail-nth
+				echo 0 >/proc/self/fail-nth
+				[ "${left:-0}" -gt 0 ]
+			) 2>/dev/null
+		}
+		# each NAME STEP BEFORE COMMAND AFTER
+		each() {
+			n=1 tries=0
+			eval "$3" || { echo "$1: before the first: $3"; exit 1; }
+			until nth $n "$4"; do
+				[ $n -lt 4000 ] || { echo "$1: without an end"; exit 1; }
+				eval "$5" || { echo "$1: number $n: $5"; exit 1; }
+				tries=$((tries + 1)) n=$((n + $2))
+				eval "$3" || { echo "$1: after number $n: $3"; exit 1; }
+			done
+			eval "$5" || { echo "$1, none: $5"; exit 1; }
+			echo "$1 $tries"
+		}
+		disk() {
+			i=0
+			until [ -b /dev/vda ]; do
+				[ $i -lt $patience ] || return 1
+				usleep 50000
+				i=$((i + 1))
+			done
+			dd if=/dev/vda of=/dev/null bs=64k count=1 iflag=direct 2>/dev/null
+		}
+		bind() {
+			[ -e $drv/$dev ] || echo $dev >$drv/bind
+		}
+		unbind() {
+			[ ! -e $drv/$dev ] || echo $dev >$drv/unbind
+			[ "$(cat $quarantined)" = "$before" ]
+		}
+
+		before=$(cat $quarantined)
+		unbind
+		echo 128 >$pool_kib		# each page of it is an allocation
+		ours
+		each probe $step : "echo $dev >$drv/bind" unbind
+		each unbind $step "bind && disk" "echo $dev >$drv/unbind" unbind
+		bind && disk || { echo "no disk after that"; exit 1; }
+		# As far as devices go, and back, by one task.
+		echo devices >/sys/power/pm_test && echo 0 >/sys/power/pm_async &&
+			echo 0 >/sys/module/suspend/parameters/pm_test_delay || exit 1
+		echo freeze >/sys/power/state && disk || { echo "it does not sleep"; exit 1; }
+		each sleep $step : "echo freeze >/sys/power/state" disk
+		unbind || { echo "the pool stays mapped"; exit 1; }
+		anywhere
+		each probe_in_all $((step * 13)) : "echo $dev >$drv/bind" unbind
+		bind && disk || { echo "no disk after that"; exit 1; }
+		each write $step : "echo x >/dev/vda" disk
+		each read $step : "read -r x </dev/vda" disk
+		unbind || { echo "the pool stays mapped"; exit 1; }
+		echo 0 >$pool_kib
+		bind && disk || { echo "no disk after all"; exit 1; }
+	' >/tmp/faults || fail "$(tail -n 1 /tmp/faults)"
+	while read -r what n; do
+		result "failures_of_$what" "$n"
+	done </tmp/faults
+}
+
+# kunit_all STEP: what is done on each of the kernels; STEP: of allocations_fail().
+kunit_all() {
+	step "KUnit: virtio_grant_dma"
+	suites virtio_grant_dma_kunit
+	look "KUnit of the DMA layer"
+	step "KUnit: virtio_grant_mmio"
+	suites virtio_grant_mmio_kunit
+	look "KUnit of the transport"
+	step "KUnit: virtio_grant_mmio, with the disk"
+	suites virtio_grant_mmio_disk_kunit
+	[ "$skipped" -eq 0 ] || fail "the suite did not find the disk"
+	look "KUnit of the transport with a disk"
+
+	step "a disk under verified load, on the same kernel"
+	in_domain G1 'rmmod virtio_grant_mmio_disk_kunit virtio_grant_mmio_kunit virtio_grant_dma_kunit; :'
+	load_ours G1
+	has_disk G1 vda
+	fio_verify G1 vda "--ioengine=libaio --direct=1 --iodepth=16 --size=1m \
+		--rw=randrw --bsrange=512-256k --blockalign=512"
+	fio_verify G1 vda "--ioengine=psync --size=512k --rw=write --bs_unaligned \
+		--bsrange=700-60001 --end_fsync=1"
+	look "load"
+
+	step "each allocation fails, one at a time"
+	allocations_fail "$1"
+	# Linux's own, for an interrupt whose files in /proc were not made.
+	look "failing allocations" "at fs/proc/generic.c.* remove_proc_entry"
+	fio_verify G1 vda "--ioengine=libaio --direct=1 --iodepth=16 --size=512k \
+		--rw=randrw --bsrange=512-64k --blockalign=512"
+
+	step "both modules away"
+	in_domain G1 'rmmod virtio_grant_mmio && rmmod virtio_grant_dma'
+	look "unloading"
+}
