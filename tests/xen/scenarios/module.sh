@@ -132,6 +132,16 @@ step "it is there when somebody serves it, by itself"
 retry 60 in_domain G1 'test -b /dev/vda' || fail "it does not appear"
 in_domain G1 'rmmod virtio_grant_mmio'
 back "with its state" 'modprobe virtio_grant_mmio types=2'
+
+step "a driver domain that stands still while the guest looks for its disk"
+in_domain G1 'rmmod virtio_grant_mmio; dmesg -c >/dev/null'
+xl pause DomD
+in_domain G1 'modprobe virtio_grant_mmio'
+says 'is the backend running?'
+in_domain G1 '! ls /sys/bus/virtio/devices | grep .' || fail "a device that nobody serves"
+xl unpause DomD
+retry 60 in_domain G1 'test -b /dev/vda' || fail "it does not appear"
+fio_verify G1 vda "--ioengine=libaio --direct=1 --iodepth=16 --size=2m --rw=randwrite --bs=4k"
 median=$(sort -g /tmp/took | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }')
 result probe_s_median "$median"
 result probe_s_slowest "$(sort -g /tmp/took | tail -n 1)"
