@@ -2196,8 +2196,11 @@ static int vgm_sleep(struct vgm_device *vgm)
 {
 	int ret;
 
-	vgm->nr_queues_before = vgm->nr_queues;
 	WRITE_ONCE(vgm->is_asleep, true);
+	/* It sleeps still. */
+	if (vgm->has_overslept)
+		return 0;
+	vgm->nr_queues_before = vgm->nr_queues;
 	ret = virtio_device_freeze(&vgm->vdev);
 	if (ret)
 		WRITE_ONCE(vgm->is_asleep, false);
@@ -2342,6 +2345,7 @@ static int vgm_driver_event(struct notifier_block *nb, unsigned long event,
 	switch (event) {
 	case BUS_NOTIFY_BIND_DRIVER:
 		WRITE_ONCE(vgm->is_leaving, false);
+		vgm->has_overslept = false;
 		/* Whatever became of it while nobody drove it. */
 		vgm_reset(&vgm->vdev);
 		virtio_add_status(&vgm->vdev, VIRTIO_CONFIG_S_ACKNOWLEDGE);

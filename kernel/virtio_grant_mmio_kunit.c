@@ -1036,6 +1036,9 @@ static void life_test_shortage(struct kunit *test)
 	life->shortages = 1000;
 	KUNIT_EXPECT_EQ(test, vgm_restore(&life->pdev->dev), -ENOMEM);
 	KUNIT_EXPECT_TRUE(test, life_has_failed(life));
+	/* Nor is it put to sleep again. */
+	KUNIT_EXPECT_EQ(test, vgm_freeze(&life->pdev->dev), 0);
+	KUNIT_EXPECT_EQ(test, vgm_restore(&life->pdev->dev), -ENOMEM);
 	life->shortages = 1;
 	life_rebinds(life, "sleeping");
 	KUNIT_EXPECT_EQ(test, life->shortages, 0U);
