@@ -137,7 +137,7 @@ step "a driver domain that stands still while the guest looks for its disk"
 in_domain G1 'rmmod virtio_grant_mmio; dmesg -c >/dev/null'
 xl pause DomD
 in_domain G1 'modprobe virtio_grant_mmio'
-says 'is the backend running?'
+says 'no backend answers'
 in_domain G1 '! ls /sys/bus/virtio/devices | grep .' || fail "a device that nobody serves"
 xl unpause DomD
 retry 60 in_domain G1 'test -b /dev/vda' || fail "it does not appear"
