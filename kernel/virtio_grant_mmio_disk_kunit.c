@@ -76,11 +76,13 @@ static void disk_done(struct virtqueue *vq)
 /* A register of a device, which is its driver's to look at. */
 static u32 disk_reg(struct virtio_device *vdev, unsigned int offset)
 {
-	struct resource *window = platform_get_resource(
-		to_platform_device(vdev->dev.parent), IORESOURCE_MEM, 0);
-	void __iomem *base = ioremap(window->start, resource_size(window));
+	struct platform_device *pdev = to_platform_device(vdev->dev.parent);
+	struct resource *window;
+	void __iomem *base;
 	u32 value;
 
+	window = platform_get_resource(pdev, IORESOURCE_MEM, 0);
+	base = ioremap(window->start, resource_size(window));
 	if (!base)
 		return U32_MAX;
 	value = readl(base + offset);
