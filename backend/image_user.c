@@ -214,7 +214,6 @@ int vg_image_kernel_user(const struct stat *image, char **who)
 static int backing_file(const char *dir, struct stat *file)
 {
 	char path[PATH_MAX + 32], name[PATH_MAX];
-
 	int res;
 
 	snprintf(path, sizeof(path), "%s/loop/backing_file", dir);

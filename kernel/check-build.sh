@@ -90,6 +90,11 @@ unpack_checkpatch() {
 		'*/scripts/spelling.txt' '*/scripts/const_structs.checkpatch'
 }
 
+# It leaves a file of names where it is run.
+checkpatch() {
+	(cd "$top/build/kernel-check" && exec perl "$@")
+}
+
 style() {
 	local source script log="$top/build/kernel-check/style.log"
 
@@ -104,11 +109,11 @@ style() {
 	# compat.h is made of version checks and adapting macros.  Elsewhere:
 	# our DMA operations are per pool, attributes are made by a macro, and
 	# Xen's names are as they are.
-	if perl "$script" --no-tree --strict --quiet --terse \
+	if checkpatch "$script" --no-tree --strict --quiet --terse \
 			--ignore LINUX_VERSION_CODE,CONSTANT_COMPARISON \
 			--ignore MACRO_ARG_UNUSED,LINE_SPACING,EXPORT_SYMBOL \
 			-f "$here/compat.h" >"$log" 2>&1 &&
-	   perl "$script" --no-tree --strict --quiet --terse \
+	   checkpatch "$script" --no-tree --strict --quiet --terse \
 			--ignore CONST_STRUCT,MACRO_ARG_REUSE \
 			--ignore LINE_SPACING,PREFER_KERNEL_TYPES,CAMELCASE -f \
 			"$here"/virtio_grant*.[ch] "$here"/uapi/*.h >>"$log" 2>&1; then

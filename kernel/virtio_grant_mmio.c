@@ -2273,8 +2273,6 @@ static void vgm_bind_again(struct vgm_device *vgm)
 	struct device *dev = &vgm->vdev.dev;
 
 	device_lock(dev);
-	if (dev->driver)
-		vgm->nr_binds = 0;
 	WRITE_ONCE(vgm->wants_driver, !dev->driver &&
 		   vgm->status & VIRTIO_CONFIG_S_FAILED &&
 		   vgm->nr_binds++ < VGM_BINDS);
@@ -2288,9 +2286,11 @@ static void vgm_come_back(struct vgm_device *vgm)
 	int ret = 0;
 
 	device_lock(dev);
-	/* Somebody else may have been faster. */
-	if (dev->driver)
+	/* Bound in the end, perhaps by somebody else: the count begins anew. */
+	if (dev->driver) {
+		vgm->nr_binds = 0;
 		WRITE_ONCE(vgm->wants_driver, false);
+	}
 	if (!vgm_has_to_come_back(vgm)) {
 		/* Nothing is left to do. */
 	} else if (dev->driver) {

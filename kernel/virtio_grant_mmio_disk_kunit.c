@@ -44,6 +44,7 @@ static struct {
 	bool lingers;			/* the callback, and takes nothing */
 	enum { DISK_PROBES, DISK_IS_NOT_READY, DISK_IS_READY } gives_up;
 	bool was_held;			/* the pool, when it did */
+	bool is_registered;		/* our driver */
 	atomic_t nr_inside;
 	atomic_t nr_inside_max;
 	atomic_t nr_calls;
@@ -178,6 +179,20 @@ static unsigned int disk_wait(unsigned int nr)
 	return good;
 }
 
+static int disk_register(void)
+{
+	int ret = register_virtio_driver(&disk_driver);
+
+	disk.is_registered = !ret;
+	return ret;
+}
+
+static void disk_unregister(void)
+{
+	unregister_virtio_driver(&disk_driver);
+	disk.is_registered = false;
+}
+
 static int disk_test_init(struct kunit *test)
 {
 	int ret;
@@ -188,11 +203,11 @@ static int disk_test_init(struct kunit *test)
 				     GFP_KERNEL);
 	if (!disk.request)
 		return -ENOMEM;
-	ret = register_virtio_driver(&disk_driver);
+	ret = disk_register();
 	if (ret)
 		return ret;
 	if (!disk.vdev) {
-		unregister_virtio_driver(&disk_driver);
+		disk_unregister();
 		kunit_mark_skipped(test, "no disk without a driver here");
 	}
 	return 0;
@@ -200,8 +215,8 @@ static int disk_test_init(struct kunit *test)
 
 static void disk_test_exit(struct kunit *test)
 {
-	if (disk.vdev)
-		unregister_virtio_driver(&disk_driver);
+	if (disk.is_registered)
+		disk_unregister();
 }
 
 static bool disk_is_missing(void)
@@ -313,19 +328,19 @@ static void disk_test_gives_up(struct kunit *test)
 		return;
 	}
 	for (i = 0; i < 2; i++) {
-		unregister_virtio_driver(&disk_driver);
+		disk_unregister();
 		disk.gives_up = i ? DISK_IS_READY : DISK_IS_NOT_READY;
-		KUNIT_EXPECT_EQ(test, register_virtio_driver(&disk_driver), 0);
+		KUNIT_EXPECT_EQ(test, disk_register(), 0);
 		KUNIT_EXPECT_PTR_EQ(test, disk.vdev, vdev);
 		KUNIT_EXPECT_NULL(test, vdev->dev.driver);
 		KUNIT_EXPECT_TRUE(test, disk.was_held);
 		KUNIT_EXPECT_FALSE(test, disk_is_held(vdev));
 		KUNIT_EXPECT_EQ(test, disk_reg(vdev, VIRTIO_MMIO_QUEUE_READY),
 				0U);
-		unregister_virtio_driver(&disk_driver);
+		disk_unregister();
 		disk.gives_up = DISK_PROBES;
 		disk.vdev = NULL;
-		KUNIT_ASSERT_EQ(test, register_virtio_driver(&disk_driver), 0);
+		KUNIT_ASSERT_EQ(test, disk_register(), 0);
 		KUNIT_ASSERT_PTR_EQ(test, disk.vdev, vdev);
 		KUNIT_EXPECT_TRUE(test, disk_is_held(vdev));
 		KUNIT_ASSERT_EQ(test, disk_submit(DISK_REQUESTS), 0);

@@ -136,6 +136,7 @@ allocations_fail() {
 	' >/tmp/faults || fail "$(tail -n 1 /tmp/faults)"
 	while read -r what n; do
 		result "failures_of_$what" "$n"
+		[ "$n" -gt 0 ] || fail "$what: no allocation failed"
 	done </tmp/faults
 }
 
