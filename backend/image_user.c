@@ -241,17 +241,49 @@ int vg_image_loop_file(const struct stat *st, struct stat *file)
 	return backing_file(dir, file);
 }
 
+/*
+ * Whether the loop device in @dir is another one than @rdev and what @rdev is a
+ * partition of: 1; 0, also if it can't be told; or -errno.
+ */
+static int is_other_loop(const char *dir, dev_t rdev)
+{
+	char path[320], number[32];
+	unsigned int maj, min;
+	int res;
+
+	snprintf(path, sizeof(path), "%s/dev", dir);
+	res = read_line(path, number, sizeof(number));
+	if (res <= 0 || sscanf(number, "%u:%u", &maj, &min) != 2)
+		return res < 0 ? res : 0;
+	res = is_same_disk(makedev(maj, min), rdev);
+	return res < 0 ? res : !res;
+}
+
+/* 1: the loop device in @dir is over @file, and is not @st; 0, or -errno. */
+static int is_loop_over(const char *dir, const struct stat *file,
+			const struct stat *st)
+{
+	struct stat over;
+	int err = backing_file(dir, &over);
+
+	if (err || is_same(file, &over) <= 0)
+		return err == -ENOENT ? 0 : err;
+	return S_ISBLK(st->st_mode) ? is_other_loop(dir, st->st_rdev) : 1;
+}
+
 int vg_image_loop_user(const struct stat *st, char **who)
 {
 	char dir[300];
-	struct stat file;
+	struct stat file = *st;
 	struct dirent *e;
-	int res = 0, err;
+	int res = 0;
 	DIR *d;
 
 	*who = NULL;
 	if (!S_ISREG(st->st_mode))
-		return 0;
+		res = vg_image_loop_file(st, &file);
+	if (res)
+		return res == -ENOENT ? 0 : res;
 	d = opendir("/sys/block");
 	if (!d)
 		return shortage();
@@ -259,13 +291,15 @@ int vg_image_loop_user(const struct stat *st, char **who)
 		if (strncmp(e->d_name, "loop", 4))
 			continue;
 		snprintf(dir, sizeof(dir), "/sys/block/%s", e->d_name);
-		err = backing_file(dir, &file);
-		if (err && err != -ENOENT) {
-			res = err;
+		res = is_loop_over(dir, &file, st);
+		if (res < 0)
 			break;
-		}
-		if (!err && is_same(st, &file) > 0)
-			*who = vg_strf("is behind /dev/%s", e->d_name);
+		if (!res)
+			continue;
+		*who = file.st_ino == st->st_ino && file.st_dev == st->st_dev ?
+		       vg_strf("is behind /dev/%s", e->d_name) :
+		       vg_strf("is over a file that is behind /dev/%s, too",
+			       e->d_name);
 	}
 	closedir(d);
 	return res < 0 ? res : 0;

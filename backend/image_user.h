@@ -18,7 +18,7 @@
  * that it is a partition of.  0, or -errno of a shortage, and no text.
  */
 int vg_image_kernel_user(const struct stat *st, char **who);
-/* Of a file: "is behind /dev/loop3". */
+/* Of a file, or of a loop device over one: "is behind /dev/loop3". */
 int vg_image_loop_user(const struct stat *st, char **who);
 /*
  * "is locked by process 812 (qemu-nbd)", "is open in process ...": a new text, or

@@ -383,6 +383,35 @@ static void file_and_loop_device(void **state)
 	unit_loop_end(name, loop);
 }
 
+/* Who has mounted the other one writes into the same file. */
+static void two_loop_devices(void **state)
+{
+	char *name[2], *why, *file;
+	int loop[2];
+
+	(void)state;
+	rig_guest(GUEST, 1);
+	rig_guest(OTHER, 1);
+	disk = rig_disk(GUEST, 0);
+	file = vg_strf("%s", disk.params);
+	free(unit_image(file, RIG_IMAGE_BYTES));
+	name[0] = unit_loop(file, &loop[0]);
+	name[1] = name[0] ? unit_loop(file, &loop[1]) : NULL;
+	if (!name[1])
+		skip();
+	why = vg_strf("image %s is over a file that is behind %s, too", name[0],
+		      name[1]);
+	refused(name[0], why);
+	free(why);
+	unit_loop_end(name[1], loop[1]);
+	disk.params = name[0];
+	assert_true(rig_disk_add(&disk));
+	assert_true(rig_disk_remove(&disk));
+	rig_steps(10);
+	unit_loop_end(name[0], loop[0]);
+	free(file);
+}
+
 /* As mkfs or a second daemon has it; then it is let go. */
 static void exclusive_use(void **state)
 {
@@ -663,6 +692,7 @@ int main(void)
 		T(locked_for_a_moment), T(locked_for_long),
 		T(one_image_by_two_names), T(other_device_leaves),
 		T(file_and_loop_device),
+		T(two_loop_devices),
 		T(exclusive_use), T(written_and_cleared), T(mounted_device),
 		cmocka_unit_test(serial_numbers), T(refusals_are_told),
 	};
