@@ -39,7 +39,9 @@
 #define NUM		32u
 #define BUDGET_PAGES	5000u
 #define IMAGE_BYTES	(1u << 20)
-#define STOP_TURNS	100000u
+#define QUICK_TURNS	1000u
+/* 20 s: what is short for the moment is tried again every 10 ms, for a second. */
+#define STOP_TURNS	(QUICK_TURNS + 2000u)
 #define VCPUS		128u
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -129,6 +131,12 @@ static uint64_t address(unsigned int n, unsigned int offset)
 	return VG_ADDR_GRANT | (uint64_t)(ref + n) << 12 | (offset & 0xfff);
 }
 
+/* The @n-th of waiting for something. */
+static void turn(unsigned int n)
+{
+	vg_loop_run_once(loop, n < QUICK_TURNS ? 0 : 10);
+}
+
 static void access_reg(uint32_t offset, uint32_t len, bool is_write,
 		       uint32_t value)
 {
@@ -141,7 +149,7 @@ static void access_reg(uint32_t offset, uint32_t len, bool is_write,
 
 	/* A vCPU makes no other access before its last one is answered. */
 	for (i = 0; waiting[acc.vcpu] && i < STOP_TURNS; i++)
-		vg_loop_run_once(loop, 0);
+		turn(i);
 	if (waiting[acc.vcpu])
 		abort();
 	waiting[acc.vcpu] = acc.seq;
@@ -333,7 +341,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	vg_device_stop(dev);
 	for (i = 0; !is_stopped && i < STOP_TURNS; i++)
-		vg_loop_run_once(loop, 0);
+		turn(i);
 	if (!is_stopped)
 		abort();
 	for (i = 0; i < VCPUS; i++)
