@@ -296,7 +296,7 @@ int vg_image_loop_user(const struct stat *st, char **who)
 			break;
 		if (!res)
 			continue;
-		*who = file.st_ino == st->st_ino && file.st_dev == st->st_dev ?
+		*who = S_ISREG(st->st_mode) ?
 		       vg_strf("is behind /dev/%s", e->d_name) :
 		       vg_strf("is over a file that is behind /dev/%s, too",
 			       e->d_name);

@@ -18,7 +18,10 @@
  * that it is a partition of.  0, or -errno of a shortage, and no text.
  */
 int vg_image_kernel_user(const struct stat *st, char **who);
-/* Of a file, or of a loop device over one: "is behind /dev/loop3". */
+/*
+ * Of a file: "is behind /dev/loop3"; of a loop device, when there is another one:
+ * "is over a file that is behind /dev/loop3, too".  Errors as above.
+ */
 int vg_image_loop_user(const struct stat *st, char **who);
 /*
  * "is locked by process 812 (qemu-nbd)", "is open in process ...": a new text, or

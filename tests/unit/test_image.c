@@ -396,9 +396,10 @@ static void two_loop_devices(void **state)
 	file = vg_strf("%s", disk.params);
 	free(unit_image(file, RIG_IMAGE_BYTES));
 	name[0] = unit_loop(file, &loop[0]);
-	name[1] = name[0] ? unit_loop(file, &loop[1]) : NULL;
-	if (!name[1])
+	if (!name[0])
 		skip();
+	name[1] = unit_loop(file, &loop[1]);
+	assert_non_null(name[1]);
 	why = vg_strf("image %s is over a file that is behind %s, too", name[0],
 		      name[1]);
 	refused(name[0], why);

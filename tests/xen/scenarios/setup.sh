@@ -85,7 +85,11 @@ virtio-grantctl | grep 'refused by dom1: .*/dev/ram2 is mounted on /mnt' ||
 in_domain DomD 'umount /mnt; modprobe loop && losetup /dev/loop0 /tmp/img'
 refused_create "behind a loop device" "$(virtio_disk /tmp/img xvda DomD)"
 log_says DomD 'image /tmp/img is behind /dev/loop0' "behind a loop device"
-in_domain DomD 'losetup -d /dev/loop0'
+in_domain DomD 'losetup /dev/loop1 /tmp/img'
+refused_create "two loop devices" "$(virtio_disk /dev/loop1 xvda DomD)"
+log_says DomD 'image /dev/loop1 is over a file that is behind /dev/loop0, too' \
+	"two loop devices"
+in_domain DomD 'losetup -d /dev/loop1; losetup -d /dev/loop0'
 
 step "daemons twice, and where they must not be"
 status=0
