@@ -9,33 +9,32 @@
 
 VG_CFLAGS := -std=gnu11 -D_GNU_SOURCE -O2 -g -Wall -Wextra -Wshadow \
 	     -Wmissing-prototypes -Wstrict-prototypes -Wvla \
-	     -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fPIE
+	     -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fPIE \
+	     -iquote backend -iquote .
 VG_LDFLAGS := -pie -Wl,-z,relro,-z,now -Wl,--as-needed
 
 include backend/sources-device.mk	# VG_DEVICE_SRCS
 
-VG_COMMON_SRCS := backend/util.c backend/log.c backend/printable.c \
-		  backend/child_log.c backend/loop.c \
-		  backend/daemon.c backend/sd_notify.c backend/ctl_server.c \
-		  backend/libxl_keys.c
-VG_GRANTD_SRCS := $(VG_COMMON_SRCS) backend/grantd_main.c \
-		  backend/image.c backend/image_user.c backend/refusals.c \
-		  backend/supervisor.c \
-		  backend/worker.c backend/worker_main.c \
-		  backend/spawn.c backend/mapper.c backend/sandbox.c backend/sandbox_filter.c \
-		  $(VG_DEVICE_SRCS) backend/xen/remote.c backend/xen/raw.c \
-		  backend/xen/gnttab.c backend/xen/evtchn.c backend/xen/store.c
+VG_LIB_SRCS := $(addprefix backend/lib/,util.c log.c printable.c child_log.c \
+		  loop.c daemon.c sd_notify.c ctl_server.c)
+VG_COMMON_SRCS := $(VG_LIB_SRCS) backend/toolstack/libxl_keys.c
+VG_GRANTD_SRCS := $(VG_COMMON_SRCS) backend/toolstack/refusals.c \
+		  $(addprefix backend/grantd/,main.c supervisor.c worker.c \
+		  worker_main.c spawn.c mapper.c sandbox.c sandbox_filter.c) \
+		  backend/dev/blk/image.c backend/dev/blk/image_user.c \
+		  $(VG_DEVICE_SRCS) \
+		  $(addprefix backend/xen/,remote.c raw.c gnttab.c evtchn.c store.c)
 # The same with guest memory swapped, for the comparison; never installed.
-VG_FOREIGND_SRCS := $(VG_GRANTD_SRCS) backend/program_foreignd.c \
+VG_FOREIGND_SRCS := $(VG_GRANTD_SRCS) backend/grantd/program_foreignd.c \
 		  backend/mem/foreign.c backend/xen/foreign.c
-VG_GRANTD_SRCS += backend/program_grantd.c
+VG_GRANTD_SRCS += backend/grantd/program_grantd.c
 VG_BROKER_SRCS := $(VG_COMMON_SRCS) backend/broker_main.c backend/broker.c \
 		  backend/broker_child.c backend/broker_guest.c \
 		  backend/xen/gntshr.c backend/xen/evtchn.c \
 		  backend/xen/store.c backend/xen/ioreq.c backend/xen/confine.c
-VG_CTL_SRCS    := backend/ctl.c backend/printable.c backend/refusals.c \
-		  backend/libxl_keys.c backend/util.c backend/log.c \
-		  backend/xen/store.c
+VG_CTL_SRCS    := backend/ctl/main.c backend/lib/printable.c \
+		  backend/toolstack/refusals.c backend/toolstack/libxl_keys.c \
+		  backend/lib/util.c backend/lib/log.c backend/xen/store.c
 
 VG_GRANTD_LIBS := -lxengnttab -lxenevtchn -lxenstore -luring -lseccomp -ljson-c
 VG_BROKER_LIBS := -lxenevtchn -lxenstore -lxendevicemodel \
@@ -67,7 +66,7 @@ build/$(1)/virtio-grantctl: $$(VG_CTL_SRCS:backend/%.c=build/$(1)/obj/%.o)
 	@echo "  LD      $(1)/virtio-grantctl"
 	@$(2) $$(VG_LDFLAGS) $$(LDFLAGS) $$^ -o $$@ $$(VG_CTL_LIBS)
 
--include $$(wildcard build/$(1)/obj/*.d build/$(1)/obj/*/*.d)
+-include $$(wildcard build/$(1)/obj/*.d build/$(1)/obj/*/*.d build/$(1)/obj/*/*/*.d)
 endef
 
 $(eval $(call vg_programs,host,$(CC)))

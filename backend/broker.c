@@ -33,11 +33,11 @@
 #include <unistd.h>
 
 #include "broker_child.h"
-#include "libxl_keys.h"
-#include "log.h"
-#include "printable.h"
-#include "relay.h"
-#include "util.h"
+#include "lib/log.h"
+#include "lib/printable.h"
+#include "lib/util.h"
+#include "relay/page.h"
+#include "toolstack/libxl_keys.h"
 
 #define NOT_TAKEN_WARN_NS	UINT64_C(5000000000)
 #define NR_FAILURES		16

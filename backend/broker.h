@@ -12,7 +12,7 @@
 #include <sys/types.h>
 
 #include "broker_child.h"
-#include "loop.h"
+#include "lib/loop.h"
 
 /* A guest's process that hangs is killed this much later at the latest. */
 #define VG_BROKER_WATCHDOG_NS		UINT64_C(2000000000)

@@ -20,8 +20,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "log.h"
-#include "util.h"
+#include "lib/log.h"
+#include "lib/util.h"
 
 /* For a predecessor that is about to end: every so often, so many times. */
 #define ADOPT_RETRY_NS		UINT64_C(10000000)

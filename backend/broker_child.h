@@ -26,7 +26,7 @@
 #include <stdint.h>
 
 #include "broker_guest.h"
-#include "loop.h"
+#include "lib/loop.h"
 #include "xen/xen.h"
 
 enum vg_bchild_op {

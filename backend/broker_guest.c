@@ -37,10 +37,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "log.h"
-#include "look.h"
-#include "relay.h"
-#include "util.h"
+#include "lib/log.h"
+#include "lib/look.h"
+#include "lib/util.h"
+#include "relay/page.h"
 
 #define REG_QUEUE_READY		0x044u
 #define REG_QUEUE_NOTIFY	0x050u

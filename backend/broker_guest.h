@@ -13,7 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "loop.h"
+#include "lib/loop.h"
 #include "xen/xen.h"
 
 #define VG_BROKER_WINDOW_BYTES		0x200u

@@ -14,10 +14,10 @@
 
 #include "broker.h"
 #include "broker_child.h"
-#include "child_log.h"
-#include "daemon.h"
-#include "log.h"
-#include "util.h"
+#include "lib/child_log.h"
+#include "lib/daemon.h"
+#include "lib/log.h"
+#include "lib/util.h"
 
 #define PROGRAM "virtio-grant-broker"
 

@@ -12,14 +12,14 @@
  * away pages (balloon) that are mapped here; this process then dies by
  * SIGBUS.  That is what foreign mapping is like, and why it is not installed.
  */
-#include "foreign.h"
+#include "mem/foreign.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "../util.h"
-#include "../xen/foreign.h"
+#include "lib/util.h"
+#include "xen/foreign.h"
 
 /* What an address can be: 48 bits, no grant. */
 #define ADDR_MAX	(UINT64_C(1) << 48)

@@ -5,7 +5,7 @@
 #ifndef VG_MEM_FOREIGN_H
 #define VG_MEM_FOREIGN_H
 
-#include "mem.h"
+#include "mem/mem.h"
 
 /*
  * "foreign-dynamic": one map and one unmap per request; or, with

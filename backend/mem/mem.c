@@ -2,9 +2,9 @@
 /*
  * mem.c - names for what can go wrong with guest memory: see mem.h.
  */
-#include "mem.h"
+#include "mem/mem.h"
 
-#include "../util.h"
+#include "lib/util.h"
 
 static const struct {
 	const char *name, *text;

@@ -21,7 +21,7 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
-#include "../xen/xen.h"
+#include "xen/xen.h"
 
 #define VG_ADDR_GRANT		(UINT64_C(1) << 63)
 

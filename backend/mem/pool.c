@@ -20,14 +20,14 @@
  * way of what could never fit beside it is unmapped again: what lies in it goes
  * the way of map.c then, like any other address.
  */
-#include "mem.h"
+#include "mem/mem.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 
-#include "../util.h"
-#include "map.h"
+#include "lib/util.h"
+#include "mem/grants.h"
 
 struct range {
 	uint8_t *va;			/* NULL: not mapped */

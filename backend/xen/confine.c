@@ -35,8 +35,8 @@
 #include <xen/sys/evtchn.h>
 #include <xen/sys/privcmd.h>
 
-#include "../util.h"
-#include "xen.h"
+#include "lib/util.h"
+#include "xen/xen.h"
 
 /* Enough for 16 devices with two descriptors each, and what it has. */
 #define NOFILE_MAX	64

@@ -10,9 +10,9 @@
 
 #include <xenevtchn.h>
 
-#include "../util.h"
-#include "remote.h"
-#include "xen.h"
+#include "lib/util.h"
+#include "xen/remote.h"
+#include "xen/xen.h"
 
 const struct xen_remote_ops *xen_evtchn_remote;
 

@@ -6,7 +6,7 @@
 #ifndef VG_XEN_EXCHANGE_H
 #define VG_XEN_EXCHANGE_H
 
-#include "xen.h"
+#include "xen/xen.h"
 
 static inline int exchange_by_calls(struct xen_gnttab *gt, xen_domid_t domid,
 				    struct xen_copy_seg *segs,

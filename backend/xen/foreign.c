@@ -9,8 +9,8 @@
 
 #include <xenforeignmemory.h>
 
-#include "../util.h"
-#include "foreign.h"
+#include "xen/foreign.h"
+#include "lib/util.h"
 
 /* Frames per call of xen_foreign_map_all(). */
 #define CHUNK_PAGES	512u

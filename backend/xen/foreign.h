@@ -7,7 +7,7 @@
 #ifndef VG_XEN_FOREIGN_H
 #define VG_XEN_FOREIGN_H
 
-#include "xen.h"
+#include "xen/xen.h"
 
 /* The guest-physical addresses that Xen on Arm may give RAM below 4 GiB. */
 #define XEN_GUEST_RAM0_BASE	UINT64_C(0x40000000)

@@ -17,8 +17,8 @@
 
 #include <xen/gntalloc.h>
 
-#include "../util.h"
-#include "xen.h"
+#include "lib/util.h"
+#include "xen/xen.h"
 
 struct xen_shared_page {
 	int fd;			/* -1: the mapping alone holds it */

@@ -10,11 +10,11 @@
 
 #include <xengnttab.h>
 
-#include "../util.h"
-#include "exchange.h"
-#include "raw.h"
-#include "remote.h"
-#include "xen.h"
+#include "lib/util.h"
+#include "xen/exchange.h"
+#include "xen/raw.h"
+#include "xen/remote.h"
+#include "xen/xen.h"
 
 const struct xen_remote_ops *xen_gnttab_remote;
 

@@ -23,8 +23,8 @@
 #include <xen/hvm/dm_op.h>
 #include <xen/memory.h>
 
-#include "../util.h"
-#include "xen.h"
+#include "lib/util.h"
+#include "xen/xen.h"
 
 struct xen_ioreq {
 	xen_domid_t domid;

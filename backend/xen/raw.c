@@ -3,7 +3,7 @@
  * raw.c - see raw.h.  The system calls that the Xen libraries would make; they
  * have no way to use a gntdev that somebody else opened.
  */
-#include "raw.h"
+#include "xen/raw.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -15,8 +15,8 @@
 #include <xen/evtchn.h>
 #include <xen/gntdev.h>
 
-#include "../util.h"
-#include "ioctls.h"
+#include "lib/util.h"
+#include "xen/ioctls.h"
 
 _Static_assert(XEN_IOCTL_GNTDEV_MAP == IOCTL_GNTDEV_MAP_GRANT_REF, "");
 _Static_assert(XEN_IOCTL_GNTDEV_UNMAP == IOCTL_GNTDEV_UNMAP_GRANT_REF, "");

@@ -10,7 +10,7 @@
 #ifndef VG_XEN_RAW_H
 #define VG_XEN_RAW_H
 
-#include "xen.h"
+#include "xen/xen.h"
 
 int xen_raw_open_gntdev(void);
 int xen_raw_open_evtchn(void);

@@ -9,7 +9,7 @@
  * which is held until what was prepared is mapped: the mapper takes it back with
  * the next request.  The buffers in the arena have a lock of their own.
  */
-#include "remote.h"
+#include "xen/remote.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -17,10 +17,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "../log.h"
-#include "../mapper.h"
-#include "../util.h"
-#include "raw.h"
+#include "grantd/mapper.h"
+#include "lib/log.h"
+#include "lib/util.h"
+#include "xen/raw.h"
 
 /* Buffers have 1 KiB << class. */
 #define BUFFER_SHIFT	10

@@ -7,7 +7,7 @@
 #ifndef VG_XEN_REMOTE_H
 #define VG_XEN_REMOTE_H
 
-#include "xen.h"
+#include "xen/xen.h"
 
 /*
  * Descriptors that the mapper has, too; @arena_fd is closed.  The evtchns are

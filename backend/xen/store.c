@@ -8,8 +8,8 @@
 
 #include <xenstore.h>
 
-#include "../util.h"
-#include "xen.h"
+#include "lib/util.h"
+#include "xen/xen.h"
 
 struct xen_store {
 	struct xs_handle *h;

@@ -24,11 +24,11 @@
 #include <unistd.h>
 
 #include "bench.h"
-#include "dev/blk_engine.h"
+#include "dev/blk/engine.h"
 #include "rig.h"
-#include "util.h"
+#include "lib/util.h"
 
-#include "../../kernel/uapi/virtio_grant.h"
+#include "kernel/uapi/virtio_grant.h"
 
 #define GUEST		3u
 #define NUM		128u

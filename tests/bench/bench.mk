@@ -14,14 +14,14 @@ BENCH_CFLAGS := $(VG_CFLAGS)
 BENCH_LIBS := $(UNIT_LIBS) -lpthread
 
 # An archive: of the backend only what is needed, and of what backend.c replaces
-# (blk_engine_sync.c) nothing.
+# (engine_sync.c) nothing.
 BENCH_LIB_SRC := $(UNIT_LIB_SRC) tests/bench/bench.c
 BENCH_LIB_OBJ := $(BENCH_LIB_SRC:%.c=$(BENCH_BUILD)/%.o)
 BENCH_LIB := $(BENCH_BUILD)/libbench.a
 
 $(BENCH_BUILD)/%.o: %.c tests/bench/bench.mk
 	@mkdir -p $(@D)
-	$(BENCH_CC) -Ibackend -Itests/fake -Itests/unit $(BENCH_CFLAGS) -MMD -MP -c $< -o $@
+	$(BENCH_CC) -iquote backend -iquote . -iquote tests/fake -iquote tests/unit $(BENCH_CFLAGS) -MMD -MP -c $< -o $@
 
 $(BENCH_LIB): $(BENCH_LIB_OBJ)
 	@rm -f $@

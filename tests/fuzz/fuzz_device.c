@@ -25,11 +25,11 @@
 #include <linux/virtio_mmio.h>
 #include <linux/virtio_ring.h>
 
-#include "dev/blk.h"
-#include "device.h"
+#include "dev/blk/blk.h"
+#include "virtio/device.h"
 #include "fake_xen.h"
-#include "log.h"
-#include "loop.h"
+#include "lib/log.h"
+#include "lib/loop.h"
 #include "mem/mem.h"
 
 #define BE		1u

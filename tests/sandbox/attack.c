@@ -34,11 +34,11 @@
 #include <ucontext.h>
 #include <unistd.h>
 
-#include "child_log.h"
-#include "dev/blk.h"
-#include "mapper.h"
-#include "sandbox.h"
-#include "worker_main.h"
+#include "lib/child_log.h"
+#include "dev/blk/blk.h"
+#include "grantd/mapper.h"
+#include "grantd/sandbox.h"
+#include "grantd/worker_main.h"
 #include "xen/ioctls.h"
 #include "xen/raw.h"
 

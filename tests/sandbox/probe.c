@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * probe.c - tries to get out of the sandbox of virtio-grantd's workers
- * (backend/sandbox.c), the real one, without Xen.  A line "PASS name" or
+ * (backend/grantd/sandbox.c), the real one, without Xen.  A line "PASS name" or
  * "FAIL name: why" for each attempt; status 0 if all of them failed to get out,
  * and what a worker needs still works.
  *
@@ -38,12 +38,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "dev/blk.h"
-#include "dev/blk_rings.h"
-#include "sandbox.h"
-#include "sandbox_filter.h"
-#include "state.h"
-#include "util.h"
+#include "dev/blk/blk.h"
+#include "dev/blk/rings.h"
+#include "grantd/sandbox.h"
+#include "grantd/sandbox_filter.h"
+#include "virtio/state.h"
+#include "lib/util.h"
 
 /* What a child finds: what it shares with us, an image, a socket. */
 #define SHARED_FD	3

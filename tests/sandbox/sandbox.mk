@@ -4,21 +4,21 @@
 # machine's kernel; build/arm64/vg-sandbox-probe is the same for the rig's.
 # Without sanitizers: they make system calls of their own.
 
-VG_SANDBOX_SRCS := tests/sandbox/probe.c backend/sandbox.c \
-	backend/sandbox_filter.c backend/dev/blk_rings.c \
-	backend/dev/blk_engine_uring.c backend/loop.c backend/util.c backend/log.c \
-	backend/printable.c
+VG_SANDBOX_SRCS := tests/sandbox/probe.c backend/grantd/sandbox.c \
+	backend/grantd/sandbox_filter.c backend/dev/blk/rings.c \
+	backend/dev/blk/engine_uring.c \
+	$(addprefix backend/lib/,loop.c util.c log.c printable.c)
 
-build/host/vg-sandbox-probe: $(VG_SANDBOX_SRCS) $(wildcard backend/*.h backend/*/*.h)
+build/host/vg-sandbox-probe: $(VG_SANDBOX_SRCS) $(wildcard backend/*/*.h backend/*/*/*.h)
 	@mkdir -p $(@D)
 	@echo "  CC      $@"
-	@$(CC) $(VG_CFLAGS) $(VG_LDFLAGS) -Ibackend $(VG_SANDBOX_SRCS) -o $@ \
+	@$(CC) $(VG_CFLAGS) $(VG_LDFLAGS) $(VG_SANDBOX_SRCS) -o $@ \
 		-luring -lseccomp
 
-build/arm64/vg-sandbox-probe: $(VG_SANDBOX_SRCS) $(wildcard backend/*.h backend/*/*.h)
+build/arm64/vg-sandbox-probe: $(VG_SANDBOX_SRCS) $(wildcard backend/*/*.h backend/*/*/*.h)
 	@mkdir -p $(@D)
 	@echo "  CC      $@"
-	@$(VG_ARM64_CC) $(VG_CFLAGS) $(VG_LDFLAGS) -Ibackend $(VG_SANDBOX_SRCS) -o $@ \
+	@$(VG_ARM64_CC) $(VG_CFLAGS) $(VG_LDFLAGS) $(VG_SANDBOX_SRCS) -o $@ \
 		-luring -lseccomp
 
 .PHONY: check-sandbox
@@ -31,7 +31,7 @@ define vg_attacked
 build/$(1)/virtio-grantd-attacked: tests/sandbox/attack.c \
 		$$(VG_GRANTD_SRCS:backend/%.c=build/$(1)/obj/%.o)
 	@echo "  LD      $$@"
-	@$(2) $$(VG_CFLAGS) $$(VG_LDFLAGS) -Ibackend $$^ -o $$@ \
+	@$(2) $$(VG_CFLAGS) $$(VG_LDFLAGS) $$^ -o $$@ \
 		$$(VG_ATTACK_WRAP:%=-Wl,--wrap=%) $$(VG_GRANTD_LIBS)
 endef
 $(eval $(call vg_attacked,host,$(CC)))

@@ -3,7 +3,7 @@
  * rig.c - see rig.h.
  */
 #include "rig.h"
-#include "util.h"
+#include "lib/util.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -17,10 +17,10 @@
 #include "broker.h"
 #include "driver.h"
 #include "fake_xen.h"
-#include "loop.h"
-#include "supervisor.h"
+#include "lib/loop.h"
+#include "grantd/supervisor.h"
 #include "unit.h"
-#include "worker.h"
+#include "grantd/worker.h"
 
 #define RIG_BACKEND	1u
 #define RIG_WORKERS_MAX	16u

@@ -14,9 +14,9 @@
 
 #include "broker_child.h"
 #include "driver.h"
-#include "relay.h"
+#include "relay/page.h"
 #include "unit.h"
-#include "util.h"
+#include "lib/util.h"
 
 #define BE		1u
 #define GUEST		3u

@@ -11,7 +11,7 @@
 
 #define main vg_ctl_main
 int vg_ctl_main(int argc, char **argv);
-#include "ctl.c"
+#include "ctl/main.c"
 #undef main
 
 static char *dir;

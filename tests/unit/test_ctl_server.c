@@ -12,9 +12,9 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "ctl_server.h"
+#include "lib/ctl_server.h"
 #include "unit.h"
-#include "util.h"
+#include "lib/util.h"
 
 #define BIG_BYTES	(8u << 20)
 

@@ -18,7 +18,7 @@
 
 #include "rig.h"
 
-#include "../../kernel/uapi/virtio_grant.h"
+#include "kernel/uapi/virtio_grant.h"
 
 #define GUEST	3u
 #define NEXT	4u

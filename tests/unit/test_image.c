@@ -16,11 +16,11 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-#include "image_user.h"
-#include "refusals.h"
+#include "dev/blk/image_user.h"
+#include "toolstack/refusals.h"
 #include "rig.h"
-#include "state.h"
-#include "util.h"
+#include "virtio/state.h"
+#include "lib/util.h"
 
 #define GUEST	3u
 #define OTHER	4u

@@ -15,9 +15,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "state.h"
+#include "virtio/state.h"
 #include "unit.h"
-#include "util.h"
+#include "lib/util.h"
 
 static struct {
 	unsigned int at, calls;		/* the at'th call fails; 0: none */
@@ -114,7 +114,7 @@ static int fake_stat(const char *path, struct stat *st)
 #define pwrite		fake_pwrite
 #define statx(...)	fake_statx(__VA_ARGS__)
 
-#include "image.c"
+#include "dev/blk/image.c"
 
 #define fopen(path, mode)	fake_fopen(path, mode)
 #define getline			fake_getline
@@ -123,7 +123,7 @@ static int fake_stat(const char *path, struct stat *st)
 #define realpath		fake_realpath
 #define stat(path, st)		fake_stat(path, st)
 
-#include "image_user.c"
+#include "dev/blk/image_user.c"
 
 #undef fopen
 #undef stat

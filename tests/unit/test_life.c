@@ -15,9 +15,9 @@
 #include <unistd.h>
 
 #include "pair.h"
-#include "util.h"
+#include "lib/util.h"
 
-#include "../../kernel/uapi/virtio_grant.h"
+#include "kernel/uapi/virtio_grant.h"
 
 
 static int teardown(void **state)

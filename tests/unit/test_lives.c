@@ -29,9 +29,9 @@
 #include <unistd.h>
 
 #include "rig.h"
-#include "util.h"
+#include "lib/util.h"
 
-#include "../../kernel/uapi/virtio_grant.h"
+#include "kernel/uapi/virtio_grant.h"
 
 #define GUEST	3u
 #define NEXT	4u

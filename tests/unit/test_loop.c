@@ -7,9 +7,9 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "loop.h"
+#include "lib/loop.h"
 #include "unit.h"
-#include "util.h"
+#include "lib/util.h"
 
 static struct vg_loop *loop;
 static int fd[2];

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * test_mapper.c - what the mapper lets through (backend/mapper.c), over
+ * test_mapper.c - what the mapper lets through (backend/grantd/mapper.c), over
  * requests of Xen that only note what they were asked.
  */
 #include <errno.h>
@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "mapper.h"
+#include "grantd/mapper.h"
 #include "unit.h"
 #include "xen/raw.h"
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * test_poll.c - looking on and holding notifications back (backend/poll.h),
+ * test_poll.c - looking on and holding notifications back (backend/virtio/poll.h),
  * with a clock of its own: what each does at its bounds, and what both come to
  * with a driver that keeps so many requests under way.
  */
@@ -8,7 +8,7 @@
 
 /* poll.c itself, with our clock in place of the real one. */
 #define vg_now_ns test_now_ns
-#include "../../backend/poll.c"
+#include "virtio/poll.c"
 
 #define US	1000u
 #define MAX_NS	(1000u * US)

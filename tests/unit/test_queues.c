@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * test_queues.c - a device of several queues, each run by a thread of its own
- * (backend/device.c, lane.h), end to end: data, counters, and everything that
+ * (backend/virtio/device.c, lane.h), end to end: data, counters, and everything that
  * has to wait for the threads: reset, one queue's end, ranges, a bad ring, a
  * new broker, removal.
  *
@@ -15,9 +15,9 @@
 #include <unistd.h>
 
 #include "rig.h"
-#include "util.h"
+#include "lib/util.h"
 
-#include "../../kernel/uapi/virtio_grant.h"
+#include "kernel/uapi/virtio_grant.h"
 
 #define GUEST	3u
 #define QUEUES	3u

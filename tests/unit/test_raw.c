@@ -11,7 +11,7 @@
 #include <sys/ioctl.h>
 
 #include "unit.h"
-#include "util.h"
+#include "lib/util.h"
 
 static int gntdev_ioctl(int fd, unsigned long request, void *arg);
 

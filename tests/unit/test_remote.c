@@ -15,9 +15,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "mapper.h"
+#include "grantd/mapper.h"
 #include "unit.h"
-#include "util.h"
+#include "lib/util.h"
 
 /* It is none of what these programs are linked with. */
 #include "../../backend/xen/remote.c"

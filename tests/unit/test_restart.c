@@ -15,9 +15,9 @@
 #include <unistd.h>
 
 #include "pair.h"
-#include "state.h"
+#include "virtio/state.h"
 
-#include "../../kernel/uapi/virtio_grant.h"
+#include "kernel/uapi/virtio_grant.h"
 
 #define WATCHDOG_MS	400u
 

@@ -12,7 +12,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "sd_notify.h"
+#include "lib/sd_notify.h"
 #include "unit.h"
 
 static int manager;

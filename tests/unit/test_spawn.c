@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * test_spawn.c - the processes of virtio-grantd (backend/spawn.c) and what they
- * write (backend/child_log.c): this program starts itself in their place.  Each
+ * test_spawn.c - the processes of virtio-grantd (backend/grantd/spawn.c) and what they
+ * write (backend/lib/child_log.c): this program starts itself in their place.  Each
  * system call of it fails in turn; nothing may stay behind, and the next works.
  */
 #include <dlfcn.h>
@@ -20,14 +20,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "child_log.h"
-#include "log.h"
-#include "mapper.h"
+#include "lib/child_log.h"
+#include "lib/log.h"
+#include "grantd/mapper.h"
 #include "rig.h"
-#include "sandbox.h"
-#include "spawn.c"	/* its list of mappers is looked into */
-#include "state.h"
-#include "util.h"
+#include "grantd/sandbox.h"
+#include "grantd/spawn.c"	/* its list of mappers is looked into */
+#include "virtio/state.h"
+#include "lib/util.h"
 #include "xen/raw.h"
 
 #define GUEST		7u

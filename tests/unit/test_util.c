@@ -5,10 +5,10 @@
 #include <errno.h>
 #include <string.h>
 
-#include "libxl_keys.h"
-#include "log.h"
+#include "toolstack/libxl_keys.h"
+#include "lib/log.h"
 #include "unit.h"
-#include "util.h"
+#include "lib/util.h"
 
 static void numbers(void **state)
 {

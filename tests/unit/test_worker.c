@@ -14,10 +14,10 @@
 #include <unistd.h>
 
 #include "driver.h"
-#include "relay.h"
+#include "relay/page.h"
 #include "unit.h"
-#include "util.h"
-#include "worker.h"
+#include "lib/util.h"
+#include "grantd/worker.h"
 
 #define BE	1u
 #define GUEST	3u

@@ -14,9 +14,9 @@
 
 #include <linux/loop.h>
 
-#include "log.h"
+#include "lib/log.h"
 #include "unit.h"
-#include "util.h"
+#include "lib/util.h"
 
 #define LINES_MAX 1024
 

@@ -16,13 +16,12 @@ UNIT_BUILD := build/unit
 UNIT_CFLAGS := -std=gnu11 -D_GNU_SOURCE -O1 -g -Wall -Wextra -Wshadow \
 	-Wmissing-prototypes -Wstrict-prototypes -fno-omit-frame-pointer \
 	-fsanitize=address,undefined -fno-sanitize-recover=all
-# Not -I: <poll.h> is the system's.
-UNIT_CPPFLAGS := -DVG_STEPS -iquote backend -iquote tests/fake -iquote tests/unit
+UNIT_CPPFLAGS := -DVG_STEPS -iquote backend -iquote . -iquote tests/fake -iquote tests/unit
 UNIT_LIBS := -lcmocka -luring -lseccomp -ljson-c
 
 # Everything of the backend but its programs' main() and Xen itself.
 UNIT_BACKEND_SRC := $(filter-out backend/xen/%,$(shell grep -Lw '^int main' \
-	backend/*.c backend/*/*.c 2>/dev/null))
+	backend/*.c backend/*/*.c backend/*/*/*.c 2>/dev/null))
 UNIT_LIB_SRC := $(UNIT_BACKEND_SRC) $(wildcard tests/fake/*.c) \
 	$(filter-out tests/unit/test_%,$(wildcard tests/unit/*.c))
 UNIT_TEST_SRC := $(wildcard tests/unit/test_*.c tests/unit/*/test_*.c)

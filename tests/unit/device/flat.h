@@ -19,7 +19,7 @@
 
 #include "mem/mem.h"
 #include "unit.h"
-#include "util.h"
+#include "lib/util.h"
 
 #define FLAT_BYTES	(8u << 20)
 

@@ -8,9 +8,9 @@
 
 #include <linux/virtio_config.h>
 
-#include "device.h"
+#include "virtio/device.h"
 #include "flat.h"
-#include "mmio.h"
+#include "transport/mmio_regs.h"
 
 #define HOST_REPLIES	256u
 

@@ -13,9 +13,9 @@
 
 #include <linux/virtio_blk.h>
 
-#include "dev/blk.h"
+#include "dev/blk/blk.h"
 #include "host.h"
-#include "util.h"
+#include "lib/util.h"
 
 #define IMAGE_BYTES	(4u << 20)
 #define SECTORS		(IMAGE_BYTES / 512)

@@ -16,10 +16,10 @@
 
 #include <linux/fs.h>
 
-#include "dev/blk_engine.h"
-#include "loop.h"
+#include "dev/blk/engine.h"
+#include "lib/loop.h"
 #include "unit.h"
-#include "util.h"
+#include "lib/util.h"
 
 #define BYTES	65536u
 

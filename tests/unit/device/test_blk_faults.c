@@ -19,7 +19,7 @@
 static int faulty_ioctl(int fd, unsigned long nr, const uint64_t *range);
 #define ioctl			faulty_ioctl
 
-#include "dev/blk.c"
+#include "dev/blk/blk.c"
 
 #undef blk_op_run_sync
 #undef ioctl

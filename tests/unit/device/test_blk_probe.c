@@ -156,7 +156,7 @@ static FILE *fake_fopen(const char *path, const char *mode)
 #define fopen		fake_fopen
 
 /* "struct statx" stays what it is: the macro wants a parenthesis. */
-#include "dev/blk_probe.c"
+#include "dev/blk/probe.c"
 
 static struct vg_blk_image im;
 static const char *why;

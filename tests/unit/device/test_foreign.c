@@ -10,7 +10,7 @@
 
 #include "mem/foreign.h"
 #include "unit.h"
-#include "util.h"
+#include "lib/util.h"
 #include "xen/foreign.h"
 
 #define US	1u

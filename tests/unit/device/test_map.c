@@ -10,7 +10,7 @@
 
 #include "mem/mem.h"
 #include "unit.h"
-#include "util.h"
+#include "lib/util.h"
 
 #define US	1u
 #define GUEST	3u

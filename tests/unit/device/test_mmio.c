@@ -10,8 +10,8 @@
 #include <linux/virtio_mmio.h>
 
 #include "host.h"
-#include "state.h"
-#include "util.h"
+#include "virtio/state.h"
+#include "lib/util.h"
 
 #define HELD_MAX	128u
 

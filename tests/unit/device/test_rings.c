@@ -16,11 +16,11 @@
 
 #include <linux/falloc.h>
 
-#include "dev/blk.h"
-#include "dev/blk_engine.h"
-#include "dev/blk_rings.h"
+#include "dev/blk/blk.h"
+#include "dev/blk/engine.h"
+#include "dev/blk/rings.h"
 #include "host.h"
-#include "util.h"
+#include "lib/util.h"
 
 #define RINGS		3u
 

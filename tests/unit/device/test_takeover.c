@@ -16,9 +16,9 @@
 #include <unistd.h>
 
 #include "flat.h"
-#include "state.h"
-#include "util.h"
-#include "virtqueue.h"
+#include "virtio/state.h"
+#include "lib/util.h"
+#include "virtio/ring.h"
 
 #define NUM		8u
 #define SEGS		4u

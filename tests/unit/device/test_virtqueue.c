@@ -4,7 +4,7 @@
  * the rules, one that breaks them one by one, and one that is random.
  */
 #include "flat.h"
-#include "virtqueue.h"
+#include "virtio/ring.h"
 
 #define NUM	8u
 #define SEGS	16u

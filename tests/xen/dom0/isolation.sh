@@ -479,7 +479,7 @@ attack_relay() {
 
 # bind_again NAME ADDRESS: its driver, to that device.  The first probes find
 # what the attacker has left in the relay page, that the backend is gone; they
-# make the broker ask it whether that is so (backend/relay.h), though not more
+# make the broker ask it whether that is so (backend/relay/page.h), though not more
 # often than every ten seconds if it did not answer before.
 bind_again() {
 	in_domain -t 60 "$1" "cd /sys/bus/platform/drivers/virtio-grant-mmio

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * attack_relay.c - what a backend's domain can do to the broker through a
- * relay page and its event channel (backend/relay.h): garbage, replays,
+ * relay page and its event channel (backend/relay/page.h): garbage, replays,
  * answers nobody asked for, lies, and a device of the attacker's own, which is
  * false in one point.  The page is granted to the domain, so its
  * root may map and write it: nothing here is refused, and the test is what
@@ -26,7 +26,7 @@
 #include <xen/event_channel.h>
 #include <xen/sys/gntdev.h>
 
-#include "../../../backend/relay.h"
+#include "../../../backend/relay/page.h"
 
 static uint64_t seed = 1;
 

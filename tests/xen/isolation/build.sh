@@ -23,7 +23,7 @@ program() {
 		shift
 	done
 	shift
-	for file in "$here"/*.h "$here"/modules/*.h "$VG_TOP/backend/relay.h" \
+	for file in "$here"/*.h "$here"/modules/*.h "$VG_TOP/backend/relay/page.h" \
 			"${sources[@]}"; do
 		[ "$out" -nt "$file" ] || {
 			"$cc" -std=gnu11 -O2 -Wall -Wextra -Werror \

@@ -29,7 +29,7 @@ program() {
 	[ -n "$s" ] || return 0
 	mkdir -p "${out%/*}"
 	"$("$VG_LIB/build-sysroot.sh")/arm64-gcc" -O2 -Wall -Wextra -Werror \
-		-D_GNU_SOURCE -o "$out.new" "${sources[@]}" "$@"
+		-D_GNU_SOURCE -iquote "$top/backend" -o "$out.new" "${sources[@]}" "$@"
 	"${VG_CROSS}strip" "$out.new"
 	mv "$out.new" "$out"
 }
@@ -38,7 +38,7 @@ program vg-probe "$VG_XEN/probe/probe.c" -- -static \
 	-lxendevicemodel -lxenforeignmemory -lxencall -lxentoolcore -lxentoollog
 program vg-readers "$VG_XEN/probe/readers.c" -- -static -pthread
 program vg-broker-probe "$VG_XEN/probe/broker_probe.c" "$xen/ioreq.c" \
-	"$xen/evtchn.c" "$xen/confine.c" "$top/backend/util.c" \
-	"$top/backend/log.c" "$top/backend/printable.c" -- \
+	"$xen/evtchn.c" "$xen/confine.c" "$top/backend/lib/util.c" \
+	"$top/backend/lib/log.c" "$top/backend/lib/printable.c" -- \
 	-lxendevicemodel -lxenforeignmemory -lxencall \
 	-lxenevtchn -lxentoolcore -lseccomp

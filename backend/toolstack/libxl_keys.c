@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * libxl_keys.c - see libxl_keys.h.
+ */
+#include "toolstack/libxl_keys.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/util.h"
+
+const struct vg_kind vg_kinds[] = {
+	{ .name = "virtio_disk", .base_radix = 10 },
+};
+const unsigned int vg_nr_kinds = ARRAY_SIZE(vg_kinds);
+
+char *vg_devname_backend_path(const struct vg_devname *n)
+{
+	return vg_strf("/local/domain/%u/backend/%s/%u/%u", n->backend,
+		       n->kind->name, n->guest, n->devid);
+}
+
+char *vg_devname_label(const struct vg_devname *n)
+{
+	return vg_strf("dom%u %s/%u", n->guest, n->kind->name, n->devid);
+}
+
+/* The decimal number at *@s, up to @end ('\0' or '/'), which is passed. */
+static int take_number(const char **s, char end, uint64_t max, uint64_t *v)
+{
+	const char *e = strchr(*s, end);
+	char text[12];
+	size_t len;
+
+	if (!e)
+		return -EINVAL;
+	len = (size_t)(e - *s);
+	if (len >= sizeof(text))
+		return -EINVAL;
+	memcpy(text, *s, len);
+	text[len] = 0;
+	*s = e + 1;
+	return vg_parse_u64(text, 10, max, v);
+}
+
+static bool take_word(const char **s, const char *word)
+{
+	size_t len = strlen(word);
+
+	if (strncmp(*s, word, len))
+		return false;
+	*s += len;
+	return true;
+}
+
+int vg_devname_parse(const char *path, struct vg_devname *n)
+{
+	uint64_t be, fe, devid;
+	unsigned int i;
+
+	if (!take_word(&path, "/local/domain/") ||
+	    take_number(&path, '/', XEN_DOMID_MAX, &be) ||
+	    !take_word(&path, "backend/"))
+		return -EINVAL;
+	for (i = 0; i < vg_nr_kinds; i++) {
+		const char *p = path;
+
+		if (take_word(&p, vg_kinds[i].name) && *p == '/') {
+			path = p + 1;
+			break;
+		}
+	}
+	if (i == vg_nr_kinds || take_number(&path, '/', XEN_DOMID_MAX, &fe) ||
+	    take_number(&path, '\0', UINT32_MAX, &devid))
+		return -EINVAL;
+	n->kind = &vg_kinds[i];
+	n->backend = (xen_domid_t)be;
+	n->guest = (xen_domid_t)fe;
+	n->devid = (uint32_t)devid;
+	return 0;
+}
+
+char *vg_key_read(struct xen_store *xs, const char *dir, const char *key)
+{
+	char *path = vg_strf("%s/%s", dir, key);
+	char *v = xen_store_read(xs, path);
+	int err = errno;
+
+	free(path);
+	errno = err;
+	return v;
+}
+
+int vg_key_write(struct xen_store *xs, const char *dir, const char *key,
+		 const char *value)
+{
+	char *path = vg_strf("%s/%s", dir, key);
+	int err = xen_store_write(xs, path, value);
+
+	free(path);
+	return err;
+}
+
+int vg_key_read_u64(struct xen_store *xs, const char *dir, const char *key,
+		    int radix, uint64_t max, uint64_t *value, char **why)
+{
+	char *v = vg_key_read(xs, dir, key);
+	int err;
+
+	if (!v) {
+		err = -errno;
+		*why = vg_strf("xenstore key %s/%s: %s", dir, key,
+			       strerror(-err));
+		return err;
+	}
+	err = vg_parse_u64(v, radix, max, value);
+	if (err)
+		*why = vg_strf("xenstore key %s/%s: \"%s\" is %s", dir, key, v,
+			       err == -ERANGE ? "out of range" :
+			       radix == 16 ? "no hexadecimal number" :
+			       "no decimal number");
+	free(v);
+	return err;
+}
+
+int vg_devkeys_read(struct xen_store *xs, const char *dir,
+		    const struct vg_kind *kind, struct vg_devkeys *keys,
+		    char **why)
+{
+	uint64_t irq, grant_usage;
+	char *transport;
+	int err;
+
+	transport = vg_key_read(xs, dir, "transport");
+	if (!transport && errno != ENOENT) {
+		err = -errno;
+		*why = vg_strf("xenstore key %s/transport: %s", dir,
+			       strerror(-err));
+		return err;
+	}
+	if (!transport || strcmp(transport, "mmio")) {
+		*why = vg_strf("xenstore key %s/transport: \"%s\" is not \"mmio\"",
+			       dir, transport ? transport : "");
+		free(transport);
+		return -EINVAL;
+	}
+	free(transport);
+	err = vg_key_read_u64(xs, dir, "grant_usage", 10, 1, &grant_usage, why);
+	if (!err)
+		err = vg_key_read_u64(xs, dir, "base", kind->base_radix,
+				      UINT64_MAX - 0x1ff, &keys->base, why);
+	if (!err)
+		err = vg_key_read_u64(xs, dir, "irq", 10, 1019, &irq, why);
+	if (err)
+		return err;
+	if (irq < 32) {
+		*why = vg_strf("xenstore key %s/irq: %u is no SPI", dir,
+			       (unsigned int)irq);
+		return -EINVAL;
+	}
+	keys->irq = (uint32_t)irq;
+	keys->grant_usage = grant_usage;
+	return 0;
+}
