@@ -16,14 +16,18 @@ VG_LDFLAGS := -pie -Wl,-z,relro,-z,now -Wl,--as-needed
 include backend/sources-device.mk	# VG_DEVICE_SRCS
 
 VG_LIB_SRCS := $(addprefix backend/lib/,util.c log.c printable.c child_log.c \
-		  loop.c daemon.c sd_notify.c ctl_server.c)
-VG_COMMON_SRCS := $(VG_LIB_SRCS) backend/toolstack/libxl_keys.c
+		  loop.c daemon.c sd_notify.c ctl_server.c msg.c keys.c)
+VG_COMMON_SRCS := $(VG_LIB_SRCS) backend/toolstack/libxl_keys.c \
+		  backend/toolstack/walk.c
 VG_GRANTD_SRCS := $(VG_COMMON_SRCS) backend/toolstack/refusals.c \
 		  $(addprefix backend/grantd/,main.c supervisor.c worker.c \
-		  worker_main.c spawn.c mapper.c sandbox.c sandbox_filter.c) \
-		  backend/dev/blk/image.c backend/dev/blk/image_user.c \
-		  $(VG_DEVICE_SRCS) \
-		  $(addprefix backend/xen/,remote.c raw.c gnttab.c evtchn.c store.c)
+		  channels.c worker_main.c spawn.c mapper.c sandbox.c \
+		  sandbox_filter.c) \
+		  $(VG_DEVICE_SRCS) backend/dev/types.c \
+		  backend/transport/types.c backend/transport/ports.c \
+		  backend/relay/backend.c \
+		  $(addprefix backend/xen/,remote.c raw.c gnttab.c \
+		  evtchn.c store.c)
 # The same with guest memory swapped, for the comparison; never installed.
 VG_FOREIGND_SRCS := $(VG_GRANTD_SRCS) backend/grantd/program_foreignd.c \
 		  backend/mem/foreign.c backend/xen/foreign.c

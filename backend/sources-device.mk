@@ -2,10 +2,10 @@
 # The device side of virtio-grantd: queues, registers, guest memory, devices.
 # Paths from the top of the tree; needs -luring.
 VG_DEVICE_SRCS := \
-	$(addprefix backend/virtio/,device.c poll.c ring.c state.c) \
-	$(addprefix backend/transport/,mmio.c ext.c) \
-	backend/lib/lane.c \
+	$(addprefix backend/virtio/,broken.c device.c inflight.c poll.c \
+		queue.c ranges.c restore.c ring.c state.c stats.c) \
+	backend/transport/mmio.c backend/lib/lane.c \
 	$(addprefix backend/mem/,mem.c pool.c grants.c) \
-	$(addprefix backend/dev/blk/,blk.c engine_sync.c engine_uring.c \
-		probe.c rings.c)
+	$(addprefix backend/dev/blk/,blk.c host.c image.c image_user.c \
+		engine_sync.c engine_uring.c probe.c rings.c)
 VG_DEVICE_LIBS := -luring

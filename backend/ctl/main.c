@@ -159,19 +159,15 @@ static void print_broken(struct json_object *stats)
 	putchar('\n');
 }
 
-/* Of the image's file system. */
-static void print_room(struct json_object *stats)
+/* What an operator should see, in the words of the device's type. */
+static void print_notes(struct json_object *dev)
 {
-	struct json_object *blk = sub(stats, "blk");
+	struct json_object *notes = sub(dev, "notes");
+	size_t i, n = notes ? json_object_array_length(notes) : 0;
 
-	if (!blk)
-		return;
-	if (num(blk, "waiting_for_room"))
-		printf("  NO ROOM for its image: %llu requests wait for some\n",
-		       (unsigned long long)num(blk, "waiting_for_room"));
-	else if (num(blk, "no_room"))
-		printf("  no room for its image, so far %llu times\n",
-		       (unsigned long long)num(blk, "no_room"));
+	for (i = 0; i < n; i++)
+		printf("  %s\n", json_object_get_string(
+			       json_object_array_get_idx(notes, i)));
 }
 
 static void print_grantd(struct json_object *root)
@@ -186,11 +182,8 @@ static void print_grantd(struct json_object *root)
 	for (i = 0; i < n; i++) {
 		d = json_object_array_get_idx(devs, i);
 		st = sub(d, "stats");
-		printf("  %s: %s, %s, %llu bytes%s%s", str(d, "device"),
-		       str(d, "state"), str(d, "image"),
-		       (unsigned long long)num(d, "size_bytes"),
-		       num(d, "read_only") ? ", read-only" : "",
-		       num(d, "direct_io") ? ", O_DIRECT" : "");
+		printf("  %s: %s, %s", str(d, "device"), str(d, "state"),
+		       str(d, "summary"));
 		if (st)
 			printf(", %llu requests, %llu pages mapped now (%llu at most)",
 			       (unsigned long long)num(st, "requests"),
@@ -205,10 +198,9 @@ static void print_grantd(struct json_object *root)
 		putchar('\n');
 		if (*str(d, "waits_for"))
 			printf("    waits: %s\n", str(d, "waits_for"));
-		if (st) {
+		if (st)
 			print_broken(st);
-			print_room(st);
-		}
+		print_notes(d);
 	}
 	print_failures(root);
 }

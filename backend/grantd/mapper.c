@@ -4,7 +4,7 @@
  *
  * The process blocks in read(2) on the worker's requests and ends with the
  * worker; with the supervisor it dies.  What the supervisor says is looked for
- * when the worker asks for what is not its guest's: it allows a relay before it
+ * when the worker asks for what is not its guest's: it permits a page of another before it
  * tells the worker of it.
  */
 #include "grantd/mapper.h"
@@ -23,34 +23,34 @@
 /* Of one worker in its life: the first tell what there is to know. */
 #define COMPLAINTS_MAX	3u
 
-void vg_mapper_allow(struct vg_mapper *m, const struct vg_mapper_relay *relay)
+void vg_mapper_allow(struct vg_mapper *m, const struct vg_mapper_permit *permit)
 {
-	if (relay->slot >= VG_MAPPER_RELAYS_MAX)
+	if (permit->dev >= VG_MAPPER_PERMITS_MAX)
 		return;
-	m->relay[relay->slot] = *relay;
-	m->has_relay[relay->slot] = relay->domid != VG_MAPPER_NO_RELAY;
+	m->permit[permit->dev] = *permit;
+	m->has_permit[permit->dev] = permit->domid != VG_MAPPER_NOBODY;
 }
 
-static bool is_relay_ref(const struct vg_mapper *m, uint32_t domid,
+static bool is_permitted_ref(const struct vg_mapper *m, uint32_t domid,
 			 uint32_t ref)
 {
 	unsigned int i;
 
-	for (i = 0; i < VG_MAPPER_RELAYS_MAX; i++)
-		if (m->has_relay[i] && m->relay[i].domid == domid &&
-		    m->relay[i].ref == ref)
+	for (i = 0; i < VG_MAPPER_PERMITS_MAX; i++)
+		if (m->has_permit[i] && m->permit[i].domid == domid &&
+		    m->permit[i].ref == ref)
 			return true;
 	return false;
 }
 
-static bool is_relay_port(const struct vg_mapper *m, uint32_t domid,
+static bool is_permitted_port(const struct vg_mapper *m, uint32_t domid,
 			  uint32_t port)
 {
 	unsigned int i;
 
-	for (i = 0; i < VG_MAPPER_RELAYS_MAX; i++)
-		if (m->has_relay[i] && m->relay[i].domid == domid &&
-		    m->relay[i].port == port)
+	for (i = 0; i < VG_MAPPER_PERMITS_MAX; i++)
+		if (m->has_permit[i] && m->permit[i].domid == domid &&
+		    m->permit[i].port == port)
 			return true;
 	return false;
 }
@@ -118,7 +118,7 @@ static int do_map(struct vg_mapper *m, const struct vg_mapper_req *req,
 		return -EINVAL;
 	memcpy(refs, m->arena->refs, req->count * sizeof(refs[0]));
 	if (req->domid != m->guest &&
-	    (req->count != 1 || !is_relay_ref(m, req->domid, refs[0])))
+	    (req->count != 1 || !is_permitted_ref(m, req->domid, refs[0])))
 		return refuse(m, "grant reference", req->domid, refs[0]);
 	return prepare(m, (xen_domid_t)req->domid, refs, req->count, index);
 }
@@ -200,7 +200,7 @@ static int do_bind(struct vg_mapper *m, const struct vg_mapper_req *req,
 	if (req->evtchn >= m->nr_evtchns)
 		return -EINVAL;
 	if (req->domid != m->guest &&
-	    !is_relay_port(m, req->domid, req->port))
+	    !is_permitted_port(m, req->domid, req->port))
 		return refuse(m, "port", req->domid, req->port);
 	if (m->nr_bound == VG_MAPPER_PORTS_MAX)
 		return -ENOSPC;
@@ -257,11 +257,11 @@ void vg_mapper_answer(struct vg_mapper *m, const struct vg_mapper_req *req,
 
 static void hear_supervisor(struct vg_mapper *m, int fd)
 {
-	struct vg_mapper_relay relay;
+	struct vg_mapper_permit permit;
 
 	/* Does not block; an end of file is seen as nothing new. */
-	while (read(fd, &relay, sizeof(relay)) == sizeof(relay))
-		vg_mapper_allow(m, &relay);
+	while (read(fd, &permit, sizeof(permit)) == sizeof(permit))
+		vg_mapper_allow(m, &permit);
 }
 
 static int serve(struct vg_mapper *m, const struct vg_mapper_start *start)

@@ -9,7 +9,7 @@
  * unmap, and mmap(2) what was prepared.  It has the mapper ask, a process of
  * its own per guest that holds the same open files, does nothing else, and
  * knows whose grants and ports these may be: those of its guest, and of the
- * relay pages that the supervisor has named.
+ * single pages of others that the supervisor has named.
  *
  *	worker                     mapper                   /dev/xen/gntdev
  *	  | map refs of dom3 ------> | is it dom3's mapper?
@@ -46,12 +46,12 @@
 #define VG_MAPPER_JOBS_MAX	128u
 /* For what is copied from or to; more goes through the rooms of its pieces. */
 #define VG_MAPPER_BUFFER_BYTES	(8u << 20)
-#define VG_MAPPER_RELAYS_MAX	16u
+#define VG_MAPPER_PERMITS_MAX	16u
 /* The worker's loop, and its threads for queues. */
 #define VG_MAPPER_EVTCHNS_MAX	32u
 /*
- * Ports bound at once: relay and queues of the 16 devices that a guest can have,
- * and as many relays again while a broker is replaced.  Xen has 1023 for the
+ * Ports bound at once: one and those of the queues, of 16 devices that a guest
+ * can have, and some more while who forwards for them is replaced.  Xen has 1023 for the
  * whole domain, unless its configuration says otherwise.
  */
 #define VG_MAPPER_PORTS_MAX	320u
@@ -107,13 +107,14 @@ struct vg_mapper_arena {
 };
 
 /*
- * Supervisor to mapper: the relay of the guest's device @slot from now on;
- * @domid VG_MAPPER_NO_RELAY: none, its device is gone.
+ * Supervisor to mapper: a page of another domain, and its port, for the guest's
+ * device number @dev from now on;
+ * @domid VG_MAPPER_NOBODY: none, its device is gone.
  */
-#define VG_MAPPER_NO_RELAY	UINT16_MAX
+#define VG_MAPPER_NOBODY	UINT16_MAX
 
-struct vg_mapper_relay {
-	uint32_t slot;
+struct vg_mapper_permit {
+	uint32_t dev;
 	uint32_t domid, ref, port;
 };
 
@@ -129,8 +130,8 @@ struct vg_mapper {
 	int gntdev_fd;
 	int evtchn_fd[VG_MAPPER_EVTCHNS_MAX];
 	unsigned int nr_evtchns;
-	struct vg_mapper_relay relay[VG_MAPPER_RELAYS_MAX];
-	bool has_relay[VG_MAPPER_RELAYS_MAX];
+	struct vg_mapper_permit permit[VG_MAPPER_PERMITS_MAX];
+	bool has_permit[VG_MAPPER_PERMITS_MAX];
 	struct vg_mapper_prepared prepared[VG_MAPPER_JOBS_MAX];
 	unsigned int nr_prepared, pages_prepared;
 	struct {
@@ -142,7 +143,7 @@ struct vg_mapper {
 };
 
 /* A message of the supervisor. */
-void vg_mapper_allow(struct vg_mapper *m, const struct vg_mapper_relay *relay);
+void vg_mapper_allow(struct vg_mapper *m, const struct vg_mapper_permit *permit);
 /* A message of the worker, and what it gets. */
 void vg_mapper_answer(struct vg_mapper *m, const struct vg_mapper_req *req,
 		      struct vg_mapper_rsp *rsp);

@@ -62,7 +62,8 @@ static int limit_files(pid_t pid, uint64_t bytes)
 
 	if (prlimit(pid, RLIMIT_FSIZE, NULL, &rl) < 0)
 		return -errno;
-	rl.rlim_cur = min_u(max_u(bytes, sizeof(struct vg_state)), rl.rlim_max);
+	rl.rlim_cur = min_u(max_u(bytes, vg_state_bytes(VG_STATE_QUEUES_MAX)),
+			    rl.rlim_max);
 	return prlimit(pid, RLIMIT_FSIZE, &rl, NULL) < 0 ? -errno : 0;
 }
 
@@ -264,7 +265,7 @@ struct verdict {
 static void __attribute__((noreturn)) try_it(int fd, uid_t uid_base)
 {
 	struct vg_sandbox sb = {
-		.kind = VG_SANDBOX_WORKER_URING,
+		.kind = VG_SANDBOX_WORKER,
 		.uid = VG_SANDBOX_UID(uid_base, 0, false),
 	};
 	const char *step = "";

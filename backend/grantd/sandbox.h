@@ -19,6 +19,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "dev/type.h"
+
 /*
  * Users are numbers without names, two per domain: the worker's and the
  * mapper's.  systemd's list of ranges leaves 1879048192 to 2147352575 unused
@@ -29,17 +31,24 @@
 #define VG_SANDBOX_UID(base, domid, is_mapper) \
 	((uid_t)(base) + 2u * (domid) + (is_mapper ? 1u : 0u))
 
-/* The most that a list may have: issue 4. */
+/* The most that a list may have. */
 #define VG_SANDBOX_SYSCALLS_MAX	25u
 
 enum vg_sandbox_kind {
-	VG_SANDBOX_WORKER_URING,	/* images by io_uring */
-	VG_SANDBOX_WORKER_SYNC,		/* by plain system calls */
+	VG_SANDBOX_WORKER,
 	VG_SANDBOX_MAPPER,		/* mapper.h */
+};
+
+/* What the types of a worker's devices call, beside its own: dev/type.h. */
+struct vg_sandbox_calls {
+	const struct vg_dev_syscall *of;
+	unsigned int nr;
 };
 
 struct vg_sandbox {
 	enum vg_sandbox_kind kind;
+	const struct vg_sandbox_calls *calls;	/* one for each type */
+	unsigned int nr_calls;
 	uid_t uid;			/* and gid */
 	uint64_t memory_max_bytes;	/* address space */
 	uint64_t locked_max_bytes;	/* of it registered with rings */
@@ -90,6 +99,6 @@ char *vg_sandbox_uid_owner(uid_t base);
 char *vg_sandbox_syscall_name(uint32_t nr);
 
 /* The filter alone, for tests: its number of system calls. */
-unsigned int vg_sandbox_nr_syscalls(enum vg_sandbox_kind kind);
+unsigned int vg_sandbox_nr_syscalls(const struct vg_sandbox *sb);
 
 #endif

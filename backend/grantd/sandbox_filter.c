@@ -7,10 +7,9 @@
  * Two things follow from what a worker holds.  Its descriptors lead no further
  * than its own guest, so read(2), write(2) or close(2) on any of them are
  * allowed; what could reach beyond by a descriptor is ioctl(2), of which only
- * single numbers are: none that maps, copies or binds (mapper.h).  And
- * operations of an io_uring do not pass this filter: its rings are restricted
- * themselves before it is loaded (dev/blk_rings.c), and none can be made
- * afterwards.
+ * single numbers are: none that maps, copies or binds (mapper.h).  What a type
+ * of device calls beside that, is on the type's own list (dev/type.h), and so
+ * is why that reaches no further.
  *
  * A few calls that the C library makes for its own comfort are answered with
  * an error instead.  They are not made, so they are not on the list.
@@ -19,8 +18,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/fs.h>
-#include <linux/io_uring.h>
 #include <sched.h>
 #include <seccomp.h>
 #include <signal.h>
@@ -39,10 +36,8 @@
 			 CLONE_SIGHAND | CLONE_THREAD | CLONE_SETTLS | \
 			 CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID)
 
-#define IN_URING	(1u << VG_SANDBOX_WORKER_URING)
-#define IN_SYNC		(1u << VG_SANDBOX_WORKER_SYNC)
+#define IN_WORKER	(1u << VG_SANDBOX_WORKER)
 #define IN_MAPPER	(1u << VG_SANDBOX_MAPPER)
-#define IN_WORKER	(IN_URING | IN_SYNC)
 
 /* Argument @arg, as far as @mask, must be @value. */
 #define ARG(arg, mask, value) \
@@ -85,26 +80,8 @@ static const struct rule rules[] = {
 	{ SCMP_SYS(futex), IN_WORKER, { 0 } },
 	{ SCMP_SYS(exit), IN_WORKER, { 0 } },
 	{ SCMP_SYS(exit_group), IN_WORKER | IN_MAPPER, { 0 } },
-	/* Images; O_DIRECT is put off for what is misaligned. */
-	{ SCMP_SYS(fcntl), IN_WORKER, ARG_IS(1, F_GETFL) },
-	{ SCMP_SYS(fcntl), IN_WORKER, ARG_IS(1, F_SETFL) },
+	/* A device's state: whether it is whole. */
 	{ SCMP_SYS(preadv2), IN_WORKER, { 0 } },
-	{ SCMP_SYS(pwritev2), IN_WORKER, { 0 } },
-	{ SCMP_SYS(ioctl), IN_WORKER, ARG_IS(1, BLKDISCARD) },
-	{ SCMP_SYS(fdatasync), IN_SYNC, { 0 } },
-	{ SCMP_SYS(fallocate), IN_SYNC,
-	  ARG_IS(1, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE) },
-	{ SCMP_SYS(fallocate), IN_SYNC,
-	  ARG_IS(1, FALLOC_FL_KEEP_SIZE | FALLOC_FL_ZERO_RANGE) },
-	{ SCMP_SYS(io_uring_enter), IN_URING, { 0 } },
-	{ SCMP_SYS(io_uring_register), IN_URING,
-	  ARG_IS(1, IORING_REGISTER_FILES) },
-	{ SCMP_SYS(io_uring_register), IN_URING,
-	  ARG_IS(1, IORING_UNREGISTER_FILES) },
-	{ SCMP_SYS(io_uring_register), IN_URING,
-	  ARG_IS(1, IORING_REGISTER_BUFFERS) },
-	{ SCMP_SYS(io_uring_register), IN_URING,
-	  ARG_IS(1, IORING_UNREGISTER_BUFFERS) },
 	/* Grants and event channels: what is this guest's already. */
 	{ SCMP_SYS(ioctl), IN_WORKER, ARG_IS(1, XEN_IOCTL_EVTCHN_NOTIFY) },
 	{ SCMP_SYS(ioctl), IN_WORKER | IN_MAPPER,
@@ -147,6 +124,23 @@ static void on_violation(int sig, siginfo_t *si, void *ctx)
 		syscall(SYS_getppid);
 }
 
+static int add_calls(scmp_filter_ctx ctx, const struct vg_sandbox_calls *c)
+{
+	unsigned int i;
+	int err = 0;
+
+	for (i = 0; i < c->nr && !err; i++) {
+		const struct vg_dev_syscall *call = &c->of[i];
+		const struct scmp_arg_cmp arg =
+			ARG_IS((unsigned int)max_u(call->arg, 0), call->value);
+
+		err = seccomp_rule_add_exact_array(ctx, SCMP_ACT_ALLOW,
+						   call->nr, call->arg >= 0,
+						   &arg);
+	}
+	return err;
+}
+
 static int add_rules(scmp_filter_ctx ctx, unsigned int kinds)
 {
 	unsigned int i;
@@ -178,6 +172,7 @@ int vg_sandbox_filter(const struct vg_sandbox *sb)
 		.sa_flags = SA_SIGINFO,
 	};
 	scmp_filter_ctx ctx;
+	unsigned int i;
 	int err;
 
 	violation_at = sb->violation;
@@ -191,25 +186,40 @@ int vg_sandbox_filter(const struct vg_sandbox *sb)
 			       SCMP_ACT_KILL_PROCESS);
 	if (!err)
 		err = add_rules(ctx, 1u << sb->kind);
+	for (i = 0; i < sb->nr_calls && !err; i++)
+		err = add_calls(ctx, &sb->calls[i]);
 	if (!err)
 		err = seccomp_load(ctx);
 	seccomp_release(ctx);
 	return err;
 }
 
-unsigned int vg_sandbox_nr_syscalls(enum vg_sandbox_kind kind)
+/* Adds @nr, unless it is there. */
+static void list_add(int *list, unsigned int *n, int nr)
 {
-	unsigned int i, j, n = 0;
+	unsigned int i;
 
-	for (i = 0; i < ARRAY_SIZE(rules); i++) {
-		if (!(rules[i].kinds & 1u << kind))
-			continue;
-		for (j = 0; j < i; j++)
-			if (rules[j].nr == rules[i].nr &&
-			    rules[j].kinds & 1u << kind)
-				break;
-		n += j == i;
-	}
+	for (i = 0; i < *n; i++)
+		if (list[i] == nr)
+			return;
+	list[(*n)++] = nr;
+}
+
+unsigned int vg_sandbox_nr_syscalls(const struct vg_sandbox *sb)
+{
+	unsigned int i, j, n = 0, most = ARRAY_SIZE(rules);
+	int *list;
+
+	for (i = 0; i < sb->nr_calls; i++)
+		most += sb->calls[i].nr;
+	list = vg_calloc(most, sizeof(*list));
+	for (i = 0; i < ARRAY_SIZE(rules); i++)
+		if (rules[i].kinds & 1u << sb->kind)
+			list_add(list, &n, rules[i].nr);
+	for (i = 0; i < sb->nr_calls; i++)
+		for (j = 0; j < sb->calls[i].nr; j++)
+			list_add(list, &n, sb->calls[i].of[j].nr);
+	free(list);
 	return n;
 }
 

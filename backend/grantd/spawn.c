@@ -68,9 +68,10 @@ become(const struct hand *hand, char *const *argv)
 	sigset_t none;
 	unsigned int i;
 
-	/* No file but its state, until vg_spawn_allow_image(). */
+	/* No file but its state, until vg_spawn_allow_file(). */
 	if (hand->is_confined && !getrlimit(RLIMIT_FSIZE, &rl)) {
-		rl.rlim_cur = min_u(sizeof(struct vg_state), rl.rlim_max);
+		rl.rlim_cur = min_u(vg_state_bytes(VG_STATE_QUEUES_MAX),
+				    rl.rlim_max);
 		setrlimit(RLIMIT_FSIZE, &rl);
 	}
 	for (i = 0; i < VG_SOCK_FD; i++)
@@ -289,26 +290,26 @@ int vg_spawn_worker(void *spawn, xen_domid_t guest, int sock, int shared_fd,
 	return err;
 }
 
-void vg_spawn_allow(void *spawn, xen_domid_t guest, unsigned int slot,
-		    xen_domid_t domid, xen_ref_t ref, xen_port_t port)
+void vg_spawn_permit(void *spawn, xen_domid_t guest, unsigned int dev,
+		     xen_domid_t domid, xen_ref_t ref, xen_port_t port)
 {
-	struct vg_mapper_relay relay = {
-		.slot = slot, .domid = domid, .ref = ref, .port = port,
+	struct vg_mapper_permit permit = {
+		.dev = dev, .domid = domid, .ref = ref, .port = port,
 	};
 	struct vg_spawn *sp = spawn;
 	struct vg_mapper_process *mp = find(sp, guest);
 
 	if (!mp || mp->is_ending ||
-	    send(mp->ctl, &relay, sizeof(relay),
-		 MSG_NOSIGNAL | MSG_DONTWAIT) == sizeof(relay))
+	    send(mp->ctl, &permit, sizeof(permit),
+		 MSG_NOSIGNAL | MSG_DONTWAIT) == sizeof(permit))
 		return;
 	/* Else what was withdrawn would stay allowed.  The worker ends with it. */
-	vg_err("dom%u: its mapper can't be told of a relay: %s; it is killed",
+	vg_err("dom%u: its mapper can't be told whose page it may have: %s; it is killed",
 	       guest, strerror(errno));
 	kill(mp->pid, SIGKILL);
 }
 
-int vg_spawn_allow_image(void *spawn, xen_domid_t guest, uint64_t size_bytes)
+int vg_spawn_allow_file(void *spawn, xen_domid_t guest, uint64_t size_bytes)
 {
 	struct vg_spawn *sp = spawn;
 	struct vg_mapper_process *mp = find(sp, guest);

@@ -43,9 +43,9 @@ struct vg_spawn {
  */
 int vg_spawn_worker(void *spawn, xen_domid_t guest, int sock, int shared_fd,
 		    pid_t *pid);
-void vg_spawn_allow(void *spawn, xen_domid_t guest, unsigned int slot,
-		    xen_domid_t domid, xen_ref_t ref, xen_port_t port);
-int vg_spawn_allow_image(void *spawn, xen_domid_t guest, uint64_t size_bytes);
+void vg_spawn_permit(void *spawn, xen_domid_t guest, unsigned int dev,
+		     xen_domid_t domid, xen_ref_t ref, xen_port_t port);
+int vg_spawn_allow_file(void *spawn, xen_domid_t guest, uint64_t size_bytes);
 void vg_spawn_ended(void *spawn, xen_domid_t guest);
 
 #endif

@@ -43,11 +43,13 @@
 #include "lib/util.h"
 #include "toolstack/libxl_keys.h"
 #include "toolstack/refusals.h"
+#include "toolstack/walk.h"
+#include "transport/transport.h"
 #include "virtio/state.h"
 
 #define NR_FAILURES		16
-/* For the broker to write its keys; libxl's own limit is 10 s. */
-#define NO_BROKER_WARN_NS	UINT64_C(5000000000)
+/* For a transport to be there; libxl's own limit is 10 s. */
+#define UNREACHED_WARN_NS	UINT64_C(5000000000)
 /* Between state 6 and the removal of the node: libxl must have seen it. */
 #define NODE_REMOVAL_NS		UINT64_C(1000000000)
 /*
@@ -66,8 +68,8 @@
 /* While the last I/O of a worker that died is not done. */
 #define LOCK_RETRY_NS		UINT64_C(5000000)
 #define LOCK_RETRY_MAX_NS	UINT64_C(250000000)
-/* While somebody else has an image, for a moment perhaps. */
-#define IMAGE_RETRY_NS		UINT64_C(20000000)
+/* While somebody else has a resource, for a moment perhaps. */
+#define RESOURCE_RETRY_NS		UINT64_C(20000000)
 #define LOCK_WARN_NS		UINT64_C(5000000000)
 /* Deaths in a row between which a device got nothing done. */
 #define BARREN_MAX		8u
@@ -101,12 +103,12 @@ enum dev_state {
 };
 
 static const char *const dev_state_names[] = {
-	"waiting for broker", "starting", "ready", "stopping", "closed",
+	"not reached yet", "starting", "ready", "stopping", "closed",
 	"failed", "ignored",
 };
 
 /* What a device's worker has not been told yet, one bit each. */
-enum tell { TELL_RELEASE, TELL_RELAY, TELL_REMOVE, NR_TELLS };
+enum tell { TELL_RELEASE, TELL_MOVE, TELL_REMOVE, NR_TELLS };
 
 struct guest;
 
@@ -140,18 +142,22 @@ struct dev {
 	uint64_t pause_ns;
 	/*
 	 * Served, but none of its requests is before these are locked, state
-	 * and image: a worker that died has I/O under way.  -1: not so.
+	 * and resource: a worker that died has I/O under way.
 	 */
-	int held_fd[2];
+	bool is_held;
+	int held_state_fd;
+	struct vg_dev_parts held;
 	struct vg_timer *hold;	/* to try the locks */
 	bool remove_wanted;	/* while STARTING */
-	unsigned int slot;	/* of the worker, from STARTING to STOPPING */
-	bool has_slot;
+	unsigned int index;	/* in its worker, from STARTING to STOPPING */
+	bool has_index;
 	uint32_t untold;	/* bits of enum tell */
 	struct vg_timer *answer;	/* its worker owes one until then */
-	bool has_relay;
-	struct vg_worker_relay relay;
-	struct vg_image image;
+	bool has_where;
+	struct vg_transport_where where;
+	const struct vg_transport_type *transport;
+	const struct vg_dev_type *type;	/* NULL: not known yet */
+	void *res;		/* of the type: what is served */
 	unsigned int nr_queues;	/* 0: not decided; then it stays */
 	struct vg_timer *timer;	/* NEW: no broker; CLOSED: remove the node */
 };
@@ -170,7 +176,7 @@ struct guest {
 	uint64_t spawned_ns, respawn_delay_ns;
 	uint64_t patience_ns;		/* for answers */
 	unsigned int deaths;
-	bool slot_used[VG_WORKER_DEVICES_MAX];
+	bool index_used[VG_WORKER_DEVICES_MAX];
 };
 
 /* A worker that has ended, or is about to. */
@@ -192,7 +198,7 @@ struct vg_supervisor {
 	struct vg_deferred *scan;
 	struct dev *devs;
 	struct guest *guests;
-	struct vg_image *images;	/* that are served */
+	void **type_daemons;		/* by type: dev/type.h */
 	struct vg_refusals refusals;
 	struct child *children;
 	struct vg_timer *reap;
@@ -206,6 +212,24 @@ struct vg_supervisor {
 	char *failure[NR_FAILURES];
 	unsigned int nr_failures;
 };
+
+static unsigned int type_index(const struct vg_dev_type *type)
+{
+	unsigned int i = 0;
+
+	while (vg_dev_types[i] != type)
+		i++;
+	return i;
+}
+
+static unsigned int transport_index(const struct vg_transport_type *transport)
+{
+	unsigned int i = 0;
+
+	while (vg_transport_types[i] != transport)
+		i++;
+	return i;
+}
 
 static uint64_t hash_text(const char *text)
 {
@@ -407,11 +431,13 @@ static void publish_failure(struct dev *d)
 	}
 }
 
+static void res_close(struct dev *d);
+
 /* This device can't be served.  The caller has said why. */
 static void dev_fail(struct dev *d)
 {
 	publish_failure(d);
-	vg_image_close(&d->image);
+	res_close(d);
 	vg_timer_cancel(d->timer);
 	dev_becomes(d, DEV_FAILED);
 }
@@ -431,24 +457,24 @@ static void worker_ended(struct vg_supervisor *s, xen_domid_t guest)
 }
 
 /* Before the worker hears of it. */
-static void allow_relay(struct dev *d)
+static void permit_page(struct dev *d)
 {
 	struct vg_supervisor *s = d->s;
+	struct vg_transport_page page;
 
-	if (s->cfg.allow_relay)
-		s->cfg.allow_relay(s->cfg.spawn_arg, d->guest->domid, d->slot,
-				   d->relay.domid, d->relay.ref, d->relay.port);
+	if (s->cfg.permit && d->transport->page(&d->where, &page))
+		s->cfg.permit(s->cfg.spawn_arg, d->guest->domid, d->index,
+			      page.domid, page.ref, page.port);
 }
 
-/* Block devices do not grow. */
-static int allow_image(struct dev *d, const struct vg_blk_image *image)
+static int allow_file(struct dev *d, uint64_t size_bytes)
 {
 	struct vg_supervisor *s = d->s;
 
-	if (!s->cfg.allow_image || image->is_block_device)
+	if (!s->cfg.allow_file || !size_bytes)
 		return 0;
-	return s->cfg.allow_image(s->cfg.spawn_arg, d->guest->domid,
-				  image->size_bytes);
+	return s->cfg.allow_file(s->cfg.spawn_arg, d->guest->domid,
+				 size_bytes);
 }
 
 /* Devices that wait for a worker, or for the end of the last one. */
@@ -591,17 +617,17 @@ static void children_end(struct vg_supervisor *s)
 	}
 }
 
-static void slot_put(struct dev *d)
+static void index_put(struct dev *d)
 {
 	struct vg_supervisor *s = d->s;
 
 	/* The worker, if there is one, has forgotten it. */
-	if (d->has_slot && d->guest->sock >= 0 && s->cfg.allow_relay)
-		s->cfg.allow_relay(s->cfg.spawn_arg, d->guest->domid, d->slot,
-				   VG_MAPPER_NO_RELAY, 0, 0);
-	if (d->has_slot)
-		d->guest->slot_used[d->slot] = false;
-	d->has_slot = false;
+	if (d->has_index && d->guest->sock >= 0 && s->cfg.permit)
+		s->cfg.permit(s->cfg.spawn_arg, d->guest->domid, d->index,
+			      VG_MAPPER_NOBODY, 0, 0);
+	if (d->has_index)
+		d->guest->index_used[d->index] = false;
+	d->has_index = false;
 	d->untold = 0;
 	vg_timer_cancel(d->answer);
 }
@@ -612,7 +638,7 @@ static void slot_put(struct dev *d)
  */
 static void dev_not_now(struct dev *d, int err)
 {
-	slot_put(d);
+	index_put(d);
 	d->state = DEV_NEW;
 	if (d->is_orphan || d->remove_wanted)
 		dev_closed(d);
@@ -657,11 +683,11 @@ static void worker_died(struct guest *g)
 	failed(s, "dom%u: its worker ended unexpectedly (time %u), starting another",
 	       g->domid, g->deaths);
 	for (d = s->devs; d; d = d->next) {
-		if (d->guest != g || !d->has_slot)
+		if (d->guest != g || !d->has_index)
 			continue;
 		count_barren(d);
 		held_drop(d);
-		slot_put(d);
+		index_put(d);
 		d->was_served = true;
 		if (d->state == DEV_STOPPING || d->remove_wanted)
 			dev_closed(d);
@@ -690,10 +716,10 @@ static void dev_tell(struct dev *d)
 {
 	static const uint32_t ops[NR_TELLS] = {
 		[TELL_RELEASE] = VG_WORKER_RELEASE,
-		[TELL_RELAY] = VG_WORKER_RELAY,
+		[TELL_MOVE] = VG_WORKER_MOVE,
 		[TELL_REMOVE] = VG_WORKER_REMOVE,
 	};
-	struct vg_worker_msg msg = { .slot = d->slot, .relay = d->relay };
+	struct vg_worker_msg msg = { .index = d->index, .where = d->where };
 	unsigned int i;
 	int err;
 
@@ -701,7 +727,7 @@ static void dev_tell(struct dev *d)
 		if (!(d->untold & 1u << i))
 			continue;
 		msg.op = ops[i];
-		err = vg_worker_send(d->guest->sock, &msg, NULL, 0);
+		err = vg_worker_send(d->guest->sock, &msg, NULL);
 		/* One that has ended is heard of otherwise. */
 		if (err && err != -EPIPE && err != -ECONNRESET) {
 			vg_timer_arm(d->guest->tell, TELL_NS);
@@ -717,7 +743,7 @@ static void on_tell(void *arg)
 	struct dev *d;
 
 	for (d = g->s->devs; d && g->sock >= 0; d = d->next)
-		if (d->guest == g && d->has_slot)
+		if (d->guest == g && d->has_index)
 			dev_tell(d);
 }
 
@@ -732,6 +758,8 @@ static void dev_ask(struct dev *d, enum tell what, uint64_t patience_ns)
 
 static void on_added(struct dev *d, const struct vg_worker_msg *msg)
 {
+	char *summary;
+
 	vg_timer_cancel(d->answer);
 	d->guest->patience_ns = ANSWER_NS;
 	if (msg->error) {
@@ -743,17 +771,16 @@ static void on_added(struct dev *d, const struct vg_worker_msg *msg)
 		return;
 	}
 	vg_refusals_forget(&d->s->refusals, &d->name);
-	vg_info("%s: ready: %s, %llu bytes%s%s", d->label, d->image.path,
-		(unsigned long long)d->image.size_bytes,
-		d->image.read_only ? ", read-only" : "",
-		d->image.is_direct ? ", O_DIRECT" : "");
+	summary = d->type->host->summary(d->res);
+	vg_info("%s: ready: %s", d->label, summary);
+	free(summary);
 	dev_content(d);
 	dev_becomes(d, DEV_READY);
 	vg_deferred_schedule(d->s->scan);
 }
 
 /* It tries by itself, and tells how it goes. */
-static void on_attached(struct dev *d, const struct vg_worker_msg *msg)
+static void on_moved(struct dev *d, const struct vg_worker_msg *msg)
 {
 	if (d->state == DEV_READY)
 		vg_timer_cancel(d->answer);
@@ -778,19 +805,19 @@ static void on_worker(void *arg)
 		worker_died(g);
 		return;
 	}
-	/* A slot is one device's until the worker has let go of that. */
+	/* An index is one device's until the worker has let go of that. */
 	for (d = g->s->devs; d; d = d->next)
-		if (d->guest == g && d->has_slot && d->slot == msg.slot)
+		if (d->guest == g && d->has_index && d->index == msg.index)
 			break;
 	if (!d)
 		return;
 	if (msg.op == VG_WORKER_ADDED && d->state == DEV_STARTING) {
 		on_added(d, &msg);
-	} else if (msg.op == VG_WORKER_ATTACHED) {
-		on_attached(d, &msg);
+	} else if (msg.op == VG_WORKER_MOVED) {
+		on_moved(d, &msg);
 	} else if (msg.op == VG_WORKER_REMOVED && d->state == DEV_STOPPING) {
 		held_drop(d);
-		slot_put(d);
+		index_put(d);
 		dev_closed(d);
 	}
 }
@@ -939,7 +966,7 @@ static bool lock_awaited(struct dev *d)
 		d->locked_out_ns = now;
 	waited = now - d->locked_out_ns;
 	/* Mostly it takes a moment only: the longer, the less it matters. */
-	vg_timer_arm(d->held_fd[0] < 0 ? d->retry : d->hold,
+	vg_timer_arm(d->is_held ? d->hold : d->retry,
 		     min_u(max_u(waited / 16, LOCK_RETRY_NS),
 			   LOCK_RETRY_MAX_NS));
 	return waited < LOCK_WARN_NS;
@@ -985,11 +1012,13 @@ static int io_lock(struct dev *d, int fd)
 	return -EAGAIN;
 }
 
-static int image_lock(struct dev *d, int fd)
+static int res_lock(struct dev *d, const struct vg_dev_parts *parts)
 {
 	char *why = NULL;
-	int err = vg_image_lock(&d->image, fd, &why);
+	int err = 0;
 
+	if (d->type->host->lock)
+		err = d->type->host->lock(d->res, parts, &why);
 	if (err == -EAGAIN)
 		lock_awaited(d);
 	if (why)
@@ -998,16 +1027,47 @@ static int image_lock(struct dev *d, int fd)
 	return err;
 }
 
+/* What a predecessor says in @fd; zeroes: there was none. */
+struct left {
+	uint32_t nr_queues;
+	uint64_t resource[VG_DEV_WORDS], told[VG_DEV_WORDS];
+};
+
 /*
- * The file of a device that nobody has used yet is emptied, and so is one of
- * another size: of another version.  -EAGAIN: it is somebody's still.
+ * Read, not mapped: a worker could have made the file shorter.  If it lies,
+ * about its own device, this is checked in vain.  0 or negative errno.
  */
-static int state_open(struct dev *d, int *state_fd, int *hold_fd, bool *is_held)
+static int left_read(int fd, struct left *left)
 {
+	struct vg_state head;
+	ssize_t n = pread(fd, &head, offsetof(struct vg_state, regs), 0);
 	struct stat sb;
+
+	*left = (struct left){ 0 };
+	if (n < 0 || fstat(fd, &sb) < 0)
+		return -errno;
+	/* Of another size: of another version. */
+	if (n != (ssize_t)offsetof(struct vg_state, regs) ||
+	    head.nr_queues > VG_STATE_QUEUES_MAX ||
+	    sb.st_size != (off_t)vg_state_bytes(head.nr_queues))
+		return 0;
+	left->nr_queues = head.nr_queues;
+	memcpy(left->resource, head.resource, sizeof(left->resource));
+	memcpy(left->told, head.told, sizeof(left->told));
+	return 0;
+}
+
+/*
+ * -EAGAIN: it is somebody's still.  @left: what a predecessor wrote, if there was
+ * one that was served.
+ */
+static int state_open(struct dev *d, int *state_fd, int *hold_fd,
+		      bool *is_held, struct left *left)
+{
 	char *path;
 	int fd, hold, err;
 
+	*left = (struct left){ 0 };
 	if (!d->s->cfg.state_dir)
 		return 0;
 	path = state_path(d);
@@ -1021,15 +1081,8 @@ static int state_open(struct dev *d, int *state_fd, int *hold_fd, bool *is_held)
 	*is_held = err == -EAGAIN && d->was_served;
 	if (*is_held)
 		err = 0;
-	if (!err && fstat(fd, &sb) < 0)
-		err = -errno;
-	if (!err && (!d->was_served ||
-		     sb.st_size != (off_t)sizeof(struct vg_state)) &&
-	    (ftruncate(fd, 0) < 0 ||
-	     ftruncate(fd, (off_t)sizeof(struct vg_state)) < 0))
-		err = -errno;
-	if (!err)
-		err = vg_state_reserve(fd);
+	if (!err && d->was_served)
+		err = left_read(fd, left);
 	if (err && err != -EAGAIN)
 		failed(d->s, "%s: %s: %s", d->label, path, strerror(-err));
 not_yet:
@@ -1046,23 +1099,69 @@ not_yet:
 	return err;
 }
 
+/*
+ * Makes it what a device with so many queues wants: emptied, if it is another's
+ * (@left has none).  Which resource it is, is noted in any case.
+ */
+static int state_fit(struct dev *d, int fd, const struct left *left,
+		     const struct vg_dev_parts *parts)
+{
+	size_t bytes = sizeof(parts->resource);
+	ssize_t n;
+	int err = 0;
+
+	if (left->nr_queues != parts->nr_queues &&
+	    (ftruncate(fd, 0) < 0 ||
+	     ftruncate(fd, (off_t)vg_state_bytes(parts->nr_queues)) < 0))
+		err = -errno;
+	if (!err)
+		err = vg_state_reserve(fd, parts->nr_queues);
+	if (!err) {
+		n = pwrite(fd, parts->resource, bytes,
+			   (off_t)offsetof(struct vg_state, resource));
+		err = n == (ssize_t)bytes ? 0 : n < 0 ? -errno : -EIO;
+	}
+	if (err)
+		failed(d->s, "%s: its state: %s", d->label, strerror(-err));
+	return err;
+}
+
 static void held_drop(struct dev *d)
 {
-	if (d->held_fd[0] < 0)
+	unsigned int i;
+
+	if (!d->is_held)
 		return;
-	close(d->held_fd[0]);
-	close(d->held_fd[1]);
-	d->held_fd[0] = d->held_fd[1] = -1;
+	d->is_held = false;
+	close(d->held_state_fd);
+	for (i = 0; i < VG_DEV_FDS_MAX; i++)
+		if (d->held.fds[i] >= 0)
+			close(d->held.fds[i]);
 	d->locked_out_ns = 0;
 	vg_timer_cancel(d->hold);
 }
 
+/* Its worker was told; it has @fds[] open as we have. */
+static void held_begin(struct dev *d, const struct vg_dev_parts *parts,
+		       int fds[VG_WORKER_FDS_MAX])
+{
+	unsigned int i;
+
+	d->is_held = true;
+	d->held = *parts;
+	d->held_state_fd = fds[VG_WORKER_FD_HOLD];
+	fds[VG_WORKER_FD_HOLD] = -1;
+	for (i = 0; i < VG_DEV_FDS_MAX; i++)
+		fds[VG_WORKER_FD_PARTS + i] = -1;
+	vg_timer_arm(d->hold, LOCK_RETRY_NS);
+}
+
 static int held_lock(struct dev *d)
 {
-	int err = io_lock(d, d->held_fd[0]);
+	int err = io_lock(d, d->held_state_fd);
 
 	if (!err)
-		err = image_lock(d, d->held_fd[1]);
+		err = res_lock(d, &d->held);
 	return err;
 }
 
@@ -1174,27 +1273,28 @@ static void remove_stale_states(struct vg_supervisor *s)
 		closedir(dir);
 }
 
-/* ---- images ------------------------------------------------------------------------ */
+/* ---- resources (dev/type.h) ------------------------------------------------------------ */
 
-static int open_image(struct dev *d, struct vg_blk_params *blk, bool is_held,
-		      int state_fd, int *fd, int *buffered_fd)
+static void res_close(struct dev *d)
 {
-	const struct vg_image_how how = {
-		.direct_io = d->s->cfg.direct_io,
-		.engine = d->s->cfg.engine,
-		.waits_for_room = d->s->cfg.waits_for_room,
-		.serials = d->s->cfg.serials,
-		.state_fd = state_fd,
-		.was_served = d->was_served,
-		.is_held = is_held,
-		.list = &d->s->images,
-	};
+	if (d->res)
+		d->type->host->close(d->res);
+}
+
+static void res_leave(struct dev *d)
+{
+	if (d->res && d->type->host->leave)
+		d->type->host->leave(d->res);
+}
+
+static int res_open(struct dev *d, const struct vg_dev_how *how,
+		    struct vg_dev_parts *parts)
+{
 	char *why = NULL;
-	int err = vg_image_open(&d->image, d->s->xs, d->node, &how, blk, fd,
-				buffered_fd, &why);
+	int err = d->type->host->open(d->res, how, parts, &why);
 
 	if (err == -EAGAIN)
-		vg_timer_arm(d->retry, IMAGE_RETRY_NS);
+		vg_timer_arm(d->retry, RESOURCE_RETRY_NS);
 	if (why)
 		failed(d->s, "%s: %s", d->label, why);
 	free(why);
@@ -1203,50 +1303,30 @@ static int open_image(struct dev *d, struct vg_blk_params *blk, bool is_held,
 
 /* ---- devices ------------------------------------------------------------------------- */
 
-/* -ENOENT: the keys are not there (yet); other errors are said. */
-static int read_relay(struct dev *d, struct vg_worker_relay *r)
+/* -ENOENT: it can't be reached (yet); other errors are said. */
+static int find_where(struct dev *d, struct vg_transport_where *where)
 {
-	uint64_t domid, ref, port;
+	struct vg_keys keys = vg_node_keys(&d->s->xs, d->node);
 	char *why = NULL;
-	int err;
+	int err = d->transport->find(&keys, where, &why);
 
-	/* relay-ref is written last, in one transaction with the others. */
-	err = vg_key_read_u64(d->s->xs, d->node, "relay-ref", 10, UINT32_MAX,
-			      &ref, &why);
-	if (!err)
-		err = vg_key_read_u64(d->s->xs, d->node, "relay-port", 10,
-				      UINT32_MAX, &port, &why);
-	if (!err)
-		err = vg_key_read_u64(d->s->xs, d->node, "relay-domid", 10,
-				      XEN_DOMID_MAX, &domid, &why);
 	if (err && err != -ENOENT) {
 		d->s->about = d;
 		failed(d->s, "%s: %s", d->label, why);
 		d->s->about = NULL;
 	}
 	free(why);
-	if (err)
-		return err;
-	r->domid = (xen_domid_t)domid;
-	r->ref = (xen_ref_t)ref;
-	r->port = (xen_port_t)port;
-	return 0;
+	return err;
 }
 
-static bool same_relay(const struct vg_worker_relay *a,
-		       const struct vg_worker_relay *b)
-{
-	return a->domid == b->domid && a->ref == b->ref && a->port == b->port;
-}
-
-static int take_slot(struct guest *g, unsigned int *slot)
+static int take_index(struct guest *g, unsigned int *slot)
 {
 	unsigned int i;
 
 	for (i = 0; i < VG_WORKER_DEVICES_MAX; i++) {
-		if (g->slot_used[i])
+		if (g->index_used[i])
 			continue;
-		g->slot_used[i] = true;
+		g->index_used[i] = true;
 		*slot = i;
 		return 0;
 	}
@@ -1258,53 +1338,57 @@ static int take_slot(struct guest *g, unsigned int *slot)
  * devices; who comes late has one queue, which needs none.  What was decided
  * for a device stays: its driver may know it.
  */
-static int choose_nr_queues(struct dev *d, int state_fd)
+static unsigned int nr_queues_free(const struct dev *d)
 {
 	unsigned int left = VG_WORKER_LANES_MAX;
 	unsigned int want = max_u(d->s->cfg.nr_queues, 1u);
 	const struct dev *o;
-	uint32_t n = 0;
 
-	if (d->nr_queues)
-		return 0;
-	if (d->was_served && state_fd >= 0 &&
-	    pread(state_fd, &n, sizeof(n), offsetof(struct vg_state,
-						    nr_queues)) < 0)
-		return -errno;
-	if (n && n <= VG_WORKER_QUEUES_MAX) {
-		d->nr_queues = n;
-		return 0;
-	}
 	for (o = d->s->devs; o; o = o->next)
-		if (o->guest == d->guest && o->nr_queues > 1)
+		if (o->guest == d->guest && o->nr_queues > 1 &&
+		    o->type->has_threads)
 			left -= min_u(left, o->nr_queues);
-	want = min_u(want, VG_WORKER_QUEUES_MAX);
-	d->nr_queues = want <= left ? want : left > 1 ? left : 1;
-	return 0;
+	return want <= left ? want : left > 1 ? left : 1;
 }
 
-/* Its state and its image, fds[] as the worker gets them. */
+/* Its state and what it is made of; fds[] as the worker gets them. */
 static int dev_open(struct dev *d, struct vg_worker_msg *msg, int *fds)
 {
-	bool is_held = false;
+	struct vg_keys keys = vg_node_keys(&d->s->xs, d->node);
+	struct vg_dev_how how = {
+		.keys = &keys,
+		.guest = d->name.guest,
+		.devid = d->name.devid,
+		.run_dir = d->s->cfg.run_dir,
+		.was_served = d->was_served,
+	};
+	struct left left;
+	unsigned int i;
 	int err;
 
-	err = state_open(d, &fds[1], &fds[2], &is_held);
-	if (!err)
-		err = open_image(d, &msg->blk, is_held, fds[1], &fds[0],
-				 &fds[3]);
+	err = state_open(d, &fds[VG_WORKER_FD_STATE], &fds[VG_WORKER_FD_HOLD],
+			 &how.is_held, &left);
 	if (err)
 		return err;
-	if (!is_held)
-		d->locked_out_ns = 0;
-	err = choose_nr_queues(d, fds[1]);
-	if (err) {
-		failed(d->s, "%s: reading its state: %s", d->label,
-		       strerror(-err));
+	if (!d->nr_queues)
+		d->nr_queues = left.nr_queues;
+	how.nr_queues = d->nr_queues ? d->nr_queues : nr_queues_free(d);
+	how.has_left = left.nr_queues;
+	memcpy(how.resource, left.resource, sizeof(how.resource));
+	memcpy(how.told, left.told, sizeof(how.told));
+	err = res_open(d, &how, &msg->parts);
+	if (err)
 		return err;
-	}
-	msg->blk.nr_queues = d->nr_queues;
-	msg->is_held = is_held;
+	for (i = 0; i < VG_DEV_FDS_MAX; i++)
+		fds[VG_WORKER_FD_PARTS + i] = msg->parts.fds[i];
+	if (fds[VG_WORKER_FD_STATE] >= 0)
+		err = state_fit(d, fds[VG_WORKER_FD_STATE], &left, &msg->parts);
+	if (err)
+		return err;
+	if (!how.is_held)
+		d->locked_out_ns = 0;
+	d->nr_queues = msg->parts.nr_queues;
+	msg->is_held = how.is_held;
 	return 0;
 }
 
@@ -1314,32 +1398,33 @@ static int dev_add(struct dev *d)
 	struct guest *g = d->guest;
 	struct vg_worker_msg msg = {
 		.op = VG_WORKER_ADD,
-		.relay = d->relay,
+		.where = d->where,
+		.transport = transport_index(d->transport),
+		.type = type_index(d->type),
 		.queue_size_max = s->cfg.queue_size_max,
 		.budget_pages = s->cfg.budget_pages,
 		.copy_max_bytes = s->cfg.copy_max_bytes,
 		.poll_max_ns = s->cfg.poll_max_ns,
-		.poll_mmio_max_ns = s->cfg.poll_mmio_max_ns,
+		.poll_unbound_max_ns = s->cfg.poll_unbound_max_ns,
 		.start = VG_START_NEW,
-		.slot = d->slot,
+		.index = d->index,
 	};
-	int fds[VG_WORKER_FDS_MAX] = { -1, -1, -1, -1 };
+	int fds[VG_WORKER_FDS_MAX] = { -1, -1, -1, -1, -1, -1, -1, -1 };
 	unsigned int barren = d->barren;
 	int err = dev_open(d, &msg, fds);
 
 	if (err)
 		goto close;
 	snprintf(msg.text, sizeof(msg.text), "%s", d->label);
-	how_to_start(d, &msg, fds[1] >= 0);
-	err = allow_image(d, &msg.blk.image);
+	how_to_start(d, &msg, fds[VG_WORKER_FD_STATE] >= 0);
+	err = allow_file(d, msg.parts.file_max_bytes);
 	if (err) {
-		failed(s, "%s: its worker can't be allowed to write its image: %s",
+		failed(s, "%s: its worker can't be allowed to write its files: %s",
 		       d->label, strerror(-err));
 		goto close;
 	}
-	allow_relay(d);
-	err = vg_worker_send(g->sock, &msg, fds, fds[1] < 0 ? 1 :
-			     fds[3] < 0 ? 3 : 4);
+	permit_page(d);
+	err = vg_worker_send(g->sock, &msg, fds);
 	if (err) {
 		d->barren = barren;
 		failed(s, "%s: its worker can't be told: %s", d->label,
@@ -1349,12 +1434,8 @@ static int dev_add(struct dev *d)
 			err = -ENOBUFS;
 		goto close;
 	}
-	if (msg.is_held) {
-		d->held_fd[0] = fds[2];
-		d->held_fd[1] = fds[0];
-		fds[0] = fds[2] = -1;
-		vg_timer_arm(d->hold, LOCK_RETRY_NS);
-	}
+	if (msg.is_held)
+		held_begin(d, &msg.parts, fds);
 close:
 	vg_worker_close_fds(fds);
 	return err;
@@ -1373,16 +1454,16 @@ static int dev_try(struct dev *d)
 			return err;
 		}
 	}
-	if (take_slot(g, &d->slot)) {
+	if (take_index(g, &d->index)) {
 		failed(d->s, "%s: dom%u has %u devices already", d->label,
 		       g->domid, VG_WORKER_DEVICES_MAX);
 		return -E2BIG;
 	}
-	d->has_slot = true;
+	d->has_index = true;
 	return dev_add(d);
 }
 
-/* The relay is known: opens the image and gives both to the worker. */
+/* Where it is reached is known: opens its resource and gives both to the worker. */
 static void dev_start(struct dev *d)
 {
 	struct guest *g = d->guest;
@@ -1401,7 +1482,7 @@ static void dev_start(struct dev *d)
 		d->state = DEV_STARTING;
 		vg_timer_arm(d->answer, d->guest->patience_ns);
 	} else if (err == -EAGAIN && vg_timer_is_armed(d->retry)) {
-		slot_put(d);		/* a lock, see lock_awaited() */
+		index_put(d);		/* a lock, see lock_awaited() */
 	} else {
 		dev_not_now(d, err);
 	}
@@ -1409,22 +1490,22 @@ static void dev_start(struct dev *d)
 
 static void dev_go_on(struct dev *d)
 {
-	int err = read_relay(d, &d->relay);
+	int err = find_where(d, &d->where);
 
 	if (!err) {
-		d->has_relay = true;
+		d->has_where = true;
 		dev_start(d);
-	} else if (err != -ENOENT || d->has_relay) {
+	} else if (err != -ENOENT || d->has_where) {
 		dev_wait(d);
 	} else if (!vg_timer_is_armed(d->timer)) {
-		vg_timer_arm(d->timer, NO_BROKER_WARN_NS);
+		vg_timer_arm(d->timer, UNREACHED_WARN_NS);
 	}
 }
 
 static void dev_closed(struct dev *d)
 {
 	d->remove_wanted = false;
-	vg_image_close(&d->image);
+	res_close(d);
 	dev_content(d);
 	vg_timer_cancel(d->retry);
 	if (d->is_orphan) {
@@ -1449,7 +1530,7 @@ static void dev_stop(struct dev *d)
 		d->remove_wanted = true;	/* when the worker has answered */
 		break;
 	case DEV_READY:
-		vg_image_leave(&d->image);
+		res_leave(d);
 		d->state = DEV_STOPPING;
 		vg_timer_cancel(d->retry);
 		dev_ask(d, TELL_REMOVE, ANSWER_NS);
@@ -1471,7 +1552,7 @@ static void dev_orphan(struct dev *d)
 	d->is_orphan = true;
 	state_remove(d);
 	/* Who wants it now waits for its lock only. */
-	vg_image_close(&d->image);
+	res_close(d);
 	dev_stop(d);
 	vg_timer_arm(d->answer, WORKER_END_NS);
 }
@@ -1521,14 +1602,16 @@ static int remove_node(struct dev *d)
 	return err == -ESTALE ? 0 : err;
 }
 
-static void no_relay(struct dev *d)
+static void not_reached(struct dev *d)
 {
+	char *what = d->transport->missing(UNREACHED_WARN_NS / 1000000000u);
+
 	d->s->about = d;
-	failed(d->s, "%s: no relay after %u s: is virtio-grant-broker running in the control domain?",
-	       d->label, (unsigned int)(NO_BROKER_WARN_NS / 1000000000u));
+	failed(d->s, "%s: %s", d->label, what);
 	d->s->about = NULL;
+	free(what);
 	/* In case that it was there, and we were not told. */
-	vg_timer_arm(d->timer, NO_BROKER_WARN_NS);
+	vg_timer_arm(d->timer, UNREACHED_WARN_NS);
 }
 
 static void on_dev_timer(void *arg)
@@ -1536,8 +1619,8 @@ static void on_dev_timer(void *arg)
 	struct dev *d = arg;
 	int err;
 
-	if (d->state == DEV_NEW && d->is_ours && !d->has_relay) {
-		no_relay(d);
+	if (d->state == DEV_NEW && d->is_ours && !d->has_where) {
+		not_reached(d);
 		dev_go_on(d);
 	} else if (d->state == DEV_CLOSED) {
 		err = remove_node(d);
@@ -1563,7 +1646,8 @@ static void dev_free(struct dev *d)
 	vg_timer_destroy(d->hold);
 	vg_timer_destroy(d->answer);
 	free(d->why);
-	vg_image_exit(&d->image);
+	if (d->res)
+		d->type->host->destroy(d->res);
 	free(d->label);
 	free(d->node);
 	free(d);
@@ -1592,18 +1676,16 @@ static struct dev *dev_new(struct vg_supervisor *s,
 	d->name = *name;
 	d->node = vg_strdup(node);
 	d->label = vg_devname_label(name);
-	vg_image_init(&d->image, d->label);
 	d->guest = guest_get(s, name->guest);
 	d->timer = vg_timer_create(s->loop, on_dev_timer, d);
 	d->retry = vg_timer_create(s->loop, on_retry, d);
 	d->hold = vg_timer_create(s->loop, on_hold, d);
 	d->answer = vg_timer_create(s->loop, on_answer_due, d);
 	d->since_ns = vg_now_ns();
-	d->held_fd[0] = d->held_fd[1] = -1;
 	d->state = DEV_NEW;
 	d->next = s->devs;
 	s->devs = d;
-	vg_timer_arm(d->timer, NO_BROKER_WARN_NS);
+	vg_timer_arm(d->timer, UNREACHED_WARN_NS);
 	if (state > VG_XENBUS_INITIALISING && state < VG_XENBUS_CLOSING)
 		d->was_served = d->is_promised = true;	/* by a predecessor */
 	return d;
@@ -1633,21 +1715,29 @@ static int is_listed(struct vg_supervisor *s, const char *node)
  * Whether this node is a device for us, checked when it is seen first: 1, 0,
  * or negative errno if it can't be told now.
  */
-static int node_is_ours(struct vg_supervisor *s, const struct dev *d)
+static int node_is_ours(struct vg_supervisor *s, struct dev *d)
 {
+	struct vg_keys node = vg_node_keys(&s->xs, d->node);
 	struct vg_devkeys keys;
 	char *why = NULL;
-	int err = vg_devkeys_read(s->xs, d->node, d->name.kind, &keys, &why);
+	int err, listed = 1;
 
+	err = vg_devkeys_read(s->xs, d->node, d->name.kind, &keys, &why);
+	if (!err)
+		listed = is_listed(s, d->node);
+	/* Else it is another instance's, or another backend's. */
+	if (!err && listed == 1 && keys.grant_usage == !s->cfg.is_foreign) {
+		d->transport = vg_transport_named(keys.transport);
+		err = vg_dev_type_of(d->name.kind->name, &node, &d->type, &why);
+	}
 	if (err)
 		failed(s, "%s", why);
 	free(why);
 	/* What is there and makes no sense will not make any later. */
 	if (err)
 		return err == -EINVAL || err == -ERANGE ? 0 : err;
-	err = is_listed(s, d->node);
-	if (err <= 0)
-		return err;		/* another instance's */
+	if (listed <= 0)
+		return listed;
 	if (!s->cfg.is_foreign && !keys.grant_usage && d->was_denied)
 		vg_warn("%s: grant_usage=0 asks for a backend that maps the guest's memory; this one serves grant_usage=1 only and leaves it alone",
 			d->label);
@@ -1675,6 +1765,8 @@ static bool dev_identify(struct dev *d)
 		vg_timer_cancel(d->timer);
 		d->state = DEV_IGNORED;
 	} else {
+		d->res = d->type->host->create(
+			d->s->type_daemons[type_index(d->type)], d->label);
 		dev_content(d);
 	}
 	return is;
@@ -1690,7 +1782,7 @@ static bool is_made_anew(const struct dev *d, uint64_t state)
 /* What a worker has is let go of; of the others nothing is left. */
 static void dev_replaced(struct dev *d)
 {
-	if (d->has_slot) {
+	if (d->has_index) {
 		vg_warn("%s: another device has its name now", d->label);
 		dev_orphan(d);
 		return;
@@ -1708,47 +1800,52 @@ static void leftover(struct dev *d)
 	vg_timer_arm(d->timer, NODE_REMOVAL_NS);
 }
 
-static void scan_relay(struct dev *d)
+static void scan_where(struct dev *d)
 {
-	struct vg_worker_relay relay;
+	struct vg_transport_where where;
 	bool is_new;
 	int err;
 
 	if (d->state != DEV_NEW && d->state != DEV_READY)
 		return;
-	err = read_relay(d, &relay);
+	err = find_where(d, &where);
 	if (err) {
 		/* Not there yet: xenstore will tell when it is. */
-		d->s->look_again |= err != -ENOENT || d->has_relay;
+		d->s->look_again |= err != -ENOENT || d->has_where;
 		return;
 	}
-	is_new = !d->has_relay || !same_relay(&relay, &d->relay);
+	is_new = !d->has_where || memcmp(&where, &d->where, sizeof(where));
 	if (d->state == DEV_NEW) {
-		d->relay = relay;
-		d->has_relay = true;
+		d->where = where;
+		d->has_where = true;
 		if (is_new || !vg_timer_is_armed(d->retry))
 			dev_start(d);
 	} else if (is_new) {
-		d->relay = relay;
-		allow_relay(d);
-		dev_ask(d, TELL_RELAY, d->guest->patience_ns);
+		d->where = where;
+		permit_page(d);
+		dev_ask(d, TELL_MOVE, d->guest->patience_ns);
 	}
 }
 
+struct scan {
+	struct vg_supervisor *s;
+	const struct vg_kind *kind;
+};
+
 /* Nodes that are not ours are remembered, so that it is said once. */
-static void scan_device(struct vg_supervisor *s, const struct vg_kind *kind,
-			xen_domid_t guest, const char *dir, const char *devid)
+static void scan_device(void *arg, xen_domid_t guest, uint32_t devid,
+			const char *node)
 {
-	struct vg_devname name = { .kind = kind, .backend = s->own_domid,
-				   .guest = guest };
-	char *node = vg_strf("%s/%s", dir, devid), *why = NULL;
+	const struct scan *scan = arg;
+	struct vg_supervisor *s = scan->s;
+	struct vg_devname name = { .kind = scan->kind,
+				   .backend = s->own_domid,
+				   .guest = guest, .devid = devid };
 	struct dev *d = dev_find(s, node);
-	uint64_t id, state;
+	char *why = NULL;
+	uint64_t state;
 	int err;
 
-	if (vg_parse_u64(devid, 10, UINT32_MAX, &id))
-		goto out;
-	name.devid = (uint32_t)id;
 	err = vg_key_read_u64(s->xs, node, "state", 10, 9, &state, &why);
 	if (err == -ENOENT) {
 		/* We took it away; or else it goes, or is not whole yet. */
@@ -1779,33 +1876,31 @@ static void scan_device(struct vg_supervisor *s, const struct vg_kind *kind,
 	if (state == VG_XENBUS_CLOSING)
 		dev_stop(d);
 	else
-		scan_relay(d);
+		scan_where(d);
 out:
 	free(why);
-	free(node);
 }
 
-static void scan_guest(struct vg_supervisor *s, const struct vg_kind *kind,
-		       const char *dir, const char *guest_text)
+static void scan_not_read(void *arg, const char *dir, int err)
 {
-	char *guest_dir = vg_strf("%s/%s", dir, guest_text), **names;
-	uint64_t guest;
-	int i, n;
+	struct vg_supervisor *s = ((const struct scan *)arg)->s;
 
-	if (vg_parse_u64(guest_text, 10, XEN_DOMID_MAX, &guest))
-		goto out;
-	n = xen_store_directory(s->xs, guest_dir, &names);
-	if (n < 0 && n != -ENOENT) {
-		failed(s, "xenstore directory %s: %s", guest_dir,
-		       strerror(-n));
-		s->scan_failed = true;
-	}
-	for (i = 0; i < n; i++)
-		scan_device(s, kind, (xen_domid_t)guest, guest_dir, names[i]);
-	if (n >= 0)
-		xen_store_free_dir(names);
-out:
-	free(guest_dir);
+	failed(s, "xenstore directory %s: %s", dir, strerror(-err));
+	s->scan_failed = true;
+}
+
+static void scan_kind(struct vg_supervisor *s, const struct vg_kind *kind)
+{
+	struct scan scan = { s, kind };
+	const struct vg_walk walk = {
+		.xs = s->xs, .leaf = scan_device, .failed = scan_not_read,
+		.arg = &scan,
+	};
+	char *dir = vg_strf("/local/domain/%u/backend/%s", s->own_domid,
+			    kind->name);
+
+	vg_walk(&walk, dir);
+	free(dir);
 }
 
 /* Devices whose node is gone without the protocol: libxl was forced. */
@@ -1815,7 +1910,7 @@ static void forget_unseen(struct vg_supervisor *s)
 
 	for (d = s->devs; d; d = next) {
 		next = d->next;
-		if (d->seen || (d->is_orphan && d->has_slot))
+		if (d->seen || (d->is_orphan && d->has_index))
 			continue;
 		switch (d->state) {
 		case DEV_STARTING:
@@ -1833,24 +1928,6 @@ static void forget_unseen(struct vg_supervisor *s)
 			dev_free(d);
 		}
 	}
-}
-
-static void scan_kind(struct vg_supervisor *s, const struct vg_kind *kind)
-{
-	char *dir = vg_strf("/local/domain/%u/backend/%s", s->own_domid,
-			    kind->name);
-	char **names;
-	int i, n = xen_store_directory(s->xs, dir, &names);
-
-	if (n < 0 && n != -ENOENT) {
-		failed(s, "xenstore directory %s: %s", dir, strerror(-n));
-		s->scan_failed = true;
-	}
-	for (i = 0; i < n; i++)
-		scan_guest(s, kind, dir, names[i]);
-	if (n >= 0)
-		xen_store_free_dir(names);
-	free(dir);
 }
 
 /* What could not be read is read again. */
@@ -1949,10 +2026,11 @@ static struct json_object *mem_json(const struct vg_mem_stats *m)
 	return o;
 }
 
-static struct json_object *stats_json(const struct vg_dev_stats *st)
+static struct json_object *stats_json(const struct vg_dev_type *t,
+				      const struct vg_dev_stats *st)
 {
 	struct json_object *o = json_object_new_object();
-	const char *const *name = vg_dev_blk.stat_names;
+	const char *const *name = t->stat_names;
 	struct json_object *type = json_object_new_object();
 	unsigned int i;
 
@@ -1984,7 +2062,7 @@ static struct json_object *stats_json(const struct vg_dev_stats *st)
 	json_object_object_add(o, "mem", mem_json(&st->mem));
 	for (i = 0; i < VG_DEV_STATS_NR_TYPE && name && name[i]; i++)
 		add_u64(type, name[i], st->type[i]);
-	json_object_object_add(o, vg_dev_blk.name, type);
+	json_object_object_add(o, t->name, type);
 	return o;
 }
 
@@ -1995,7 +2073,7 @@ static struct json_object *queues_json(const struct dev *d)
 	unsigned int i;
 
 	for (i = 0; i < d->nr_queues && d->nr_queues > 1; i++) {
-		struct vg_dev_stats q = d->guest->shared->queue[d->slot][i];
+		struct vg_dev_stats q = d->guest->shared->queue[d->index][i];
 		char name[12];
 
 		o = json_object_new_object();
@@ -2015,30 +2093,42 @@ static struct json_object *queues_json(const struct dev *d)
 	return all;
 }
 
+/* What its type says of it. */
+static void describe(const struct dev *d, const struct vg_dev_stats *st,
+		     struct json_object *o)
+{
+	struct json_object *notes = json_object_new_array();
+	char *summary = d->res ? d->type->host->summary(d->res) :
+				 vg_strdup("");
+
+	add_str(o, "type", d->type ? d->type->name : "");
+	add_str(o, "summary", summary);
+	free(summary);
+	if (d->res)
+		d->type->host->describe(d->res, st ? st->type : NULL, o, notes);
+	json_object_object_add(o, "notes", notes);
+}
+
 static struct json_object *dev_json(const struct dev *d)
 {
+	bool has_stats = d->has_index && d->guest->shared;
 	struct json_object *o = json_object_new_object();
 	struct vg_dev_stats st;
 
+	if (has_stats)
+		vg_worker_stats(d->guest->shared, d->index, &st);
 	add_str(o, "device", d->label);
 	add_u64(o, "guest", d->name.guest);
-	add_str(o, "state", d->state == DEV_NEW && d->has_relay ? "waiting" :
+	add_str(o, "state", d->state == DEV_NEW && d->has_where ? "waiting" :
 		dev_state_names[d->state]);
 	add_str(o, "waits_for", d->why ? d->why : "");
-	add_str(o, "image", d->image.path ? d->image.path : "");
-	add_u64(o, "size_bytes", d->image.size_bytes);
+	describe(d, has_stats ? &st : NULL, o);
 	/* Its last worker's I/O is under way: no request is served. */
-	json_object_object_add(o, "held",
-			       json_object_new_boolean(d->held_fd[0] >= 0));
-	json_object_object_add(o, "read_only",
-			       json_object_new_boolean(d->image.read_only));
-	json_object_object_add(o, "direct_io",
-			       json_object_new_boolean(d->image.is_direct));
+	json_object_object_add(o, "held", json_object_new_boolean(d->is_held));
 	add_u64(o, "worker_pid", d->guest->pid > 0 ? (uint64_t)d->guest->pid : 0);
 	add_u64(o, "worker_deaths", d->guest->deaths);
-	if (d->has_slot && d->guest->shared) {
-		vg_worker_stats(d->guest->shared, d->slot, &st);
-		json_object_object_add(o, "stats", stats_json(&st));
+	if (has_stats) {
+		json_object_object_add(o, "stats", stats_json(d->type, &st));
 		json_object_object_add(o, "queues", queues_json(d));
 	}
 	return o;
@@ -2089,6 +2179,11 @@ int vg_supervisor_create(const struct vg_supervisor_config *cfg,
 	s->loop = loop;
 	s->scan = vg_deferred_create(loop, on_scan, s);
 	s->rescan = vg_timer_create(loop, on_rescan, s);
+	s->type_daemons = vg_calloc(vg_nr_dev_types, sizeof(void *));
+	for (k = 0; k < vg_nr_dev_types; k++)
+		if (vg_dev_types[k]->host->daemon_create)
+			s->type_daemons[k] =
+				vg_dev_types[k]->host->daemon_create();
 	s->reap = vg_timer_create(loop, on_reap, s);
 	if (cfg->state_dir && mkdir(cfg->state_dir, 0700) < 0 &&
 	    errno != EEXIST) {
@@ -2150,6 +2245,11 @@ void vg_supervisor_destroy(struct vg_supervisor *s)
 	vg_timer_destroy(s->rescan);
 	vg_timer_destroy(s->reap);
 	xen_store_close(s->xs);
+	for (i = 0; i < vg_nr_dev_types; i++)
+		if (vg_dev_types[i]->host->daemon_destroy)
+			vg_dev_types[i]->host->daemon_destroy(
+				s->type_daemons[i]);
+	free(s->type_daemons);
 	for (i = 0; i < NR_FAILURES; i++)
 		free(s->failure[i]);
 	free(s);

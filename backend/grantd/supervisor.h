@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * supervisor.h - virtio-grantd without its main(): follows libxl's xenstore
- * protocol for the devices that this domain shall serve, opens their images,
- * and has one worker per guest serve them.
+ * protocol for the devices that this domain shall serve, opens what they are
+ * made of, and has one worker per guest serve them.
  */
 #ifndef VG_SUPERVISOR_H
 #define VG_SUPERVISOR_H
@@ -11,8 +11,6 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "dev/blk/blk.h"
-#include "dev/blk/image.h"
 #include "grantd/worker.h"
 #include "lib/loop.h"
 #include "xen/xen.h"
@@ -20,17 +18,13 @@
 struct vg_supervisor;
 
 struct vg_supervisor_config {
-	enum vg_direct_io direct_io;
-	enum vg_blk_engine engine;
-	bool waits_for_room;	/* of an image's file system: vg_blk_params */
-	const char *const *serials;	/* vg_image_how; or NULL */
 	unsigned int queue_size_max;	/* a power of two, 2 .. 1024 */
 	unsigned int budget_pages;	/* mapped at once, per device */
 	uint32_t copy_max_bytes;	/* see vg_mem_map_create() */
 	unsigned int nr_queues;		/* offered per device, if the guest's
 					 * others leave so many; 0 is 1 */
 	/* See struct vg_device_params. */
-	uint64_t poll_max_ns, poll_mmio_max_ns;
+	uint64_t poll_max_ns, poll_unbound_max_ns;
 	bool is_foreign;	/* virtio-foreignd: grant_usage=0 is ours */
 	bool is_confined;	/* workers are (sandbox.h), for the status */
 	const char *only;	/* these vdevs only, "xvda,xvdb"; NULL: all */
@@ -40,6 +34,7 @@ struct vg_supervisor_config {
 	 * died needs reset.
 	 */
 	const char *state_dir;
+	const char *run_dir;	/* vg_dev_how; or NULL */
 
 	/*
 	 * Starts a worker that has @sock and @shared_fd, both its own to
@@ -49,15 +44,15 @@ struct vg_supervisor_config {
 		     pid_t *pid);
 	/*
 	 * Where workers reach grants and ports by a third party (mapper.h):
-	 * that of @guest may pass on this relay of its device @slot; called
-	 * before the worker is told, and with @domid VG_MAPPER_NO_RELAY when the
-	 * device has gone from the slot.  And: @guest's worker may write to an
-	 * image file of this size; 0 or negative errno.  And: @guest's worker has
-	 * ended.  NULL: there is none.
+	 * that of @guest may pass on this page and port of another domain's,
+	 * for its device @dev; called before the worker is told, and with
+	 * @domid VG_MAPPER_NOBODY when there is no such device any more.  And:
+	 * @guest's worker may write to a file of this size; 0 or negative
+	 * errno.  And: @guest's worker has ended.  NULL: there is none.
 	 */
-	void (*allow_relay)(void *arg, xen_domid_t guest, unsigned int slot,
-			    xen_domid_t domid, xen_ref_t ref, xen_port_t port);
-	int (*allow_image)(void *arg, xen_domid_t guest, uint64_t size_bytes);
+	void (*permit)(void *arg, xen_domid_t guest, unsigned int dev,
+		       xen_domid_t domid, xen_ref_t ref, xen_port_t port);
+	int (*allow_file)(void *arg, xen_domid_t guest, uint64_t size_bytes);
 	void (*worker_ended)(void *arg, xen_domid_t guest);
 	/*
 	 * Ends @guest's worker, which does not do so by itself; one that has

@@ -1,24 +1,27 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * worker.h - the devices of one guest: their relays, and the messages between
- * the worker and its supervisor.
+ * worker.h - the devices of one guest: what brings their transports, types,
+ * memory and channels together, and the messages between the worker and its
+ * supervisor.
  *
- * The worker has /dev/xen/gntdev, /dev/xen/evtchn and the images' descriptors
- * and nothing else: no xenstore, no file it could open itself (sandbox.h).  The supervisor
- * tells it over a SOCK_SEQPACKET pair what to serve; it tells back what became
- * of it.  Statistics stand in memory that both map.
+ * The worker has /dev/xen/gntdev, /dev/xen/evtchn and what its devices were
+ * handed, and nothing else: no xenstore, no file it could open itself
+ * (sandbox.h).  The supervisor tells it over a SOCK_SEQPACKET pair what to
+ * serve; it tells back what became of it.  Statistics stand in memory that both
+ * map.
  *
  * A worker is what a guest attacks, so the supervisor believes nothing it
  * says beyond the fixed fields here, each checked for its range.
  */
-#ifndef VG_WORKER_H
-#define VG_WORKER_H
+#ifndef VG_GRANTD_WORKER_H
+#define VG_GRANTD_WORKER_H
 
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "dev/blk/blk.h"
+#include "dev/type.h"
 #include "lib/loop.h"
+#include "transport/transport.h"
 #include "virtio/device.h"
 #include "xen/xen.h"
 
@@ -26,45 +29,46 @@
 #define VG_WORKER_TEXT_MAX	128u
 /* Threads of all devices together: what one guest can have of them. */
 #define VG_WORKER_LANES_MAX	16u
-#define VG_WORKER_QUEUES_MAX	VG_BLK_QUEUES_MAX
+#define VG_WORKER_QUEUES_MAX	VG_STATE_QUEUES_MAX
 
 enum vg_worker_op {
 	/* supervisor to worker */
-	VG_WORKER_ADD = 1,	/* with descriptors: the image; if one is kept,
-				 * the device's state (state.h) and what is
-				 * locked while the worker lives; then the image
-				 * without O_DIRECT, if it has that */
-	VG_WORKER_RELAY,	/* a new broker: other relay, same device */
+	VG_WORKER_ADD = 1,
+	VG_WORKER_MOVE,		/* the device is reached elsewhere now */
 	VG_WORKER_REMOVE,
 	VG_WORKER_RELEASE,	/* of a device that was added as held */
 	/* worker to supervisor */
 	VG_WORKER_ADDED,	/* error, text; or it is ready */
-	VG_WORKER_REMOVED,	/* nothing is mapped, the image is closed */
-	VG_WORKER_ATTACHED,	/* to the relay of VG_WORKER_RELAY; or error,
-				 * text: it goes on trying */
+	VG_WORKER_REMOVED,	/* nothing is mapped or open any more */
+	VG_WORKER_MOVED,	/* as VG_WORKER_MOVE said; or error, text: it
+				 * goes on trying */
 };
 
-struct vg_worker_relay {
-	xen_domid_t domid;
-	xen_ref_t ref;
-	xen_port_t port;
+/* Descriptors of ADD, those that there are in this order: see fds_present. */
+enum {
+	VG_WORKER_FD_STATE,	/* the device's state (state.h) */
+	VG_WORKER_FD_HOLD,	/* what is locked while the worker lives */
+	VG_WORKER_FD_PARTS,	/* vg_dev_parts.fds[] */
+	VG_WORKER_FDS_MAX = VG_WORKER_FD_PARTS + VG_DEV_FDS_MAX,
 };
 
 struct vg_worker_msg {
 	uint32_t op;
-	uint32_t slot;				/* < VG_WORKER_DEVICES_MAX */
+	uint32_t index;				/* < VG_WORKER_DEVICES_MAX */
 	int32_t error;				/* negative errno */
+	uint32_t fds_present;			/* one bit each */
 	char text[VG_WORKER_TEXT_MAX];		/* of an error; of ADD: label */
-	struct vg_worker_relay relay;
+	struct vg_transport_where where;	/* ADD, MOVE */
 	/* ADD */
+	uint32_t transport, type;		/* indices in their lists */
 	uint32_t queue_size_max;
 	uint32_t budget_pages;
 	uint32_t copy_max_bytes;
-	uint64_t poll_max_ns, poll_mmio_max_ns;
+	uint64_t poll_max_ns, poll_unbound_max_ns;
 	uint32_t start;				/* enum vg_start */
 	uint32_t start_broken;			/* enum vg_broken */
 	uint32_t is_held;			/* struct vg_device_params */
-	struct vg_blk_params blk;		/* fds: those that came along */
+	struct vg_dev_parts parts;		/* fds: those that came along */
 };
 
 /*
@@ -78,7 +82,7 @@ struct vg_worker_shared {
 	uint32_t has_begun;		/* its first message was read */
 };
 
-void vg_worker_stats(const struct vg_worker_shared *shared, unsigned int slot,
+void vg_worker_stats(const struct vg_worker_shared *shared, unsigned int index,
 		     struct vg_dev_stats *out);
 
 struct vg_worker;
@@ -105,14 +109,12 @@ int vg_worker_create(xen_domid_t guest, struct vg_loop *loop, int sock,
  */
 void vg_worker_destroy(struct vg_worker *w);
 
-#define VG_WORKER_FDS_MAX	4u
-
 /*
  * Messages: whole or not at all, and without waiting: -EAGAIN if the peer does
- * not take it now.  0 or negative errno.
+ * not take it now.  @fds: -1 for none; NULL: none at all.  0 or negative errno.
  */
-int vg_worker_send(int sock, const struct vg_worker_msg *msg, const int *fds,
-		   unsigned int nr_fds);
+int vg_worker_send(int sock, struct vg_worker_msg *msg,
+		   const int fds[VG_WORKER_FDS_MAX]);
 /*
  * 1: a message; 0: the peer closed; -EAGAIN: none now.  What came along is in
  * @fds, the caller's; the others are -1.

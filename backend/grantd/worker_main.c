@@ -12,12 +12,12 @@
 #include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
-#include "dev/blk/rings.h"
 #include "grantd/sandbox.h"
 #include "grantd/worker.h"
 #include "lib/log.h"
@@ -61,28 +61,53 @@ static int small_stacks(void)
 	return -err;
 }
 
+/* What the types make beforehand, and will call. */
+static struct vg_sandbox_calls *prepare(const struct vg_worker_start *start,
+					unsigned int *nr_registering)
+{
+	struct vg_sandbox_calls *calls = vg_calloc(vg_nr_dev_types,
+						   sizeof(*calls));
+	unsigned int i;
+
+	*nr_registering = 0;
+	for (i = 0; i < vg_nr_dev_types; i++) {
+		/* One for each queue: see nr_queues_free() in devices.c. */
+		struct vg_dev_prepared p = {
+			.nr_queues = VG_WORKER_DEVICES_MAX +
+				     (start->nr_queues > 1 ?
+				      VG_WORKER_LANES_MAX : 0),
+		};
+
+		if (vg_dev_types[i]->prepare)
+			vg_dev_types[i]->prepare(&p);
+		calls[i].of = p.syscalls;
+		calls[i].nr = p.nr_syscalls;
+		*nr_registering += p.nr_registering;
+	}
+	return calls;
+}
+
 static int confine(const struct vg_worker_start *start,
 		   struct vg_worker_shared *shared)
 {
 	uint64_t budget_bytes = (uint64_t)start->budget_pages <<
-				XEN_GRANT_PAGE_SHIFT;
-	struct vg_sandbox sb = {
-		.kind = VG_SANDBOX_WORKER_SYNC,
+				VG_MEM_PAGE_SHIFT;
+	unsigned int nr_registering;
+	struct vg_sandbox_calls *calls = prepare(start, &nr_registering);
+	const struct vg_sandbox sb = {
+		.kind = VG_SANDBOX_WORKER,
+		.calls = calls,
+		.nr_calls = vg_nr_dev_types,
 		.uid = start->uid,
 		.memory_max_bytes = OWN_MEMORY_BYTES +
 				    VG_WORKER_DEVICES_MAX * budget_bytes,
-		/* Each ring registers its device's memory by itself. */
-		.locked_max_bytes = start->rings * budget_bytes,
+		.locked_max_bytes = nr_registering * budget_bytes,
 		.violation = &shared->violation,
 	};
 	const char *step;
-	int err;
+	int err = vg_sandbox_enter(&sb, &step);
 
-	/* Without rings: what that means is decided with the first image. */
-	if (start->engine != VG_BLK_ENGINE_SYNC &&
-	    !vg_blk_rings_prepare(start->rings))
-		sb.kind = VG_SANDBOX_WORKER_URING;
-	err = vg_sandbox_enter(&sb, &step);
+	free(calls);
 	if (err)
 		vg_err("dom%u: its worker can't be confined: %s: %s",
 		       start->guest, step, strerror(-err));
@@ -104,7 +129,7 @@ int vg_worker_main(const struct vg_worker_start *start)
 	vg_name_process("worker", start->guest);
 	/*
 	 * A supervisor that is gone has a successor, which waits until we are:
-	 * see life_lock() in supervisor.c.  (Once more in vg_sandbox_enter(),
+	 * see life_lock() in states.c.  (Once more in vg_sandbox_enter(),
 	 * since a change of user forgets it.)
 	 */
 	prctl(PR_SET_PDEATHSIG, SIGKILL);

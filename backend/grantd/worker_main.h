@@ -7,7 +7,6 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "dev/blk/blk.h"
 #include "xen/xen.h"
 
 struct vg_worker_start {
@@ -18,8 +17,7 @@ struct vg_worker_start {
 	int rpc_fd, arena_fd, gntdev_fd, first_evtchn_fd;
 	unsigned int nr_evtchns;	/* at least 1 */
 	uid_t uid;
-	enum vg_blk_engine engine;
-	unsigned int rings;		/* made beforehand, unless engine is sync */
+	unsigned int nr_queues;		/* most of one device: --queues */
 	unsigned int budget_pages;	/* per device */
 };
 

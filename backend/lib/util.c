@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <time.h>
 
@@ -139,3 +140,12 @@ int vg_fd_nonblock(int fd)
 void (*vg_step_hook)(void);
 void (*vg_read_hook)(const volatile void *word, size_t bytes);
 #endif
+
+void vg_nap(int *epfd)
+{
+	struct epoll_event none;
+
+	if (*epfd < 0)
+		*epfd = epoll_create1(EPOLL_CLOEXEC);
+	epoll_pwait(*epfd, &none, 1, 1, NULL);
+}

@@ -74,6 +74,12 @@ bool vg_error_passes(int err);
 uint64_t vg_now_ns(void);	/* CLOCK_MONOTONIC */
 
 /*
+ * Sleeps for a millisecond, by epoll: a confined process has no other call for
+ * it.  *@epfd, at first -1, is the caller's to close.
+ */
+void vg_nap(int *epfd);
+
+/*
  * What ps(1) and top(1) call this process, "vg-worker-3", and the threads that it
  * makes.  A program that starts itself by /proc/self/exe is called "exe".
  */

@@ -38,6 +38,7 @@ struct vg_mem_req {
 
 struct mem_foreign {
 	struct vg_mem mem;
+	xen_domid_t domid;
 	struct xen_foreign *xf;		/* NULL: not opened yet */
 	struct vg_mem_req *free_reqs;
 	uint64_t *gfns;			/* scratch: [budget_pages] */
@@ -88,7 +89,7 @@ static void account(struct mem_foreign *mf, unsigned int pages)
 
 static int map_pages(struct mem_foreign *mf, unsigned int pages, void **va)
 {
-	int err = xen_foreign_map(mf->xf, mf->mem.domid, mf->gfns, pages, va);
+	int err = xen_foreign_map(mf->xf, mf->domid, mf->gfns, pages, va);
 
 	if (!err)
 		account(mf, pages);
@@ -121,7 +122,7 @@ static int start(struct mem_foreign *mf)
 	}
 	if (!mf->is_static || mf->all)
 		return 0;
-	err = xen_foreign_map_all(mf->xf, mf->mem.domid, XEN_GUEST_RAM0_BASE >>
+	err = xen_foreign_map_all(mf->xf, mf->domid, XEN_GUEST_RAM0_BASE >>
 				  XEN_GRANT_PAGE_SHIFT, &va, &mf->all_pages);
 	if (err)
 		return err;
@@ -398,7 +399,7 @@ static struct vg_mem *foreign_view(struct vg_mem *m)
 	struct mem_foreign *mf = to_foreign(m);
 	struct vg_mem *view;
 
-	vg_mem_foreign_create(m->domid, m->budget_pages, mf->is_static, &view);
+	vg_mem_foreign_create(mf->domid, m->budget_pages, mf->is_static, &view);
 	to_foreign(view)->parent = mf;
 	return view;
 }
@@ -428,9 +429,9 @@ int vg_mem_foreign_create(xen_domid_t domid, unsigned int budget_pages,
 	mf = vg_zalloc(sizeof(*mf));
 	mf->mem = (struct vg_mem){
 		.ops = is_static ? &ops_static : &ops_dynamic,
-		.domid = domid,
 		.budget_pages = budget_pages,
 	};
+	mf->domid = domid;
 	mf->is_static = is_static;
 	mf->gfns = vg_calloc(budget_pages, sizeof(*mf->gfns));
 	*out = &mf->mem;

@@ -6,6 +6,7 @@
 #define VG_MEM_FOREIGN_H
 
 #include "mem/mem.h"
+#include "xen/xen.h"
 
 /*
  * "foreign-dynamic": one map and one unmap per request; or, with

@@ -36,14 +36,14 @@
  *
  * Nothing is allocated per request once the free lists have grown.
  */
-#include "mem/mem.h"
+#include "mem/grants.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
-#include "mem/grants.h"
+#include "kernel/uapi/virtio_grant.h"
 #include "lib/util.h"
 
 /* Bounce memory that every request has without asking the budget. */
@@ -58,11 +58,6 @@
 #define UNMAP_TRIES		3u
 /* Pages that one copy asks Xen about: see are_granted(). */
 #define PROBES			64u
-
-#define ADDR_REF_BITS		32
-#define ADDR_UNUSED_BITS \
-	(~(VG_ADDR_GRANT | ((UINT64_C(1) << (ADDR_REF_BITS + \
-					    XEN_GRANT_PAGE_SHIFT)) - 1)))
 
 /* A checked address. */
 struct span {
@@ -129,6 +124,7 @@ struct spare {
 struct mem_map {
 	struct vg_mem mem;
 	struct xen_gnttab *gt;
+	xen_domid_t domid;
 	uint32_t copy_max_bytes;
 	struct spare *spares[CLASSES];
 	size_t spare_bytes;
@@ -172,13 +168,13 @@ static int span_of(struct mem_map *mm, uint64_t addr, uint64_t len_bytes,
 {
 	uint64_t pages;
 
-	if (!(addr & VG_ADDR_GRANT))
+	if (!(addr & VIRTIO_GRANT_ADDR_FLAG))
 		return refuse(mm, VG_MEM_NO_GRANT, fault, -EFAULT);
-	s->ref = (xen_ref_t)(addr >> XEN_GRANT_PAGE_SHIFT);
-	s->offset_bytes = addr & (XEN_GRANT_PAGE_SIZE - 1);
+	s->ref = virtio_grant_addr_ref(addr);
+	s->offset_bytes = virtio_grant_addr_offset(addr);
 	pages = (s->offset_bytes + len_bytes + XEN_GRANT_PAGE_SIZE - 1) >>
 		XEN_GRANT_PAGE_SHIFT;
-	if (addr & ADDR_UNUSED_BITS || !len_bytes ||
+	if (addr & VIRTIO_GRANT_ADDR_RESERVED || !len_bytes ||
 	    s->ref + pages - 1 > UINT32_MAX)
 		return refuse(mm, VG_MEM_BAD_RANGE, fault, -EFAULT);
 	s->pages = (unsigned int)pages;
@@ -306,7 +302,7 @@ static int map_read(struct vg_mem *m, uint64_t addr, void *buf,
 	n = copies_add(mm, 0, &s, len_bytes, buf, false);
 	mm->mem.stats.copies++;
 	mm->mem.stats.exchanges++;
-	xen_gnttab_copy(mm->gt, mm->mem.domid, mm->copies, n);
+	xen_gnttab_copy(mm->gt, mm->domid, mm->copies, n);
 	err = copies_result(mm->copies, n);
 	return err == -EFAULT ? refuse(mm, VG_MEM_NOT_GRANTED, fault, err) :
 				err;
@@ -332,7 +328,7 @@ static void probe_ask(struct mem_map *mm, struct probe *p)
 		return;
 	mm->mem.stats.copies++;
 	mm->mem.stats.exchanges++;
-	xen_gnttab_copy(mm->gt, mm->mem.domid, p->copy, p->nr);
+	xen_gnttab_copy(mm->gt, mm->domid, p->copy, p->nr);
 	p->is_refused |= copies_result(p->copy, p->nr) == -EFAULT;
 	p->nr = 0;
 }
@@ -366,7 +362,7 @@ int vg_map_pages(struct vg_mem *m, const xen_ref_t *refs, unsigned int count,
 		 int prot, void **va)
 {
 	struct mem_map *mm = to_map(m);
-	int err = xen_gnttab_map(mm->gt, m->domid, refs, count, prot, va);
+	int err = xen_gnttab_map(mm->gt, mm->domid, refs, count, prot, va);
 
 	m->stats.maps++;
 	m->stats.exchanges++;
@@ -1001,7 +997,7 @@ static void map_exchange(struct vg_mem *m)
 		m->stats.copies++;
 	m->stats.exchanges++;
 	/* Each copy and each job says itself what became of it. */
-	xen_gnttab_exchange(mm->gt, m->domid, mm->copies, n, mm->jobs, nr_jobs);
+	xen_gnttab_exchange(mm->gt, mm->domid, mm->copies, n, mm->jobs, nr_jobs);
 	for (r = outs; r; r = next) {
 		next = r->next;
 		out_result(mm, r);
@@ -1105,7 +1101,7 @@ static struct mem_map *map_new(struct xen_gnttab *gt, xen_domid_t domid,
 static struct vg_mem *map_view(struct vg_mem *m)
 {
 	struct mem_map *parent = to_map(m);
-	struct mem_map *mm = map_new(parent->gt, m->domid, m->budget_pages,
+	struct mem_map *mm = map_new(parent->gt, parent->domid, m->budget_pages,
 				     parent->copy_max_bytes);
 
 	mm->pages = parent->pages;
@@ -1135,10 +1131,10 @@ static struct mem_map *map_new(struct xen_gnttab *gt, xen_domid_t domid,
 
 	mm->mem = (struct vg_mem){
 		.ops = &map_ops,
-		.domid = domid,
 		.budget_pages = budget_pages,
 	};
 	mm->gt = gt;
+	mm->domid = domid;
 	mm->copy_max_bytes = copy_max_bytes;
 	mm->pages = &mm->own_pages;
 	mm->refs = vg_calloc(budget_pages, sizeof(*mm->refs));

@@ -2,16 +2,15 @@
 /*
  * mem.h - guest memory, as one device of one guest may reach it.
  *
- * An address is bit 63 | grant reference << 12 | offset, consecutive pages
- * having consecutive references (kernel/uapi/virtio_grant.h).  An address
- * without bit 63 is refused by every implementation: there is no fallback.
+ * What an address means is the implementation's business: a device, its queues
+ * and its transport pass it on.  One that means nothing is refused; there is no
+ * fallback to another meaning.
  *
  * The guest is not trusted: it can revoke nothing that is mapped, but it
  * writes to mapped pages at any moment, and its addresses are arbitrary.
  *
- * Implementations (design.md "Guest memory"): pool.c (announced ranges), on
- * top of map.c (map or copy, for the rest and for mainline guests); foreign.c
- * for the comparison only.
+ * Implementations: pool.c (announced ranges), on top of grants.c (map or copy,
+ * for the rest and for mainline guests); foreign.c for the comparison only.
  */
 #ifndef VG_MEM_H
 #define VG_MEM_H
@@ -21,9 +20,9 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
-#include "xen/xen.h"
-
-#define VG_ADDR_GRANT		(UINT64_C(1) << 63)
+/* What pages are counted in, whatever the guest's are, or ours. */
+#define VG_MEM_PAGE_SHIFT	12
+#define VG_MEM_PAGE_BYTES	(1u << VG_MEM_PAGE_SHIFT)
 
 /* One buffer of a request, as the descriptors gave it: unchecked address. */
 struct vg_seg {
@@ -149,20 +148,20 @@ struct vg_mem_ops {
 			 enum vg_mem_fault *fault);
 
 	/*
-	 * Ranges that the guest announced as staying granted; both NULL where
-	 * there is no such thing.  @index < VG_MEM_RANGES_MAX.
+	 * Ranges of addresses that the guest announced as staying reachable;
+	 * both NULL where there is no such thing.  @index < VG_MEM_RANGES_MAX.
 	 *
-	 * range_add: -EBUSY (it holds one), -EINVAL (no pages, or beyond the
-	 * last reference), -E2BIG (all ranges together are more than the
-	 * budget), -EAGAIN (something is short for the moment), or why Xen did
-	 * not map it.  What the budget has no room for beside the rings and
+	 * range_add: -EBUSY (it holds one), -EINVAL (empty, no whole pages, or
+	 * beyond the last address), -E2BIG (all ranges together are more than the
+	 * budget), -EAGAIN (something is short for the moment), or why it could
+	 * not be mapped (never -EINVAL).  What the budget has no room for beside the rings and
 	 * requests of now is held without being mapped.
 	 * range_remove: no new use from here on.  -EAGAIN: requests use it
 	 * still, call again when one is unmapped; -EBUSY: a ring is in it,
 	 * nothing is changed.
 	 */
-	int (*range_add)(struct vg_mem *m, unsigned int index, xen_ref_t first,
-			 uint32_t pages);
+	int (*range_add)(struct vg_mem *m, unsigned int index, uint64_t addr,
+			 uint64_t len_bytes);
 	int (*range_remove)(struct vg_mem *m, unsigned int index);
 	/*
 	 * Ranges give way, as far as nothing lies in them: vg_mem.wants_room.
@@ -193,10 +192,7 @@ struct vg_mem_ops {
 
 struct vg_mem {
 	const struct vg_mem_ops *ops;
-	xen_domid_t domid;
-	unsigned int budget_pages;	/* most pages mapped at once; a
-					 * virtio-blk request needs at most
-					 * VG_BLK_REQ_PAGES_MAX of them */
+	unsigned int budget_pages;	/* most pages mapped at once */
 	struct vg_mem_stats stats;
 	/*
 	 * -EAGAIN, and it would be for ever: ranges have what is wanted.  The
@@ -207,26 +203,5 @@ struct vg_mem {
 	void (*areas_change)(void *arg);
 	void *areas_arg;
 };
-
-/*
- * One map and one unmap per request, for any guest; or one copy each way if it
- * has at most @copy_max_bytes in total, header and status included: mem/map.c.
- */
-int vg_mem_map_create(struct xen_gnttab *gt, xen_domid_t domid,
-		      unsigned int budget_pages, uint32_t copy_max_bytes,
-		      struct vg_mem **out);
-/*
- * All of them: from 4 KiB to 1 MiB copying was measured to be 1.6 times as fast
- * as mapping, or more (docs/comparison.md).
- */
-#define VG_MEM_COPY_MAX_DEFAULT	UINT32_MAX
-
-/*
- * The same, and ranges that the guest announces, each mapped once: what lies
- * in one costs no hypercall.  One budget for all that is mapped.
- */
-int vg_mem_pool_create(struct xen_gnttab *gt, xen_domid_t domid,
-		       unsigned int budget_pages, uint32_t copy_max_bytes,
-		       struct vg_mem **out);
 
 #endif

@@ -5,7 +5,7 @@
  *
  * A range is mapped once, in one batch; from then on an address in it costs a
  * comparison and an addition, and a request neither a hypercall nor memory.
- * What lies outside of every range goes the way of map.c.
+ * What lies outside of every range goes the way of grants.c.
  *
  * Not trusted: the guest.  It can keep its promise or not: a page that is
  * mapped here stays mapped and ours to read and write until we unmap it, so a
@@ -18,16 +18,16 @@
  * Ranges have what rings and requests leave of the budget.  A range for which
  * there is too little is held without being mapped, and one that stands in the
  * way of what could never fit beside it is unmapped again: what lies in it goes
- * the way of map.c then, like any other address.
+ * the way of grants.c then, like any other address.
  */
-#include "mem/mem.h"
+#include "mem/grants.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 
+#include "kernel/uapi/virtio_grant.h"
 #include "lib/util.h"
-#include "mem/grants.h"
 
 struct range {
 	uint8_t *va;			/* NULL: not mapped */
@@ -46,7 +46,7 @@ struct table {
 
 struct vg_mem_req {
 	struct vg_mem_req *next;	/* on the free list */
-	struct vg_mem_req *mapped;	/* map.c's, or NULL: it is in ranges */
+	struct vg_mem_req *mapped;	/* grants.c's, or NULL: it is in ranges */
 	uint32_t ranges;		/* bit per range it uses */
 };
 
@@ -66,7 +66,7 @@ static struct mem_pool *to_pool(struct vg_mem *m)
 	return container_of(m, struct mem_pool, mem);
 }
 
-/* Ours and map.c's together, for who shows them. */
+/* Ours and grants.c's together, for who shows them. */
 static void stats_gather(struct mem_pool *mp)
 {
 	struct vg_mem_stats *st = &mp->mem.stats, *sub = &mp->map->stats;
@@ -95,9 +95,9 @@ static uint8_t *resolve(struct mem_pool *mp, uint64_t addr, uint64_t len_bytes,
 	uint64_t at, bytes;
 	unsigned int i;
 
-	if (!(addr & VG_ADDR_GRANT))
+	if (!(addr & VIRTIO_GRANT_ADDR_FLAG))
 		return NULL;
-	addr &= ~VG_ADDR_GRANT;
+	addr &= ~VIRTIO_GRANT_ADDR_FLAG;
 	for (i = 0; i < VG_MEM_RANGES_MAX; i++) {
 		const struct range *r = &mp->table->range[i];
 
@@ -165,7 +165,7 @@ static void range_unmap(struct mem_pool *mp, struct range *r)
 	r->va = NULL;
 	r->is_closing = false;
 	areas_change(mp);
-	/* As with map.c's: what stays mapped counts on. */
+	/* As with grants.c's: what stays mapped counts on. */
 	if (!vg_map_unmap_pages(mp->map, va, r->pages))
 		vg_map_range_uncharge(mp->map, r->pages);
 	mp->mem.stats.range_pages -= r->pages;
@@ -215,23 +215,27 @@ static uint64_t pages_announced(const struct mem_pool *mp)
 }
 
 static int pool_range_add(struct vg_mem *m, unsigned int index,
-			  xen_ref_t first, uint32_t pages)
+			  uint64_t addr, uint64_t len_bytes)
 {
 	struct mem_pool *mp = to_pool(m);
-	struct range r = { .first = first, .pages = pages };
+	uint64_t pages = len_bytes >> XEN_GRANT_PAGE_SHIFT;
+	struct range r = { .first = virtio_grant_addr_ref(addr) };
 	int err;
 
 	if (mp->table->range[index].pages)
 		return -EBUSY;
-	if (!pages || pages - 1 > UINT32_MAX - first)
+	if (!pages || !virtio_grant_addr_valid(addr) ||
+	    (addr | len_bytes) & VIRTIO_GRANT_OFFSET_MASK ||
+	    pages - 1 > UINT32_MAX - r.first)
 		return -EINVAL;
 	if (pages > m->budget_pages ||
 	    pages_announced(mp) > m->budget_pages - pages)
 		return -E2BIG;
+	r.pages = (unsigned int)pages;
 	err = range_map(mp, &r);
 	stats_gather(mp);
 	if (err)
-		return err;
+		return err == -EINVAL ? -EFAULT : err;
 	mp->table->range[index] = r;
 	areas_change(mp);
 	return 0;
@@ -534,7 +538,6 @@ static struct mem_pool *pool_new(struct xen_gnttab *gt, const struct vg_mem *m,
 
 	mp->mem = (struct vg_mem){
 		.ops = &pool_ops,
-		.domid = m->domid,
 		.budget_pages = m->budget_pages,
 	};
 	mp->gt = gt;

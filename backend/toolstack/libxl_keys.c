@@ -13,6 +13,7 @@
 
 const struct vg_kind vg_kinds[] = {
 	{ .name = "virtio_disk", .base_radix = 10 },
+	{ .name = "virtio", .base_radix = 16 },
 };
 const unsigned int vg_nr_kinds = ARRAY_SIZE(vg_kinds);
 
@@ -93,6 +94,17 @@ char *vg_key_read(struct xen_store *xs, const char *dir, const char *key)
 	return v;
 }
 
+static char *node_key_read(const struct vg_keys *k, const char *key)
+{
+	return vg_key_read(*(struct xen_store **)k->arg, k->where, key);
+}
+
+struct vg_keys vg_node_keys(struct xen_store **xs, const char *dir)
+{
+	return (struct vg_keys){ .where = dir, .arg = xs,
+				 .read = node_key_read };
+}
+
 int vg_key_write(struct xen_store *xs, const char *dir, const char *key,
 		 const char *value)
 {
@@ -147,6 +159,7 @@ int vg_devkeys_read(struct xen_store *xs, const char *dir,
 		return -EINVAL;
 	}
 	free(transport);
+	keys->transport = "mmio";
 	err = vg_key_read_u64(xs, dir, "grant_usage", 10, 1, &grant_usage, why);
 	if (!err)
 		err = vg_key_read_u64(xs, dir, "base", kind->base_radix,

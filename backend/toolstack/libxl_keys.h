@@ -14,6 +14,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "lib/keys.h"
 #include "xen/xen.h"
 
 /* xen/include/public/io/xenbus.h */
@@ -47,8 +48,9 @@ char *vg_devname_label(const struct vg_devname *n);	/* for messages */
 /* -EINVAL: not exactly such a path. */
 int vg_devname_parse(const char *backend_path, struct vg_devname *n);
 
-/* Window and interrupt; what else there is belongs to the device type. */
+/* What belongs neither to the device type nor to a transport of ours. */
 struct vg_devkeys {
+	const char *transport;	/* static */
 	bool grant_usage;
 	uint64_t base;		/* guest physical, of the 0x200-byte window */
 	uint32_t irq;		/* SPI, 32 .. 1019 */
@@ -61,6 +63,9 @@ struct vg_devkeys {
 int vg_devkeys_read(struct xen_store *xs, const char *dir,
 		    const struct vg_kind *kind, struct vg_devkeys *keys,
 		    char **why);
+
+/* The keys of a node, as long as @dir and *@xs are there. */
+struct vg_keys vg_node_keys(struct xen_store **xs, const char *dir);
 
 /*
  * The value of <dir>/<key>, new; NULL with errno.  And as a number: strictly

@@ -1,23 +1,27 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * device_priv.h - what device.c (requests, queues, life cycle) and mmio.c
- * (registers) share.  Nothing else includes it.
+ * device_priv.h - what the files of a device share: device.c (operations, life),
+ * queue.c (requests, the work of a turn), ranges.c (announced memory), restore.c
+ * (what outlives us).  Nothing else includes it.
  */
-#ifndef VG_DEVICE_PRIV_H
-#define VG_DEVICE_PRIV_H
+#ifndef VG_VIRTIO_DEVICE_PRIV_H
+#define VG_VIRTIO_DEVICE_PRIV_H
 
 #include "lib/lane.h"
+#include "lib/log.h"
+#include "lib/util.h"
 #include "virtio/device.h"
 #include "virtio/poll.h"
-#include "virtio/ring.h"
-#include "virtio/state.h"
+
+/* When something is short: so often a request is tried, or its result. */
+#define VG_RETRY_NS		(10u * 1000u * 1000u)
 
 struct vg_queue;
 
 /* A request with what the core needs to finish it. */
-struct vg_slot {
+struct vg_request {
 	struct vg_req req;
-	struct vg_slot *next;		/* free, or on one of the lists below */
+	struct vg_request *next;	/* free, or on one of the lists below */
 	struct vg_queue *queue;
 	struct vg_mem_req *mreq;
 	uint32_t used_bytes;		/* while it is ending */
@@ -25,13 +29,13 @@ struct vg_slot {
 };
 
 /* In the order in which they came. */
-struct vg_slots {
-	struct vg_slot *first, **tail;
+struct vg_requests {
+	struct vg_request *first, **tail;
 };
 
 /*
  * A queue is run either in the main thread or, if the driver uses several, by
- * a thread of its own: its lane.  What is below "run" belongs to whoever runs
+ * a thread: its lane, which it may share.  What is below "run" belongs to whoever runs
  * it; the main thread touches it only while the device is frozen.  Registers
  * and the life cycle are the main thread's.
  */
@@ -41,18 +45,18 @@ struct vg_queue {
 	struct vg_vq vq;
 	struct vg_mem *mem;		/* the device's, or a view of it */
 	struct vg_dev_stats *stats;	/* one writer: who runs it */
+	const struct vg_queue_traits *traits;
 
-	/* registers; only change while !is_ready */
-	struct vg_vq_config cfg;
-	bool is_ready;			/* QueueReady */
-	bool is_enabling;		/* ... = 1 was written, and something was
-					 * short: again_due() */
-	bool is_draining;		/* QueueReady = 0 or QueueReset = 1 was
-					 * written and requests are under way */
+	struct vg_vq_config cfg;	/* changes while !is_ready only */
+	bool is_ready;			/* enabled */
+	bool is_enabling;		/* to be, and something was short:
+					 * again_due() */
+	bool is_draining;		/* to be stopped, and requests are under
+					 * way */
 
-	uint32_t port_state;		/* VIRTIO_GRANT_QUEUE_* */
-	uint32_t port;			/* the guest's, if BOUND */
-	uint32_t events;		/* that came over its channel */
+	bool is_bound;			/* to a channel of its own: */
+	uint32_t channel;
+	uint32_t events;		/* that came over it */
 
 	/* from DRIVER_OK to the end of the queue; NULL before and after */
 	struct vg_loop *loop;
@@ -82,45 +86,35 @@ struct vg_queue {
 	struct vg_poll poll;
 	uint64_t untold_bytes;		/* of requests done, driver not told */
 
+	unsigned int want;		/* is_pull: requests to be started */
 	bool is_kicked;			/* the ring wants to be looked at */
 	bool is_stalled;		/* ... once there is memory again */
 	unsigned int in_flight;
 	/* Between two exchanges of memory (mem.h), in flight as well: */
-	struct vg_slots starting;	/* taken; the type knows nothing yet */
-	struct vg_slots ending;		/* completed, not yet in the used ring */
+	struct vg_requests starting;	/* taken; the type knows nothing yet */
+	struct vg_requests ending;		/* completed, not yet in the used ring */
 	unsigned int nr_starting;
 	unsigned int nr_left;		/* of ending: memory was short */
-	struct vg_slot *free_slots;
-	void *slot_memory;		/* for queue_size_max requests */
+	struct vg_request *free_requests;
+	void *request_memory;		/* for queue_size_max requests */
 };
 
-/* What the answer to an access waits for. */
-enum vg_wait {
-	VG_WAIT_NOT,
-	VG_WAIT_DEVICE,			/* until all is idle */
-	VG_WAIT_QUEUE,			/* until one queue is */
-	VG_WAIT_RANGES,			/* until those withdrawn are */
-	VG_WAIT_AGAIN,			/* until what was short is there, for
-					 * this queue or, NULL, the ranges */
+/* A thread, and the queues that it runs: those whose traits have its number. */
+struct vg_queue_thread {
+	struct vg_device *dev;
+	unsigned int number;
+	struct vg_lane *lane;		/* NULL: no queue is in it */
+	unsigned int nr_queues;
 };
 
-/* The access of one vCPU: it has one at a time. */
-struct vg_waiter {
-	enum vg_wait wait;
-	uint32_t seq;
-	struct vg_queue *queue;
+struct vg_range {
+	uint64_t addr, len_bytes;	/* 0: none */
 };
 
-struct vg_ext_range {
-	uint32_t first, pages;		/* references */
-};
-
-/* Registers of the extension: ext.c. */
-struct vg_ext {
-	uint32_t range_sel, range_first, range_pages;
-	uint32_t range_state[VG_MEM_RANGES_MAX];	/* VIRTIO_GRANT_RANGE_* */
-	struct vg_ext_range held[VG_MEM_RANGES_MAX];
-	struct vg_ext_range wanted[VG_MEM_RANGES_MAX];	/* while announcing */
+/* Memory that was announced: ranges.c. */
+struct vg_ranges {
+	struct vg_range held[VG_MEM_RANGES_MAX];
+	struct vg_range wanted[VG_MEM_RANGES_MAX];	/* while announcing */
 	uint32_t closing;		/* bit per range: requests use it */
 	uint32_t announcing;		/* ...: something was short */
 };
@@ -131,36 +125,36 @@ struct vg_device {
 	void *priv;			/* of the type */
 	struct vg_mem *mem;
 	struct vg_loop *loop;
+	const struct vg_transport_ops *transport_ops;
+	void *transport;
 	const struct vg_host_ops *host_ops;
 	void *host;
+	struct vg_device_info info;
 	struct vg_dev_stats stats;
 
-	unsigned int queue_size_max;
-	uint64_t poll_max_ns, poll_mmio_max_ns;
-	unsigned int nr_queues;
+	uint64_t poll_max_ns, poll_unbound_max_ns;
 	struct vg_queue *queues;
 
-	/* registers */
-	uint64_t offered, driver_features;
-	uint32_t offered_sel, driver_sel, queue_sel;
+	uint64_t driver_features;
 	uint32_t status;		/* as driver and device set it */
 	uint32_t config_generation;
-	struct vg_ext ext;
+	struct vg_ranges ranges;
 
 	enum vg_broken broken;
-	bool is_resetting;		/* Status = 0 written, not yet idle */
+	bool is_resetting;		/* a reset was asked for, not yet idle */
 	bool is_stopping, is_stopped;
 	bool is_held;			/* vg_device_params */
-	struct vg_waiter waiters[VG_STATE_VCPUS_MAX];
-	struct vg_timer *again;		/* registers' writes that were short of
+	struct vg_timer *again;		/* operations that were short of
 					 * something; how often: */
 	unsigned int agains;
 
-	struct vg_deferred *work;	/* interrupts; the end of waiting */
-	bool config_irq_due, used_irq_due;
+	struct vg_deferred *work;	/* notifications; the end of waiting */
+	bool config_notify_due, used_notify_due;
 
 	/* lanes */
 	bool may_thread;
+	struct vg_queue_thread *threads;	/* [nr_threads], by number */
+	unsigned int nr_threads;
 	unsigned int freezes;		/* they nest */
 	bool wants_drain;		/* set frozen: somebody waits for
 					 * requests to end */
@@ -175,70 +169,90 @@ struct vg_device {
 
 	struct vg_state *state;		/* NULL: none */
 	struct vg_state_regs regs;	/* as last written there */
+	int hold_fd;
 	bool is_leaving;		/* it is the successor's now */
 	struct vg_ratelimit complaints;	/* about what the driver can repeat */
 };
 
-/* ---- mmio.c ---------------------------------------------------------------- */
+/* ---- device.c ---------------------------------------------------------------- */
 
-/* The offered features that do not depend on the type. */
-uint64_t vg_mmio_core_features(unsigned int queue_size_max);
-/* Not always offered, but always understood. */
-#define VG_MMIO_INDIRECT	(UINT64_C(1) << VIRTIO_RING_F_INDIRECT_DESC)
+/* Offered for all types, and understood although it may not be offered. */
+#define VG_INDIRECT	(UINT64_C(1) << VIRTIO_RING_F_INDIRECT_DESC)
 
-/* Registers back to what they are after a reset. */
-void vg_mmio_reset(struct vg_device *dev);
-
-/* ---- device.c, for mmio.c -------------------------------------------------- */
-
-void vg_device_reply(struct vg_device *dev, const struct vg_reg_access *acc,
-		     uint32_t data);
-
-/*
- * In between no queue is run by another thread, and whatever of the device
- * they use may be changed.
- */
-void vg_device_freeze(struct vg_device *dev);
-void vg_device_thaw(struct vg_device *dev);
-
-/* For the main thread.  May the queues be used: DRIVER_OK, not broken, not being reset or stopped? */
+/* May the queues be used: DRIVER_OK, not broken, not being reset or stopped? */
 bool vg_device_is_live(const struct vg_device *dev);
+/* May the driver set something up? */
+bool vg_device_may_configure(const struct vg_device *dev);
 
 void vg_device_break(struct vg_device *dev, const struct vg_queue *q,
 		     enum vg_broken why, enum vg_mem_fault fault,
 		     uint64_t value);
-
-/*
- * QueueReady = 1, as q->cfg says.  On failure the device is broken.  True: @acc
- * is answered later.
- */
-bool vg_queue_enable(struct vg_queue *q, const struct vg_reg_access *acc);
-/* QueueReady = 0; answers @acc when the queue is idle and unmapped. */
-void vg_queue_disable(struct vg_queue *q, const struct vg_reg_access *acc);
-
-/* Status = 0; answers @acc when everything is idle and unmapped. */
-void vg_device_reset(struct vg_device *dev, const struct vg_reg_access *acc);
-/* Answers @acc when the reset that is going on is over. */
-void vg_device_wait_reset(struct vg_device *dev,
-			  const struct vg_reg_access *acc);
-/* DRIVER_OK was set: look at every queue. */
+/* Status, features, queues back to what they are after a reset. */
+void vg_device_forget(struct vg_device *dev);
+/* Everything is unmapped: frozen. */
+void vg_device_unmap_all(struct vg_device *dev);
+/* Frozen: the channel of @q, if it has one, is given back. */
+void vg_queue_unbind(struct vg_queue *q);
+/* DRIVER_OK was set, or may have been: look at every queue. */
 void vg_device_kick_all(struct vg_device *dev);
+/* Finishes whatever waited for requests to end. */
+void vg_device_drained(struct vg_device *dev);
+/* Operations are tried again a little later. */
+void vg_device_again_later(struct vg_device *dev);
+/* An operation that was VG_LATER is over. */
+void vg_device_over(struct vg_device *dev, enum vg_op op, unsigned int index,
+		    int err);
+/* A lane wants the main thread to look. */
+void vg_device_wake_main(struct vg_device *dev);
+void vg_device_work_later(struct vg_device *dev);
+/* One notification for all that is due. */
+void vg_device_notify_driver(struct vg_device *dev, bool is_used);
+/* Ranges give way to what a queue wants, if one does. */
+void vg_device_make_room(struct vg_device *dev);
+/* Requests that the types have, of all queues: their end returns memory. */
+unsigned int vg_device_nr_started(const struct vg_device *dev);
 
-/*
- * For ext.c: @acc is answered by vg_device_answer_ranges() with the same @wait,
- * VG_WAIT_RANGES or VG_WAIT_AGAIN; for the latter vg_ext_again() is called.
- */
-void vg_device_wait_range(struct vg_device *dev,
-			  const struct vg_reg_access *acc, enum vg_wait wait);
-void vg_device_answer_ranges(struct vg_device *dev, enum vg_wait wait);
-/* The vCPU of @acc waits for nothing else any more. */
-void vg_device_forget_waiter(struct vg_device *dev,
-			     const struct vg_reg_access *acc);
+/* ---- queue.c: in the thread that runs the queue, or frozen --------------------- */
 
-/* A predecessor carried out this write; *data is what it answers. */
-bool vg_device_was_answered(struct vg_device *dev,
-			    const struct vg_reg_access *acc, uint32_t *data);
-/* Writes the registers into the state, if there is one. */
-void vg_device_save(struct vg_device *dev);
+void vg_queue_init(struct vg_queue *q, struct vg_device *dev,
+		   unsigned int index);
+void vg_queue_exit(struct vg_queue *q);
+static inline bool vg_queue_may_take(const struct vg_queue *q)
+{
+	return q->may_take && !count_read(q->dev->is_halted);
+}
+/* Memory for its requests.  0 or -EAGAIN. */
+int vg_queue_requests_create(struct vg_queue *q);
+/* The work of a turn, a struct vg_queue's. */
+void vg_queue_work(void *queue);
+/* Memory was short a while ago, a struct vg_queue's. */
+void vg_queue_retry(void *queue);
+/* It looks at its ring in its next turn. */
+void vg_queue_kick(struct vg_queue *q);
+/* Frozen: what follows for it from the state of the device. */
+void vg_queue_update(struct vg_queue *q);
+/* Frozen: waiting requests of a queue that stops are given up. */
+void vg_queue_cancel(struct vg_queue *q);
+/* Frozen: asks for ranges to give way. */
+void vg_queue_ask_room(struct vg_queue *q);
+/* Memory is counted by who uses it; shown where others can read it. */
+void vg_queue_show_mem(struct vg_queue *q);
+
+/* ---- ranges.c: frozen ------------------------------------------------------------ */
+
+/* Requests ended: a range that was withdrawn may be free now. */
+void vg_ranges_drained(struct vg_device *dev);
+/* Something was short when ranges were announced; @is_last: no more tries. */
+void vg_ranges_again(struct vg_device *dev, bool is_last);
+/* Everything is unmapped but the ranges: withdraws all. */
+void vg_ranges_reset(struct vg_device *dev);
+void vg_ranges_save(const struct vg_device *dev, struct vg_state_regs *r);
+/* 0, or negative errno with part of it done, for vg_ranges_reset(). */
+int vg_ranges_restore(struct vg_device *dev, const struct vg_state_regs *r);
+
+/* ---- restore.c --------------------------------------------------------------------- */
+
+/* As vg_device_params.start has it. */
+int vg_device_start(struct vg_device *dev, const struct vg_device_params *p);
 
 #endif

@@ -25,9 +25,6 @@
  */
 #define REDONE_MAX		8u
 
-/* Order within this process: see state.h. */
-#define order()			__atomic_signal_fence(__ATOMIC_SEQ_CST)
-
 static int vq_break(struct vg_vq *vq, enum vg_broken why, uint64_t value)
 {
 	vq->broken = why;
@@ -61,19 +58,20 @@ void vg_vq_exit(struct vg_vq *vq)
 	vg_vq_unmap(vq);
 	free(vq->segs);
 	free(vq->table);
-	free(vq->batch);
+	free(vq->inflight.batch);
 	free(vq->redo);
 	vq->segs = NULL;
 	vq->table = NULL;
-	vq->batch = NULL;
+	vq->inflight.batch = NULL;
 	vq->redo = NULL;
 }
 
 void vg_vq_set_log(struct vg_vq *vq, struct vg_queue_log *log)
 {
-	vq->log = log;
-	vq->batch = vg_calloc(VG_STATE_HEADS_MAX, sizeof(*vq->batch));
-	vq->redo = vg_calloc(VG_STATE_HEADS_MAX, sizeof(*vq->redo));
+	vq->inflight.log = log;
+	vq->inflight.batch = vg_calloc(VG_INFLIGHT_HEADS_MAX,
+				       sizeof(*vq->inflight.batch));
+	vq->redo = vg_calloc(VG_INFLIGHT_HEADS_MAX, sizeof(*vq->redo));
 }
 
 static size_t desc_bytes(const struct vg_vq_config *c)
@@ -121,7 +119,7 @@ static int map_parts(struct vg_vq *vq, const struct vg_vq_config *cfg)
 	vq->broken = VG_BROKEN_NOT;
 	if (!cfg->num || cfg->num > VG_VQ_NUM_MAX ||
 	    cfg->num & (cfg->num - 1) ||
-	    (vq->log && cfg->num > VG_STATE_HEADS_MAX))
+	    (vq->inflight.log && cfg->num > VG_INFLIGHT_HEADS_MAX))
 		return vq_break(vq, VG_BROKEN_QUEUE_SIZE, cfg->num);
 
 	err = map_part(vq, cfg->desc_addr, DESC_ALIGN_BYTES, desc_bytes(cfg),
@@ -143,7 +141,6 @@ static int map_parts(struct vg_vq *vq, const struct vg_vq_config *cfg)
 	vq->last_avail = vq->avail_seen = 0;
 	vq->used_next = vq->used_published = vq->used_asked = 0;
 	vq->is_notify_off = false;
-	vq->taken = 0;
 	vq->nr_redo = vq->redo_at = 0;
 	vq->is_redone = false;
 	vq->is_mapped = true;
@@ -160,8 +157,8 @@ int vg_vq_map(struct vg_vq *vq, const struct vg_vq_config *cfg)
 {
 	int err = map_parts(vq, cfg);
 
-	if (!err && vq->log)
-		vg_queue_log_init(vq->log, cfg->num);
+	if (!err)
+		vg_inflight_clear(&vq->inflight, cfg->num);
 	return err;
 }
 
@@ -203,9 +200,15 @@ static int avail_fetch(struct vg_vq *vq)
 	return 0;
 }
 
-static uint16_t ring_slot(const struct vg_vq *vq, uint16_t index)
+static uint16_t index_mask(const struct vg_vq *vq)
 {
-	return index & (uint16_t)(vq->cfg.num - 1);
+	return (uint16_t)(vq->cfg.num - 1);
+}
+
+/* Where an entry of either ring lies. */
+static uint16_t entry_of(const struct vg_vq *vq, uint16_t index)
+{
+	return index & index_mask(vq);
 }
 
 /* ---- descriptors ---------------------------------------------------------- */
@@ -315,60 +318,21 @@ static int walk_chain(struct vg_vq *vq, struct vg_chain *c)
 	return vq_break(vq, VG_BROKEN_LOOP, vq->cfg.num);
 }
 
-/* ---- the log (state.h) ------------------------------------------------------ */
-
-static void log_head(struct vg_vq *vq, uint16_t head, uint64_t word)
-{
-	vg_step();
-	WRITE_ONCE(vq->log->heads[head], word);
-	order();
-}
-
-static void log_taken(struct vg_vq *vq)
-{
-	vg_step();
-	WRITE_ONCE(vq->log->taken, vq->taken);
-	order();
-}
-
-/* A head that is under way already is no driver's doing. */
-static int log_take(struct vg_vq *vq, uint16_t head)
-{
-	if (READ_ONCE(vq->log->heads[head]) & VG_HEAD_STATE)
-		return vq_break(vq, VG_BROKEN_UNDER_WAY, head);
-	log_head(vq, head, VG_HEAD_TAKEN | vq->taken);
-	vq->taken++;
-	log_taken(vq);
-	vq->last_head = head;
-	return 0;
-}
-
-static uint64_t redone_add(uint64_t word, int n)
-{
-	return word + ((uint64_t)n << VG_HEAD_REDONE_SHIFT);
-}
-
-static unsigned int redone_of(uint64_t word)
-{
-	return word >> VG_HEAD_REDONE_SHIFT & VG_HEAD_REDONE_MAX;
-}
+/* ---- taking chains --------------------------------------------------------- */
 
 /* The next chain that a predecessor had taken and not finished. */
 static int pop_redo(struct vg_vq *vq, struct vg_chain *c)
 {
-	uint64_t word;
 	int err;
 
 	*c = (struct vg_chain){ .segs = vq->segs };
 	c->head = vq->redo[vq->redo_at];
-	word = READ_ONCE(vq->log->heads[c->head]);
-	if (redone_of(word) >= REDONE_MAX)
+	if (vg_inflight_redone(&vq->inflight, c->head) >= REDONE_MAX)
 		return vq_break(vq, VG_BROKEN_DEADLY, c->head);
 	err = walk_chain(vq, c);
 	if (err)
 		return err;
-	log_head(vq, c->head, redone_add(word, 1));
-	count_add(vq->log->redone, 1);
+	vg_inflight_redo_count(&vq->inflight, c->head, 1);
 	vq->redo_at++;
 	vq->is_redone = true;
 	return 1;
@@ -376,10 +340,7 @@ static int pop_redo(struct vg_vq *vq, struct vg_chain *c)
 
 static void unpop_redo(struct vg_vq *vq)
 {
-	uint16_t head = vq->redo[--vq->redo_at];
-
-	log_head(vq, head, redone_add(vq->log->heads[head], -1));
-	count_add(vq->log->redone, -1);
+	vg_inflight_redo_count(&vq->inflight, vq->redo[--vq->redo_at], -1);
 }
 
 int vg_vq_pop(struct vg_vq *vq, struct vg_chain *c)
@@ -401,14 +362,15 @@ int vg_vq_pop(struct vg_vq *vq, struct vg_chain *c)
 
 	*c = (struct vg_chain){ .segs = vq->segs };
 	c->head = le16toh(READ_ONCE(
-			vq->avail->ring[ring_slot(vq, vq->last_avail)]));
+			vq->avail->ring[entry_of(vq, vq->last_avail)]));
 	if (c->head >= vq->cfg.num)
 		return vq_break(vq, VG_BROKEN_HEAD, c->head);
 	err = walk_chain(vq, c);
-	if (!err && vq->log)
-		err = log_take(vq, c->head);
 	if (err)
 		return err;
+	/* A head that is under way already is no driver's doing. */
+	if (vq->inflight.log && !vg_inflight_taken(&vq->inflight, c->head))
+		return vq_break(vq, VG_BROKEN_UNDER_WAY, c->head);
 	vq->last_avail++;
 	return 1;
 }
@@ -418,12 +380,8 @@ void vg_vq_unpop(struct vg_vq *vq)
 	if (vq->is_redone)
 		return unpop_redo(vq);
 	vq->last_avail--;
-	if (!vq->log)
-		return;
-	/* The other way round: a TAKEN that is not below `taken` is none. */
-	vq->taken--;
-	log_taken(vq);
-	log_head(vq, vq->last_head, 0);
+	if (vq->inflight.log)
+		vg_inflight_untaken(&vq->inflight);
 }
 
 /* ---- notifications -------------------------------------------------------- */
@@ -468,30 +426,6 @@ bool vg_vq_sleep(struct vg_vq *vq)
 
 /* ---- used ring ------------------------------------------------------------ */
 
-static uint64_t done_word(uint16_t index, uint32_t len_bytes)
-{
-	return VG_HEAD_DONE | (uint64_t)index << 32 | len_bytes;
-}
-
-static void log_publishing(struct vg_vq *vq, uint16_t next)
-{
-	vg_step();
-	WRITE_ONCE(vq->log->publishing, next);
-	order();
-	vg_step();
-}
-
-static void log_published(struct vg_vq *vq, uint16_t old, uint16_t next)
-{
-	order();
-	vg_step();
-	WRITE_ONCE(vq->log->published, next);
-	order();
-	for (; old != next; old++)
-		log_head(vq, vq->batch[ring_slot(vq, old)], 0);
-	vg_step();
-}
-
 void vg_vq_push(struct vg_vq *vq, uint16_t head, uint32_t len_bytes)
 {
 	struct vring_used_elem *e;
@@ -499,16 +433,14 @@ void vg_vq_push(struct vg_vq *vq, uint16_t head, uint32_t len_bytes)
 	if (vq->broken || !vq->is_mapped)
 		return;
 	/* Never over an entry the driver has not seen: see avail_fetch(). */
-	e = &vq->used->ring[ring_slot(vq, vq->used_next)];
+	e = &vq->used->ring[entry_of(vq, vq->used_next)];
 	vg_step();
 	WRITE_ONCE(e->id, htole32(head));
 	vg_step();
 	WRITE_ONCE(e->len, htole32(len_bytes));
-	if (vq->log) {
-		order();
-		vq->batch[ring_slot(vq, vq->used_next)] = head;
-		log_head(vq, head, done_word(vq->used_next, len_bytes));
-	}
+	if (vq->inflight.log)
+		vg_inflight_done(&vq->inflight, head, vq->used_next,
+				 index_mask(vq), len_bytes);
 	vq->used_next++;
 }
 
@@ -529,13 +461,14 @@ void vg_vq_show(struct vg_vq *vq)
 
 	if (vq->broken || !vq->is_mapped || old == next)
 		return;
-	if (vq->log)
-		log_publishing(vq, next);
+	if (vq->inflight.log)
+		vg_inflight_publishing(&vq->inflight, next);
 	/* Partner: the driver's read barrier between idx and the entries. */
 	store_release(&vq->used->idx, htole16(next));
 	vq->used_published = next;
-	if (vq->log)
-		log_published(vq, old, next);
+	if (vq->inflight.log)
+		vg_inflight_published(&vq->inflight, old, next,
+				      index_mask(vq));
 }
 
 bool vg_vq_wants_event(struct vg_vq *vq)
@@ -563,12 +496,6 @@ unsigned int vg_vq_unasked(const struct vg_vq *vq)
 	return (uint16_t)(vq->used_published - vq->used_asked);
 }
 
-bool vg_vq_publish(struct vg_vq *vq)
-{
-	vg_vq_show(vq);
-	return vg_vq_wants_event(vq);
-}
-
 unsigned int vg_vq_depth(const struct vg_vq *vq)
 {
 	uint16_t seen = vq->used_published;
@@ -582,146 +509,42 @@ unsigned int vg_vq_depth(const struct vg_vq *vq)
 
 /* ---- taking over ------------------------------------------------------------ */
 
-/*
- * What the log says of one head, in the terms of the successor: sorted by
- * `key`, what is to be executed again by when it was taken, what is to be
- * shown by its used index.
- */
-struct log_entry {
-	uint64_t key;
-	uint16_t head;
-	uint32_t len_bytes;
-};
-
-static int by_key(const void *a, const void *b)
+static int take_over(struct vg_vq *vq, struct vg_inflight_found *found,
+		     bool drops)
 {
-	const struct log_entry *x = a, *y = b;
-
-	return (x->key > y->key) - (x->key < y->key);
-}
-
-static int state_broken(struct vg_vq *vq, uint64_t value)
-{
-	return vq_break(vq, VG_BROKEN_STATE, value);
-}
-
-/*
- * Whether the last batch was shown.  The guest could have written another
- * index: then nobody can say any more what it was shown.
- */
-static int settle_published(struct vg_vq *vq, uint16_t *published)
-{
-	uint16_t next = READ_ONCE(vq->log->publishing);
-	uint16_t old = READ_ONCE(vq->log->published);
 	uint16_t idx = le16toh(READ_ONCE(vq->used->idx));
+	unsigned int i;
+	uint64_t bad;
 
-	if (idx != old && idx != next)
-		return state_broken(vq, idx);
-	if ((uint16_t)(next - old) > vq->cfg.num)
-		return state_broken(vq, next);
-	*published = idx;
-	return 0;
-}
-
-/* 1: *e is TAKEN; 2: *e is DONE; 0: free.  -EPROTO: it can't be. */
-static int log_read(struct vg_vq *vq, uint16_t head, uint64_t taken,
-		    uint16_t published, struct log_entry *e)
-{
-	uint64_t word = READ_ONCE(vq->log->heads[head]);
-	uint64_t seq = word & VG_HEAD_SEQ;
-	uint16_t index = (uint16_t)(word >> 32);
-
-	*e = (struct log_entry){ .head = head };
-	switch (word & VG_HEAD_STATE) {
-	case 0:
-		return 0;
-	case VG_HEAD_TAKEN:
-		if (seq == taken)
-			return 0;		/* killed while taking it */
-		e->key = seq;
-		return seq < taken ? 1 : state_broken(vq, word);
-	case VG_HEAD_DONE:
-		if ((uint16_t)(published - 1 - index) < vq->cfg.num)
-			return 0;		/* killed after showing it */
-		e->key = (uint16_t)(index - published);
-		e->len_bytes = (uint32_t)word;
-		return e->key < vq->cfg.num ? 2 : state_broken(vq, word);
-	}
-	return state_broken(vq, word);
-}
-
-/* Reads all heads into @redo and @done and frees those that are neither. */
-static int log_gather(struct vg_vq *vq, uint64_t taken, uint16_t published,
-		      struct log_entry *redo, unsigned int *nr_redo,
-		      struct log_entry *done, unsigned int *nr_done)
-{
-	struct log_entry e;
-	unsigned int head;
-
-	for (head = 0; head < vq->cfg.num; head++) {
-		int n = log_read(vq, (uint16_t)head, taken, published, &e);
-
-		if (n < 0)
-			return n;
-		if (n == 1)
-			redo[(*nr_redo)++] = e;
-		else if (n == 2)
-			done[(*nr_done)++] = e;
-		else if (vq->log->heads[head])
-			log_head(vq, (uint16_t)head, 0);
-	}
-	return 0;
-}
-
-static int take_over(struct vg_vq *vq, struct log_entry *redo,
-		     struct log_entry *done)
-{
-	uint64_t taken = READ_ONCE(vq->log->taken);
-	unsigned int nr_redo = 0, nr_done = 0, i;
-	uint16_t published;
-	int err;
-
-	err = settle_published(vq, &published);
-	if (!err)
-		err = log_gather(vq, taken, published, redo, &nr_redo, done,
-				 &nr_done);
-	if (err)
-		return err;
-	/* Whatever was taken is either shown, or one of these. */
-	if (nr_redo + nr_done != (uint16_t)(taken - published))
-		return state_broken(vq, nr_redo + nr_done);
-	qsort(redo, nr_redo, sizeof(*redo), by_key);
-	qsort(done, nr_done, sizeof(*done), by_key);
-	for (i = 0; i < nr_done; i++)
-		if (done[i].key != i)
-			return state_broken(vq, done[i].key);
-
-	log_publishing(vq, published);
-	WRITE_ONCE(vq->log->published, published);
-	vq->taken = taken;
-	vq->last_avail = vq->avail_seen = (uint16_t)taken;
-	vq->used_next = vq->used_published = vq->used_asked = published;
-	for (i = 0; i < nr_redo; i++)
-		vq->redo[i] = redo[i].head;
-	vq->nr_redo = nr_redo;
+	if (vg_inflight_gather(&vq->inflight, vq->cfg.num, idx, found, &bad))
+		return vq_break(vq, VG_BROKEN_STATE, bad);
+	vq->last_avail = vq->avail_seen = (uint16_t)vq->inflight.taken;
+	vq->used_next = vq->used_published = vq->used_asked = idx;
 	/* Its entry may not have been written; now it is. */
-	for (i = 0; i < nr_done; i++)
-		vg_vq_push(vq, done[i].head, done[i].len_bytes);
+	for (i = 0; i < found->nr_done; i++)
+		vg_vq_push(vq, found->done[i].head, found->done[i].len_bytes);
+	for (i = 0; i < found->nr_redo; i++)
+		if (drops)
+			vg_vq_push(vq, found->redo[i].head, 0);
+		else
+			vq->redo[vq->nr_redo++] = found->redo[i].head;
 	/* Unknown; so that vg_vq_sleep() clears it in any case. */
 	vq->is_notify_off = true;
 	return 0;
 }
 
-int vg_vq_take_over(struct vg_vq *vq, const struct vg_vq_config *cfg)
+int vg_vq_take_over(struct vg_vq *vq, const struct vg_vq_config *cfg,
+		    bool drops)
 {
-	struct log_entry *entries;
+	struct vg_inflight_found found;
 	int err = map_parts(vq, cfg);
 
 	if (err)
 		return err;
-	entries = vg_calloc(2 * cfg->num, sizeof(*entries));
-	err = take_over(vq, entries, entries + cfg->num);
-	free(entries);
+	found.done = vg_calloc(2 * cfg->num, sizeof(*found.done));
+	found.redo = found.done + cfg->num;
+	err = take_over(vq, &found, drops);
+	free(found.done);
 	if (err)
 		vg_vq_unmap(vq);
 	return err;

@@ -11,12 +11,12 @@
  *
  * Owned by its device; knows guest memory only through struct vg_mem.
  *
- * With a log (state.h), what is under way outlives the process that was at it:
+ * With a log (inflight.h), what is under way outlives the process that was at it:
  * vg_vq_take_over() goes on where the predecessor was killed, and each chain is
  * shown to the driver as used exactly once.
  */
-#ifndef VG_VIRTQUEUE_H
-#define VG_VIRTQUEUE_H
+#ifndef VG_VIRTIO_RING_H
+#define VG_VIRTIO_RING_H
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -24,8 +24,8 @@
 #include <linux/virtio_ring.h>
 
 #include "mem/mem.h"
-#include "virtio/device.h"
-#include "virtio/state.h"
+#include "virtio/broken.h"
+#include "virtio/inflight.h"
 
 #define VG_VQ_NUM_MAX	32768u	/* virtio 1.3, 2.7 */
 
@@ -67,14 +67,10 @@ struct vg_vq {
 	uint16_t used_asked;		/* ... when vg_vq_wants_event() was last */
 	bool is_notify_off;		/* VRING_USED_F_NO_NOTIFY is set */
 
-	/* NULL: none is kept.  Ours alone to write, see state.h. */
-	struct vg_queue_log *log;
-	uint64_t taken;			/* as in the log; last_avail with it */
-	uint16_t *batch;		/* heads pushed, not yet published */
+	struct vg_inflight inflight;	/* ours alone to write */
 	uint16_t *redo;			/* heads of a predecessor's, in order */
 	unsigned int nr_redo, redo_at;
 	bool is_redone;			/* the last chain was one of them */
-	uint16_t last_head;		/* of the last chain, if not */
 
 	enum vg_broken broken;
 	enum vg_mem_fault fault;	/* if broken by an address */
@@ -86,7 +82,7 @@ void vg_vq_init(struct vg_vq *vq, struct vg_mem *mem, unsigned int segs_max);
 void vg_vq_exit(struct vg_vq *vq);
 /*
  * Before it is mapped: @log, which must outlive @vq, is written from then on.
- * For queues of at most VG_STATE_HEADS_MAX descriptors.
+ * For queues of at most VG_INFLIGHT_HEADS_MAX descriptors.
  */
 void vg_vq_set_log(struct vg_vq *vq, struct vg_queue_log *log);
 
@@ -99,9 +95,11 @@ int vg_vq_map(struct vg_vq *vq, const struct vg_vq_config *cfg);
 /*
  * The same for a queue that a predecessor ran, and whose log is believed as
  * far as it makes sense (else VG_BROKEN_STATE).  What was under way comes out
- * of vg_vq_pop() first; what was finished is there to be published.
+ * of vg_vq_pop() first, or with @drops is used without a byte; what was finished
+ * is there to be shown.
  */
-int vg_vq_take_over(struct vg_vq *vq, const struct vg_vq_config *cfg);
+int vg_vq_take_over(struct vg_vq *vq, const struct vg_vq_config *cfg,
+		    bool drops);
 void vg_vq_unmap(struct vg_vq *vq);
 
 /*
@@ -122,7 +120,7 @@ bool vg_vq_sleep(struct vg_vq *vq);
 
 /*
  * A chain is done, @len_bytes of its device-writable part were written.  The
- * driver sees it at vg_vq_publish(), which is called once for a batch.
+ * driver sees it at vg_vq_show(), which is called once for a batch.
  */
 void vg_vq_push(struct vg_vq *vq, uint16_t head, uint32_t len_bytes);
 /* Shows the batch to the driver. */
@@ -132,8 +130,6 @@ bool vg_vq_has_unpublished(const struct vg_vq *vq);
 bool vg_vq_wants_event(struct vg_vq *vq);
 /* For how many chains that would be. */
 unsigned int vg_vq_unasked(const struct vg_vq *vq);
-/* Shows the batch and asks. */
-bool vg_vq_publish(struct vg_vq *vq);
 /*
  * How many chains the driver has under way as it sees it: made available, and
  * not yet seen as used.  With EVENT_IDX it says so itself: hence a hint.

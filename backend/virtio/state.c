@@ -15,8 +15,15 @@
 
 #include "lib/util.h"
 
-int vg_state_map(int fd, struct vg_state **out)
+size_t vg_state_bytes(unsigned int nr_queues)
 {
+	return sizeof(struct vg_state) +
+	       nr_queues * sizeof(struct vg_queue_log);
+}
+
+int vg_state_map(int fd, unsigned int nr_queues, struct vg_state **out)
+{
+	size_t bytes = vg_state_bytes(nr_queues);
 	char last;
 	struct iovec iov = { &last, 1 };
 	void *va;
@@ -26,31 +33,30 @@ int vg_state_map(int fd, struct vg_state **out)
 	 * Else an access behind its end would be a SIGBUS.  Not fstat(2): a
 	 * confined worker has no such call.
 	 */
-	n = preadv2(fd, &iov, 1, sizeof(struct vg_state) - 1, 0);
+	n = preadv2(fd, &iov, 1, (off_t)bytes - 1, 0);
 	if (n < 0)
 		return -errno;
 	if (n == 0)
 		return -EPROTO;
-	va = mmap(NULL, sizeof(struct vg_state), PROT_READ | PROT_WRITE,
-		  MAP_SHARED, fd, 0);
+	va = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (va == MAP_FAILED)
 		return -errno;
 	*out = va;
 	return 0;
 }
 
-int vg_state_reserve(int fd)
+int vg_state_reserve(int fd, unsigned int nr_queues)
 {
-	if (!fallocate(fd, 0, 0, sizeof(struct vg_state)) ||
+	if (!fallocate(fd, 0, 0, (off_t)vg_state_bytes(nr_queues)) ||
 	    errno == EOPNOTSUPP)
 		return 0;
 	return -errno;
 }
 
-void vg_state_unmap(struct vg_state *st)
+void vg_state_unmap(struct vg_state *st, unsigned int nr_queues)
 {
 	if (st)
-		munmap(st, sizeof(*st));
+		munmap(st, vg_state_bytes(nr_queues));
 }
 
 /* FNV-1a over words, from behind the checksum itself. */
@@ -80,7 +86,7 @@ void vg_state_init(struct vg_state *st, uint32_t virtio_id,
 	st->takeovers = 0;
 	st->turn = 0;
 	memset(st->regs, 0, sizeof(st->regs));
-	for (i = 0; i < VG_STATE_QUEUES_MAX; i++)
+	for (i = 0; i < nr_queues; i++)
 		st->queue[i].redone = 0;
 	vg_step();
 }
@@ -116,13 +122,4 @@ void vg_state_write(struct vg_state *st, struct vg_state_regs *regs)
 	store_release(&st->turn, turn);
 	vg_step();
 	store_release(&st->magic, VG_STATE_MAGIC);
-}
-
-void vg_queue_log_init(struct vg_queue_log *log, unsigned int num)
-{
-	WRITE_ONCE(log->taken, 0);
-	WRITE_ONCE(log->publishing, 0);
-	WRITE_ONCE(log->published, 0);
-	memset(log->heads, 0, num * sizeof(log->heads[0]));
-	smp_wmb();
 }

@@ -484,7 +484,7 @@ static void run_config(const struct config *c)
 	unsigned int i;
 
 	rig_up();
-	rig.cfg.engine = c->engine;
+	vg_blk_options.engine = c->engine;
 	rig.cfg.copy_max_bytes = c->memory == COPY ? COPY_MAX_BYTES : 0;
 	if (rig_broker_start() || rig_sup_start())
 		bench_die("the daemons do not start");

@@ -30,7 +30,9 @@
 #include "fake_xen.h"
 #include "lib/log.h"
 #include "lib/loop.h"
-#include "mem/mem.h"
+#include "kernel/uapi/virtio_grant.h"
+#include "mem/grants.h"
+#include "transport/mmio.h"
 
 #define BE		1u
 #define GUEST		3u
@@ -49,6 +51,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static struct xen_gnttab *gt;
 static struct vg_loop *loop;
 static struct vg_device *dev;
+static struct vg_mmio *mmio;
 static unsigned int pfn;
 static xen_ref_t ref;
 static int image;
@@ -75,11 +78,12 @@ static void reply(void *host, unsigned int vcpu, uint32_t seq, uint32_t value)
 	waiting[vcpu] = 0;
 }
 
-static void raise_irq(void *host, uint32_t bits)
+static bool raise_irq(void *host, uint32_t bits)
 {
 	(void)host;
-	if (!bits || bits & ~(VG_IRQ_USED | VG_IRQ_CONFIG))
+	if (!bits || bits & ~(VG_NOTIFY_USED | VG_NOTIFY_CONFIG))
 		abort();
+	return true;
 }
 
 static int bind_queue(void *host, unsigned int queue, xen_port_t remote)
@@ -101,9 +105,12 @@ static void stopped(void *host)
 	is_stopped = true;
 }
 
-static const struct vg_host_ops host_ops = {
+static const struct vg_mmio_link_ops link_ops = {
 	.reply = reply,
-	.raise_irq = raise_irq,
+	.raise = raise_irq,
+};
+
+static const struct vg_host_ops host_ops = {
 	.bind_queue = bind_queue,
 	.unbind_queue = unbind_queue,
 	.notify_queue = unbind_queue,
@@ -128,7 +135,7 @@ static uint8_t *page(unsigned int n)
 
 static uint64_t address(unsigned int n, unsigned int offset)
 {
-	return VG_ADDR_GRANT | (uint64_t)(ref + n) << 12 | (offset & 0xfff);
+	return virtio_grant_addr(ref + n, offset);
 }
 
 /* The @n-th of waiting for something. */
@@ -154,7 +161,7 @@ static void access_reg(uint32_t offset, uint32_t len, bool is_write,
 		abort();
 	waiting[acc.vcpu] = acc.seq;
 	asked++;
-	vg_device_access(dev, &acc);
+	vg_mmio_access(mmio, &acc);
 }
 
 static void wr(uint32_t offset, uint32_t value)
@@ -262,10 +269,10 @@ static void one(struct input *in)
 		break;
 	case 7:
 		offer(take(in, 1) % (NUM + 1));
-		vg_device_notify(dev, 0);
+		vg_device_queue_notify(dev, 0);
 		break;
 	case 8:
-		vg_device_notify(dev, take(in, 1) % 3);
+		vg_device_queue_notify(dev, take(in, 1) % 3);
 		break;
 	case 9:
 		vg_loop_run_once(loop, 0);
@@ -308,15 +315,20 @@ static void device_create(void)
 		.fd = dup(image), .discard = true,
 		.engine = VG_BLK_ENGINE_SYNC,
 	};
+	struct vg_dev_parts parts;
 	struct vg_device_params p = {
-		.guest = GUEST, .label = "fuzz", .type = &vg_dev_blk,
-		.type_params = &blk, .queue_size_max = 256,
+		.label = "fuzz", .type = &vg_dev_blk, .parts = &parts,
+		.transport_ops = &vg_mmio_transport_ops,
+		.queue_size_max = 256,
 	};
 	struct vg_mem *mem;
 
+	vg_blk_parts_fill(&parts, &blk);
+	p.transport = mmio = vg_mmio_create(&link_ops, NULL);
 	if (vg_mem_pool_create(gt, GUEST, BUDGET_PAGES, 4096, &mem) ||
 	    vg_device_create(&p, mem, loop, &host_ops, NULL, &dev))
 		abort();
+	vg_mmio_set_device(mmio, dev);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -348,6 +360,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		if (waiting[i])
 			abort();
 	vg_device_destroy(dev);
+	vg_mmio_destroy(mmio);
 	if (fake_maps_held(BE))
 		abort();
 	return 0;

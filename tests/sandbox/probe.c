@@ -396,7 +396,7 @@ static int grow_plain(void)
 {
 	char buf[512] = "x";
 	struct iovec iov = { buf, sizeof(buf) };
-	off_t end = sizeof(struct vg_state);
+	off_t end = (off_t)vg_state_bytes(VG_STATE_QUEUES_MAX);
 
 	return pwritev2(IMAGE_FD, &iov, 1, end, 0) != -1 || errno != EFBIG ||
 	       pwritev2(IMAGE_FD, &iov, 1, (off_t)1 << 40, 0) != -1 ||
@@ -484,7 +484,7 @@ static int grow_ring(void)
 {
 	static char buf[512];
 	struct iovec iov = { buf, sizeof(buf) };
-	off_t end = sizeof(struct vg_state);
+	off_t end = (off_t)vg_state_bytes(VG_STATE_QUEUES_MAX);
 	struct io_uring ring;
 	struct io_uring_sqe *s;
 
@@ -599,17 +599,20 @@ static int ring_stock(void)
 
 /* ---- the table ----------------------------------------------------------------------------- */
 
-#define D(name)	{ #name, try_##name, DIES, SYS_##name, VG_SANDBOX_WORKER_URING }
-#define DX(fn, nr) { #fn, fn, DIES, nr, VG_SANDBOX_WORKER_URING }
-#define M(fn, want, nr) { "mapper: " #fn, fn, want, nr, VG_SANDBOX_MAPPER }
-#define W(fn)	{ #fn, fn, WORKS, 0, VG_SANDBOX_WORKER_URING }
+/* A worker with rings for its images, one without; and a mapper. */
+enum kind { URING, SYNC, MAPPER };
+
+#define D(name)	{ #name, try_##name, DIES, SYS_##name, URING }
+#define DX(fn, nr) { #fn, fn, DIES, nr, URING }
+#define M(fn, want, nr) { "mapper: " #fn, fn, want, nr, MAPPER }
+#define W(fn)	{ #fn, fn, WORKS, 0, URING }
 
 static const struct probe {
 	const char *name;
 	int (*fn)(void);
 	enum outcome want;
 	long nr;
-	enum vg_sandbox_kind kind;
+	enum kind kind;
 } probes[] = {
 	D(openat), D(openat2), D(execve), D(execveat), D(socket),
 	D(socketpair), D(connect), D(bind), D(setsockopt), D(ptrace),
@@ -649,13 +652,13 @@ static const struct probe {
 	W(xen_ioctls), W(threads), W(loop_things), W(flags_of_an_image), W(plain_io),
 	W(grow_plain), W(grow_ring), W(grow_memory), W(refusals), W(ring_io), W(ring_again), W(ring_abuse), W(ring_stock),
 	{ "sync_io without io_uring", sync_io, WORKS, 0,
-	  VG_SANDBOX_WORKER_SYNC },
+	  SYNC },
 	{ "grow_plain without io_uring", grow_plain, WORKS, 0,
-	  VG_SANDBOX_WORKER_SYNC },
+	  SYNC },
 	{ "grow_fallocate without io_uring", grow_fallocate, DIES,
-	  SYS_fallocate, VG_SANDBOX_WORKER_SYNC },
+	  SYS_fallocate, SYNC },
 	{ "threads without io_uring", threads, WORKS, 0,
-	  VG_SANDBOX_WORKER_SYNC },
+	  SYNC },
 	M(mapper_ioctls, WORKS, 0), M(mapper_mmaps, DIES, SYS_mmap),
 	M(mapper_sends, DIES, SYS_sendmsg), M(try_openat, DIES, SYS_openat),
 	M(try_io_uring_setup, DIES, SYS_io_uring_setup),
@@ -663,7 +666,7 @@ static const struct probe {
 	M(ioctl_evtchn_unbound, DIES, SYS_ioctl),
 	M(ioctl_gntdev_notify, DIES, SYS_ioctl),
 	{ "a ring without io_uring", ring_io, DIES,
-	  SYS_io_uring_setup, VG_SANDBOX_WORKER_SYNC },
+	  SYS_io_uring_setup, SYNC },
 };
 
 static unsigned int nr_failed;
@@ -687,20 +690,47 @@ report(bool ok, const char *name, const char *fmt, ...)
 
 /* ---- as a child ------------------------------------------------------------------------------ */
 
-static int confine(enum vg_sandbox_kind kind)
+static struct vg_sandbox_calls calls[16];
+
+/* What the device types call, as a worker has it. */
+static void prepare(enum kind kind)
 {
-	struct vg_sandbox sb = {
-		.kind = kind,
+	unsigned int i;
+
+	vg_blk_options.engine = kind == URING ? VG_BLK_ENGINE_AUTO :
+						VG_BLK_ENGINE_SYNC;
+	for (i = 0; i < vg_nr_dev_types; i++) {
+		struct vg_dev_prepared p = { .nr_queues = 2 };
+
+		if (vg_dev_types[i]->prepare)
+			vg_dev_types[i]->prepare(&p);
+		calls[i].of = p.syscalls;
+		calls[i].nr = p.nr_syscalls;
+	}
+}
+
+static struct vg_sandbox sandbox(enum kind kind)
+{
+	return (struct vg_sandbox){
+		.kind = kind == MAPPER ? VG_SANDBOX_MAPPER : VG_SANDBOX_WORKER,
+		.calls = calls,
+		.nr_calls = kind == MAPPER ? 0 : vg_nr_dev_types,
 		.uid = VG_SANDBOX_UID(UID_BASE, DOMID, false),
 		.memory_max_bytes = UINT64_C(4) << 30,
 		.locked_max_bytes = UINT64_C(1) << 20,
 		.violation = shared + 1,
 	};
+}
+
+static int confine(enum kind kind)
+{
+	struct vg_sandbox sb = sandbox(kind);
 	const char *step;
 	int err;
 
 	/* In the other kind the one ring that is there is not prepared. */
-	if (kind == VG_SANDBOX_WORKER_URING && vg_blk_rings_prepare(2))
+	prepare(kind);
+	if (kind == URING && !vg_blk_rings_are_prepared())
 		return -ENOSYS;
 	err = vg_sandbox_enter(&sb, &step);
 	if (err)
@@ -719,7 +749,7 @@ static int as_child(const char *index)
 	if (!strcmp(index, "wait")) {
 		char c;
 
-		if (confine(VG_SANDBOX_WORKER_URING))
+		if (confine(URING))
 			return 98;
 		if (write(SOCK_FD, "r", 1) != 1)
 			return 97;
@@ -953,13 +983,15 @@ static void dies_with_parent(int shared_fd, int image_fd)
  * Every number there is, all arguments zero: who survives is on the list, or
  * is answered with an error.
  */
-static void count_survivors(enum vg_sandbox_kind kind)
+static void count_survivors(enum kind kind)
 {
-	unsigned int nr, alive = 0, most = VG_SANDBOX_SYSCALLS_MAX;
+	unsigned int nr, alive = 0, most = VG_SANDBOX_SYSCALLS_MAX, listed;
+	struct vg_sandbox sb = sandbox(kind);
 	char list[1024] = "", name[64];
 
+	prepare(kind);
+	listed = vg_sandbox_nr_syscalls(&sb);
 	for (nr = 0; nr < 512; nr++) {
-		struct vg_sandbox sb = { .kind = kind };
 		int status;
 		char *text;
 		pid_t pid = fork();
@@ -989,12 +1021,12 @@ static void count_survivors(enum vg_sandbox_kind kind)
 	}
 	printf("survivors:%s\n", list);
 	snprintf(name, sizeof(name), "at most %u system calls (%s)", most,
-		 kind == VG_SANDBOX_WORKER_URING ? "io_uring" :
-		 kind == VG_SANDBOX_WORKER_SYNC ? "sync" : "mapper");
+		 kind == URING ? "io_uring" :
+		 kind == SYNC ? "sync" : "mapper");
 	/* Five are only answered; some live with other arguments only. */
-	report(alive > 3 && alive <= most + 5 && vg_sandbox_nr_syscalls(kind) <= most, name,
+	report(alive > 3 && alive <= most + 5 && listed <= most, name,
 	       "%u survive, %u in the table", alive,
-	       vg_sandbox_nr_syscalls(kind));
+	       listed);
 }
 
 int main(int argc, char **argv)
@@ -1033,9 +1065,9 @@ int main(int argc, char **argv)
 	look_from_outside(shared_fd, image_fd);
 	dies_with_parent(shared_fd, image_fd);
 	if (!quick) {
-		count_survivors(VG_SANDBOX_WORKER_URING);
-		count_survivors(VG_SANDBOX_WORKER_SYNC);
-		count_survivors(VG_SANDBOX_MAPPER);
+		count_survivors(URING);
+		count_survivors(SYNC);
+		count_survivors(MAPPER);
 	}
 	return nr_failed ? 1 : 0;
 }

@@ -484,9 +484,11 @@ void rig_up(void)
 	rig.answer_timeout_ns = UINT64_C(5000000000);
 	rig.watchdog_ns = rig_watchdog_ns ? rig_watchdog_ns :
 					    UINT64_C(60000000000);
-	rig.cfg = (struct vg_supervisor_config){
+	vg_blk_options = (struct vg_blk_options){
 		.direct_io = VG_DIRECT_IO_OFF,
 		.engine = VG_BLK_ENGINE_SYNC,
+	};
+	rig.cfg = (struct vg_supervisor_config){
 		/* Small enough that indirect tables are offered. */
 		.queue_size_max = 256,
 		.budget_pages = VG_BUDGET_PAGES_DEFAULT,
@@ -494,6 +496,7 @@ void rig_up(void)
 		.spawn = spawn,
 		.kill = worker_sigkill,
 	};
+	rig.cfg.run_dir = rig.dir;
 	snprintf(rig.state_dir, sizeof(rig.state_dir), "%s/state", rig.dir);
 	rig.cfg.state_dir = rig.state_dir;
 	unit_log_start();

@@ -15,6 +15,8 @@
 #include <stdint.h>
 
 #include "broker.h"
+#include "dev/blk/blk.h"
+#include "mem/grants.h"
 #include "driver.h"
 #include "fake_xen.h"
 #include "lib/loop.h"

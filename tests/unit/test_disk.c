@@ -944,7 +944,7 @@ static int setup_uring(void **state)
 {
 	(void)state;
 	rig_up();
-	rig.cfg.engine = VG_BLK_ENGINE_AUTO;
+	vg_blk_options.engine = VG_BLK_ENGINE_AUTO;
 	return rig_broker_start() || rig_sup_start();
 }
 

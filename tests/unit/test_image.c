@@ -154,8 +154,8 @@ static void same_and_a_new_daemon(void **state)
 	free(path);
 	assert_int_equal(pread(fd, &st, sizeof(st), 0), sizeof(st));
 	close(fd);
-	assert_true(st.image[0] && st.image[1]);
-	assert_int_equal(st.image_bytes, RIG_IMAGE_BYTES);
+	assert_true(st.resource[0] && st.resource[1]);
+	assert_int_equal(st.told[0], RIG_IMAGE_BYTES);
 	assert_int_equal(rig_sup_start(), 0);
 	assert_true(rig_until(rig_worker_of(GUEST) &&
 			      rig_stats(&disk)->takeovers));
@@ -587,7 +587,7 @@ static void serial_numbers(void **state)
 	assert_int_equal(rig_sup_start(), 0);
 	serial_is(NULL, "xvda");
 	rig_sup_stop();
-	rig.cfg.serials = serials;
+	vg_blk_options.serials = serials;
 	assert_int_equal(rig_sup_start(), 0);
 	serial_is(NULL, "OURS-12345678901234");
 	/* The toolstack's, which comes with the node. */

@@ -15,7 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "virtio/state.h"
+#include "toolstack/libxl_keys.h"
 #include "unit.h"
 #include "lib/util.h"
 
@@ -47,16 +47,6 @@ static int fake_fstat(int fd, struct stat *st)
 static int fake_flock(int fd, int how)
 {
 	return fails("flock") ? -1 : flock(fd, how);
-}
-
-static ssize_t fake_pread(int fd, void *buf, size_t n, off_t at)
-{
-	return fails("pread") ? -1 : pread(fd, buf, n, at);
-}
-
-static ssize_t fake_pwrite(int fd, const void *buf, size_t n, off_t at)
-{
-	return fails("pwrite") ? -1 : pwrite(fd, buf, n, at);
 }
 
 static int fake_statx(int fd, const char *path, int flags, unsigned int mask,
@@ -110,8 +100,6 @@ static int fake_stat(const char *path, struct stat *st)
 #define open		fake_open
 #define fstat		fake_fstat
 #define flock(fd, how)	fake_flock(fd, how)
-#define pread		fake_pread
-#define pwrite		fake_pwrite
 #define statx(...)	fake_statx(__VA_ARGS__)
 
 #include "dev/blk/image.c"
@@ -133,7 +121,7 @@ static int fake_stat(const char *path, struct stat *st)
 
 enum life { NEW, NEW_WORKER, NEW_DAEMON };
 
-static char *dir, *path, *state_path;
+static char *dir, *path;
 static struct xen_store *xs;
 static struct fake_disk disk;
 static bool is_block;
@@ -144,7 +132,6 @@ static int setup(void **state)
 	memset(&k, 0, sizeof(k));
 	dir = unit_tmpdir();
 	path = vg_strf("%s/image", dir);
-	state_path = vg_strf("%s/state", dir);
 	free(unit_image(path, 1 << 20));
 	unit_log_start();
 	fake_init();
@@ -165,13 +152,12 @@ static int teardown(void **state)
 	unit_log_stop();
 	unit_rm_r(dir);
 	free(path);
-	free(state_path);
 	return 0;
 }
 
 struct opened {
 	struct vg_image im, *list;
-	int state_fd, fd, buffered_fd;
+	struct vg_image_id left;	/* as the state has it */
 	struct vg_blk_params blk;
 	char *why;
 };
@@ -179,22 +165,26 @@ struct opened {
 static int try(struct opened *o, bool was_served, enum vg_direct_io direct)
 {
 	const struct vg_image_how how = {
-		.direct_io = direct, .state_fd = o->state_fd,
-		.was_served = was_served, .list = &o->list,
+		.options.direct_io = direct, .was_served = was_served,
+		.left = o->left, .told_bytes = was_served ? 1 << 20 : 0,
+		.list = &o->list,
 	};
+	struct vg_keys keys = vg_node_keys(&xs, fake_libxl_disk_path(&disk));
+	int err;
 
-	o->fd = o->buffered_fd = -1;
 	o->why = NULL;
-	return vg_image_open(&o->im, xs, fake_libxl_disk_path(&disk), &how,
-			     &o->blk, &o->fd, &o->buffered_fd, &o->why);
+	err = vg_image_open(&o->im, &keys, &how, &o->blk, &o->why);
+	if (!err)
+		o->left = o->im.id;
+	return err;
 }
 
 static void let_go(struct opened *o)
 {
-	if (o->fd >= 0)
-		close(o->fd);
-	if (o->buffered_fd >= 0)
-		close(o->buffered_fd);
+	if (o->blk.fd >= 0)
+		close(o->blk.fd);
+	if (o->blk.buffered_fd >= 0)
+		close(o->blk.buffered_fd);
 	free(o->why);
 }
 
@@ -203,9 +193,6 @@ static void live(struct opened *o, enum life life)
 {
 	memset(o, 0, sizeof(*o));
 	vg_image_init(&o->im, "dom3 virtio_disk/51712");
-	o->state_fd = open(state_path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC,
-			   0600);
-	assert_int_equal(ftruncate(o->state_fd, sizeof(struct vg_state)), 0);
 	if (life == NEW)
 		return;
 	assert_int_equal(try(o, false, VG_DIRECT_IO_OFF), 0);
@@ -242,7 +229,7 @@ static bool one_fails(enum life life, unsigned int at, int err,
 	if (has_failed && res && (!o.why || !strstr(o.why, "image"))) {
 		fail_msg("%s fails: nothing is said", k.name);
 	} else if (res) {
-		assert_int_equal(o.fd, -1);
+		assert_int_equal(o.blk.fd, -1);
 		/* The worker that is gone may have it still. */
 		assert_int_equal(!!o.im.list, life == NEW_WORKER);
 		assert_int_equal(res, -err);
@@ -258,7 +245,6 @@ static bool one_fails(enum life life, unsigned int at, int err,
 	assert_int_equal(o.im.claim_fd >= 0, is_block);
 	vg_image_exit(&o.im);
 	assert_null(o.list);
-	close(o.state_fd);
 	assert_int_equal(unit_nr_fds(), before);
 	return has_failed;
 }
@@ -324,7 +310,6 @@ static void identity_is_checked(void **state)
 	assert_int_equal(try(&o, true, VG_DIRECT_IO_OFF), 0);
 	let_go(&o);
 	vg_image_exit(&o.im);
-	close(o.state_fd);
 	free(old);
 }
 

@@ -249,7 +249,7 @@ static void test_uses_what_it_checked(void **state)
 	struct vg_mapper_req req = {
 		.op = VG_MAPPER_EXCHANGE, .domid = GUEST, .count = 1,
 	};
-	struct vg_mapper_relay relay = { .domid = 0, .ref = 8, .port = 30 };
+	struct vg_mapper_permit relay = { .domid = 0, .ref = 8, .port = 30 };
 
 	(void)state;
 	xen.on_map = xen.on_copy = rewrite_all;
@@ -382,8 +382,8 @@ static void test_refuses_other_domains(void **state)
 
 static void test_passes_a_relay_and_nothing_beside_it(void **state)
 {
-	struct vg_mapper_relay relay = {
-		.slot = 2, .domid = 0, .ref = 8, .port = 30,
+	struct vg_mapper_permit relay = {
+		.dev = 2, .domid = 0, .ref = 8, .port = 30,
 	};
 	struct vg_mapper_req copy = {
 		.op = VG_MAPPER_EXCHANGE, .domid = 0, .count = 1,
@@ -426,12 +426,12 @@ static void test_passes_a_relay_and_nothing_beside_it(void **state)
 /* With its device goes what was allowed for it, and nothing else. */
 static void test_a_relay_is_withdrawn(void **state)
 {
-	struct vg_mapper_relay first = { .slot = 1, .domid = 0, .ref = 8,
+	struct vg_mapper_permit first = { .dev = 1, .domid = 0, .ref = 8,
 					 .port = 30 };
-	struct vg_mapper_relay other = { .slot = 2, .domid = 0, .ref = 9,
+	struct vg_mapper_permit other = { .dev = 2, .domid = 0, .ref = 9,
 					 .port = 31 };
-	struct vg_mapper_relay none = { .slot = 1,
-					.domid = VG_MAPPER_NO_RELAY };
+	struct vg_mapper_permit none = { .dev = 1,
+					.domid = VG_MAPPER_NOBODY };
 
 	(void)state;
 	vg_mapper_allow(&m, &first);
@@ -442,8 +442,8 @@ static void test_a_relay_is_withdrawn(void **state)
 	assert_int_equal(bind_port(0, 30, 0).err, -EPERM);
 	/* What says that there is none, names none. */
 	m.arena->refs[0] = 0;
-	assert_int_equal(map(VG_MAPPER_NO_RELAY, 1).err, -EPERM);
-	assert_int_equal(bind_port(VG_MAPPER_NO_RELAY, 0, 0).err, -EPERM);
+	assert_int_equal(map(VG_MAPPER_NOBODY, 1).err, -EPERM);
+	assert_int_equal(bind_port(VG_MAPPER_NOBODY, 0, 0).err, -EPERM);
 	m.arena->refs[0] = 9;
 	assert_int_equal(map(0, 1).err, 0);
 	assert_int_equal(bind_port(0, 31, 0).err, 0);
@@ -452,7 +452,7 @@ static void test_a_relay_is_withdrawn(void **state)
 /* The same reference and port, of a domain that was not named. */
 static void test_a_relay_is_its_domains(void **state)
 {
-	struct vg_mapper_relay relay = { .domid = 0, .ref = 8, .port = 30 };
+	struct vg_mapper_permit relay = { .domid = 0, .ref = 8, .port = 30 };
 	unsigned int d;
 
 	(void)state;
@@ -567,8 +567,8 @@ static void test_has_no_relay_at_first(void **state)
 	m.arena->refs[0] = 0;
 	assert_int_equal(map(0, 1).err, -EPERM);
 	assert_int_equal(bind_port(0, 0, 0).err, -EPERM);
-	vg_mapper_allow(&m, &(struct vg_mapper_relay){
-				.slot = VG_MAPPER_RELAYS_MAX });
+	vg_mapper_allow(&m, &(struct vg_mapper_permit){
+				.dev = VG_MAPPER_PERMITS_MAX });
 	assert_int_equal(map(0, 1).err, -EPERM);
 }
 

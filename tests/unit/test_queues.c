@@ -43,7 +43,7 @@ static int setup(void **state)
 	(void)state;
 	rig_up();
 	rig.cfg.nr_queues = QUEUES;
-	rig.cfg.engine = engine;
+	vg_blk_options.engine = engine;
 	if (rig_broker_start() || rig_sup_start())
 		return -1;
 	rig_guest(GUEST, 2);

@@ -547,9 +547,9 @@ static void state_is_garbage(void **state)
 
 	(void)state;
 	fd = open(state_file(0), O_RDWR | O_CLOEXEC);
-	assert_int_equal(vg_state_map(fd, &st), 0);
+	assert_int_equal(vg_state_map(fd, 1, &st), 0);
 	st->regs[st->turn & 1].queue[0].num ^= 4;
-	vg_state_unmap(st);
+	vg_state_unmap(st, 1);
 	close(fd);
 	rig_worker_kill(rig_worker_of(GUEST));
 	assert_true(rig_until(rig_worker_of(GUEST)));
@@ -569,7 +569,7 @@ static void state_lies(void **state)
 	(void)state;
 	for (i = 0; i < 7; i++) {
 		fd = open(state_file(0), O_RDWR | O_CLOEXEC);
-		assert_int_equal(vg_state_map(fd, &st), 0);
+		assert_int_equal(vg_state_map(fd, 1, &st), 0);
 		assert_int_equal(vg_state_read(st, 2, 1, &r), 0);
 		switch (i) {
 		case 0:
@@ -585,19 +585,19 @@ static void state_lies(void **state)
 			r.queue[0].device_addr = 0x1000;
 			break;
 		case 4:
-			r.range[0].first = 0xfffffff0;
-			r.range[0].pages = 0x20;
+			r.range[0].addr = virtio_grant_addr(0xfffffff0, 0);
+			r.range[0].len_bytes = 0x20 << 12;
 			break;
 		case 5:
-			r.queue[0].port_state = VIRTIO_GRANT_QUEUE_BOUND;
-			r.queue[0].port = 4711;
+			r.queue[0].flags |= VG_STATE_Q_CHANNEL;
+			r.queue[0].channel = 4711;
 			break;
 		case 6:
 			r.broken = 4711;
 			break;
 		}
 		vg_state_write(st, &r);
-		vg_state_unmap(st);
+		vg_state_unmap(st, 1);
 		close(fd);
 		rig_worker_kill(rig_worker_of(GUEST));
 		assert_true(rig_until(rig_worker_of(GUEST)));
@@ -705,11 +705,11 @@ static void reset_begun(bool is_asked_again)
 	int fd;
 
 	fd = lock_io(0);
-	assert_int_equal(vg_state_map(fd, &st), 0);
+	assert_int_equal(vg_state_map(fd, 1, &st), 0);
 	assert_int_equal(vg_state_read(st, 2, 1, &r), 0);
 	r.flags |= VG_STATE_RESETTING;
 	vg_state_write(st, &r);
-	vg_state_unmap(st);
+	vg_state_unmap(st, 1);
 	assert_true(rig_until(is_taken_over()));
 	assert_int_equal(fake_mmio_read(GUEST, 0, pair_disk[0].base + 0x70, 4,
 					&data), 0);

@@ -131,14 +131,14 @@ static void tell_fds(int sock)
 
 static int as_child(bool is_mapper)
 {
-	struct vg_mapper_relay relay;
+	struct vg_mapper_permit relay;
 	char c;
 
 	if (is_mapper) {
 		/* Until the worker is gone. */
 		while (recv(VG_SOCK_FD, &relay, sizeof(relay), MSG_DONTWAIT) > 0)
 			dprintf(2, "<6>relay %u of slot %u\n", relay.ref,
-				relay.slot);
+				relay.dev);
 		while (read(VG_RPC_FD, &c, 1) > 0)
 			;
 		return 0;
@@ -361,7 +361,7 @@ static void a_mapper_that_does_not_listen(void **state)
 	assert_int_equal(err, 0);
 	kill(sp.mappers->pid, SIGSTOP);
 	for (i = 0; i < 100000 && !unit_logged("can't be told"); i++)
-		vg_spawn_allow(&sp, GUEST, 0, VG_MAPPER_NO_RELAY, 0, 0);
+		vg_spawn_permit(&sp, GUEST, 0, VG_MAPPER_NOBODY, 0, 0);
 	assert_in_range(i, 2, 99999);
 	assert_int_equal(waitpid(sp.mappers->pid, NULL, 0), sp.mappers->pid);
 	stop(sock, pid);
@@ -478,7 +478,8 @@ static void an_images_size(void **state)
 	assert_int_equal(getgid(), 0);
 	assert_int_equal(file_limit_of(pid), 1 << 30);
 	assert_int_equal(vg_sandbox_set_file_max(pid, 1900000014, 1), 0);
-	assert_int_equal(file_limit_of(pid), sizeof(struct vg_state));
+	assert_int_equal(file_limit_of(pid),
+			 vg_state_bytes(VG_STATE_QUEUES_MAX));
 	kill(pid, SIGKILL);
 	waitpid(pid, NULL, 0);
 	assert_int_equal(vg_sandbox_set_file_max(pid, 1900000014, 1), -ESRCH);
@@ -487,7 +488,7 @@ static void an_images_size(void **state)
 
 static uint64_t allowed_bytes;
 
-static int allow_image(void *arg, xen_domid_t guest, uint64_t size_bytes)
+static int allow_file(void *arg, xen_domid_t guest, uint64_t size_bytes)
 {
 	(void)arg;
 	assert_int_equal(guest, GUEST);
@@ -505,7 +506,7 @@ static void a_states_room(void **state)
 	(void)state;
 	fail_at = calls = 0;
 	rig_up();
-	rig.cfg.allow_image = allow_image;
+	rig.cfg.allow_file = allow_file;
 	assert_int_equal(rig_broker_start(), 0);
 	assert_int_equal(rig_sup_start(), 0);
 	rig_guest(GUEST, 1);
@@ -514,8 +515,8 @@ static void a_states_room(void **state)
 	snprintf(path, sizeof(path), "%s/%u-virtio_disk-%u", rig.state_dir,
 		 GUEST, disk.devid);
 	assert_int_equal(stat(path, &st), 0);
-	assert_int_equal(st.st_size, sizeof(struct vg_state));
-	assert_true((size_t)st.st_blocks * 512 >= sizeof(struct vg_state));
+	assert_int_equal(st.st_size, vg_state_bytes(1));
+	assert_true((size_t)st.st_blocks * 512 >= vg_state_bytes(1));
 	/* And its worker may write its image to the end. */
 	assert_int_equal(allowed_bytes, RIG_IMAGE_BYTES);
 	assert_true(rig_disk_remove(&disk));

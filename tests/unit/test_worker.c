@@ -17,6 +17,7 @@
 #include "relay/page.h"
 #include "unit.h"
 #include "lib/util.h"
+#include "dev/blk/blk.h"
 #include "grantd/worker.h"
 
 #define BE	1u
@@ -137,25 +138,29 @@ static int teardown(void **state)
 
 static struct vg_worker_msg add_msg(const struct relay *r)
 {
+	const struct vg_blk_params blk = { .engine = VG_BLK_ENGINE_SYNC };
 	struct vg_worker_msg m = {
 		.op = VG_WORKER_ADD,
-		.relay = { 0, r->ref, r->port },
+		.where = { { 0, r->ref, r->port } },
 		.queue_size_max = 64,
 		.budget_pages = 8192,
-		.blk.engine = VG_BLK_ENGINE_SYNC,
+		.parts.nr_queues = 1,
 	};
 
+	memcpy(m.parts.blob, &blk, sizeof(blk));
 	strcpy(m.text, "dom3 test");
 	return m;
 }
 
 static void tell(const struct vg_worker_msg *m, bool with_image)
 {
-	int fd = with_image ? open(image, O_RDWR | O_CLOEXEC) : -1;
+	int fds[VG_WORKER_FDS_MAX] = { -1, -1, -1, -1, -1, -1, -1, -1 };
+	struct vg_worker_msg copy = *m;
 
-	assert_int_equal(vg_worker_send(sock[0], m, &fd, fd >= 0), 0);
-	if (fd >= 0)
-		close(fd);
+	if (with_image)
+		fds[VG_WORKER_FD_PARTS] = open(image, O_RDWR | O_CLOEXEC);
+	assert_int_equal(vg_worker_send(sock[0], &copy, fds), 0);
+	vg_worker_close_fds(fds);
 	turns(3);
 }
 
@@ -244,7 +249,7 @@ static void serves_and_removes(void **state)
 	ask(&r, 1, 7, VG_RELAY_OP(8, 4, 0), 0);
 	assert_int_equal(answer(&r, 1, 7), 2);
 	tell(&m, false);
-	assert_int_equal(said(VG_WORKER_REMOVED).slot, 0);
+	assert_int_equal(said(VG_WORKER_REMOVED).index, 0);
 	assert_int_equal(r.page->backend_state, VG_RELAY_BACKEND_GONE);
 	assert_int_equal(fake_maps_held(BE), 0);
 	relay_end(&r);
@@ -306,13 +311,13 @@ static void successor_is_broken_until_reset(void **state)
 
 static void another_broker(void **state)
 {
-	struct vg_worker_msg m = { .op = VG_WORKER_RELAY };
+	struct vg_worker_msg m = { .op = VG_WORKER_MOVE };
 	struct relay r = added(), r2 = relay_new();
 
 	(void)state;
 	ask(&r, 0, 1, VG_RELAY_OP(VIRTIO_MMIO_STATUS, 4, 1), 1);
 	answer(&r, 0, 1);
-	m.relay = (struct vg_worker_relay){ 0, r2.ref, r2.port };
+	m.where = (struct vg_transport_where){ { 0, r2.ref, r2.port } };
 	tell(&m, false);
 	assert_int_equal(r.page->backend_state, VG_RELAY_BACKEND_GONE);
 	assert_int_equal(r2.page->backend_state, VG_RELAY_BACKEND_READY);
@@ -321,10 +326,10 @@ static void another_broker(void **state)
 	ask(&r2, 0, 2, VG_RELAY_OP(VIRTIO_MMIO_STATUS, 4, 0), 0);
 	assert_int_equal(answer(&r2, 0, 2), 1);
 	/* One that can't be: said, and the device waits for the next. */
-	m.relay.ref = 12345;
+	m.where.word[1] = 12345;
 	tell(&m, false);
 	assert_true(unit_logged("new relay"));
-	m.relay = (struct vg_worker_relay){ 0, r.ref, r.port };
+	m.where = (struct vg_transport_where){ { 0, r.ref, r.port } };
 	tell(&m, false);
 	r.page->answered[0] = 0;
 	still_works(&r);
@@ -334,7 +339,7 @@ static void another_broker(void **state)
 
 static void a_broker_that_looks_is_not_told(void **state)
 {
-	struct vg_worker_msg m = { .op = VG_WORKER_RELAY };
+	struct vg_worker_msg m = { .op = VG_WORKER_MOVE };
 	struct relay r = added();
 
 	(void)state;
@@ -354,7 +359,7 @@ static void a_broker_that_looks_is_not_told(void **state)
 	assert_true(was_told(&r));
 	answer(&r, 0, 77);
 	/* Attaching is no answer, and always said. */
-	m.relay = (struct vg_worker_relay){ 0, r.ref, r.port };
+	m.where = (struct vg_transport_where){ { 0, r.ref, r.port } };
 	tell(&m, false);
 	assert_true(was_told(&r));
 	r.page->broker_looks = 0;
@@ -386,13 +391,13 @@ static void bad_relays(void **state)
 			r.page->nr_vcpus = VG_RELAY_VCPUS_MAX + 1;
 			break;
 		case REF:
-			m.relay.ref++;
+			m.where.word[1]++;
 			break;
 		case PORT:
-			m.relay.port++;
+			m.where.word[2]++;
 			break;
 		case DOMID:
-			m.relay.domid = GUEST;
+			m.where.word[0] = GUEST;
 			break;
 		}
 		tell(&m, true);
@@ -568,7 +573,7 @@ static void random_pages(void **state)
 	unsigned int i, k;
 
 	(void)state;
-	m.slot = 5;
+	m.index = 5;
 	tell(&m, true);
 	assert_int_equal(said(VG_WORKER_ADDED).error, 0);
 	for (i = 0; i < 500; i++) {
@@ -598,7 +603,7 @@ static void storm_of_events(void **state)
 	unsigned int i;
 
 	(void)state;
-	m.slot = 1;
+	m.index = 1;
 	tell(&m, true);
 	said(VG_WORKER_ADDED);
 	for (i = 0; i < 500; i++) {
@@ -615,14 +620,14 @@ static void storm_of_events(void **state)
 static void broker_vanishes(void **state)
 {
 	struct relay r = added(), r2;
-	struct vg_worker_msg m = { .op = VG_WORKER_RELAY };
+	struct vg_worker_msg m = { .op = VG_WORKER_MOVE };
 
 	(void)state;
 	relay_end(&r);
 	turns(5);
 	assert_int_equal(fake_maps_held(BE), 1);	/* its page, still */
 	r2 = relay_new();
-	m.relay = (struct vg_worker_relay){ 0, r2.ref, r2.port };
+	m.where = (struct vg_transport_where){ { 0, r2.ref, r2.port } };
 	tell(&m, false);
 	still_works(&r2);
 	assert_int_equal(fake_maps_held(BE), 1);
@@ -641,16 +646,16 @@ static void bad_messages(void **state)
 	tell(&m, true);
 	assert_int_equal(said(VG_WORKER_ADDED).error, -EINVAL);
 	/* No image. */
-	m.slot = 1;
+	m.index = 1;
 	tell(&m, false);
 	assert_int_equal(said(VG_WORKER_ADDED).error, -EINVAL);
 	/* No such operation, no such device; a descriptor where none belongs. */
 	m.op = 77;
 	tell(&m, true);
 	m.op = VG_WORKER_REMOVE;
-	m.slot = 9;
+	m.index = 9;
 	tell(&m, true);
-	m.op = VG_WORKER_RELAY;
+	m.op = VG_WORKER_MOVE;
 	tell(&m, false);
 	said_nothing();
 	still_works(&r);
@@ -669,7 +674,7 @@ static void a_message_of_another_size_is_the_end(void **state)
 static void a_slot_beyond_is_the_end(void **state)
 {
 	struct vg_worker_msg m = { .op = VG_WORKER_REMOVE,
-				   .slot = VG_WORKER_DEVICES_MAX };
+				   .index = VG_WORKER_DEVICES_MAX };
 
 	(void)state;
 	tell(&m, true);

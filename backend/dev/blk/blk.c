@@ -49,7 +49,6 @@
 #include "dev/blk/rings.h"
 #include "lib/log.h"
 #include "lib/util.h"
-#include "virtio/device.h"
 
 #define BIT64(n)		(UINT64_C(1) << (n))
 #define SECTOR_SHIFT		9
@@ -74,13 +73,6 @@
 #define ROOM_PAUSE_MIN_NS	(UINT64_C(100) * 1000 * 1000)
 #define ROOM_PAUSE_MAX_NS	(UINT64_C(5) * 1000 * 1000 * 1000)
 
-enum {
-	STAT_READS, STAT_WRITES, STAT_FLUSHES, STAT_DISCARDS, STAT_ZEROES,
-	STAT_GET_IDS, STAT_ERRORS, STAT_UNSUPPORTED, STAT_BYTES_READ,
-	STAT_BYTES_WRITTEN, STAT_BOUNCED, STAT_UNALIGNED, STAT_REGISTERED,
-	STAT_NO_ROOM, STAT_WAITING, STAT_NR,
-};
-
 static const char *const stat_names[] = {
 	"reads", "writes", "flushes", "discards", "write_zeroes",
 	"get_ids", "errors", "unsupported", "bytes_read",
@@ -88,8 +80,8 @@ static const char *const stat_names[] = {
 	"no_room", "waiting_for_room", NULL,
 };
 
-_Static_assert(STAT_NR <= VG_DEV_STATS_NR_TYPE, "counters");
-_Static_assert(ARRAY_SIZE(stat_names) == STAT_NR + 1, "names");
+_Static_assert(VG_BLK_STAT_NR <= VG_DEV_STATS_NR_TYPE, "counters");
+_Static_assert(ARRAY_SIZE(stat_names) == VG_BLK_STAT_NR + 1, "names");
 
 struct bounce {
 	struct bounce *next;
@@ -101,13 +93,13 @@ struct blk_dev {
 	struct vg_device *dev;
 	struct vg_blk_image image;
 	int fd, buffered_fd;		/* the same file; 0: see run_buffered() */
-	int hold_fd;			/* > 0: for the kernel to hold, too */
 	int file_flags;			/* of fd */
 	pthread_mutex_t flag_lock;	/* who changes those for a moment */
 	bool is_read_only, is_direct, has_zeroes;
 	unsigned int nr_queues;
 	enum vg_blk_engine engine;
 	unsigned int nr_reserved;	/* rings */
+	struct vg_queue_traits traits[VG_BLK_QUEUES_MAX];
 	uint64_t sectors, features;
 	bool is_writeback;		/* config.wce; changes while no queue
 					 * is run */
@@ -249,9 +241,9 @@ static void bounce_put(struct blk *b, struct blk_req *r)
 static void finish(struct blk *b, struct blk_req *r, uint8_t status)
 {
 	if (status == VIRTIO_BLK_S_IOERR)
-		count_add(b->stats[STAT_ERRORS], 1);
+		count_add(b->stats[VG_BLK_STAT_ERRORS], 1);
 	else if (status == VIRTIO_BLK_S_UNSUPP)
-		count_add(b->stats[STAT_UNSUPPORTED], 1);
+		count_add(b->stats[VG_BLK_STAT_UNSUPPORTED], 1);
 	bounce_put(b, r);
 	/*
 	 * used.len counts from the first writable byte (2.7.8.2) and the
@@ -344,7 +336,7 @@ static void rooms_try(struct blk *b)
 	struct blk_req *r = reqs_take(&b->roomless);
 
 	for (; r; r = reqs_take(&b->roomless)) {
-		count_add(b->stats[STAT_WAITING], -1);
+		count_add(b->stats[VG_BLK_STAT_WAITING], -1);
 		part_later(b, r);
 	}
 }
@@ -386,20 +378,20 @@ static bool is_roomless(struct blk *b, struct blk_req *r, int64_t res)
 	if (res != -ENOSPC && res != -EDQUOT)
 		return false;
 	if (!b->d->waits_for_room || vg_req_is_ending(r->req)) {
-		count_add(b->stats[STAT_NO_ROOM], 1);
+		count_add(b->stats[VG_BLK_STAT_NO_ROOM], 1);
 		return false;
 	}
 	if (!b->room_pause_ns) {
 		vg_warn("%s: no room for the image (%s): writes wait for some",
 			vg_device_label(b->d->dev), strerror((int)-res));
-		count_add(b->stats[STAT_NO_ROOM], 1);
+		count_add(b->stats[VG_BLK_STAT_NO_ROOM], 1);
 		b->room_pause_ns = ROOM_PAUSE_MIN_NS;
 		b->room_try_ns = vg_now_ns() + b->room_pause_ns;
 		vg_timer_arm(b->room_tick, ROOM_TICK_NS);
 	}
 	bounce_put(b, r);
 	reqs_add(&b->roomless, r);
-	count_add(b->stats[STAT_WAITING], 1);
+	count_add(b->stats[VG_BLK_STAT_WAITING], 1);
 	return true;
 }
 
@@ -433,7 +425,7 @@ static int64_t run_buffered(struct blk *b, const struct blk_op *op)
 	struct blk_dev *d = b->d;
 	int64_t res;
 
-	count_add(b->stats[STAT_UNALIGNED], 1);
+	count_add(b->stats[VG_BLK_STAT_UNALIGNED], 1);
 	if (d->buffered_fd > 0)
 		return blk_op_run_sync(d->buffered_fd, op);
 	pthread_mutex_lock(&d->flag_lock);
@@ -481,7 +473,7 @@ static void rw_moved(struct blk *b, struct blk_req *r, uint64_t bytes)
 	r->offset_bytes += bytes;
 	r->left_bytes -= bytes;
 	r->retries = 0;
-	count_add(b->stats[is_read ? STAT_BYTES_READ : STAT_BYTES_WRITTEN],
+	count_add(b->stats[is_read ? VG_BLK_STAT_BYTES_READ : VG_BLK_STAT_BYTES_WRITTEN],
 		  bytes);
 }
 
@@ -568,7 +560,7 @@ static void rw_next(struct blk *b, struct blk_req *r)
 		r->op.nr_iov = data->nr;
 		break;
 	case BOUNCED:
-		count_add(b->stats[STAT_BOUNCED], 1);
+		count_add(b->stats[VG_BLK_STAT_BOUNCED], 1);
 		n = min_u(r->left_bytes, (uint64_t)BOUNCE_BYTES);
 		if (r->type == VIRTIO_BLK_T_OUT)
 			iovs_copy(data, r->bounce->data, n, false);
@@ -586,7 +578,7 @@ static void rw_next(struct blk *b, struct blk_req *r)
 static void rw_done(struct blk *b, struct blk_req *r, int64_t res)
 {
 	if (r->op.is_fixed)
-		count_add(b->stats[STAT_REGISTERED], 1);
+		count_add(b->stats[VG_BLK_STAT_REGISTERED], 1);
 	if (is_again(r, res))
 		return rw_next(b, r);
 	/* Our notion of alignment, or of pinnable memory, was too good. */
@@ -618,7 +610,7 @@ static void rw_start(struct blk *b, struct blk_req *r, uint64_t sector)
 {
 	bool is_read = r->type == VIRTIO_BLK_T_IN;
 
-	count_add(b->stats[is_read ? STAT_READS : STAT_WRITES], 1);
+	count_add(b->stats[is_read ? VG_BLK_STAT_READS : VG_BLK_STAT_WRITES], 1);
 	r->left_bytes = is_read ? r->req->in_bytes - 1 :
 				  r->req->out_bytes -
 				  sizeof(struct virtio_blk_outhdr);
@@ -944,8 +936,8 @@ static void ranges_start(struct blk *b, struct blk_req *r)
 {
 	uint8_t status = ranges_take(b, r);
 
-	count_add(b->stats[r->type == VIRTIO_BLK_T_DISCARD ? STAT_DISCARDS :
-						   STAT_ZEROES], 1);
+	count_add(b->stats[r->type == VIRTIO_BLK_T_DISCARD ? VG_BLK_STAT_DISCARDS :
+						   VG_BLK_STAT_ZEROES], 1);
 	if (status != VIRTIO_BLK_S_OK)
 		return finish(b, r, status);
 	range_next(b, r);
@@ -957,7 +949,7 @@ static void get_id(struct blk *b, struct blk_req *r)
 {
 	size_t n = min_u(r->req->in_bytes - 1, (uint64_t)sizeof(b->d->serial));
 
-	count_add(b->stats[STAT_GET_IDS], 1);
+	count_add(b->stats[VG_BLK_STAT_GET_IDS], 1);
 	iovs_copy(&r->in, b->d->serial, n, true);
 	iovs_advance(&r->in, n);
 	finish(b, r, VIRTIO_BLK_S_OK);
@@ -996,7 +988,7 @@ static int blk_start(void *queue, struct vg_req *req)
 		rw_start(b, r, le64toh(hdr.sector));
 		break;
 	case VIRTIO_BLK_T_FLUSH:
-		count_add(b->stats[STAT_FLUSHES], 1);
+		count_add(b->stats[VG_BLK_STAT_FLUSHES], 1);
 		sync_start(b, r);
 		break;
 	case VIRTIO_BLK_T_GET_ID:
@@ -1161,14 +1153,38 @@ static void blk_config_write(void *priv, unsigned int offset, const void *buf,
 	b->is_writeback = *(const uint8_t *)buf & 1;
 }
 
-static uint64_t blk_get_state(void *priv)
+/* What config_write set. */
+struct blk_state {
+	uint32_t is_writeback;
+};
+
+static void blk_get_state(void *priv, void *state)
 {
-	return ((struct blk_dev *)priv)->is_writeback;
+	((struct blk_state *)state)->is_writeback =
+		((struct blk_dev *)priv)->is_writeback;
 }
 
-static void blk_put_state(void *priv, uint64_t state)
+static void blk_put_state(void *priv, const void *state)
 {
-	((struct blk_dev *)priv)->is_writeback = state & 1;
+	((struct blk_dev *)priv)->is_writeback =
+		((const struct blk_state *)state)->is_writeback & 1;
+}
+
+/*
+ * A driver that knew the image as larger or smaller reads again.  Told twice,
+ * if we are killed in between, it is told what it knows.
+ */
+static void blk_begin(void *priv, bool is_taken_over)
+{
+	struct blk_dev *b = priv;
+	uint64_t *told = vg_device_told(b->dev);
+
+	if (!told)
+		return;
+	if (is_taken_over && told[0] != b->image.size_bytes)
+		vg_device_config_changed(b->dev);
+	vg_step();
+	WRITE_ONCE(told[0], b->image.size_bytes);
 }
 
 static unsigned int blk_nr_queues(void *priv)
@@ -1213,8 +1229,10 @@ static void engine_create(struct blk *b, struct vg_loop *loop)
 	int err;
 
 	if (b->d->engine != VG_BLK_ENGINE_SYNC) {
-		err = blk_engine_uring_create(b->d->fd, b->d->hold_fd, loop,
-					      depth, op_done, b, &b->engine);
+		err = blk_engine_uring_create(b->d->fd,
+					      vg_device_hold_fd(b->d->dev),
+					      loop, depth, op_done, b,
+					      &b->engine);
 		if (!err)
 			return;
 		vg_warn("%s: no io_uring for a queue (%s): plain system calls",
@@ -1223,11 +1241,12 @@ static void engine_create(struct blk *b, struct vg_loop *loop)
 	blk_engine_sync_create(b->d->fd, op_done, b, &b->engine);
 }
 
-static void *blk_queue_create(void *priv, struct vg_loop *loop,
-			      uint64_t *stats)
+static void *blk_queue_create(void *priv, unsigned int queue,
+			      struct vg_loop *loop, uint64_t *stats)
 {
 	struct blk *b = vg_zalloc(sizeof(*b));
 
+	(void)queue;
 	b->d = priv;
 	b->stats = stats;
 	b->complaints.burst = 4;
@@ -1284,31 +1303,57 @@ static void close_files(const struct blk_dev *b)
 		close(b->buffered_fd);
 }
 
-static int blk_create(struct vg_device *dev, const void *params, void **priv)
+/* Each queue a thread. */
+static void traits_init(struct blk_dev *b)
 {
-	const struct vg_blk_params *p = params;
+	unsigned int i;
+
+	for (i = 0; i < b->nr_queues; i++)
+		b->traits[i] = (struct vg_queue_traits){
+			/* Header and status in a few pieces each is odd, but
+			 * no fault. */
+			.segs_max = VG_BLK_SEG_MAX + 8,
+			.fills_buffers = true,	/* finish() */
+			.may_poll = true,
+			.thread = i + 1,
+		};
+}
+
+static const struct vg_queue_traits *blk_traits(void *priv, unsigned int queue)
+{
+	return &((struct blk_dev *)priv)->traits[queue];
+}
+
+static int blk_create(struct vg_device *dev, const struct vg_dev_parts *parts,
+		      void **priv)
+{
+	const struct vg_blk_params *p = (const void *)parts->blob;
 	struct blk_dev *b = vg_zalloc(sizeof(*b));
 	const char *why;
 	int err, fl;
 
+	if (parts->fds[0] < 0) {
+		free(b);
+		return -EINVAL;
+	}
 	b->dev = dev;
-	b->fd = p->fd;
-	b->buffered_fd = p->buffered_fd;
-	b->hold_fd = p->hold_fd;
-	b->nr_queues = p->nr_queues ? min_u(p->nr_queues, VG_BLK_QUEUES_MAX) :
-				      1;
+	b->fd = parts->fds[0];
+	b->buffered_fd = max_u(parts->fds[1], 0);
+	b->nr_queues = parts->nr_queues ?
+		       min_u(parts->nr_queues, VG_BLK_QUEUES_MAX) : 1;
+	traits_init(b);
 	b->image = p->image;
-	err = p->is_probed ? 0 : vg_blk_probe(p->fd, &b->image, &why);
+	err = p->is_probed ? 0 : vg_blk_probe(b->fd, &b->image, &why);
 	if (err) {
 		vg_err("%s: the image %s", vg_device_label(dev), why);
 		goto free_blk;
 	}
 	/* io_uring takes O_NONBLOCK at its word: -EAGAIN rather than wait. */
-	fl = fcntl(p->fd, F_GETFL);
+	fl = fcntl(b->fd, F_GETFL);
 	b->is_direct = fl & O_DIRECT;
 	b->file_flags = fl & ~O_NONBLOCK;
 	pthread_mutex_init(&b->flag_lock, NULL);
-	if (fl & O_NONBLOCK && fcntl(p->fd, F_SETFL, b->file_flags) < 0) {
+	if (fl & O_NONBLOCK && fcntl(b->fd, F_SETFL, b->file_flags) < 0) {
 		err = -errno;
 		goto free_blk;
 	}
@@ -1346,16 +1391,20 @@ static void blk_destroy(void *priv)
 const struct vg_dev_type vg_dev_blk = {
 	.name = "blk",
 	.virtio_id = VIRTIO_ID_BLOCK,
+	.kind = "virtio_disk",
 	.nr_queues_max = VG_BLK_QUEUES_MAX,
-	.req_priv_bytes = sizeof(struct blk_req),
-	/* Header and status in a few pieces each is odd, but no fault. */
-	.segs_max = VG_BLK_SEG_MAX + 8,
-	.fills_buffers = true,	/* finish() */
+	.has_threads = true,
+	.options = vg_blk_option_table,
 	.stat_names = stat_names,
+	.host = &vg_blk_host,
+	.prepare = vg_blk_prepare,
+	.req_priv_bytes = sizeof(struct blk_req),
 	.create = blk_create,
 	.destroy = blk_destroy,
 	.features = blk_features,
 	.nr_queues = blk_nr_queues,
+	.traits = blk_traits,
+	.begin = blk_begin,
 	.set_features = blk_set_features,
 	.config_bytes = offsetof(struct virtio_blk_config,
 				 max_secure_erase_sectors),

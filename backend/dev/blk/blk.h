@@ -1,13 +1,23 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* blk.h - the virtio block device (virtio 1.3, 5.2). */
+/*
+ * blk.h - the virtio block device (virtio 1.3, 5.2): what the files of this
+ * folder share, and what its tests need.
+ */
 #ifndef VG_DEV_BLK_H
 #define VG_DEV_BLK_H
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
-struct vg_dev_type;
+#include "dev/type.h"
+
 extern const struct vg_dev_type vg_dev_blk;
+/* host.c: the supervisor's side. */
+extern const struct vg_dev_host vg_blk_host;
+extern const struct vg_dev_option vg_blk_option_table[];
+/* rings.c: before the sandbox. */
+void vg_blk_prepare(struct vg_dev_prepared *p);
 
 enum vg_blk_engine {
 	VG_BLK_ENGINE_AUTO,	/* io_uring if the kernel has it, else sync */
@@ -35,8 +45,6 @@ struct vg_blk_image {
 struct vg_blk_params {
 	int fd;			/* image or block device, becomes the device's;
 				 * O_DIRECT or not as it was opened */
-	int hold_fd;		/* > 0: kept open by the kernel, too, until the
-				 * last I/O is done; stays the caller's */
 	int buffered_fd;	/* the same opened without O_DIRECT, likewise
 				 * the device's; 0: none */
 	bool read_only;
@@ -55,6 +63,48 @@ struct vg_blk_params {
 };
 
 #define VG_BLK_QUEUES_MAX	16u
+
+/* As they travel to the worker. */
+static inline void vg_blk_parts_fill(struct vg_dev_parts *parts,
+				     const struct vg_blk_params *p)
+{
+	unsigned int i;
+
+	_Static_assert(sizeof(*p) <= VG_DEV_BLOB_BYTES, "parameters");
+	memset(parts, 0, sizeof(*parts));
+	for (i = 0; i < VG_DEV_FDS_MAX; i++)
+		parts->fds[i] = -1;
+	parts->fds[0] = p->fd;
+	parts->fds[1] = p->buffered_fd > 0 ? p->buffered_fd : -1;
+	parts->nr_queues = p->nr_queues;
+	memcpy(parts->blob, p, sizeof(*p));
+}
+
+enum vg_direct_io {
+	VG_DIRECT_IO_LIBXL,	/* block devices; files as the device's key
+				 * direct-io-safe says */
+	VG_DIRECT_IO_ON,
+	VG_DIRECT_IO_OFF,
+};
+
+/* Counters: stats.type[]. */
+enum {
+	VG_BLK_STAT_READS, VG_BLK_STAT_WRITES, VG_BLK_STAT_FLUSHES,
+	VG_BLK_STAT_DISCARDS, VG_BLK_STAT_ZEROES, VG_BLK_STAT_GET_IDS,
+	VG_BLK_STAT_ERRORS, VG_BLK_STAT_UNSUPPORTED, VG_BLK_STAT_BYTES_READ,
+	VG_BLK_STAT_BYTES_WRITTEN, VG_BLK_STAT_BOUNCED, VG_BLK_STAT_UNALIGNED,
+	VG_BLK_STAT_REGISTERED, VG_BLK_STAT_NO_ROOM, VG_BLK_STAT_WAITING,
+	VG_BLK_STAT_NR,
+};
+
+/* What the command line says, for all of a process' devices. */
+struct vg_blk_options {
+	enum vg_direct_io direct_io;
+	enum vg_blk_engine engine;
+	bool waits_for_room;		/* vg_blk_params */
+	const char *const *serials;	/* "PATH=SERIAL", to NULL; or NULL */
+};
+extern struct vg_blk_options vg_blk_options;
 
 /*
  * Where io_urings come from and go to: from the kernel, unless a process that

@@ -10,7 +10,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,8 +24,6 @@
 #include "dev/blk/image_user.h"
 #include "lib/log.h"
 #include "lib/util.h"
-#include "toolstack/libxl_keys.h"
-#include "virtio/state.h"
 
 #ifndef BLKGETDISKSEQ
 #define BLKGETDISKSEQ	_IOR(0x12, 128, __u64)
@@ -40,46 +37,36 @@
 
 /* ---- keys ------------------------------------------------------------------- */
 
-static bool key_is_1(struct xen_store *xs, const char *node, const char *key)
-{
-	char *v = vg_key_read(xs, node, key);
-	bool is = v && !strcmp(v, "1");
-
-	free(v);
-	return is;
-}
-
-static int keys_read(struct vg_image *im, struct xen_store *xs,
-		     const char *node, const struct vg_image_how *how,
-		     char **why)
+static int keys_read(struct vg_image *im, const struct vg_keys *keys,
+		     const struct vg_image_how *how, char **why)
 {
 	char *mode;
 	bool is_bad;
 
 	free(im->path);
-	im->path = vg_key_read(xs, node, "params");
+	im->path = vg_keys_read(keys, "params");
 	if (!im->path || !*im->path) {
 		*why = vg_strf("no image is named (xenstore key %s/params)",
-			       node);
+			       keys->where);
 		return -EINVAL;
 	}
 	if (im->path[0] != '/') {
 		*why = vg_strf("image \"%s\": not an absolute path", im->path);
 		return -EINVAL;
 	}
-	mode = vg_key_read(xs, node, "mode");
+	mode = vg_keys_read(keys, "mode");
 	is_bad = !mode || (strcmp(mode, "r") && strcmp(mode, "w"));
 	if (is_bad)
 		*why = vg_strf("xenstore key %s/mode: \"%s\" is neither r nor w",
-			       node, mode ? mode : "");
+			       keys->where, mode ? mode : "");
 	else
 		im->read_only = *mode == 'r';
 	free(mode);
 	if (is_bad)
 		return -EINVAL;
-	im->is_direct = how->direct_io == VG_DIRECT_IO_ON ||
-			(how->direct_io == VG_DIRECT_IO_LIBXL &&
-			 key_is_1(xs, node, "direct-io-safe"));
+	im->is_direct = how->options.direct_io == VG_DIRECT_IO_ON ||
+			(how->options.direct_io == VG_DIRECT_IO_LIBXL &&
+			 vg_keys_is_1(keys, "direct-io-safe"));
 	return 0;
 }
 
@@ -107,24 +94,24 @@ static const char *serial_chosen(const struct vg_image *im,
 }
 
 /* The toolstack's choice, ours, or as Xen's own disks have it: the name. */
-static int serial_read(struct vg_image *im, struct xen_store *xs,
-		       const char *node, const struct vg_image_how *how,
+static int serial_read(struct vg_image *im, const struct vg_keys *keys,
+		       const struct vg_image_how *how,
 		       struct vg_blk_params *blk, char **why)
 {
-	char *key = vg_key_read(xs, node, "serial"), *vdev = NULL;
+	char *key = vg_keys_read(keys, "serial"), *vdev = NULL;
 	const char *serial = key;
 	int err = 0;
 
 	if (key && !vg_image_serial_is_valid(key)) {
 		*why = vg_strf("xenstore key %s/serial: not 1 to %zu visible characters of ASCII",
-			       node, sizeof(blk->serial));
+			       keys->where, sizeof(blk->serial));
 		err = -EINVAL;
 		goto out;
 	}
 	if (!serial)
-		serial = serial_chosen(im, how->serials);
+		serial = serial_chosen(im, how->options.serials);
 	if (!serial)
-		serial = vdev = vg_key_read(xs, node, "dev");
+		serial = vdev = vg_keys_read(keys, "dev");
 	if (serial)	/* no NUL behind it when it fills the field */
 		memcpy(blk->serial, serial,
 		       min_u(strlen(serial), sizeof(blk->serial)));
@@ -182,46 +169,19 @@ static char *id_text(const struct vg_image_id *id)
 		       major(id->dev), minor(id->dev));
 }
 
-/* ---- the device's state ---------------------------------------------------------- */
-
-/*
- * Read, not mapped: a worker could have made the file shorter.  If it lies,
- * about its own disk, this is checked in vain.
- */
-static bool state_read(int fd, struct vg_image_id *id, uint64_t *size_bytes)
-{
-	const off_t at = (off_t)offsetof(struct vg_state, image);
-
-	_Static_assert(sizeof(*id) == sizeof(((struct vg_state *)NULL)->image),
-		       "identity");
-	return fd >= 0 && pread(fd, id, sizeof(*id), at) == sizeof(*id) &&
-	       pread(fd, size_bytes, sizeof(*size_bytes),
-		     (off_t)offsetof(struct vg_state, image_bytes)) ==
-		       sizeof(*size_bytes) && id_is_known(id);
-}
-
-static int state_write(int fd, const struct vg_image_id *id)
-{
-	ssize_t n = pwrite(fd, id, sizeof(*id),
-			   (off_t)offsetof(struct vg_state, image));
-
-	return n == sizeof(*id) ? 0 : n < 0 ? -errno : -EIO;
-}
-
 /* Whether it is what the guest was served, and as large. */
 static int check_predecessor(const struct vg_image *im,
 			     const struct vg_image_how *how,
 			     uint64_t size_bytes, char **why)
 {
+	uint64_t told_bytes = how->told_bytes;
 	char *now, *then;
-	struct vg_image_id id;
-	uint64_t told_bytes;
 
-	if (!how->was_served || !state_read(how->state_fd, &id, &told_bytes))
+	if (!how->was_served || !id_is_known(&how->left))
 		return 0;
-	if (!id_is_same(&id, &im->id)) {
+	if (!id_is_same(&how->left, &im->id)) {
 		now = id_text(&im->id);
-		then = id_text(&id);
+		then = id_text(&how->left);
 		*why = vg_strf("image %s was replaced while the guest used it: now it is %s, it was %s; the disk stops until that is there again, or the guest has ended",
 			       im->path, now, then);
 		free(now);
@@ -465,7 +425,7 @@ static int probe(struct vg_image *im, const struct vg_image_how *how, int fd,
 	 * A block device needs no page cache of ours, the guest has one; and
 	 * through it io_uring could not write without a kernel thread.
 	 */
-	if (!err && how->direct_io == VG_DIRECT_IO_LIBXL &&
+	if (!err && how->options.direct_io == VG_DIRECT_IO_LIBXL &&
 	    out->is_block_device && !im->is_direct &&
 	    !fcntl(fd, F_SETFL, O_NONBLOCK | O_DIRECT)) {
 		im->is_direct = true;
@@ -510,38 +470,33 @@ static int take(struct vg_image *im, const struct vg_image_how *how, int fd,
 	return err;
 }
 
-int vg_image_open(struct vg_image *im, struct xen_store *xs, const char *node,
+int vg_image_open(struct vg_image *im, const struct vg_keys *keys,
 		  const struct vg_image_how *how, struct vg_blk_params *blk,
-		  int *fd, int *buffered_fd, char **why)
+		  char **why)
 {
-	int err = keys_read(im, xs, node, how, why);
+	int err = keys_read(im, keys, how, why);
 
+	blk->fd = blk->buffered_fd = -1;
 	if (err)
 		return err;
-	err = serial_read(im, xs, node, how, blk, why);
+	err = serial_read(im, keys, how, blk, why);
 	if (err)
 		return err;
 	err = find_node(im, how);
 	if (!err)
-		err = *fd = open_node(im);
+		err = blk->fd = open_node(im);
 	if (err < 0) {
 		*why = vg_strf("image %s: %s", im->path, strerror(-err));
-		*fd = -1;
+		blk->fd = -1;
 		return err;
 	}
-	err = probe(im, how, *fd, &blk->image, why);
+	err = probe(im, how, blk->fd, &blk->image, why);
 	if (!err)
-		err = take(im, how, *fd, why);
+		err = take(im, how, blk->fd, why);
 	if (!err)
 		err = check_predecessor(im, how, blk->image.size_bytes, why);
-	if (!err && how->state_fd >= 0) {
-		err = state_write(how->state_fd, &im->id);
-		if (err)
-			*why = vg_strf("image %s: noting which one it is: %s",
-				       im->path, strerror(-err));
-	}
 	if (err) {
-		fd_close(fd);
+		fd_close(&blk->fd);
 		return err;
 	}
 	if (!im->list) {
@@ -552,10 +507,10 @@ int vg_image_open(struct vg_image *im, struct xen_store *xs, const char *node,
 	im->is_leaving = false;
 	im->size_bytes = blk->image.size_bytes;
 	blk->read_only = im->read_only;
-	blk->discard = !im->read_only && key_is_1(xs, node, "discard-enable");
-	blk->engine = how->engine;
-	blk->waits_for_room = how->waits_for_room;
+	blk->discard = !im->read_only && vg_keys_is_1(keys, "discard-enable");
+	blk->engine = how->options.engine;
+	blk->waits_for_room = how->options.waits_for_room;
 	blk->is_probed = true;
-	*buffered_fd = im->is_direct ? open_buffered(im) : -1;
+	blk->buffered_fd = im->is_direct ? open_buffered(im) : -1;
 	return 0;
 }

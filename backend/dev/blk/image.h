@@ -22,15 +22,6 @@
 #include <stdint.h>
 
 #include "dev/blk/blk.h"
-#include "xen/xen.h"
-
-enum vg_direct_io {
-	VG_DIRECT_IO_LIBXL,	/* block devices; files as the device's key
-				 * direct-io-safe says */
-	VG_DIRECT_IO_ON,
-	VG_DIRECT_IO_OFF,
-};
-
 /* Which file or block device; all zeroes: not known. */
 struct vg_image_id {
 	uint64_t dev;		/* of a block device: its own number */
@@ -61,13 +52,11 @@ struct vg_image {
 };
 
 struct vg_image_how {
-	enum vg_direct_io direct_io;
-	enum vg_blk_engine engine;
-	bool waits_for_room;		/* vg_blk_params */
-	const char *const *serials;	/* "PATH=SERIAL", to NULL; or NULL */
-	int state_fd;			/* -1: none is kept */
+	struct vg_blk_options options;
 	bool was_served;		/* what was, is served on */
 	bool is_held;			/* ... and is locked by the caller */
+	struct vg_image_id left;	/* what that was; zeroes: not known */
+	uint64_t told_bytes;		/* ... and how large; 0: not known */
 	struct vg_image **list;		/* the supervisor's */
 };
 
@@ -79,15 +68,15 @@ void vg_image_close(struct vg_image *im);
 void vg_image_exit(struct vg_image *im);
 
 /*
- * Opens what the keys below @node ask for: *fd, and *buffered_fd, the same
- * without O_DIRECT or -1, are the caller's; @blk is filled but for its queues.
+ * Opens what the keys ask for: @blk is filled but for its queues, its
+ * descriptors are the caller's.
  * Negative errno with *why a new text for the operator; -EAGAIN: somebody has
  * it who may be gone in a moment, to be tried again soon; *why only if that
  * takes long.  With 0, *why is NULL or what the operator should know.
  */
-int vg_image_open(struct vg_image *im, struct xen_store *xs, const char *node,
+int vg_image_open(struct vg_image *im, const struct vg_keys *keys,
 		  const struct vg_image_how *how, struct vg_blk_params *blk,
-		  int *fd, int *buffered_fd, char **why);
+		  char **why);
 /* The lock of an image that was opened as held: as above. */
 int vg_image_lock(struct vg_image *im, int fd, char **why);
 

@@ -10,12 +10,17 @@
 #include "dev/blk/rings.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <liburing.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#include <linux/falloc.h>
+#include <linux/fs.h>
 
 #include "dev/blk/blk.h"
 #include "lib/util.h"
@@ -164,4 +169,46 @@ int vg_blk_rings_prepare(unsigned int count)
 		io_uring_queue_exit(&stock.of[--stock.nr].ring);
 	stock.err = err;
 	return err;
+}
+
+/*
+ * What a disk calls besides read(2) and its like.  Its descriptors are its own
+ * image's; operations of an io_uring do not pass the filter, so the rings are
+ * restricted themselves, and none can be made later.
+ */
+#define IMAGE_CALLS \
+	/* O_DIRECT is put off for what is misaligned. */ \
+	{ SYS_fcntl, 1, F_GETFL }, \
+	{ SYS_fcntl, 1, F_SETFL }, \
+	{ SYS_preadv2, -1, 0 }, \
+	{ SYS_pwritev2, -1, 0 }, \
+	{ SYS_ioctl, 1, BLKDISCARD }
+
+static const struct vg_dev_syscall sync_calls[] = {
+	IMAGE_CALLS,
+	{ SYS_fdatasync, -1, 0 },
+	{ SYS_fallocate, 1, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE },
+	{ SYS_fallocate, 1, FALLOC_FL_KEEP_SIZE | FALLOC_FL_ZERO_RANGE },
+};
+
+static const struct vg_dev_syscall ring_calls[] = {
+	IMAGE_CALLS,
+	{ SYS_io_uring_enter, -1, 0 },
+	{ SYS_io_uring_register, 1, IORING_REGISTER_FILES },
+	{ SYS_io_uring_register, 1, IORING_UNREGISTER_FILES },
+	{ SYS_io_uring_register, 1, IORING_REGISTER_BUFFERS },
+	{ SYS_io_uring_register, 1, IORING_UNREGISTER_BUFFERS },
+};
+
+/* Without rings: what that means is decided with the first image. */
+void vg_blk_prepare(struct vg_dev_prepared *p)
+{
+	bool has_rings = vg_blk_options.engine != VG_BLK_ENGINE_SYNC &&
+			 !vg_blk_rings_prepare(p->nr_queues);
+
+	/* Each ring registers its device's memory by itself. */
+	p->nr_registering = has_rings ? p->nr_queues : 0;
+	p->syscalls = has_rings ? ring_calls : sync_calls;
+	p->nr_syscalls = has_rings ? ARRAY_SIZE(ring_calls) :
+				     ARRAY_SIZE(sync_calls);
 }

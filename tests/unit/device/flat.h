@@ -17,10 +17,12 @@
 
 #include <linux/virtio_ring.h>
 
+#include "kernel/uapi/virtio_grant.h"
 #include "mem/mem.h"
 #include "unit.h"
 #include "lib/util.h"
 
+#define VG_ADDR_GRANT	VIRTIO_GRANT_ADDR_FLAG
 #define FLAT_BYTES	(8u << 20)
 
 struct flat {
@@ -184,7 +186,7 @@ static inline void *flat_ptr(struct flat *f, uint64_t addr)
 
 /* ---- the driver's side of a queue ------------------------------------------ */
 
-struct drv_queue {
+struct flat_queue {
 	struct flat *f;
 	unsigned int num;
 	uint64_t desc_addr, avail_addr, used_addr;
@@ -194,7 +196,7 @@ struct drv_queue {
 	uint16_t avail_idx, used_seen, next_desc;
 };
 
-static inline void drv_init(struct drv_queue *q, struct flat *f,
+static inline void drv_init(struct flat_queue *q, struct flat *f,
 			    unsigned int num)
 {
 	memset(q, 0, sizeof(*q));
@@ -238,20 +240,20 @@ static inline void drv_fill(struct vring_desc *table, unsigned int size,
 }
 
 /* Only puts the head into the ring; drv_show() lets the device see it. */
-static inline void drv_offer(struct drv_queue *q, uint16_t head)
+static inline void drv_offer(struct flat_queue *q, uint16_t head)
 {
 	q->avail->ring[q->avail_idx % q->num] = htole16(head);
 	q->avail_idx++;
 }
 
-static inline void drv_show(struct drv_queue *q)
+static inline void drv_show(struct flat_queue *q)
 {
 	__atomic_store_n(&q->avail->idx, htole16(q->avail_idx),
 			 __ATOMIC_RELEASE);
 }
 
 /* A chain of direct descriptors; its head. */
-static inline uint16_t drv_add(struct drv_queue *q, const struct drv_buf *bufs,
+static inline uint16_t drv_add(struct flat_queue *q, const struct drv_buf *bufs,
 			       unsigned int nr)
 {
 	uint16_t head = q->next_desc;
@@ -263,7 +265,7 @@ static inline uint16_t drv_add(struct drv_queue *q, const struct drv_buf *bufs,
 	return head;
 }
 
-static inline uint16_t drv_add_indirect(struct drv_queue *q,
+static inline uint16_t drv_add_indirect(struct flat_queue *q,
 					const struct drv_buf *bufs,
 					unsigned int nr)
 {
@@ -279,7 +281,7 @@ static inline uint16_t drv_add_indirect(struct drv_queue *q,
 }
 
 /* The next used element, if the device has shown one. */
-static inline bool drv_used(struct drv_queue *q, uint32_t *id, uint32_t *len)
+static inline bool drv_used(struct flat_queue *q, uint32_t *id, uint32_t *len)
 {
 	struct vring_used_elem *e;
 
@@ -292,12 +294,12 @@ static inline bool drv_used(struct drv_queue *q, uint32_t *id, uint32_t *len)
 	return true;
 }
 
-static inline uint16_t drv_avail_event(const struct drv_queue *q)
+static inline uint16_t drv_avail_event(const struct flat_queue *q)
 {
 	return le16toh(*(uint16_t *)&q->used->ring[q->num]);
 }
 
-static inline void drv_set_used_event(struct drv_queue *q, uint16_t v)
+static inline void drv_set_used_event(struct flat_queue *q, uint16_t v)
 {
 	q->avail->ring[q->num] = htole16(v);
 }

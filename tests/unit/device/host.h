@@ -8,9 +8,10 @@
 
 #include <linux/virtio_config.h>
 
-#include "virtio/device.h"
 #include "flat.h"
+#include "transport/mmio.h"
 #include "transport/mmio_regs.h"
+#include "virtio/device.h"
 
 #define HOST_REPLIES	256u
 
@@ -19,13 +20,14 @@ struct host {
 	unsigned int vcpu;		/* whose accesses follow */
 	struct vg_loop *loop;
 	struct vg_device *dev;
+	struct vg_mmio *mmio;
 	struct {
 		unsigned int vcpu;
 		uint32_t seq, data;
 	} reply[HOST_REPLIES];
 	unsigned int nr_replies, irqs_used, irqs_config, stops;
 	uint32_t seq;
-	struct drv_queue q;
+	struct flat_queue q;
 };
 
 static inline void host_reply(void *arg, unsigned int vcpu, uint32_t seq,
@@ -39,13 +41,14 @@ static inline void host_reply(void *arg, unsigned int vcpu, uint32_t seq,
 	h->reply[h->nr_replies++].data = data;
 }
 
-static inline void host_raise_irq(void *arg, uint32_t bits)
+static inline bool host_raise_irq(void *arg, uint32_t bits)
 {
 	struct host *h = arg;
 
-	assert_true(bits && !(bits & ~(VG_IRQ_USED | VG_IRQ_CONFIG)));
-	h->irqs_used += bits & VG_IRQ_USED ? 1 : 0;
-	h->irqs_config += bits & VG_IRQ_CONFIG ? 1 : 0;
+	assert_true(bits && !(bits & ~(VG_NOTIFY_USED | VG_NOTIFY_CONFIG)));
+	h->irqs_used += bits & VG_NOTIFY_USED ? 1 : 0;
+	h->irqs_config += bits & VG_NOTIFY_CONFIG ? 1 : 0;
+	return true;
 }
 
 static inline void host_stopped(void *arg)
@@ -54,10 +57,29 @@ static inline void host_stopped(void *arg)
 }
 
 static const struct vg_host_ops host_ops = {
-	.reply = host_reply,
-	.raise_irq = host_raise_irq,
 	.stopped = host_stopped,
 };
+
+static const struct vg_mmio_link_ops host_link_ops = {
+	.reply = host_reply,
+	.raise = host_raise_irq,
+};
+
+/* A device over virtio-mmio, in the place of the one that was. */
+static inline int host_device_create(struct host *h,
+				     struct vg_device_params *p)
+{
+	int err;
+
+	vg_mmio_destroy(h->mmio);
+	h->mmio = vg_mmio_create(&host_link_ops, h);
+	p->transport_ops = &vg_mmio_transport_ops;
+	p->transport = h->mmio;
+	err = vg_device_create(p, &h->f.mem, h->loop, &host_ops, h, &h->dev);
+	if (!err)
+		vg_mmio_set_device(h->mmio, h->dev);
+	return err;
+}
 
 /* Turns of the loop until nothing more happens. */
 static inline void host_run(struct host *h)
@@ -80,7 +102,7 @@ static inline bool host_access(struct host *h, uint32_t offset, uint32_t len,
 	};
 	unsigned int before = h->nr_replies;
 
-	vg_device_access(h->dev, &a);
+	vg_mmio_access(h->mmio, &a);
 	if (h->nr_replies == before)
 		return false;
 	assert_int_equal(h->nr_replies, before + 1);
@@ -124,7 +146,7 @@ static inline void host_accept(struct host *h, uint64_t f)
 }
 
 static inline void host_describe_queue(struct host *h, unsigned int index,
-				       const struct drv_queue *q)
+				       const struct flat_queue *q)
 {
 	host_write(h, VIRTIO_MMIO_QUEUE_SEL, index);
 	host_write(h, VIRTIO_MMIO_QUEUE_NUM, q->num);
@@ -140,7 +162,7 @@ static inline void host_describe_queue(struct host *h, unsigned int index,
 }
 
 static inline void host_set_queue(struct host *h, unsigned int index,
-				  const struct drv_queue *q)
+				  const struct flat_queue *q)
 {
 	host_describe_queue(h, index, q);
 	host_write(h, VIRTIO_MMIO_QUEUE_READY, 1);
@@ -169,18 +191,17 @@ static inline void host_start_driver(struct host *h, unsigned int num,
 }
 
 static inline struct host *host_create(const struct vg_dev_type *type,
-				       const void *type_params)
+				       const struct vg_dev_parts *parts)
 {
 	struct host *h = calloc(1, sizeof(*h));
 	struct vg_device_params p = {
-		.guest = 5, .label = "dom5 test", .type = type,
-		.type_params = type_params, .queue_size_max = 64,
+		.label = "dom5 test", .type = type,
+		.parts = parts, .queue_size_max = 64,
 	};
 
 	flat_init(&h->f);
 	assert_int_equal(vg_loop_create(&h->loop), 0);
-	assert_int_equal(vg_device_create(&p, &h->f.mem, h->loop, &host_ops, h,
-					  &h->dev), 0);
+	assert_int_equal(host_device_create(h, &p), 0);
 	return h;
 }
 
@@ -196,6 +217,7 @@ static inline void host_destroy(struct host *h)
 	assert_int_equal(h->f.reqs_now, 0);
 	assert_int_equal(h->f.rings_now, 0);
 	vg_device_destroy(h->dev);
+	vg_mmio_destroy(h->mmio);
 	assert_true(h->f.is_destroyed);
 	vg_loop_destroy(h->loop);
 	flat_exit(&h->f);

@@ -60,6 +60,7 @@ static struct env *env_make(const struct how *how)
 {
 	struct vg_blk_params p = { .serial = "serial-of-20-bytes.." };
 	struct env *e = calloc(1, sizeof(*e));
+	struct vg_dev_parts parts;
 	char *path;
 
 	e->how = how;
@@ -84,7 +85,8 @@ static struct env *env_make(const struct how *how)
 	p.read_only = how->read_only;
 	p.discard = !how->no_discard;
 	p.engine = how->engine;
-	e->h = host_create(&vg_dev_blk, &p);
+	vg_blk_parts_fill(&parts, &p);
+	e->h = host_create(&vg_dev_blk, &parts);
 	return e;
 }
 
@@ -185,7 +187,7 @@ static uint8_t request_run(struct env *e, const struct request *r,
 	uint32_t id;
 
 	request_add(e, r, is_read);
-	vg_device_notify(e->h->dev, 0);
+	vg_device_queue_notify(e->h->dev, 0);
 	wait_used(e, &id, used);
 	return *status_of(e, r);
 }
@@ -332,7 +334,7 @@ static void test_odd_layout(void **state)
 	memcpy((uint8_t *)flat_ptr(&e->h->f, b[1].addr) + 11, data, 100);
 	memcpy(flat_ptr(&e->h->f, b[2].addr), data + 100, 412);
 	drv_add_indirect(&e->h->q, b, 4);
-	vg_device_notify(e->h->dev, 0);
+	vg_device_queue_notify(e->h->dev, 0);
 	wait_used(e, &id, &used);
 	assert_int_equal(*(uint8_t *)flat_ptr(&e->h->f, b[3].addr), 0);
 	assert_int_equal(pread(e->fd, got, 512, 33 * 512), 512);
@@ -345,7 +347,7 @@ static void test_odd_layout(void **state)
 	memcpy(flat_ptr(&e->h->f, in[0].addr), &hdr, 16);
 	((uint8_t *)flat_ptr(&e->h->f, in[2].addr))[505] = 0xff;
 	drv_add(&e->h->q, in, 3);
-	vg_device_notify(e->h->dev, 0);
+	vg_device_queue_notify(e->h->dev, 0);
 	wait_used(e, &id, &used);
 	assert_int_equal(used, 513);
 	assert_memory_equal(flat_ptr(&e->h->f, in[1].addr), data, 7);
@@ -696,7 +698,7 @@ static void expect_request_refused(struct env *e, const struct drv_buf *b,
 {
 	unit_log_start();
 	drv_add(&e->h->q, b, n);
-	vg_device_notify(e->h->dev, 0);
+	vg_device_queue_notify(e->h->dev, 0);
 	host_run(e->h);
 	assert_int_equal(vg_device_stats(e->h->dev)->broken,
 			 VG_BROKEN_REQUEST);
@@ -747,7 +749,7 @@ static void test_many(void **state)
 				     i % 5 == 4 ? 0 : 4096, 4096, 0);
 			request_add(e, &r[i], true);
 		}
-		vg_device_notify(e->h->dev, 0);
+		vg_device_queue_notify(e->h->dev, 0);
 		for (done = 0; done < 16; done++)
 			wait_used(e, &id, &used);
 		for (i = 0; i < 16; i++) {
@@ -786,7 +788,7 @@ static void test_reset_under_load(void **state)
 				     4096, 0);
 			request_add(e, &r, false);
 		}
-		vg_device_notify(e->h->dev, 0);
+		vg_device_queue_notify(e->h->dev, 0);
 		vg_loop_run_once(e->h->loop, 0);
 		e->h->nr_replies = 0;
 		at_once = host_access(e->h, VIRTIO_MMIO_STATUS, 4, true, 0,
@@ -839,26 +841,26 @@ static void test_probe(void **state)
 static void test_create_fails(void **state)
 {
 	struct vg_blk_params p = { .engine = VG_BLK_ENGINE_SYNC };
+	struct vg_dev_parts parts;
 	struct vg_device_params dp = {
-		.label = "dom5 test", .type = &vg_dev_blk, .type_params = &p,
+		.label = "dom5 test", .type = &vg_dev_blk, .parts = &parts,
 		.queue_size_max = 64,
 	};
-	struct vg_device *dev;
-	struct vg_loop *loop;
-	struct flat f;
+	struct host h = { 0 };
 
 	(void)state;
 	unit_log_start();
-	assert_int_equal(vg_loop_create(&loop), 0);
-	flat_init(&f);
+	assert_int_equal(vg_loop_create(&h.loop), 0);
+	flat_init(&h.f);
 	p.fd = open("/dev/null", O_RDWR);
-	assert_int_equal(vg_device_create(&dp, &f.mem, loop, &host_ops, NULL,
-					  &dev), -EINVAL);
-	assert_true(f.is_destroyed);
+	vg_blk_parts_fill(&parts, &p);
+	assert_int_equal(host_device_create(&h, &dp), -EINVAL);
+	assert_true(h.f.is_destroyed);
+	vg_mmio_destroy(h.mmio);
 	assert_int_equal(fcntl(p.fd, F_GETFD), -1);
 	assert_true(unit_logged("neither a file nor a block device"));
-	flat_exit(&f);
-	vg_loop_destroy(loop);
+	flat_exit(&h.f);
+	vg_loop_destroy(h.loop);
 	unit_log_stop();
 }
 

@@ -244,11 +244,13 @@ static bool start_as(struct env *e, bool direct, bool waits_for_room)
 	struct vg_blk_params p = { .engine = VG_BLK_ENGINE_SYNC,
 				   .discard = true,
 				   .waits_for_room = waits_for_room };
+	struct vg_dev_parts parts;
 
 	p.fd = open(e->image, O_RDWR | (direct ? O_DIRECT : 0));
 	if (p.fd < 0)
 		return false;
-	e->h = host_create(&vg_dev_blk, &p);
+	vg_blk_parts_fill(&parts, &p);
+	e->h = host_create(&vg_dev_blk, &parts);
 	host_start_driver(e->h, 64, 0);
 	return true;
 }
@@ -315,7 +317,7 @@ static void add_request(struct env *e, uint32_t type, uint64_t sector,
 					   is_in };
 	b[n++] = (struct drv_buf){ STATUS, 1, true };
 	drv_add(&e->h->q, b, n);
-	vg_device_notify(e->h->dev, 0);
+	vg_device_queue_notify(e->h->dev, 0);
 }
 
 static uint8_t run_request(struct env *e, uint32_t type, uint64_t sector,
@@ -417,8 +419,8 @@ static void test_parts(void **state)
 	write_ok(e, 100, 8192, 0, 0);
 	write_ok(e, 200, 8192, 3, 4097);
 	assert_true(k.ops > 40);
-	assert_int_equal(counter(e, STAT_BYTES_READ), 2 * 8192);
-	assert_int_equal(counter(e, STAT_BYTES_WRITTEN), 2 * 8192);
+	assert_int_equal(counter(e, VG_BLK_STAT_BYTES_READ), 2 * 8192);
+	assert_int_equal(counter(e, VG_BLK_STAT_BYTES_WRITTEN), 2 * 8192);
 }
 
 static void test_interrupted(void **state)
@@ -458,7 +460,7 @@ static void test_errors(void **state)
 	k.sync_error = -EIO;
 	assert_int_equal(run_request(e, VIRTIO_BLK_T_FLUSH, 0, 0, 0, 0),
 			 VIRTIO_BLK_S_IOERR);
-	assert_int_equal(counter(e, STAT_ERRORS), 102);
+	assert_int_equal(counter(e, VG_BLK_STAT_ERRORS), 102);
 	assert_true(unit_logged("reading at byte 4096 of the image failed"));
 	assert_in_range(unit_log_lines(), 1, 20);
 	/* An error is one request's, not the device's. */
@@ -476,28 +478,28 @@ static void test_4k_direct(void **state)
 	if (!start(e, true))
 		skip();
 	read_ok(e, 8, 4096, 0, 0);
-	assert_int_equal(counter(e, STAT_UNALIGNED), 0);
-	assert_int_equal(counter(e, STAT_BOUNCED), 0);
+	assert_int_equal(counter(e, VG_BLK_STAT_UNALIGNED), 0);
+	assert_int_equal(counter(e, VG_BLK_STAT_BOUNCED), 0);
 	read_ok(e, 1, 512, 0, 0);
 	read_ok(e, 15, 1024, 0, 512);
 	read_ok(e, 9, 65536 + 512, 3, 1000);
-	assert_int_equal(counter(e, STAT_UNALIGNED), 3);
+	assert_int_equal(counter(e, VG_BLK_STAT_UNALIGNED), 3);
 	write_ok(e, 801, 512, 0, 0);
 	untouched(e, 800);
 	untouched(e, 802);
 	write_ok(e, 1607, 8192, 1, 4000);
 	untouched(e, 1606);
 	untouched(e, 1607 + 16);
-	assert_int_equal(counter(e, STAT_UNALIGNED), 5);
+	assert_int_equal(counter(e, VG_BLK_STAT_UNALIGNED), 5);
 	/* Only the memory is off: through a buffer, still direct. */
 	read_ok(e, 16, 3 * 65536, 7, 0);
 	write_ok(e, 2048, 3 * 65536, 9, 4096);
-	assert_int_equal(counter(e, STAT_UNALIGNED), 5);
-	assert_int_equal(counter(e, STAT_BOUNCED), 6);
-	assert_int_equal(counter(e, STAT_ERRORS), 0);
+	assert_int_equal(counter(e, VG_BLK_STAT_UNALIGNED), 5);
+	assert_int_equal(counter(e, VG_BLK_STAT_BOUNCED), 6);
+	assert_int_equal(counter(e, VG_BLK_STAT_ERRORS), 0);
 	/* O_DIRECT is back after each. */
 	read_ok(e, 8, 4096, 0, 0);
-	assert_int_equal(counter(e, STAT_UNALIGNED), 5);
+	assert_int_equal(counter(e, VG_BLK_STAT_UNALIGNED), 5);
 }
 
 /* The probe promised more than the kernel keeps: found out by trying. */
@@ -511,12 +513,12 @@ static void test_wrong_promise(void **state)
 	read_ok(e, 1, 512, 0, 0);
 	write_ok(e, 801, 512, 0, 0);
 	untouched(e, 802);
-	assert_true(counter(e, STAT_UNALIGNED) >= 2);
+	assert_true(counter(e, VG_BLK_STAT_UNALIGNED) >= 2);
 	k.block = 0;
 	k.no_user_memory = true;
 	read_ok(e, 8, 4096, 512, 0);
 	write_ok(e, 16, 8192, 1024, 0);
-	assert_int_equal(counter(e, STAT_ERRORS), 0);
+	assert_int_equal(counter(e, VG_BLK_STAT_ERRORS), 0);
 }
 
 /* Parts that leave the rest misaligned on the device. */
@@ -529,7 +531,7 @@ static void test_4k_direct_parts(void **state)
 	k.part = 512 * 3;
 	read_ok(e, 8, 65536, 0, 0);
 	write_ok(e, 1024, 65536, 0, 32768);
-	assert_int_equal(counter(e, STAT_ERRORS), 0);
+	assert_int_equal(counter(e, VG_BLK_STAT_ERRORS), 0);
 }
 
 /* ---- clearing -------------------------------------------------------------------------- */
@@ -597,7 +599,7 @@ static void test_zeroes_4k_direct(void **state)
 	assert_int_equal(k.punches, 1);
 	assert_true(is_zero(e, 800, 8));
 	assert_int_equal(k.discards, 0);
-	assert_int_equal(counter(e, STAT_ERRORS), 0);
+	assert_int_equal(counter(e, VG_BLK_STAT_ERRORS), 0);
 }
 
 /* No hole can be punched: a discard is a hint, and done. */
@@ -702,7 +704,7 @@ static void test_cleared_while_dirty(void **state)
 	assert_int_equal(k.busy, 4);
 	assert_int_equal(k.syncs, 5);
 	assert_int_equal(k.writes, 1);
-	assert_int_equal(counter(e, STAT_ERRORS), 0);
+	assert_int_equal(counter(e, VG_BLK_STAT_ERRORS), 0);
 	/* It was not "not supported". */
 	k.is_dirty = k.stays_dirty = false;
 	assert_int_equal(one_range(e, VIRTIO_BLK_T_DISCARD, 56, 8, 0), 0);
@@ -814,7 +816,7 @@ static void add_many(struct env *e, uint32_t type, uint32_t first_sector)
 			};
 		drv_add(&e->h->q, b, 3);
 	}
-	vg_device_notify(e->h->dev, 0);
+	vg_device_queue_notify(e->h->dev, 0);
 }
 
 static uint64_t longest_turn(struct env *e, unsigned int *turns)
@@ -842,7 +844,7 @@ static void each_turn_is_bounded(struct env *e, uint32_t type,
 	assert_in_range(turns, MANY, 10000);
 	for (i = 0; i < MANY; i++)
 		assert_true(drv_used(&e->h->q, &id, &len));
-	assert_int_equal(counter(e, STAT_ERRORS), 0);
+	assert_int_equal(counter(e, VG_BLK_STAT_ERRORS), 0);
 }
 
 static void test_turn_zeroes_misaligned(void **state)
@@ -932,8 +934,8 @@ static void test_no_room_is_reported(void **state)
 	assert_int_equal(run_request(e, VIRTIO_BLK_T_OUT, 4096, 4096, 0, 0),
 			 VIRTIO_BLK_S_IOERR);
 	assert_true(unit_logged("No space left on device"));
-	assert_int_equal(counter(e, STAT_NO_ROOM), 1);
-	assert_int_equal(counter(e, STAT_WAITING), 0);
+	assert_int_equal(counter(e, VG_BLK_STAT_NO_ROOM), 1);
+	assert_int_equal(counter(e, VG_BLK_STAT_WAITING), 0);
 	write_ok(e, 8, 4096, 0, 0);
 }
 
@@ -963,7 +965,7 @@ static void waits_and_goes_on(struct env *e, bool is_zeroes, uint32_t bytes,
 	add_request(e, is_zeroes ? VIRTIO_BLK_T_WRITE_ZEROES : VIRTIO_BLK_T_OUT,
 		    4001, is_zeroes ? sizeof(d) : bytes, skew, 0);
 	host_run(e->h);
-	assert_true(run_until(e, counter(e, STAT_WAITING) == 1));
+	assert_true(run_until(e, counter(e, VG_BLK_STAT_WAITING) == 1));
 	assert_false(drv_used(&e->h->q, &id, &len));
 	/* Reading goes on, and so does writing where there is room. */
 	k.full_from = 0;
@@ -972,7 +974,7 @@ static void waits_and_goes_on(struct env *e, bool is_zeroes, uint32_t bytes,
 			 VIRTIO_BLK_S_OK);
 	assert_int_equal(pread(e->fd, buf, 512, 4001 * 512), 512);
 	assert_int_equal(buf[77], is_zeroes ? 0 : 0x5e);
-	assert_int_equal(counter(e, STAT_WAITING), 0);
+	assert_int_equal(counter(e, VG_BLK_STAT_WAITING), 0);
 	untouched(e, 4000);
 	assert_true(run_until(e, unit_logged("there is room for the image again")));
 }
@@ -983,8 +985,8 @@ static void test_no_room_waits(void **state)
 
 	assert_true(start_as(e, false, true));
 	waits_and_goes_on(e, false, 4096, 0);
-	assert_int_equal(counter(e, STAT_ERRORS), 0);
-	assert_int_equal(counter(e, STAT_NO_ROOM), 1);
+	assert_int_equal(counter(e, VG_BLK_STAT_ERRORS), 0);
+	assert_int_equal(counter(e, VG_BLK_STAT_NO_ROOM), 1);
 	assert_int_equal(unit_log_lines(), 2);
 }
 
@@ -1020,10 +1022,10 @@ static void test_no_room_after_a_part(void **state)
 	k.full_from = 3000;
 	add_request(e, VIRTIO_BLK_T_OUT, 2, 8192, 0, 0);
 	host_run(e->h);
-	assert_int_equal(counter(e, STAT_WAITING), 1);
+	assert_int_equal(counter(e, VG_BLK_STAT_WAITING), 1);
 	k.full_from = 0;
 	assert_true(run_until(e, drv_used(&e->h->q, &id, &len)));
-	assert_int_equal(counter(e, STAT_BYTES_WRITTEN), 8192);
+	assert_int_equal(counter(e, VG_BLK_STAT_BYTES_WRITTEN), 8192);
 	for (i = 0; i < 8192; i += 512) {
 		uint8_t buf[512];
 
@@ -1042,16 +1044,16 @@ static void test_no_room_ends(void **state)
 	k.full_from = 1 << 20;
 	add_request(e, VIRTIO_BLK_T_OUT, 4096, 4096, 0, 0);
 	host_run(e->h);
-	assert_int_equal(counter(e, STAT_WAITING), 1);
+	assert_int_equal(counter(e, VG_BLK_STAT_WAITING), 1);
 	if (!host_access(e->h, VIRTIO_MMIO_STATUS, 4, true, 0, &v))
 		assert_true(run_until(e, e->h->nr_replies));
 	e->h->nr_replies = 0;
-	assert_int_equal(counter(e, STAT_WAITING), 0);
+	assert_int_equal(counter(e, VG_BLK_STAT_WAITING), 0);
 	assert_int_equal(vg_device_stats(e->h->dev)->in_flight, 0);
 	host_start_driver(e->h, 64, 0);
 	add_request(e, VIRTIO_BLK_T_OUT, 4096, 4096, 0, 0);
 	host_run(e->h);
-	assert_int_equal(counter(e, STAT_WAITING), 1);
+	assert_int_equal(counter(e, VG_BLK_STAT_WAITING), 1);
 }
 
 /* ---- what a read leaves in its buffer ------------------------------------------------------ */

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "kernel/uapi/virtio_grant.h"
 #include "mem/foreign.h"
 #include "unit.h"
 #include "lib/util.h"
@@ -246,7 +247,7 @@ static void test_merge(void **state)
 static void test_refused(void **state)
 {
 	static const struct vg_seg bad[] = {
-		{ VG_ADDR_GRANT | 8 << 12, 512, true },
+		{ VIRTIO_GRANT_ADDR_FLAG | 8 << 12, 512, true },
 		{ BASE - PAGE, 512, true },
 		{ BASE + PAGES * PAGE, 512, true },
 		{ BASE + PAGES * PAGE - 256, 512, true },

@@ -8,7 +8,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "mem/mem.h"
+#include "kernel/uapi/virtio_grant.h"
+#include "mem/grants.h"
 #include "unit.h"
 #include "lib/util.h"
 
@@ -64,7 +65,7 @@ static uint64_t pages(unsigned int n, bool read_only, uint8_t **view)
 
 	if (view)
 		*view = fake_page(GUEST, pfn);
-	return VG_ADDR_GRANT | (uint64_t)fake_grant(GUEST, US, pfn, n,
+	return VIRTIO_GRANT_ADDR_FLAG | (uint64_t)fake_grant(GUEST, US, pfn, n,
 						    read_only) << 12;
 }
 
@@ -315,10 +316,10 @@ static void test_refused(void **state)
 {
 	struct env *e = *state;
 	uint64_t good = pages(1, false, NULL);
-	uint64_t last = VG_ADDR_GRANT | (uint64_t)UINT32_MAX << 12;
+	uint64_t last = VIRTIO_GRANT_ADDR_FLAG | (uint64_t)UINT32_MAX << 12;
 
 	refused(e, 0x40001000, 4096, VG_MEM_NO_GRANT);
-	refused(e, good & ~VG_ADDR_GRANT, 64, VG_MEM_NO_GRANT);
+	refused(e, good & ~VIRTIO_GRANT_ADDR_FLAG, 64, VG_MEM_NO_GRANT);
 	refused(e, 0, 1, VG_MEM_NO_GRANT);
 	refused(e, good | UINT64_C(1) << 44, 64, VG_MEM_BAD_RANGE);
 	refused(e, good | UINT64_C(1) << 62, 4096, VG_MEM_BAD_RANGE);

@@ -24,11 +24,14 @@ static struct held {
 	uint64_t features;
 	uint8_t config[10];
 	unsigned int nr_queues;
+	const struct vg_queue_traits *traits;	/* NULL: as a disk has them */
+	unsigned int cancels;
 } held;
 
-static int t_create(struct vg_device *dev, const void *params, void **priv)
+static int t_create(struct vg_device *dev, const struct vg_dev_parts *parts,
+		    void **priv)
 {
-	(void)params;
+	(void)parts;
 	*priv = dev;
 	return 0;
 }
@@ -48,6 +51,17 @@ static unsigned int t_nr_queues(void *priv)
 {
 	(void)priv;
 	return held.nr_queues;
+}
+
+static const struct vg_queue_traits *t_traits(void *priv, unsigned int queue)
+{
+	static const struct vg_queue_traits traits = {
+		.segs_max = 8, .may_poll = true,
+	};
+
+	(void)priv;
+	(void)queue;
+	return held.traits ? held.traits : &traits;
 }
 
 static int t_set_features(void *priv, uint64_t f)
@@ -138,11 +152,11 @@ static const struct vg_dev_type test_type = {
 	.virtio_id = 42,
 	.nr_queues_max = 4,
 	.req_priv_bytes = 32,
-	.segs_max = 8,
 	.create = t_create,
 	.destroy = t_destroy,
 	.features = t_features,
 	.nr_queues = t_nr_queues,
+	.traits = t_traits,
 	.set_features = t_set_features,
 	.config_bytes = sizeof(held.config),
 	.config_read = t_config_read,
@@ -174,7 +188,7 @@ static const struct vg_dev_stats *stats(struct host *h)
 	return vg_device_stats(h->dev);
 }
 
-static void add(struct host *h, struct drv_queue *q)
+static void add(struct host *h, struct flat_queue *q)
 {
 	struct drv_buf b[] = {
 		{ VG_ADDR_GRANT | 0x200000, 16, false },
@@ -343,7 +357,7 @@ static void test_status_rules(void **state)
 static void test_queue_registers(void **state)
 {
 	struct host *h = *state;
-	struct drv_queue q;
+	struct flat_queue q;
 
 	drv_init(&q, &h->f, 16);
 	host_write(h, VIRTIO_MMIO_QUEUE_SEL, 1);
@@ -378,7 +392,7 @@ static void test_queue_registers(void **state)
 static void test_no_grant_layer(void **state)
 {
 	struct host *h = *state;
-	struct drv_queue q;
+	struct flat_queue q;
 	uint32_t v;
 
 	drv_init(&q, &h->f, 16);
@@ -418,7 +432,7 @@ static void test_queue_size_refused(void **state)
 {
 	static const uint32_t bad[] = { 0, 3, 128, 65536 };
 	struct host *h = *state;
-	struct drv_queue q;
+	struct flat_queue q;
 	unsigned int i;
 
 	drv_init(&q, &h->f, 16);
@@ -435,13 +449,13 @@ static void test_notify(void **state)
 {
 	struct host *h = *state;
 
-	vg_device_notify(h->dev, 0);	/* nobody there yet */
+	vg_device_queue_notify(h->dev, 0);	/* nobody there yet */
 	host_start_driver(h, 16, 0);
-	vg_device_notify(h->dev, 1);	/* not ready */
-	vg_device_notify(h->dev, 2);	/* no such queue */
-	vg_device_notify(h->dev, 0xffffffff);
+	vg_device_queue_notify(h->dev, 1);	/* not ready */
+	vg_device_queue_notify(h->dev, 2);	/* no such queue */
+	vg_device_queue_notify(h->dev, 0xffffffff);
 	assert_int_equal(stats(h)->spurious_notifies, 4);
-	vg_device_notify(h->dev, 0);
+	vg_device_queue_notify(h->dev, 0);
 	host_run(h);
 	assert_int_equal(held.started, 0);
 	add(h, &h->q);
@@ -463,7 +477,7 @@ static void test_not_before_driver_ok(void **state)
 	try_features(h, host_features(h));
 	host_set_queue(h, 0, &h->q);
 	add(h, &h->q);
-	vg_device_notify(h->dev, 0);
+	vg_device_queue_notify(h->dev, 0);
 	host_run(h);
 	assert_int_equal(held.started, 0);
 	host_write(h, VIRTIO_MMIO_STATUS, 15);
@@ -483,8 +497,8 @@ static void test_batch(void **state)
 	flushes = held.flushes;
 	for (i = 0; i < 30; i++)
 		add(h, &h->q);
-	vg_device_notify(h->dev, 0);
-	vg_device_notify(h->dev, 0);
+	vg_device_queue_notify(h->dev, 0);
+	vg_device_queue_notify(h->dev, 0);
 	vg_loop_run_once(h->loop, 0);
 	assert_int_equal(held.started, 30);
 	assert_int_equal(held.flushes, flushes + 1);
@@ -521,13 +535,13 @@ static void test_turn_is_bounded(void **state)
 	held.complete_at_once = true;
 	for (i = 0; i < 16; i++)
 		add(h, &h->q);
-	vg_device_notify(h->dev, 0);
+	vg_device_queue_notify(h->dev, 0);
 	for (i = 0; i < 10; i++) {
 		before = held.started;
 		vg_loop_run_once(h->loop, 0);
 		assert_true(held.started - before <= 64);
 		refill(h);
-		vg_device_notify(h->dev, 0);
+		vg_device_queue_notify(h->dev, 0);
 	}
 	host_run(h);
 	while (drv_used(&h->q, &id, &len))
@@ -549,7 +563,7 @@ static void test_turn_is_bounded_in_bytes(void **state)
 	host_start_driver(h, 64, 0);
 	for (i = 0; i < 10; i++)
 		drv_add(&h->q, b, 2);
-	vg_device_notify(h->dev, 0);
+	vg_device_queue_notify(h->dev, 0);
 	for (i = 4; i <= 12; i += 4) {
 		vg_loop_run_once(h->loop, 0);
 		assert_int_equal(held.started, min_u(i, 10u));
@@ -560,7 +574,7 @@ static void test_turn_is_bounded_in_bytes(void **state)
 	b[1].len = 1 << 20;
 	drv_add(&h->q, b, 2);
 	drv_add(&h->q, b, 2);
-	vg_device_notify(h->dev, 0);
+	vg_device_queue_notify(h->dev, 0);
 	vg_loop_run_once(h->loop, 0);
 	assert_int_equal(held.started, 11);
 	host_run(h);
@@ -578,7 +592,7 @@ static void test_unmap_fails(void **state)
 
 	host_start_driver(h, 16, 0);
 	add(h, &h->q);
-	vg_device_notify(h->dev, 0);
+	vg_device_queue_notify(h->dev, 0);
 	host_run(h);
 	h->f.unmap_fails = true;
 	complete(1);
@@ -599,7 +613,7 @@ static void test_unmap_fails_in_reset(void **state)
 
 	host_start_driver(h, 16, 0);
 	add(h, &h->q);
-	vg_device_notify(h->dev, 0);
+	vg_device_queue_notify(h->dev, 0);
 	host_run(h);
 	assert_false(host_access(h, VIRTIO_MMIO_STATUS, 4, true, 0, &v));
 	h->f.unmap_fails = true;
@@ -632,7 +646,7 @@ static void test_reset_waits(void **state)
 	host_start_driver(h, 16, 0);
 	add(h, &h->q);
 	add(h, &h->q);
-	vg_device_notify(h->dev, 0);
+	vg_device_queue_notify(h->dev, 0);
 	host_run(h);
 	assert_false(host_access(h, VIRTIO_MMIO_STATUS, 4, true, 0, &v));
 	seq = h->seq;
@@ -643,7 +657,7 @@ static void test_reset_waits(void **state)
 	assert_int_not_equal(host_read(h, VIRTIO_MMIO_STATUS), 0);
 	host_write(h, VIRTIO_MMIO_STATUS, 1);
 	host_write(h, VIRTIO_MMIO_QUEUE_READY, 1);
-	vg_device_notify(h->dev, 0);
+	vg_device_queue_notify(h->dev, 0);
 	complete(1);
 	host_run(h);
 	assert_int_equal(h->nr_replies, 0);
@@ -668,7 +682,7 @@ static void test_two_wait_for_reset(void **state)
 
 	host_start_driver(h, 16, 0);
 	add(h, &h->q);
-	vg_device_notify(h->dev, 0);
+	vg_device_queue_notify(h->dev, 0);
 	host_run(h);
 	assert_false(host_access(h, VIRTIO_MMIO_STATUS, 4, true, 0, &v));
 	first = h->seq;
@@ -700,7 +714,7 @@ static void test_many_wait_for_reset(void **state)
 
 	host_start_driver(h, 16, 0);
 	add(h, &h->q);
-	vg_device_notify(h->dev, 0);
+	vg_device_queue_notify(h->dev, 0);
 	host_run(h);
 	for (i = 0; i < 1000; i++) {
 		h->vcpu = i % 3;
@@ -764,7 +778,7 @@ static void test_ring_waits_for_memory(void **state)
 	host_write(h, VIRTIO_MMIO_STATUS,
 		   ST_ACK | ST_DRIVER | ST_FEATURES | ST_LIVE);
 	add(h, &h->q);
-	vg_device_notify(h->dev, 0);
+	vg_device_queue_notify(h->dev, 0);
 	host_run(h);
 	assert_int_equal(held.nr, 1);
 	complete(1);
@@ -804,7 +818,7 @@ static void test_ring_waits_no_more(void **state)
 			.len_bytes = 4, .is_write = true,
 		};
 
-		vg_device_access(h->dev, &a);
+		vg_mmio_access(h->mmio, &a);
 		assert_int_equal(h->nr_replies, 2);
 		assert_true(answered(h, seq) && answered(h, a.seq));
 		h->nr_replies = 0;
@@ -823,11 +837,12 @@ static void test_ring_waits_no_more(void **state)
 /* Taking over: as if it had not begun, so that it can begin again. */
 static void test_take_over_waits_for_memory(void **state)
 {
-	static struct vg_state st, before;
+	size_t bytes = vg_state_bytes(2);
+	struct vg_state *st = calloc(1, bytes), *before = malloc(bytes);
 	struct host *h = *state;
 	struct vg_device_params p = {
-		.guest = 5, .label = "dom5 test", .type = &test_type,
-		.queue_size_max = 64, .state = &st,
+		.label = "dom5 test", .type = &test_type,
+		.queue_size_max = 64, .state = st, .state_nr_queues = 2,
 	};
 	uint32_t id, len;
 	unsigned int i;
@@ -836,8 +851,7 @@ static void test_take_over_waits_for_memory(void **state)
 	vg_device_stop(h->dev);
 	vg_device_destroy(h->dev);
 	h->stops = 0;
-	assert_int_equal(vg_device_create(&p, &h->f.mem, h->loop, &host_ops, h,
-					  &h->dev), 0);
+	assert_int_equal(host_device_create(h, &p), 0);
 	host_start_driver(h, 16, 0);
 	vg_device_leave(h->dev);
 	assert_int_equal(h->stops, 1);
@@ -845,18 +859,15 @@ static void test_take_over_waits_for_memory(void **state)
 	h->stops = 0;
 	add(h, &h->q);
 
-	before = st;
+	memcpy(before, st, bytes);
 	p.start = VG_START_TAKE_OVER;
 	for (i = 0; i < 3; i++) {
 		h->f.ring_again = 2;	/* it tries twice itself */
-		assert_int_equal(vg_device_create(&p, &h->f.mem, h->loop,
-						  &host_ops, h, &h->dev),
-				 -EAGAIN);
+		assert_int_equal(host_device_create(h, &p), -EAGAIN);
 		assert_int_equal(h->f.rings_now, 0);
-		assert_memory_equal(&st, &before, sizeof(st));
+		assert_memory_equal(st, before, bytes);
 	}
-	assert_int_equal(vg_device_create(&p, &h->f.mem, h->loop, &host_ops, h,
-					  &h->dev), 0);
+	assert_int_equal(host_device_create(h, &p), 0);
 	vg_device_resume(h->dev);
 	host_run(h);
 	assert_int_equal(held.nr, 1);
@@ -864,12 +875,22 @@ static void test_take_over_waits_for_memory(void **state)
 	host_run(h);
 	assert_true(drv_used(&h->q, &id, &len));
 	assert_int_equal(stats(h)->broken_count, 0);
+	/* The device writes it until it is gone. */
+	vg_device_stop(h->dev);
+	vg_device_destroy(h->dev);
+	h->stops = 0;
+	p = (struct vg_device_params){
+		.label = "dom5 test", .type = &test_type, .queue_size_max = 64,
+	};
+	assert_int_equal(host_device_create(h, &p), 0);
+	free(before);
+	free(st);
 }
 
 static void queue_stop(void **state, uint32_t reg, uint32_t value)
 {
 	struct host *h = *state;
-	struct drv_queue other;
+	struct flat_queue other;
 	uint32_t v, id, len;
 
 	drv_init(&other, &h->f, 8);
@@ -877,9 +898,9 @@ static void queue_stop(void **state, uint32_t reg, uint32_t value)
 	host_set_queue(h, 1, &other);
 	add(h, &h->q);
 	add(h, &other);
-	vg_device_notify(h->dev, 0);
+	vg_device_queue_notify(h->dev, 0);
 	host_run(h);
-	vg_device_notify(h->dev, 1);
+	vg_device_queue_notify(h->dev, 1);
 	host_run(h);
 	assert_int_equal(held.nr, 2);
 	host_write(h, VIRTIO_MMIO_QUEUE_SEL, 0);
@@ -887,7 +908,7 @@ static void queue_stop(void **state, uint32_t reg, uint32_t value)
 	h->vcpu = 1;
 	assert_int_equal(host_read(h, VIRTIO_MMIO_QUEUE_RESET), 1);
 	add(h, &h->q);
-	vg_device_notify(h->dev, 0);
+	vg_device_queue_notify(h->dev, 0);
 	host_run(h);
 	assert_int_equal(held.nr, 2);		/* nothing new from it */
 	complete_of(1);
@@ -907,7 +928,7 @@ static void queue_stop(void **state, uint32_t reg, uint32_t value)
 	host_set_queue(h, 0, &h->q);
 	assert_int_equal(host_read(h, VIRTIO_MMIO_QUEUE_RESET), 0);
 	add(h, &h->q);
-	vg_device_notify(h->dev, 0);
+	vg_device_queue_notify(h->dev, 0);
 	host_run(h);
 	complete(1);
 	host_run(h);
@@ -941,11 +962,11 @@ static void test_stop_waits(void **state)
 
 	host_start_driver(h, 16, 0);
 	add(h, &h->q);
-	vg_device_notify(h->dev, 0);
+	vg_device_queue_notify(h->dev, 0);
 	host_run(h);
 	vg_device_stop(h->dev);
 	add(h, &h->q);
-	vg_device_notify(h->dev, 0);
+	vg_device_queue_notify(h->dev, 0);
 	host_run(h);
 	assert_int_equal(h->stops, 0);
 	assert_int_equal(held.nr, 1);
@@ -956,7 +977,7 @@ static void test_stop_waits(void **state)
 	/* What was under way did reach the driver. */
 	assert_true(drv_used(&h->q, &id, &len));
 	host_read(h, VIRTIO_MMIO_STATUS);
-	vg_device_notify(h->dev, 0);
+	vg_device_queue_notify(h->dev, 0);
 	host_run(h);
 	assert_int_equal(h->stops, 1);
 }
@@ -970,10 +991,10 @@ static void test_broken_ring(void **state)
 
 	host_start_driver(h, 16, 0);
 	add(h, &h->q);
-	vg_device_notify(h->dev, 0);
+	vg_device_queue_notify(h->dev, 0);
 	host_run(h);
 	h->q.avail->idx = htole16(100);
-	vg_device_notify(h->dev, 0);
+	vg_device_queue_notify(h->dev, 0);
 	host_run(h);
 	assert_int_equal(stats(h)->broken, VG_BROKEN_AVAIL_INDEX);
 	assert_true(stats(h)->broken_value == 100);
@@ -987,7 +1008,7 @@ static void test_broken_ring(void **state)
 	assert_int_equal(h->f.reqs_now, 0);
 	assert_int_equal(h->q.used->idx, 0);
 	assert_int_equal(h->irqs_used, 0);
-	vg_device_notify(h->dev, 0);
+	vg_device_queue_notify(h->dev, 0);
 	host_run(h);
 	assert_int_equal(unit_log_lines(), 1);
 	host_write(h, VIRTIO_MMIO_STATUS, 0);
@@ -995,7 +1016,7 @@ static void test_broken_ring(void **state)
 	assert_true(host_access(h, 0x100, 1, false, 0, &v));
 	assert_int_equal(v, 1);
 	add(h, &h->q);
-	vg_device_notify(h->dev, 0);
+	vg_device_queue_notify(h->dev, 0);
 	host_run(h);
 	assert_int_equal(held.nr, 1);
 	complete(1);
@@ -1008,7 +1029,7 @@ static void test_broken_address(void **state)
 
 	host_start_driver(h, 16, 0);
 	drv_add(&h->q, &b, 1);
-	vg_device_notify(h->dev, 0);
+	vg_device_queue_notify(h->dev, 0);
 	host_run(h);
 	assert_int_equal(stats(h)->broken, VG_BROKEN_ADDRESS);
 	assert_int_equal(stats(h)->broken_fault, VG_MEM_NO_GRANT);
@@ -1024,7 +1045,7 @@ static void test_broken_request(void **state)
 	held.refuse_requests = true;
 	add(h, &h->q);
 	add(h, &h->q);
-	vg_device_notify(h->dev, 0);
+	vg_device_queue_notify(h->dev, 0);
 	host_run(h);
 	assert_int_equal(stats(h)->broken, VG_BROKEN_REQUEST);
 	assert_int_equal(stats(h)->requests, 1);
@@ -1041,7 +1062,7 @@ static void test_broken_again_and_again(void **state)
 	for (i = 0; i < 100; i++) {
 		host_start_driver(h, 16, 0);
 		h->q.avail->idx = htole16(99);
-		vg_device_notify(h->dev, 0);
+		vg_device_queue_notify(h->dev, 0);
 		host_run(h);
 		assert_int_equal(stats(h)->broken, VG_BROKEN_AVAIL_INDEX);
 		host_write(h, VIRTIO_MMIO_STATUS, 0);
@@ -1061,11 +1082,11 @@ static void test_stall_and_go(void **state)
 
 	host_start_driver(h, 16, 0);
 	add(h, &h->q);
-	vg_device_notify(h->dev, 0);
+	vg_device_queue_notify(h->dev, 0);
 	host_run(h);
 	h->f.again = 2;
 	add(h, &h->q);
-	vg_device_notify(h->dev, 0);
+	vg_device_queue_notify(h->dev, 0);
 	host_run(h);
 	assert_int_equal(held.started, 1);
 	h->f.again = 0;
@@ -1083,14 +1104,14 @@ static void test_stall_in_own_turn(void **state)
 	host_start_driver(h, 16, 0);
 	held.complete_at_once = true;
 	add(h, &h->q);
-	vg_device_notify(h->dev, 0);
+	vg_device_queue_notify(h->dev, 0);
 	h->f.again = 0;
 	host_run(h);
 	assert_int_equal(held.started, 1);
 	h->f.again = 1;
 	add(h, &h->q);
 	add(h, &h->q);
-	vg_device_notify(h->dev, 0);
+	vg_device_queue_notify(h->dev, 0);
 	host_run(h);
 	/* None of its own returns memory: after a while by the clock. */
 	if (held.started != 3) {
@@ -1102,7 +1123,7 @@ static void test_stall_in_own_turn(void **state)
 	held.complete_at_once = false;
 	held.complete_in_flush = true;
 	add(h, &h->q);
-	vg_device_notify(h->dev, 0);
+	vg_device_queue_notify(h->dev, 0);
 	h->f.again_after = 1;
 	h->f.again = 1;
 	add(h, &h->q);
@@ -1118,7 +1139,7 @@ static void test_stall_and_reset(void **state)
 	host_start_driver(h, 16, 0);
 	h->f.again = 1000;
 	add(h, &h->q);
-	vg_device_notify(h->dev, 0);
+	vg_device_queue_notify(h->dev, 0);
 	host_run(h);
 	host_write(h, VIRTIO_MMIO_STATUS, 0);
 	assert_int_equal(host_read(h, VIRTIO_MMIO_STATUS), 0);
@@ -1150,7 +1171,7 @@ static void test_resume(void **state)
 static void test_restarted(void **state)
 {
 	struct vg_device_params p = {
-		.guest = 5, .label = "dom5 restarted", .type = &test_type,
+		.label = "dom5 restarted", .type = &test_type,
 		.queue_size_max = 64, .start = VG_START_RESET,
 	};
 	struct host *h = calloc(1, sizeof(*h));
@@ -1158,13 +1179,12 @@ static void test_restarted(void **state)
 	(void)state;
 	flat_init(&h->f);
 	assert_int_equal(vg_loop_create(&h->loop), 0);
-	assert_int_equal(vg_device_create(&p, &h->f.mem, h->loop, &host_ops, h,
-					  &h->dev), 0);
+	assert_int_equal(host_device_create(h, &p), 0);
 	host_run(h);
 	assert_int_equal(h->irqs_config, 1);
 	assert_int_equal(host_read(h, VIRTIO_MMIO_STATUS), 0x4f);
 	assert_int_equal(vg_device_stats(h->dev)->broken, VG_BROKEN_RESTARTED);
-	vg_device_notify(h->dev, 0);
+	vg_device_queue_notify(h->dev, 0);
 	host_run(h);
 	host_write(h, VIRTIO_MMIO_STATUS, 0);
 	assert_int_equal(host_read(h, VIRTIO_MMIO_STATUS), 0);
@@ -1183,17 +1203,15 @@ static void test_queue_size_max(void **state)
 			.label = "x", .type = &test_type,
 			.queue_size_max = bad[i],
 		};
-		struct vg_device *dev;
-		struct vg_loop *loop;
-		struct flat f;
+		struct host h = { 0 };
 
-		assert_int_equal(vg_loop_create(&loop), 0);
-		flat_init(&f);
-		assert_int_equal(vg_device_create(&p, &f.mem, loop, &host_ops,
-						  NULL, &dev), -EINVAL);
-		assert_true(f.is_destroyed);
-		flat_exit(&f);
-		vg_loop_destroy(loop);
+		assert_int_equal(vg_loop_create(&h.loop), 0);
+		flat_init(&h.f);
+		assert_int_equal(host_device_create(&h, &p), -EINVAL);
+		assert_true(h.f.is_destroyed);
+		vg_mmio_destroy(h.mmio);
+		flat_exit(&h.f);
+		vg_loop_destroy(h.loop);
 	}
 }
 
@@ -1240,10 +1258,10 @@ static void raw(struct host *h, uint32_t offset, uint32_t len, bool is_write,
 	count.given_up += count.waits[a.vcpu];
 	count.waits[a.vcpu] = true;
 	count.asked++;
-	vg_device_access(h->dev, &a);
+	vg_mmio_access(h->mmio, &a);
 }
 
-static void random_step(struct host *h, struct drv_queue *q)
+static void random_step(struct host *h, struct flat_queue *q)
 {
 	static const uint32_t status[] = { 0, 1, 3, 11, 15, 0x80, 0xff };
 	switch (rng() % 12) {
@@ -1272,7 +1290,7 @@ static void random_step(struct host *h, struct drv_queue *q)
 		q->desc[rng() % q->num].flags = htole16((uint16_t)(rng() % 8));
 		break;
 	case 7:
-		vg_device_notify(h->dev, rng() % 4);
+		vg_device_queue_notify(h->dev, rng() % 4);
 		break;
 	case 8:
 	case 9:
@@ -1285,7 +1303,7 @@ static void random_step(struct host *h, struct drv_queue *q)
 	case 11:
 		q->avail_idx = le16toh(q->avail->idx);
 		add(h, q);
-		vg_device_notify(h->dev, 0);
+		vg_device_queue_notify(h->dev, 0);
 		break;
 	}
 }

@@ -33,15 +33,17 @@ static int create(struct host *h, unsigned int nr_queues,
 		.fd = open(image, O_RDWR | O_CLOEXEC),
 		.nr_queues = nr_queues, .engine = engine,
 	};
+	struct vg_dev_parts parts;
 	struct vg_device_params p = {
-		.guest = 5, .label = "dom5 test", .type = &vg_dev_blk,
-		.type_params = &blk, .queue_size_max = 64,
+		.label = "dom5 test", .type = &vg_dev_blk, .parts = &parts,
+		.queue_size_max = 64,
 	};
 
 	memset(h, 0, sizeof(*h));
 	flat_init(&h->f);
 	assert_int_equal(vg_loop_create(&h->loop), 0);
-	return vg_device_create(&p, &h->f.mem, h->loop, &host_ops, h, &h->dev);
+	vg_blk_parts_fill(&parts, &blk);
+	return host_device_create(h, &p);
 }
 
 static void destroy(struct host *h)
@@ -50,6 +52,7 @@ static void destroy(struct host *h)
 		vg_device_stop(h->dev);
 		vg_device_destroy(h->dev);
 	}
+	vg_mmio_destroy(h->mmio);
 	assert_true(h->f.is_destroyed);
 	vg_loop_destroy(h->loop);
 	flat_exit(&h->f);

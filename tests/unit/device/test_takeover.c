@@ -20,6 +20,13 @@
 #include "lib/util.h"
 #include "virtio/ring.h"
 
+/* Shows the batch, and asks. */
+static bool publish(struct vg_vq *vq)
+{
+	vg_vq_show(vq);
+	return vg_vq_wants_event(vq);
+}
+
 #define NUM		8u
 #define SEGS		4u
 #define OPS		70u
@@ -27,7 +34,7 @@
 
 struct world {
 	struct flat f;
-	struct drv_queue d;
+	struct flat_queue d;
 	struct vg_queue_log log;
 	struct vg_vq vq;
 	uint32_t rand;
@@ -165,7 +172,7 @@ static void device_acts(struct world *w, bool may_put_back)
 	case 2:
 		return device_finishes(w);
 	case 3:
-		vg_vq_publish(&w->vq);
+		publish(&w->vq);
 		return;
 	case 4:
 		vg_vq_sleep(&w->vq);
@@ -196,7 +203,7 @@ static void follow(struct world *w, unsigned int first_at)
 		at = 0;
 		if (setjmp(grave))
 			continue;
-		err = vg_vq_take_over(&w->vq, &cfg);
+		err = vg_vq_take_over(&w->vq, &cfg, false);
 		if (err)
 			fail_msg("taking over: %s, 0x%llx",
 				 vg_broken_name(w->vq.broken),
@@ -233,7 +240,7 @@ static void settle(struct world *w)
 		device_pops(w, false);
 	while (w->nr_in_flight)
 		device_finishes(w);
-	vg_vq_publish(&w->vq);
+	publish(&w->vq);
 	driver_takes(w);
 	for (i = 1; i <= w->serial; i++) {
 		assert_int_equal(w->shown[i], 1);
@@ -329,7 +336,7 @@ static void take_over_fails(enum vg_broken why)
 	vg_vq_exit(&w.vq);
 	vg_vq_init(&w.vq, &w.f.mem, SEGS);
 	vg_vq_set_log(&w.vq, &w.log);
-	assert_int_equal(vg_vq_take_over(&w.vq, &cfg), -EPROTO);
+	assert_int_equal(vg_vq_take_over(&w.vq, &cfg, false), -EPROTO);
 	assert_int_equal(w.vq.broken, why);
 	assert_int_equal(w.f.rings_now, 0);
 }
@@ -439,7 +446,7 @@ static void garbage(void **state)
 		vg_vq_init(&w.vq, &w.f.mem, SEGS);
 		vg_vq_set_log(&w.vq, &w.log);
 		cfg = config(&w);
-		if (!vg_vq_take_over(&w.vq, &cfg)) {
+		if (!vg_vq_take_over(&w.vq, &cfg, false)) {
 			taken_over++;
 			for (k = 0; k < 3 * NUM; k++) {
 				if (vg_vq_pop(&w.vq, &c) != 1)
@@ -448,7 +455,7 @@ static void garbage(void **state)
 				vg_vq_push(&w.vq, c.head, 1);
 			}
 			assert_true(k <= NUM);
-			vg_vq_publish(&w.vq);
+			publish(&w.vq);
 		} else {
 			assert_int_equal(w.vq.broken, VG_BROKEN_STATE);
 		}
@@ -508,7 +515,8 @@ static int setup_state(void **state)
 
 	(void)state;
 	st_fd = memfd_create("state", MFD_CLOEXEC);
-	if (ftruncate(st_fd, sizeof(*st)) || vg_state_map(st_fd, &st))
+	if (ftruncate(st_fd, (off_t)vg_state_bytes(1)) ||
+	    vg_state_map(st_fd, 1, &st))
 		return -1;
 	vg_state_init(st, 2, 1);
 	if (!vg_state_read(st, 2, 1, &none))
@@ -520,7 +528,7 @@ static int setup_state(void **state)
 static int teardown_state(void **state)
 {
 	(void)state;
-	vg_state_unmap(st);
+	vg_state_unmap(st, 1);
 	close(st_fd);
 	return 0;
 }
@@ -575,8 +583,8 @@ static void no_state(void **state)
 	assert_int_equal(vg_state_read(st, 2, 1, &got), 0);
 	st->magic = 0;
 	assert_int_equal(vg_state_read(st, 2, 1, &got), -EPROTO);
-	assert_int_equal(ftruncate(st_fd, sizeof(*st) - 1), 0);
-	assert_int_equal(vg_state_map(st_fd, &other), -EPROTO);
+	assert_int_equal(ftruncate(st_fd, (off_t)vg_state_bytes(1) - 1), 0);
+	assert_int_equal(vg_state_map(st_fd, 1, &other), -EPROTO);
 }
 
 #define S(f) cmocka_unit_test_setup_teardown(f, setup_state, teardown_state)

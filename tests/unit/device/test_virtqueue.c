@@ -6,17 +6,24 @@
 #include "flat.h"
 #include "virtio/ring.h"
 
+/* Shows the batch, and asks. */
+static bool publish(struct vg_vq *vq)
+{
+	vg_vq_show(vq);
+	return vg_vq_wants_event(vq);
+}
+
 #define NUM	8u
 #define SEGS	16u
 
 struct env {
 	struct flat f;
-	struct drv_queue d;
+	struct flat_queue d;
 	struct vg_vq vq;
 	struct vg_chain c;
 };
 
-static struct vg_vq_config config(const struct drv_queue *d)
+static struct vg_vq_config config(const struct flat_queue *d)
 {
 	return (struct vg_vq_config){
 		.num = d->num,
@@ -87,7 +94,7 @@ static void expect_broken(struct env *e, enum vg_broken why)
 	/* It is latched: nothing goes in or out any more. */
 	assert_int_equal(vg_vq_pop(&e->vq, &e->c), -EPROTO);
 	vg_vq_push(&e->vq, 0, 1);
-	assert_false(vg_vq_publish(&e->vq));
+	assert_false(publish(&e->vq));
 	assert_int_equal(e->d.used->idx, 0);
 }
 
@@ -416,14 +423,14 @@ static void test_publish_in_batches(void **state)
 	}
 	assert_false(drv_used(&e->d, &id, &len));
 	assert_true(vg_vq_has_unpublished(&e->vq));
-	assert_true(vg_vq_publish(&e->vq));
+	assert_true(publish(&e->vq));
 	assert_false(vg_vq_has_unpublished(&e->vq));
 	for (i = 0; i < 4; i++) {
 		assert_true(drv_used(&e->d, &id, &len));
 		assert_int_equal(len, 100 + i);
 	}
 	assert_false(drv_used(&e->d, &id, &len));
-	assert_false(vg_vq_publish(&e->vq));
+	assert_false(publish(&e->vq));
 }
 
 static void one_round(struct env *e)
@@ -443,7 +450,7 @@ static void test_used_event(void **state)
 	drv_set_used_event(&e->d, 2);
 	for (n = 0; n < 70000; n++) {
 		one_round(e);
-		if (vg_vq_publish(&e->vq)) {
+		if (publish(&e->vq)) {
 			interrupts++;
 			assert_int_equal(n % 3, 2);
 			drv_set_used_event(&e->d, (uint16_t)(n + 3));
@@ -463,14 +470,14 @@ static void test_used_event_in_batch(void **state)
 	one_round(e);
 	one_round(e);
 	one_round(e);
-	assert_true(vg_vq_publish(&e->vq));
+	assert_true(publish(&e->vq));
 	one_round(e);
-	assert_false(vg_vq_publish(&e->vq));
+	assert_false(publish(&e->vq));
 	while (drv_used(&e->d, &id, &len))
 		;
 	drv_set_used_event(&e->d, 4);
 	one_round(e);
-	assert_true(vg_vq_publish(&e->vq));
+	assert_true(publish(&e->vq));
 }
 
 static void test_avail_event(void **state)
@@ -505,10 +512,10 @@ static void test_flags_without_event_idx(void **state)
 	vg_vq_busy(&e->vq);
 	assert_int_equal(e->d.used->flags, htole16(VRING_USED_F_NO_NOTIFY));
 	one_round(e);
-	assert_true(vg_vq_publish(&e->vq));
+	assert_true(publish(&e->vq));
 	e->d.avail->flags = htole16(VRING_AVAIL_F_NO_INTERRUPT);
 	one_round(e);
-	assert_false(vg_vq_publish(&e->vq));
+	assert_false(publish(&e->vq));
 	assert_true(vg_vq_sleep(&e->vq));
 	assert_int_equal(e->d.used->flags, 0);
 	assert_int_equal(drv_avail_event(&e->d), 0x5678);
@@ -583,7 +590,7 @@ static void test_random(void **state)
 			assert_true(++pops <= NUM);
 			good++;
 		}
-		vg_vq_publish(&e->vq);
+		publish(&e->vq);
 		if (n == 0)
 			vg_vq_sleep(&e->vq);
 		why[e->vq.broken]++;
@@ -811,7 +818,7 @@ static void test_used_index_is_read_once(void **state)
 		head = add_good(e);
 		assert_int_equal(vg_vq_pop(&e->vq, &e->c), 1);
 		vg_vq_unmap(&e->vq);
-		assert_int_equal(RACED(vg_vq_take_over(&e->vq, &c)), 0);
+		assert_int_equal(RACED(vg_vq_take_over(&e->vq, &c, false)), 0);
 		assert_int_equal(e->vq.used_published, 2 * kind + 1);
 		assert_int_equal(RACED(vg_vq_pop(&e->vq, &e->c)), 1);
 		assert_int_equal(e->c.head, head);

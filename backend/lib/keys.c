@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * keys.c - see keys.h.
+ */
+#include "lib/keys.h"
+
+#include <errno.h>
+
+#include "lib/util.h"
+
+int vg_keys_read_u64(const struct vg_keys *k, const char *key, uint64_t max,
+		     uint64_t *value, char **why)
+{
+	char *v = vg_keys_read(k, key);
+	int err;
+
+	if (!v) {
+		err = -errno;
+		*why = vg_strf("xenstore key %s/%s: %s", k->where, key,
+			       strerror(-err));
+		return err;
+	}
+	err = vg_parse_u64(v, 10, max, value);
+	if (err)
+		*why = vg_strf("xenstore key %s/%s: \"%s\" is %s", k->where,
+			       key, v, err == -ERANGE ? "out of range" :
+			       "no decimal number");
+	free(v);
+	return err;
+}

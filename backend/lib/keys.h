@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * keys.h - what the toolstack says of a device, as text by names: for who must
+ * not know where that is kept (xenstore: toolstack/libxl_keys.h).
+ */
+#ifndef VG_LIB_KEYS_H
+#define VG_LIB_KEYS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct vg_keys {
+	const char *where;		/* for messages: "<where>/<key>" */
+	void *arg;
+	/* A new string; NULL with errno, ENOENT if there is no such key. */
+	char *(*read)(const struct vg_keys *keys, const char *key);
+};
+
+static inline char *vg_keys_read(const struct vg_keys *keys, const char *key)
+{
+	return keys->read(keys, key);
+}
+
+/*
+ * As a decimal number up to @max: 0, or negative errno with *@why a new text that
+ * names the key and its value.
+ */
+int vg_keys_read_u64(const struct vg_keys *keys, const char *key, uint64_t max,
+		     uint64_t *value, char **why);
+
+/* Whether it is there and "1". */
+static inline bool vg_keys_is_1(const struct vg_keys *keys, const char *key)
+{
+	char *v = keys->read(keys, key);
+	bool is = v && !strcmp(v, "1");
+
+	free(v);
+	return is;
+}
+
+#endif
