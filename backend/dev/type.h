@@ -113,7 +113,7 @@ struct vg_dev_option {
 	const char *(*parse)(const char *arg);
 };
 
-#define VG_DEV_FDS_MAX		6u
+#define VG_DEV_FDS_MAX		20u
 #define VG_DEV_BLOB_BYTES	512u
 #define VG_DEV_WORDS		4u
 

@@ -1409,10 +1409,12 @@ static int dev_add(struct dev *d)
 		.start = VG_START_NEW,
 		.index = d->index,
 	};
-	int fds[VG_WORKER_FDS_MAX] = { -1, -1, -1, -1, -1, -1, -1, -1 };
+	int fds[VG_WORKER_FDS_MAX];
 	unsigned int barren = d->barren;
-	int err = dev_open(d, &msg, fds);
+	int err;
 
+	vg_worker_no_fds(fds);
+	err = dev_open(d, &msg, fds);
 	if (err)
 		goto close;
 	snprintf(msg.text, sizeof(msg.text), "%s", d->label);

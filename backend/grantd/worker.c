@@ -84,7 +84,7 @@ int vg_worker_send(int sock, struct vg_worker_msg *msg,
 	return vg_msg_send(sock, msg, sizeof(*msg), present, n);
 }
 
-static void no_fds(int fds[VG_WORKER_FDS_MAX])
+void vg_worker_no_fds(int fds[VG_WORKER_FDS_MAX])
 {
 	unsigned int i;
 
@@ -114,7 +114,7 @@ int vg_worker_recv(int sock, struct vg_worker_msg *msg,
 	    msg->fds_present >> VG_WORKER_FDS_MAX ||
 	    msg->index >= VG_WORKER_DEVICES_MAX) {
 		vg_msg_close_fds(came, VG_WORKER_FDS_MAX);
-		no_fds(fds);
+		vg_worker_no_fds(fds);
 		return -EPROTO;
 	}
 	msg->text[sizeof(msg->text) - 1] = 0;
@@ -364,7 +364,7 @@ static int wdev_open(struct wdev *d, const struct vg_worker_msg *msg,
 	fds[VG_WORKER_FD_HOLD] = -1;
 	for (i = 0; i < VG_DEV_FDS_MAX; i++)
 		parts.fds[i] = fds[VG_WORKER_FD_PARTS + i];
-	no_fds(fds);
+	vg_worker_no_fds(fds);
 	channels_create(d, msg);
 	err = device_create(d, msg, &parts, why);
 	if (!err)

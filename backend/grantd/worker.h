@@ -122,6 +122,8 @@ int vg_worker_send(int sock, struct vg_worker_msg *msg,
 int vg_worker_recv(int sock, struct vg_worker_msg *msg,
 		   int fds[VG_WORKER_FDS_MAX]);
 void vg_worker_close_fds(int fds[VG_WORKER_FDS_MAX]);
+/* All -1. */
+void vg_worker_no_fds(int fds[VG_WORKER_FDS_MAX]);
 
 /*
  * Opens what @n queues with a thread each will need, for a worker that can't

@@ -15,7 +15,7 @@
 #include <stddef.h>
 
 /* Of one message; more: -EINVAL. */
-#define VG_MSG_FDS_MAX	8u
+#define VG_MSG_FDS_MAX	24u
 
 /*
  * 0; -EAGAIN: the peer does not take it now; -EPIPE, -ECONNRESET: it is gone;

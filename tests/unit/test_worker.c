@@ -154,9 +154,10 @@ static struct vg_worker_msg add_msg(const struct relay *r)
 
 static void tell(const struct vg_worker_msg *m, bool with_image)
 {
-	int fds[VG_WORKER_FDS_MAX] = { -1, -1, -1, -1, -1, -1, -1, -1 };
 	struct vg_worker_msg copy = *m;
+	int fds[VG_WORKER_FDS_MAX];
 
+	vg_worker_no_fds(fds);
 	if (with_image)
 		fds[VG_WORKER_FD_PARTS] = open(image, O_RDWR | O_CLOEXEC);
 	assert_int_equal(vg_worker_send(sock[0], &copy, fds), 0);
