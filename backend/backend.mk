@@ -20,7 +20,8 @@ VG_LIB_SRCS := $(addprefix backend/lib/,util.c log.c printable.c child_log.c \
 VG_COMMON_SRCS := $(VG_LIB_SRCS) backend/toolstack/libxl_keys.c \
 		  backend/toolstack/walk.c
 VG_GRANTD_SRCS := $(VG_COMMON_SRCS) backend/toolstack/refusals.c \
-		  $(addprefix backend/grantd/,main.c supervisor.c worker.c \
+		  $(addprefix backend/grantd/,main.c supervisor.c devices.c \
+		  guests.c nodes.c states.c status.c worker.c \
 		  channels.c worker_main.c spawn.c mapper.c sandbox.c \
 		  sandbox_filter.c) \
 		  $(VG_DEVICE_SRCS) backend/dev/types.c \

@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * nodes.c - what a device's node in xenstore says of it, and why one is refused.
+ *
+ * Everything is written in transactions that look at what stands there first: a
+ * node may be another device's of the same name by now.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "grantd/supervisor_priv.h"
+#include "lib/log.h"
+#include "lib/util.h"
+
+/* A transaction that others disturb is tried again so often at once. */
+#define TRANSACTION_TRIES	8u
+
+/* ---- what xenstore is told ------------------------------------------------------ */
+
+/*
+ * -ESTALE: the node says something else than @from and @to: it was made again,
+ * or libxl wants something else by now, and it is not ours to write.  -ENOENT:
+ * it is gone.
+ */
+static int move_state_once(struct vg_sdev *d, enum vg_xenbus_state from,
+			   enum vg_xenbus_state to)
+{
+	char text[2] = { (char)('0' + (int)to), 0 };
+	struct xen_store *xs = d->s->xs;
+	uint64_t now;
+	char *why = NULL;
+	int err = xen_store_begin(xs);
+
+	if (err)
+		return err;
+	err = vg_key_read_u64(xs, d->node, "state", 10, 9, &now, &why);
+	free(why);
+	if (!err && now != from && now != to)
+		err = -ESTALE;
+	if (!err && now != to)
+		err = vg_key_write(xs, d->node, "state", text);
+	if (err)
+		xen_store_abort(xs);
+	else
+		err = xen_store_commit(xs);
+	return err;
+}
+
+static int move_state(struct vg_sdev *d, enum vg_xenbus_state from,
+		      enum vg_xenbus_state to)
+{
+	unsigned int tries = TRANSACTION_TRIES;
+	int err;
+
+	do {
+		err = move_state_once(d, from, to);
+	} while (err == -EAGAIN && --tries);
+	if (!err)
+		d->node_state = to;
+	return err;
+}
+
+/* libxl gives up at once on a device without it. */
+static int remove_state(struct vg_sdev *d)
+{
+	char *path = vg_strf("%s/state", d->node);
+	int err = xen_store_rm(d->s->xs, path);
+
+	free(path);
+	if (err == -ENOENT)
+		err = 0;
+	if (!err)
+		d->node_state = VG_XENBUS_CLOSED;
+	return err;
+}
+
+/* What became of it, until xenstore has it. */
+void vg_sdev_show(struct vg_sdev *d)
+{
+	int err = 0;
+
+	if (d->is_orphan || d->is_shown)
+		return;
+	if (d->state == DEV_READY)
+		err = move_state(d, VG_XENBUS_INITIALISING,
+				 VG_XENBUS_INIT_WAIT);
+	else if (d->state == DEV_CLOSED)
+		err = move_state(d, VG_XENBUS_CLOSING, VG_XENBUS_CLOSED);
+	else if (d->state == DEV_FAILED)
+		err = remove_state(d);
+	else
+		return;
+	if (err == -ESTALE) {
+		vg_deferred_schedule(d->s->scan);
+	} else if (err == -ENOENT) {
+		/* Then the scan says so. */
+		vg_deferred_schedule(d->s->scan);
+		vg_sdev_wait(d);
+		return;
+	} else if (err) {
+		d->s->about = d;
+		vg_sup_failed(d->s, "%s: writing its state into xenstore: %s",
+			      d->label, strerror(-err));
+		d->s->about = NULL;
+		vg_sdev_wait(d);
+		return;
+	}
+	d->is_shown = true;
+	if (d->state == DEV_READY) {
+		d->is_promised = true;
+		vg_sdev_content(d);
+	} else if (d->state == DEV_CLOSED) {
+		vg_timer_arm(d->timer, NODE_REMOVAL_NS);
+	}
+}
+
+/* It was served, or is to be: what fails keeps its reason. */
+void vg_sdev_becomes(struct vg_sdev *d, enum dev_state state)
+{
+	d->state = state;
+	d->is_shown = false;
+	vg_sdev_show(d);
+}
+
+/* The last of our failures that was this device's, for who can't read the log. */
+static void publish_failure(struct vg_sdev *d)
+{
+	struct vg_supervisor *s = d->s;
+	size_t n = strlen(d->label);
+	unsigned int i;
+
+	for (i = 1; i <= NR_FAILURES && i <= s->nr_failures; i++) {
+		const char *text = s->failure[(s->nr_failures - i) % NR_FAILURES];
+
+		if (strncmp(text, d->label, n) || text[n] != ':')
+			continue;
+		vg_refusals_say(&s->refusals, &d->name, text);
+		return;
+	}
+}
+
+/* This device can't be served.  The caller has said why. */
+void vg_sdev_fail(struct vg_sdev *d)
+{
+	publish_failure(d);
+	vg_sup_res_close(d);
+	vg_timer_cancel(d->timer);
+	vg_sdev_becomes(d, DEV_FAILED);
+}
+
+/* -ESTALE: libxl made a new one of the same name. */
+static int remove_node_once(struct vg_sdev *d, const char *dir)
+{
+	struct xen_store *xs = d->s->xs;
+	char **names, *state;
+	int n, err = xen_store_begin(xs);
+
+	if (err)
+		return err;
+	state = vg_key_read(xs, d->node, "state");
+	if (!state && errno != ENOENT)
+		err = -errno;
+	else if (state && strcmp(state, "6"))
+		err = -ESTALE;
+	free(state);
+	if (!err)
+		err = xen_store_rm(xs, d->node);
+	if (err == -ENOENT)
+		err = 0;
+	if (err) {
+		xen_store_abort(xs);
+		return err;
+	}
+	n = xen_store_directory(xs, dir, &names);
+	if (n >= 0)
+		xen_store_free_dir(names);
+	if (n == 0)
+		xen_store_rm(xs, dir);
+	return xen_store_commit(xs);
+}
+
+int vg_sup_remove_node(struct vg_sdev *d)
+{
+	char *dir = vg_strf("/local/domain/%u/backend/%s/%u", d->name.backend,
+			    d->name.kind->name, d->name.guest);
+	unsigned int tries = TRANSACTION_TRIES;
+	int err;
+
+	do {
+		err = remove_node_once(d, dir);
+	} while (err == -EAGAIN && --tries);
+	free(dir);
+	return err == -ESTALE ? 0 : err;
+}
