@@ -24,7 +24,7 @@ VG_GRANTD_SRCS := $(VG_COMMON_SRCS) backend/toolstack/refusals.c \
 		  guests.c nodes.c states.c status.c worker.c \
 		  channels.c worker_main.c spawn.c mapper.c sandbox.c \
 		  sandbox_filter.c) \
-		  $(VG_DEVICE_SRCS) backend/dev/types.c \
+		  $(VG_DEVICE_SRCS) \
 		  backend/transport/types.c backend/transport/ports.c \
 		  backend/relay/backend.c \
 		  $(addprefix backend/xen/,remote.c raw.c gnttab.c \

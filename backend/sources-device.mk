@@ -6,6 +6,5 @@ VG_DEVICE_SRCS := \
 		queue.c ranges.c restore.c ring.c state.c stats.c) \
 	backend/transport/mmio.c backend/lib/lane.c \
 	$(addprefix backend/mem/,mem.c pool.c grants.c) \
-	$(addprefix backend/dev/blk/,blk.c host.c image.c image_user.c \
-		engine_sync.c engine_uring.c probe.c rings.c)
+	backend/dev/types.c $(sort $(wildcard backend/dev/*/*.c))
 VG_DEVICE_LIBS := -luring

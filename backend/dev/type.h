@@ -130,6 +130,16 @@ struct vg_dev_parts {
 	uint64_t file_max_bytes;
 };
 
+/* Of nothing yet. */
+static inline void vg_dev_parts_init(struct vg_dev_parts *parts)
+{
+	unsigned int i;
+
+	*parts = (struct vg_dev_parts){ .nr_queues = 1 };
+	for (i = 0; i < VG_DEV_FDS_MAX; i++)
+		parts->fds[i] = -1;
+}
+
 struct vg_dev_how {
 	const struct vg_keys *keys;
 	unsigned int guest, devid;	/* which one it is */
@@ -171,14 +181,17 @@ struct vg_dev_host {
 	int (*lock)(void *res, const struct vg_dev_parts *parts, char **why);
 	/* Its worker was told to close it: others may wait.  May be NULL. */
 	void (*leave)(void *res);
-	/* The device is closed; its worker has closed its own descriptors. */
+	/*
+	 * The device is closed; its worker has closed its own descriptors.
+	 * May be NULL.
+	 */
 	void (*close)(void *res);
 	/* In a few words, new: "/srv/disk.img, 1048576 bytes". */
 	char *(*summary)(const void *res);
 	/*
 	 * Adds its own keys for virtio-grantctl.  @notes: an array of lines
 	 * that an operator should see.  @counters: of the worker, not trusted;
-	 * or NULL.
+	 * or NULL.  May itself be NULL.
 	 */
 	void (*describe)(const void *res, const uint64_t *counters,
 			 struct json_object *o, struct json_object *notes);
@@ -207,7 +220,6 @@ struct vg_dev_type {
 	const char *name;		/* "blk" */
 	uint32_t virtio_id;		/* VIRTIO_ID_BLOCK */
 	const char *kind;		/* libxl's own, or NULL: generic */
-	unsigned int nr_queues_max;
 	bool has_threads;		/* struct vg_queue_traits */
 	const struct vg_dev_option *options;	/* to a NULL name; or NULL */
 	const char *const *stat_names;	/* NULL-terminated, for stats.type[] */
@@ -220,17 +232,19 @@ struct vg_dev_type {
 	int (*create)(struct vg_device *dev, const struct vg_dev_parts *parts,
 		      void **priv);
 	void (*destroy)(void *priv);
-	uint64_t (*features)(void *priv);	/* device-specific bits */
-	unsigned int (*nr_queues)(void *priv);
+	uint64_t (*features)(void *priv);	/* device-specific bits; or
+						 * NULL: none */
+	unsigned int (*nr_queues)(void *priv);	/* NULL: 1 */
 	const struct vg_queue_traits *(*traits)(void *priv, unsigned int queue);
+	const struct vg_queue_traits *all_traits;	/* if traits is NULL */
 	/*
 	 * The device can be used, by a new guest or by one that a predecessor
 	 * served: after put_state().  May be NULL.
 	 */
 	void (*begin)(void *priv, bool is_taken_over);
-	/* The driver accepted @features (FEATURES_OK). */
+	/* The driver accepted @features (FEATURES_OK).  May be NULL. */
 	int (*set_features)(void *priv, uint64_t features);
-	/* Device reset: forget what set_features and config_write set. */
+	/* Device reset: forget what set_features and config_write set; or NULL. */
 	void (*reset)(void *priv);
 	/* Configuration space; offset and len are inside @config_bytes. */
 	size_t config_bytes;

@@ -6,9 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "dev/blk/blk.h"
 #include "dev/type.h"
 #include "lib/util.h"
+
+extern const struct vg_dev_type vg_dev_blk;
 
 const struct vg_dev_type *const vg_dev_types[] = {
 	&vg_dev_blk,

@@ -18,7 +18,7 @@
 
 void vg_sup_res_close(struct vg_sdev *d)
 {
-	if (d->res)
+	if (d->res && d->type->host->close)
 		d->type->host->close(d->res);
 }
 

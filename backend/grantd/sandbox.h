@@ -31,8 +31,8 @@
 #define VG_SANDBOX_UID(base, domid, is_mapper) \
 	((uid_t)(base) + 2u * (domid) + (is_mapper ? 1u : 0u))
 
-/* The most that a list may have. */
-#define VG_SANDBOX_SYSCALLS_MAX	25u
+/* The most that a list may have: a worker's own and those of all device types. */
+#define VG_SANDBOX_SYSCALLS_MAX	28u
 
 enum vg_sandbox_kind {
 	VG_SANDBOX_WORKER,

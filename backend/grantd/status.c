@@ -131,7 +131,7 @@ static void describe(const struct vg_sdev *d, const struct vg_dev_stats *st,
 	add_str(o, "type", d->type ? d->type->name : "");
 	add_str(o, "summary", summary);
 	free(summary);
-	if (d->res)
+	if (d->res && d->type->host->describe)
 		d->type->host->describe(d->res, st ? st->type : NULL, o, notes);
 	json_object_object_add(o, "notes", notes);
 }

@@ -28,3 +28,15 @@ int vg_keys_read_u64(const struct vg_keys *k, const char *key, uint64_t max,
 	free(v);
 	return err;
 }
+
+int vg_keys_read_u64_if(const struct vg_keys *keys, const char *key,
+			uint64_t max, uint64_t *value, char **why)
+{
+	int err = vg_keys_read_u64(keys, key, max, value, why);
+
+	if (err != -ENOENT)
+		return err;
+	free(*why);
+	*why = NULL;
+	return 0;
+}

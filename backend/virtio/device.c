@@ -981,12 +981,20 @@ static void queues_destroy(struct vg_device *dev)
 	free(dev->queues);
 }
 
+const struct vg_queue_traits *vg_device_traits(const struct vg_device *dev,
+					       unsigned int queue)
+{
+	const struct vg_dev_type *type = dev->type;
+
+	return type->traits ? type->traits(dev->priv, queue) : type->all_traits;
+}
+
 static unsigned int max_thread(const struct vg_device *dev)
 {
 	unsigned int i, n = 0;
 
 	for (i = 0; i < dev->info.nr_queues; i++)
-		n = max_u(n, dev->type->traits(dev->priv, i)->thread);
+		n = max_u(n, vg_device_traits(dev, i)->thread);
 	return n;
 }
 
@@ -1047,8 +1055,8 @@ static void info_init(struct vg_device *dev, unsigned int queue_size_max)
 	dev->info = (struct vg_device_info){
 		.virtio_id = type->virtio_id,
 		.features = core_features(queue_size_max) |
-			    type->features(dev->priv),
-		.nr_queues = type->nr_queues(dev->priv),
+			    (type->features ? type->features(dev->priv) : 0),
+		.nr_queues = type->nr_queues ? type->nr_queues(dev->priv) : 1,
 		.queue_size_max = queue_size_max,
 		.config_bytes = type->config_bytes,
 		.nr_ranges = dev->mem->ops->range_add ? VG_MEM_RANGES_MAX : 0,
@@ -1057,7 +1065,7 @@ static void info_init(struct vg_device *dev, unsigned int queue_size_max)
 	};
 	for (i = 0; i < dev->info.nr_queues; i++)
 		dev->info.fills_buffers &=
-			type->traits(dev->priv, i)->fills_buffers;
+			vg_device_traits(dev, i)->fills_buffers;
 }
 
 /* What is kept for a successor can be kept whole, or the device is refused. */

@@ -181,6 +181,8 @@ struct vg_device {
 
 /* May the queues be used: DRIVER_OK, not broken, not being reset or stopped? */
 bool vg_device_is_live(const struct vg_device *dev);
+const struct vg_queue_traits *vg_device_traits(const struct vg_device *dev,
+					       unsigned int queue);
 /* May the driver set something up? */
 bool vg_device_may_configure(const struct vg_device *dev);
 

@@ -703,7 +703,7 @@ void vg_queue_init(struct vg_queue *q, struct vg_device *dev,
 {
 	q->dev = dev;
 	q->index = index;
-	q->traits = dev->type->traits(dev->priv, index);
+	q->traits = vg_device_traits(dev, index);
 	q->mem = dev->mem;
 	if (dev->may_thread)
 		q->mem = dev->mem->ops->view(dev->mem);

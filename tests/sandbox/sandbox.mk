@@ -7,7 +7,7 @@
 # The sandbox, and all device types, since what they call is on its list; of
 # what those need, nothing of Xen.
 VG_SANDBOX_SRCS := tests/sandbox/probe.c backend/grantd/sandbox.c \
-	backend/grantd/sandbox_filter.c backend/dev/types.c backend/mem/mem.c \
+	backend/grantd/sandbox_filter.c backend/mem/mem.c \
 	$(filter backend/virtio/% backend/dev/%,$(VG_DEVICE_SRCS)) \
 	$(addprefix backend/lib/,loop.c lane.c util.c log.c printable.c keys.c)
 

@@ -1392,7 +1392,6 @@ const struct vg_dev_type vg_dev_blk = {
 	.name = "blk",
 	.virtio_id = VIRTIO_ID_BLOCK,
 	.kind = "virtio_disk",
-	.nr_queues_max = VG_BLK_QUEUES_MAX,
 	.has_threads = true,
 	.options = vg_blk_option_table,
 	.stat_names = stat_names,

@@ -68,12 +68,8 @@ struct vg_blk_params {
 static inline void vg_blk_parts_fill(struct vg_dev_parts *parts,
 				     const struct vg_blk_params *p)
 {
-	unsigned int i;
-
 	_Static_assert(sizeof(*p) <= VG_DEV_BLOB_BYTES, "parameters");
-	memset(parts, 0, sizeof(*parts));
-	for (i = 0; i < VG_DEV_FDS_MAX; i++)
-		parts->fds[i] = -1;
+	vg_dev_parts_init(parts);
 	parts->fds[0] = p->fd;
 	parts->fds[1] = p->buffered_fd > 0 ? p->buffered_fd : -1;
 	parts->nr_queues = p->nr_queues;

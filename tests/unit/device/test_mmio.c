@@ -150,7 +150,6 @@ static void t_reset(void *priv)
 static const struct vg_dev_type test_type = {
 	.name = "test",
 	.virtio_id = 42,
-	.nr_queues_max = 4,
 	.req_priv_bytes = 32,
 	.create = t_create,
 	.destroy = t_destroy,
