@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * rng.c - the virtio entropy device (virtio 1.3, 5.4): random bytes of this
+ * domain's kernel, so many per second and device.
+ *
+ * Not trusted: the guest.  It gets no more than its rate, and one second's worth
+ * at once.  Nothing is taken from the ring before there are bytes for it, so no
+ * request ever waits here.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/syscall.h>
+
+#include <linux/virtio_ids.h>
+
+#include "dev/type.h"
+#include "lib/util.h"
+
+#define RATE_DEFAULT		65536u		/* bytes per second */
+#define RATE_MAX		(1u << 30)
+#define NS_PER_S		UINT64_C(1000000000)
+/* Between two tries of what gives nothing yet; what is too little to give. */
+#define TRIES_PER_S		50u
+#define LEAST_BYTES		64u
+
+enum { STAT_REQUESTS, STAT_BYTES, STAT_WAITS };
+
+static const char *const stat_names[] = { "requests", "bytes", "waits", NULL };
+
+struct rng {
+	struct vg_device *dev;
+	uint32_t rate;			/* bytes per second, and at once */
+	uint64_t granted_ns;		/* the rate is used up to here */
+	uint64_t *stats;
+	struct vg_timer *refill;
+	unsigned int have;		/* of bytes[] */
+	uint8_t bytes[4096];
+};
+
+/* ---- in the worker -------------------------------------------------------------- */
+
+/* Asks for a request when there are bytes for it, or is called again. */
+static void ask(void *arg)
+{
+	struct rng *r = arg;
+	uint64_t now = vg_now_ns(), n;
+	ssize_t got = 0;
+
+	r->granted_ns = max_u(r->granted_ns, now - NS_PER_S);
+	n = (now - r->granted_ns) * r->rate / NS_PER_S;
+	if (!r->have && n >= min_u(LEAST_BYTES, r->rate / TRIES_PER_S + 1))
+		got = getrandom(r->bytes, min_u(n, sizeof(r->bytes)),
+				GRND_NONBLOCK);
+	if (got > 0) {
+		r->have = (unsigned int)got;
+		r->granted_ns += r->have * NS_PER_S / r->rate;
+	}
+	if (r->have) {
+		vg_queue_want(r->dev, 0, 1);
+		return;
+	}
+	count_add(r->stats[STAT_WAITS], 1);
+	vg_timer_arm(r->refill, NS_PER_S / TRIES_PER_S);
+}
+
+static int rng_start(void *queue, struct vg_req *req)
+{
+	struct rng *r = queue;
+	unsigned int i, done = 0;
+
+	/* 5.4.6.1: the device writes, and nothing else. */
+	if (req->nr_out)
+		return -EINVAL;
+	for (i = 0; i < req->nr_in && r->have; i++) {
+		unsigned int n = (unsigned int)min_u(req->iov[i].iov_len,
+						     (size_t)r->have);
+
+		r->have -= n;
+		memcpy(req->iov[i].iov_base, r->bytes + r->have, n);
+		explicit_bzero(r->bytes + r->have, n);
+		done += n;
+	}
+	count_add(r->stats[STAT_REQUESTS], 1);
+	count_add(r->stats[STAT_BYTES], done);
+	vg_req_complete(req, done);
+	ask(r);
+	return 0;
+}
+
+static void *rng_queue_create(void *priv, unsigned int queue,
+			      struct vg_loop *loop, uint64_t *stats)
+{
+	struct rng *r = priv;
+
+	(void)queue;
+	r->stats = stats;
+	r->refill = vg_timer_create(loop, ask, r);
+	ask(r);
+	return r;
+}
+
+static void rng_queue_destroy(void *queue)
+{
+	vg_timer_destroy(((struct rng *)queue)->refill);
+}
+
+static int rng_create(struct vg_device *dev, const struct vg_dev_parts *parts,
+		      void **priv)
+{
+	struct rng *r = vg_zalloc(sizeof(*r));
+
+	r->dev = dev;
+	r->rate = (uint32_t)max_u(parts->blob[0], UINT64_C(1));
+	*priv = r;
+	return 0;
+}
+
+static const struct vg_queue_traits traits = {
+	.segs_max = 16, .is_pull = true,
+};
+
+static void rng_prepare(struct vg_dev_prepared *p)
+{
+	static const struct vg_dev_syscall calls[] = {
+		{ SYS_getrandom, -1, 0 },
+	};
+
+	p->syscalls = calls;
+	p->nr_syscalls = ARRAY_SIZE(calls);
+}
+
+/* ---- in the supervisor ------------------------------------------------------------ */
+
+static uint64_t rate_option = RATE_DEFAULT;
+
+static const char *parse_rate(const char *arg)
+{
+	return vg_parse_u64(arg, 10, RATE_MAX, &rate_option) || !rate_option ?
+	       "not 1 to 1073741824 bytes per second" : NULL;
+}
+
+static const struct vg_dev_option options[] = {
+	{ "rng-rate", 0, "BYTES", "random bytes a second, per device (65536)",
+	  parse_rate },
+	{ 0 },
+};
+
+static void *rng_res_create(void *daemon, const char *label)
+{
+	(void)daemon;
+	(void)label;
+	return vg_zalloc(sizeof(uint64_t));
+}
+
+static int rng_res_open(void *res, const struct vg_dev_how *how,
+			struct vg_dev_parts *parts, char **why)
+{
+	uint64_t *rate = res;
+	int err;
+
+	*rate = rate_option;
+	err = vg_keys_read_u64_if(how->keys, "rng-rate", RATE_MAX, rate, why);
+	vg_dev_parts_init(parts);
+	parts->blob[0] = *rate = max_u(*rate, UINT64_C(1));
+	return err;
+}
+
+static char *rng_res_summary(const void *res)
+{
+	return vg_strf("random bytes, %llu a second at most",
+		       (unsigned long long)*(const uint64_t *)res);
+}
+
+static const struct vg_dev_host host = {
+	.create = rng_res_create,
+	.destroy = free,
+	.open = rng_res_open,
+	.summary = rng_res_summary,
+};
+
+extern const struct vg_dev_type vg_dev_rng;	/* types.c */
+const struct vg_dev_type vg_dev_rng = {
+	.name = "rng",
+	.virtio_id = VIRTIO_ID_RNG,
+	.options = options,
+	.stat_names = stat_names,
+	.host = &host,
+	.prepare = rng_prepare,
+	.create = rng_create,
+	.destroy = free,
+	.all_traits = &traits,
+	.start = rng_start,
+	.queue_create = rng_queue_create,
+	.queue_destroy = rng_queue_destroy,
+};
