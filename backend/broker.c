@@ -76,23 +76,24 @@
 /* Answers to nothing, of one process. */
 #define NONSENSE_MAX		64u
 
-enum bdev_state {
-	BDEV_NEW,		/* found by a scan */
-	BDEV_STARTING,		/* its relay is there, the child was told */
-	BDEV_RUNNING,		/* announced to the backend */
-	BDEV_FAILED,		/* kept until libxl removes it */
-	BDEV_IGNORED,		/* likewise: another backend's */
+enum vg_bparent_state {
+	VG_BPARENT_NEW,			/* found by a scan */
+	VG_BPARENT_STARTING,		/* its relay is there, the child told */
+	VG_BPARENT_RUNNING,		/* announced to the backend */
+	VG_BPARENT_FAILED,		/* kept until libxl removes it */
+	VG_BPARENT_IGNORED,		/* likewise: another backend's */
 };
 
-struct bdev {
-	struct bdev *next;
+/* What the parent has of a device. */
+struct vg_bparent_dev {
+	struct vg_bparent_dev *next;
 	struct vg_broker *b;
-	enum bdev_state state;
-	struct bguest *guest;		/* STARTING and RUNNING */
+	enum vg_bparent_state state;
+	struct vg_bparent_guest *guest;	/* STARTING and RUNNING */
 	struct vg_devname name;
 	struct vg_devkeys keys;
 	char *label;
-	unsigned int slot;		/* of the guest */
+	unsigned int dev_index;		/* among the guest's */
 	uint32_t serial;
 	struct xen_shared_page *page;	/* the relay */
 	xen_ref_t ref;
@@ -106,8 +107,8 @@ struct bdev {
 };
 
 /* A guest and its process. */
-struct bguest {
-	struct bguest *next;
+struct vg_bparent_guest {
+	struct vg_bparent_guest *next;
 	struct vg_broker *b;
 	xen_domid_t domid;
 	int server_id;			/* of its IOREQ server; -1: none yet */
@@ -128,7 +129,7 @@ struct bguest {
 	uint32_t pings, pongs;		/* numbers, of this process */
 	unsigned int misses;
 	bool is_hung;			/* said and killed */
-	struct bdev *slot[VG_BROKER_DEVICES_MAX];
+	struct vg_bparent_dev *dev[VG_BROKER_DEVICES_MAX];
 	struct vg_timer *respawn;
 	uint64_t spawned_ns, respawn_delay_ns;
 	unsigned int deaths;
@@ -141,8 +142,8 @@ struct vg_broker {
 	struct vg_fd *xs_fd;
 	xen_domid_t own_domid;
 	struct vg_deferred *scan;
-	struct bguest *guests;
-	struct bdev *devs;		/* failed ones too, until libxl
+	struct vg_bparent_guest *guests;
+	struct vg_bparent_dev *devs;	/* failed ones too, until libxl
 					 * removes them */
 	uint32_t serial;		/* of the last device */
 	bool scan_failed;		/* not all that is there was seen */
@@ -165,7 +166,7 @@ static void try_again(struct vg_timer *t, uint64_t *pause_ns)
 static void __attribute__((format(printf, 2, 3)))
 failed(struct vg_broker *b, const char *fmt, ...)
 {
-	char **slot, text[512];
+	char **oldest, text[512];
 	unsigned int i;
 	va_list ap;
 
@@ -176,13 +177,13 @@ failed(struct vg_broker *b, const char *fmt, ...)
 	for (i = 0; i < NR_FAILURES; i++)
 		if (b->failure[i] && !strcmp(b->failure[i], text))
 			return;
-	slot = &b->failure[b->nr_failures++ % NR_FAILURES];
+	oldest = &b->failure[b->nr_failures++ % NR_FAILURES];
 	vg_err("%s", text);
-	free(*slot);
-	*slot = vg_strdup(text);
+	free(*oldest);
+	*oldest = vg_strdup(text);
 }
 /* Its text; the device is another backend's. */
-static char *why_ignored(const struct bdev *d)
+static char *why_ignored(const struct vg_bparent_dev *d)
 {
 	return vg_strf("%s: left to another backend, since its configuration does not have grant_usage=1",
 		       d->label);
@@ -300,10 +301,10 @@ static int recall_server(struct vg_broker *b, xen_domid_t domid, int *id)
 /* ---- devices ------------------------------------------------------------------ */
 
 /* Its relay goes; the guest's process has been told, or is none. */
-static void dev_release(struct bdev *d)
+static void dev_release(struct vg_bparent_dev *d)
 {
 	if (d->guest)
-		d->guest->slot[d->slot] = NULL;
+		d->guest->dev[d->dev_index] = NULL;
 	d->guest = NULL;
 	xen_evtchn_close(d->ec);
 	d->ec = NULL;
@@ -314,7 +315,7 @@ static void dev_release(struct bdev *d)
 	vg_timer_cancel(d->retry);
 }
 
-static void dev_free(struct bdev *d)
+static void dev_free(struct vg_bparent_dev *d)
 {
 	dev_release(d);
 	vg_timer_destroy(d->not_taken);
@@ -324,7 +325,7 @@ static void dev_free(struct bdev *d)
 }
 
 /* VG_RELAY_BACKEND_*, or whatever the backend wrote. */
-static uint32_t backend_state(const struct bdev *d)
+static uint32_t backend_state(const struct vg_bparent_dev *d)
 {
 	const struct vg_relay_page *relay = xen_shared_page_addr(d->page);
 
@@ -333,9 +334,9 @@ static uint32_t backend_state(const struct bdev *d)
 
 static void on_not_taken(void *arg)
 {
-	struct bdev *d = arg;
+	struct vg_bparent_dev *d = arg;
 
-	if (d->state == BDEV_RUNNING &&
+	if (d->state == VG_BPARENT_RUNNING &&
 	    backend_state(d) == VG_RELAY_BACKEND_ABSENT)
 		vg_warn("%s: no backend in dom%u has taken it up in %u s: is virtio-grantd running there?",
 			d->label, d->name.backend,
@@ -343,7 +344,7 @@ static void on_not_taken(void *arg)
 }
 
 /* One transaction.  The node must exist: else we would create one. */
-static int announce_once(struct vg_broker *b, const struct bdev *d,
+static int announce_once(struct vg_broker *b, const struct vg_bparent_dev *d,
 			 const char *path)
 {
 	char ref[16], port[16], domid[16], *fe;
@@ -374,7 +375,7 @@ static int announce_once(struct vg_broker *b, const struct bdev *d,
  * Tells the backend where its relay is.  -EAGAIN: somebody, the backend's domain
  * for one, writes to its node all the time.
  */
-static int announce(struct vg_broker *b, struct bdev *d)
+static int announce(struct vg_broker *b, struct vg_bparent_dev *d)
 {
 	char *path = vg_devname_backend_path(&d->name);
 	unsigned int i;
@@ -391,7 +392,7 @@ static int announce(struct vg_broker *b, struct bdev *d)
  * state to become InitWait; a state that is removed makes it give up at once
  * instead of after its 10 s.
  */
-static void dev_fail(struct bdev *d)
+static void dev_fail(struct vg_bparent_dev *d)
 {
 	char *path = vg_devname_backend_path(&d->name);
 	char *state = vg_strf("%s/state", path);
@@ -400,7 +401,7 @@ static void dev_fail(struct bdev *d)
 	free(state);
 	free(path);
 	dev_release(d);
-	d->state = BDEV_FAILED;
+	d->state = VG_BPARENT_FAILED;
 }
 
 /* Of memory, descriptors, processes, or what others use at the moment. */
@@ -428,18 +429,18 @@ static bool may_pass(int err)
  * served before is never given up: its driver waits for it.  Of a new guest libxl
  * shall hear at once, unless it may pass.
  */
-static void dev_later(struct bdev *d, bool is_guest_known, int err)
+static void dev_later(struct vg_bparent_dev *d, bool is_guest_known, int err)
 {
 	if (!is_guest_known && !may_pass(err)) {
 		dev_fail(d);
 		return;
 	}
 	dev_release(d);
-	d->state = BDEV_NEW;
+	d->state = VG_BPARENT_NEW;
 	try_again(d->retry, &d->retry_ns);
 }
 
-static int relay_create(struct bdev *d)
+static int relay_create(struct vg_bparent_dev *d)
 {
 	int err;
 
@@ -455,7 +456,7 @@ static int relay_create(struct bdev *d)
 	return err;
 }
 
-static void child_kill(struct bguest *g, const char *why)
+static void child_kill(struct vg_bparent_guest *g, const char *why)
 {
 	if (!g->is_hung)
 		failed(g->b, "dom%u: its process %s, killed", g->domid, why);
@@ -469,7 +470,7 @@ static void child_kill(struct bguest *g, const char *why)
  * does not take them is replaced by one that is told all.  If it is gone, the end
  * of its socket is read next.
  */
-static void send_to(struct bguest *g, const struct vg_bchild_msg *msg,
+static void send_to(struct vg_bparent_guest *g, const struct vg_bchild_msg *msg,
 		    const int *fd)
 {
 	int err;
@@ -481,14 +482,15 @@ static void send_to(struct bguest *g, const struct vg_bchild_msg *msg,
 		child_kill(g, "does not take messages");
 }
 
-static void tell_add(struct bdev *d)
+static void tell_add(struct vg_bparent_dev *d)
 {
 	struct vg_bchild_msg msg = {
-		.op = VG_BCHILD_ADD, .slot = d->slot, .serial = d->serial,
+		.op = VG_BCHILD_ADD,
+		.dev_index = d->dev_index, .serial = d->serial,
 		.base = d->keys.base, .irq = d->keys.irq, .port = d->port,
 		.backend = d->name.backend,
 		/* Else it goes on as a process that ended has left it. */
-		.is_new = d->state == BDEV_STARTING,
+		.is_new = d->state == VG_BPARENT_STARTING,
 	};
 	int fd[2] = { xen_shared_page_fd(d->page), xen_evtchn_fd(d->ec) };
 
@@ -498,18 +500,19 @@ static void tell_add(struct bdev *d)
 	send_to(d->guest, &msg, fd);
 }
 
-static void tell(struct bguest *g, enum vg_bchild_op op, unsigned int slot)
+static void tell(struct vg_bparent_guest *g, enum vg_bchild_op op,
+		 unsigned int dev_index)
 {
-	struct vg_bchild_msg msg = { .op = op, .slot = slot };
+	struct vg_bchild_msg msg = { .op = op, .dev_index = dev_index };
 
 	send_to(g, &msg, NULL);
 }
 
-static void dev_stop(struct bdev *d)
+static void dev_stop(struct vg_bparent_dev *d)
 {
 	if (!d->guest)
 		return;
-	tell(d->guest, VG_BCHILD_REMOVE, d->slot);
+	tell(d->guest, VG_BCHILD_REMOVE, d->dev_index);
 	dev_release(d);
 	vg_info("%s: removed", d->label);
 }
@@ -533,7 +536,7 @@ static const char *why_no_server(int err)
 }
 
 /* Its process has the window and serves it. */
-static void dev_added(struct bdev *d, int err)
+static void dev_added(struct vg_bparent_dev *d, int err)
 {
 	struct vg_broker *b = d->b;
 
@@ -543,10 +546,10 @@ static void dev_added(struct bdev *d, int err)
 		       err == -EEXIST ? "another backend has it already" :
 		       strerror(-err));
 		dev_later(d, d->guest->was_known ||
-			  d->state == BDEV_RUNNING, err);
+			  d->state == VG_BPARENT_RUNNING, err);
 		return;
 	}
-	if (d->state != BDEV_STARTING)
+	if (d->state != VG_BPARENT_STARTING)
 		return;		/* with a new process: the relay is as it was */
 	d->is_added = true;
 	err = announce(b, d);
@@ -557,12 +560,12 @@ static void dev_added(struct bdev *d, int err)
 			try_again(d->retry, &d->retry_ns);
 			return;
 		}
-		tell(d->guest, VG_BCHILD_REMOVE, d->slot);
+		tell(d->guest, VG_BCHILD_REMOVE, d->dev_index);
 		dev_fail(d);
 		return;
 	}
 	d->retry_ns = 0;
-	d->state = BDEV_RUNNING;
+	d->state = VG_BPARENT_RUNNING;
 	vg_info("%s: window 0x%llx, SPI %u, backend in dom%u", d->label,
 		(unsigned long long)d->keys.base, d->keys.irq,
 		d->name.backend);
@@ -571,9 +574,9 @@ static void dev_added(struct bdev *d, int err)
 
 static void on_retry(void *arg)
 {
-	struct bdev *d = arg;
+	struct vg_bparent_dev *d = arg;
 
-	if (d->state == BDEV_STARTING && d->is_added)
+	if (d->state == VG_BPARENT_STARTING && d->is_added)
 		dev_added(d, 0);
 	else
 		vg_deferred_schedule(d->b->scan);
@@ -581,9 +584,9 @@ static void on_retry(void *arg)
 
 /* ---- processes ------------------------------------------------------------------ */
 
-static void guest_free(struct bguest *g)
+static void guest_free(struct vg_bparent_guest *g)
 {
-	struct bguest **p;
+	struct vg_bparent_guest **p;
 
 	for (p = &g->b->guests; *p != g; p = &(*p)->next)
 		;
@@ -598,33 +601,33 @@ static void guest_free(struct bguest *g)
 	free(g);
 }
 
-static bool guest_has_device(const struct bguest *g)
+static bool guest_has_device(const struct vg_bparent_guest *g)
 {
 	unsigned int i;
 
 	for (i = 0; i < VG_BROKER_DEVICES_MAX; i++)
-		if (g->slot[i])
+		if (g->dev[i])
 			return true;
 	return false;
 }
 
 /* One that waits to be tried again: its window must not go meanwhile. */
-static bool guest_has_later(const struct bguest *g)
+static bool guest_has_later(const struct vg_bparent_guest *g)
 {
-	const struct bdev *d;
+	const struct vg_bparent_dev *d;
 
 	for (d = g->b->devs; d; d = d->next)
-		if (d->state == BDEV_NEW && d->name.guest == g->domid)
+		if (d->state == VG_BPARENT_NEW && d->name.guest == g->domid)
 			return true;
 	return false;
 }
 
-static void fail_all(struct bguest *g, int err)
+static void fail_all(struct vg_bparent_guest *g, int err)
 {
 	unsigned int i;
 
 	for (i = 0; i < VG_BROKER_DEVICES_MAX; i++) {
-		struct bdev *d = g->slot[i];
+		struct vg_bparent_dev *d = g->dev[i];
 
 		if (!d)
 			continue;
@@ -635,7 +638,7 @@ static void fail_all(struct bguest *g, int err)
 }
 
 /* It has ended with @status, as waitpid() has it. */
-static void child_ended(struct bguest *g, int status)
+static void child_ended(struct vg_bparent_guest *g, int status)
 {
 	struct vg_broker *b = g->b;
 	uint64_t lived = vg_now_ns() - g->spawned_ns, most;
@@ -667,7 +670,7 @@ static void child_ended(struct bguest *g, int status)
 /* Killed, it ends soon, unless the kernel holds it up: not waited for. */
 static void on_reap(void *arg)
 {
-	struct bguest *g = arg;
+	struct vg_bparent_guest *g = arg;
 	int status = 0;
 
 	if (g->pid > 0 && !waitpid(g->pid, &status, WNOHANG)) {
@@ -684,7 +687,7 @@ static void on_reap(void *arg)
 }
 
 /* Its socket is closed: it is about to end, or broken, and must not stay. */
-static void child_gone(struct bguest *g)
+static void child_gone(struct vg_bparent_guest *g)
 {
 	int status = 0;
 
@@ -705,7 +708,7 @@ static void child_gone(struct bguest *g)
 	child_ended(g, status);
 }
 
-static void on_up(struct bguest *g, const struct vg_bchild_msg *msg)
+static void on_up(struct vg_bparent_guest *g, const struct vg_bchild_msg *msg)
 {
 	if (msg->error) {
 		if (msg->error == -ESRCH ||
@@ -725,7 +728,8 @@ static void on_up(struct bguest *g, const struct vg_bchild_msg *msg)
 }
 
 /* Each of its messages answers one of ours: no flood, no answer by guess. */
-static bool is_expected(const struct bguest *g, const struct vg_bchild_msg *msg)
+static bool is_expected(const struct vg_bparent_guest *g,
+			const struct vg_bchild_msg *msg)
 {
 	switch (msg->op) {
 	case VG_BCHILD_UP:
@@ -741,9 +745,9 @@ static bool is_expected(const struct bguest *g, const struct vg_bchild_msg *msg)
 
 static void on_child(void *arg)
 {
-	struct bguest *g = arg;
+	struct vg_bparent_guest *g = arg;
 	struct vg_bchild_msg msg;
-	struct bdev *d;
+	struct vg_bparent_dev *d;
 	int fd[2], n;
 
 	n = vg_bchild_recv(g->sock, &msg, fd);
@@ -762,7 +766,7 @@ static void on_child(void *arg)
 			child_kill(g, "says what it was not asked (it may have been taken over)");
 		return;
 	}
-	d = g->slot[msg.slot];
+	d = g->dev[msg.dev_index];
 	if (msg.op == VG_BCHILD_UP) {
 		on_up(g, &msg);
 	} else if (msg.op == VG_BCHILD_PONG) {
@@ -776,12 +780,12 @@ static void on_child(void *arg)
 
 /* ---- those that hang ------------------------------------------------------------ */
 
-static void watch_later(struct bguest *g)
+static void watch_later(struct vg_bparent_guest *g)
 {
 	vg_timer_arm(g->watch, g->b->cfg.watchdog_ns / WATCH_PARTS);
 }
 
-static bool is_late(const struct bguest *g)
+static bool is_late(const struct vg_bparent_guest *g)
 {
 	if (!g->is_up)
 		return vg_now_ns() - g->spawned_ns > CHILD_UP_NS;
@@ -795,7 +799,7 @@ static bool is_late(const struct bguest *g)
  */
 static void on_watch(void *arg)
 {
-	struct bguest *g = arg;
+	struct vg_bparent_guest *g = arg;
 	struct vg_bchild_msg ping = { .op = VG_BCHILD_PING };
 
 	if (g->pings != g->pongs) {
@@ -810,7 +814,7 @@ static void on_watch(void *arg)
 	watch_later(g);
 }
 
-static int child_spawn(struct bguest *g)
+static int child_spawn(struct vg_bparent_guest *g)
 {
 	const struct vg_broker_config *cfg = &g->b->cfg;
 	const struct vg_bchild_config child = {
@@ -852,7 +856,7 @@ fail:
 	return err;
 }
 
-static void guest_start(struct bguest *g)
+static void guest_start(struct vg_bparent_guest *g)
 {
 	if (g->is_started || g->sock < 0)
 		return;
@@ -860,7 +864,7 @@ static void guest_start(struct bguest *g)
 	g->is_started = true;
 }
 
-static void guest_end(struct bguest *g)
+static void guest_end(struct vg_bparent_guest *g)
 {
 	g->is_ending = true;
 	tell(g, VG_BCHILD_END, 0);
@@ -868,7 +872,7 @@ static void guest_end(struct bguest *g)
 
 static void on_respawn(void *arg)
 {
-	struct bguest *g = arg;
+	struct vg_bparent_guest *g = arg;
 	unsigned int i;
 	int err;
 
@@ -883,8 +887,8 @@ static void on_respawn(void *arg)
 		return;
 	}
 	for (i = 0; i < VG_BROKER_DEVICES_MAX; i++)
-		if (g->slot[i])
-			tell_add(g->slot[i]);
+		if (g->dev[i])
+			tell_add(g->dev[i]);
 	if (g->is_ending)
 		guest_end(g);
 	else
@@ -892,9 +896,9 @@ static void on_respawn(void *arg)
 }
 
 static int guest_create(struct vg_broker *b, xen_domid_t domid,
-			struct bguest **out)
+			struct vg_bparent_guest **out)
 {
-	struct bguest *g;
+	struct vg_bparent_guest *g;
 	int id, err;
 
 	err = recall_server(b, domid, &id);
@@ -934,9 +938,10 @@ fail:
 	return err;
 }
 
-static struct bguest *guest_find(struct vg_broker *b, xen_domid_t domid)
+static struct vg_bparent_guest *guest_find(struct vg_broker *b,
+					   xen_domid_t domid)
 {
-	struct bguest *g;
+	struct vg_bparent_guest *g;
 
 	for (g = b->guests; g; g = g->next)
 		if (g->domid == domid)
@@ -944,24 +949,24 @@ static struct bguest *guest_find(struct vg_broker *b, xen_domid_t domid)
 	return NULL;
 }
 
-static int take_slot(struct bguest *g, struct bdev *d)
+static int take_index(struct vg_bparent_guest *g, struct vg_bparent_dev *d)
 {
 	unsigned int i;
 
 	for (i = 0; i < VG_BROKER_DEVICES_MAX; i++) {
-		if (g->slot[i])
+		if (g->dev[i])
 			continue;
-		g->slot[i] = d;
-		d->slot = i;
+		g->dev[i] = d;
+		d->dev_index = i;
 		d->guest = g;
 		return 0;
 	}
 	return -ENOSPC;
 }
 
-static void dev_start(struct vg_broker *b, struct bdev *d)
+static void dev_start(struct vg_broker *b, struct vg_bparent_dev *d)
 {
-	struct bguest *g = guest_find(b, d->name.guest);
+	struct vg_bparent_guest *g = guest_find(b, d->name.guest);
 	int err;
 
 	if (g && g->is_ending)
@@ -975,14 +980,14 @@ static void dev_start(struct vg_broker *b, struct bdev *d)
 			return;
 		}
 	}
-	err = take_slot(g, d);
+	err = take_index(g, d);
 	if (err) {
 		failed(b, "%s: dom%u has %u devices already", d->label,
 		       g->domid, VG_BROKER_DEVICES_MAX);
 		dev_fail(d);
 		return;
 	}
-	d->state = BDEV_STARTING;
+	d->state = VG_BPARENT_STARTING;
 	d->serial = ++b->serial;
 	err = relay_create(d);
 	if (err) {
@@ -997,10 +1002,11 @@ static void dev_start(struct vg_broker *b, struct bdev *d)
 
 /* ---- the scan ------------------------------------------------------------------ */
 
-static struct bdev *dev_find(struct vg_broker *b, const struct vg_devname *n,
-			     const struct vg_devkeys *k)
+static struct vg_bparent_dev *dev_find(struct vg_broker *b,
+				       const struct vg_devname *n,
+				       const struct vg_devkeys *k)
 {
-	struct bdev *d;
+	struct vg_bparent_dev *d;
 
 	for (d = b->devs; d; d = d->next)
 		if (!d->seen && d->name.kind == n->kind &&
@@ -1016,13 +1022,13 @@ static struct bdev *dev_find(struct vg_broker *b, const struct vg_devname *n,
  * Removed and added again between two scans: the backend's node is there, and
  * our keys are not in it.
  */
-static bool is_another(struct vg_broker *b, const struct bdev *d)
+static bool is_another(struct vg_broker *b, const struct vg_bparent_dev *d)
 {
 	char *path = vg_devname_backend_path(&d->name), *fe, *ref;
 	bool is = false;
 	uint64_t v;
 
-	if (d->state != BDEV_RUNNING) {
+	if (d->state != VG_BPARENT_RUNNING) {
 		free(path);
 		return false;
 	}
@@ -1044,7 +1050,7 @@ static void scan_device(struct vg_broker *b, const struct vg_kind *kind,
 	char *path = vg_strf("%s/%s", dir, devid);
 	struct vg_devkeys keys;
 	struct vg_devname name;
-	struct bdev *d, **p;
+	struct vg_bparent_dev *d, **p;
 	char *backend, *why = NULL;
 	int err;
 
@@ -1089,7 +1095,7 @@ static void scan_device(struct vg_broker *b, const struct vg_kind *kind,
 	*p = d;
 	/* Without grants it is another backend's: not ours to touch. */
 	if (!keys.grant_usage && !b->cfg.serves_foreign) {
-		d->state = BDEV_IGNORED;
+		d->state = VG_BPARENT_IGNORED;
 		why = why_ignored(d);
 		vg_info("%s", why);
 	}
@@ -1129,7 +1135,7 @@ static void scan_guest(struct vg_broker *b, const char *domid_text)
 
 static void remove_unseen(struct vg_broker *b)
 {
-	struct bdev **p = &b->devs, *d;
+	struct vg_bparent_dev **p = &b->devs, *d;
 
 	while ((d = *p)) {
 		if (d->seen) {
@@ -1145,8 +1151,8 @@ static void remove_unseen(struct vg_broker *b)
 static void on_scan(void *arg)
 {
 	struct vg_broker *b = arg;
-	struct bguest *g;
-	struct bdev *d;
+	struct vg_bparent_guest *g;
+	struct vg_bparent_dev *d;
 	char **names;
 	int i, n;
 
@@ -1168,7 +1174,7 @@ static void on_scan(void *arg)
 	if (!b->scan_failed)
 		remove_unseen(b);
 	for (d = b->devs; d; d = d->next)
-		if (d->state == BDEV_NEW && !vg_timer_is_armed(d->retry))
+		if (d->state == VG_BPARENT_NEW && !vg_timer_is_armed(d->retry))
 			dev_start(b, d);
 	if (b->scan_failed)
 		try_again(b->rescan, &b->rescan_ns);
@@ -1210,11 +1216,12 @@ static void add_u64(struct json_object *o, const char *key, uint64_t v)
 	json_object_object_add(o, key, json_object_new_uint64(v));
 }
 
-static struct json_object *dev_json(const struct bdev *d)
+static struct json_object *dev_json(const struct vg_bparent_dev *d)
 {
 	/* The other process writes it: a copy. */
-	const struct vg_bdev_shared sh = d->guest->shared->dev[d->slot];
-	const struct vg_bdev_stats *s = &sh.stats;
+	const struct vg_bchild_dev_shared sh =
+		d->guest->shared->dev[d->dev_index];
+	const struct vg_bchild_dev_stats *s = &sh.stats;
 	struct json_object *o = json_object_new_object();
 	uint32_t state = backend_state(d);
 
@@ -1252,7 +1259,7 @@ char *vg_broker_answer(void *broker, const char *request)
 {
 	struct json_object *root, *devs, *fails;
 	struct vg_broker *b = broker;
-	struct bdev *d;
+	struct vg_bparent_dev *d;
 	unsigned int i;
 	char *text;
 
@@ -1273,7 +1280,7 @@ char *vg_broker_answer(void *broker, const char *request)
 		json_object_array_add(fails, json_object_new_string(
 					      b->failure[i % NR_FAILURES]));
 	for (d = b->devs; d; d = d->next) {
-		if (d->state != BDEV_IGNORED)
+		if (d->state != VG_BPARENT_IGNORED)
 			continue;
 		text = why_ignored(d);
 		json_object_array_add(fails, json_object_new_string(text));
@@ -1369,7 +1376,7 @@ static bool has_ended(pid_t pid)
 }
 
 /* One that does not end by itself, within reason, is made to. */
-static void child_reap(struct bguest *g)
+static void child_reap(struct vg_bparent_guest *g)
 {
 	if (!g->is_dying && has_ended(g->pid))
 		return;
@@ -1382,8 +1389,8 @@ static void child_reap(struct bguest *g)
 
 void vg_broker_destroy(struct vg_broker *b, bool leave)
 {
-	struct bguest *g;
-	struct bdev *d;
+	struct vg_bparent_guest *g;
+	struct vg_bparent_dev *d;
 	unsigned int i;
 
 	for (g = b->guests; g; g = g->next) {

@@ -37,8 +37,8 @@ struct vg_bchild {
 	void *gone_arg;
 	struct vg_timer *begin;
 	unsigned int tries;
-	struct vg_bguest *g;		/* NULL: no server (yet, any more) */
-	struct vg_bdev *dev[VG_BROKER_DEVICES_MAX];
+	struct vg_bchild_guest *g;	/* NULL: no server (yet, any more) */
+	struct vg_bchild_dev *dev[VG_BROKER_DEVICES_MAX];
 };
 
 /* ---- messages --------------------------------------------------------------------- */
@@ -99,7 +99,7 @@ int vg_bchild_recv(int sock, struct vg_bchild_msg *msg, int fd[2])
 	}
 	if (n == (ssize_t)sizeof(*msg) &&
 	    !(mh.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) &&
-	    msg->slot < VG_BROKER_DEVICES_MAX && nr_fds != 1) {
+	    msg->dev_index < VG_BROKER_DEVICES_MAX && nr_fds != 1) {
 		msg->label[sizeof(msg->label) - 1] = 0;
 		return 1;
 	}
@@ -127,9 +127,9 @@ static void over(struct vg_bchild *c)
 static int add_device(struct vg_bchild *c, const struct vg_bchild_msg *msg,
 		      const int fd[2])
 {
-	struct vg_bdev_params p = {
+	struct vg_bchild_dev_params p = {
 		.label = msg->label, .base = msg->base, .irq = msg->irq,
-		.port = msg->port, .shared = &c->shared->dev[msg->slot],
+		.port = msg->port, .shared = &c->shared->dev[msg->dev_index],
 		.backend = (xen_domid_t)msg->backend,
 	};
 	int err;
@@ -146,18 +146,18 @@ static int add_device(struct vg_bchild *c, const struct vg_bchild_msg *msg,
 	}
 	if (msg->is_new)
 		memset(p.shared, 0, sizeof(*p.shared));
-	return vg_bguest_add(c->g, &p, &c->dev[msg->slot]);
+	return vg_bchild_dev_add(c->g, &p, &c->dev[msg->dev_index]);
 }
 
 static void on_add(struct vg_bchild *c, const struct vg_bchild_msg *msg,
 		   const int fd[2])
 {
 	struct vg_bchild_msg answer = {
-		.op = VG_BCHILD_ADDED, .slot = msg->slot,
+		.op = VG_BCHILD_ADDED, .dev_index = msg->dev_index,
 		.serial = msg->serial, .error = -EINVAL,
 	};
 
-	if (fd[0] >= 0 && !c->dev[msg->slot])
+	if (fd[0] >= 0 && !c->dev[msg->dev_index])
 		answer.error = add_device(c, msg, fd);
 	say(c, &answer);
 }
@@ -180,12 +180,12 @@ static void on_parent(void *arg)
 		on_add(c, &msg, fd);
 		break;
 	case VG_BCHILD_REMOVE:
-		if (c->dev[msg.slot])
-			vg_bguest_remove(c->dev[msg.slot]);
-		c->dev[msg.slot] = NULL;
+		if (c->dev[msg.dev_index])
+			vg_bchild_dev_remove(c->dev[msg.dev_index]);
+		c->dev[msg.dev_index] = NULL;
 		break;
 	case VG_BCHILD_START:
-		err = vg_bguest_start(c->g);
+		err = vg_bchild_guest_start(c->g);
 		if (err) {
 			vg_err("dom%u: event loop: %s", c->cfg.guest,
 			       strerror(-err));
@@ -197,7 +197,7 @@ static void on_parent(void *arg)
 						.serial = msg.serial });
 		break;
 	case VG_BCHILD_END:
-		vg_bguest_destroy(c->g);
+		vg_bchild_guest_destroy(c->g);
 		c->g = NULL;
 		over(c);
 		break;
@@ -214,15 +214,15 @@ static void on_begin(void *arg)
 	uint16_t id = 0;
 	int err;
 
-	err = vg_bguest_create(c->cfg.guest, c->cfg.adopt_id,
-			       c->cfg.answer_timeout_ns, &c->shared->seq,
-			       c->loop, &c->g, &id);
+	err = vg_bchild_guest_create(c->cfg.guest, c->cfg.adopt_id,
+				     c->cfg.answer_timeout_ns, &c->shared->seq,
+				     c->loop, &c->g, &id);
 	if (err == -EBUSY && ++c->tries < ADOPT_TRIES) {
 		vg_timer_arm(c->begin, ADOPT_RETRY_NS);
 		return;
 	}
 	if (!err) {
-		vg_bguest_poll(c->g, c->cfg.poll_max_ns);
+		vg_bchild_guest_poll(c->g, c->cfg.poll_max_ns);
 		err = xen_confine(c->cfg.guest, &what);
 		if (err)
 			vg_err("dom%u: %s: %s", c->cfg.guest, what,
@@ -260,7 +260,7 @@ int vg_bchild_create(const struct vg_bchild_config *cfg, struct vg_loop *loop,
 void vg_bchild_destroy(struct vg_bchild *c)
 {
 	if (c->g)
-		vg_bguest_leave(c->g);
+		vg_bchild_guest_leave(c->g);
 	vg_loop_del_fd(c->loop, c->sock_fd);
 	vg_timer_destroy(c->begin);
 	free(c);

@@ -44,8 +44,9 @@ enum vg_bchild_op {
 
 struct vg_bchild_msg {
 	uint32_t op;
-	uint32_t slot;		/* < VG_BROKER_DEVICES_MAX */
-	uint32_t serial;	/* of the ADD; a slot is used again.  Of a PING */
+	uint32_t dev_index;	/* < VG_BROKER_DEVICES_MAX */
+	uint32_t serial;	/* of the ADD: an index is used again.
+				 * Of a PING */
 	int32_t error;		/* negative errno */
 	uint32_t server_id;
 	uint32_t irq;
@@ -58,15 +59,15 @@ struct vg_bchild_msg {
 
 /* Which the parent maps to read, the child to write. */
 struct vg_bchild_shared {
-	uint32_t seq;			/* of vg_bguest_create() */
-	struct vg_bdev_shared dev[VG_BROKER_DEVICES_MAX];
+	uint32_t seq;			/* of vg_bchild_guest_create() */
+	struct vg_bchild_dev_shared dev[VG_BROKER_DEVICES_MAX];
 };
 
 struct vg_bchild_config {
 	xen_domid_t guest;
-	int adopt_id;			/* of vg_bguest_create() */
+	int adopt_id;			/* of vg_bchild_guest_create() */
 	uint64_t answer_timeout_ns;
-	uint64_t poll_max_ns;		/* of vg_bguest_poll() */
+	uint64_t poll_max_ns;		/* of vg_bchild_guest_poll() */
 };
 
 struct vg_bchild;

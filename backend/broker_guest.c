@@ -71,9 +71,9 @@ struct peer {
 	uint64_t credit_ns, credit_at_ns;
 };
 
-struct vg_bdev {
-	struct vg_bguest *g;
-	struct vg_bdev *next;
+struct vg_bchild_dev {
+	struct vg_bchild_guest *g;
+	struct vg_bchild_dev *next;
 	struct peer *peer;
 	char *label;
 	uint64_t base;
@@ -88,7 +88,7 @@ struct vg_bdev {
 	uint64_t revivable_ns;		/* by a new session from then on */
 	uint32_t asked;			/* as last written to the page */
 	/* Outlives us; written here only, or by a predecessor. */
-	struct vg_bdev_shared *sh;
+	struct vg_bchild_dev_shared *sh;
 	struct vg_ratelimit rl;
 };
 
@@ -99,16 +99,16 @@ struct vg_bdev {
 
 /* An access that a vCPU waits for and that the backend has been told of. */
 struct outstanding {
-	struct vg_bdev *dev;		/* NULL: none */
+	struct vg_bchild_dev *dev;		/* NULL: none */
 	uint32_t seq;
 	uint32_t op;
 	uint64_t began_ns, deadline_ns;
-	struct vg_bdev *last_dev;	/* dev, or who answered it in time */
-	struct vg_bdev *late_dev;	/* whose answer to late_seq is overdue */
+	struct vg_bchild_dev *last_dev;	/* dev, or who answered it in time */
+	struct vg_bchild_dev *late_dev;	/* owes the answer to late_seq */
 	uint32_t late_seq;
 };
 
-struct vg_bguest {
+struct vg_bchild_guest {
 	xen_domid_t domid;
 	struct vg_loop *loop;
 	struct xen_evtchn *ec;		/* Xen's ports, one per vCPU */
@@ -120,14 +120,15 @@ struct vg_bguest {
 	uint64_t poll_max_ns;
 	struct vg_look poll;
 	bool is_looking;		/* for what comes next */
-	uint32_t *seq;			/* of the last request, any slot */
+	uint32_t *seq;			/* of the last request, any vCPU's */
 	unsigned int nr_vcpus;
 	struct outstanding *out;	/* by vCPU */
-	struct vg_bdev *devs;
+	struct vg_bchild_dev *devs;
 	struct peer peers[VG_BROKER_DEVICES_MAX];
 };
 
-static void complete(struct vg_bguest *g, unsigned int vcpu, uint64_t data)
+static void complete(struct vg_bchild_guest *g, unsigned int vcpu,
+		     uint64_t data)
 {
 	int err = xen_ioreq_complete(g->io, vcpu, data);
 
@@ -136,7 +137,7 @@ static void complete(struct vg_bguest *g, unsigned int vcpu, uint64_t data)
 		       vcpu, strerror(-err));
 }
 
-static void raise_irq(struct vg_bdev *d, uint32_t bits)
+static void raise_irq(struct vg_bchild_dev *d, uint32_t bits)
 {
 	int err;
 
@@ -148,14 +149,14 @@ static void raise_irq(struct vg_bdev *d, uint32_t bits)
 		       strerror(-err));
 }
 
-static void tell_backend(struct vg_bdev *d)
+static void tell_backend(struct vg_bchild_dev *d)
 {
 	/* Fails while no backend is bound to the port: it will look then. */
 	xen_evtchn_notify(d->ec, d->port);
 }
 
 /* Our words of the page: its other owner can write them, too. */
-static void write_own_words(struct vg_bdev *d)
+static void write_own_words(struct vg_bchild_dev *d)
 {
 	WRITE_ONCE(d->relay->nr_vcpus, d->g->nr_vcpus);
 	WRITE_ONCE(d->relay->nr_queues_max, VG_RELAY_QUEUES_MAX);
@@ -166,7 +167,7 @@ static void write_own_words(struct vg_bdev *d)
 }
 
 /* An access costs its guest no waiting and us one notification. */
-static void ask_backend(struct vg_bdev *d)
+static void ask_backend(struct vg_bchild_dev *d)
 {
 	if (d->sh->is_dead && vg_now_ns() < d->revivable_ns)
 		return;
@@ -176,7 +177,7 @@ static void ask_backend(struct vg_bdev *d)
 	tell_backend(d);
 }
 
-static void rearm(struct vg_bguest *g)
+static void rearm(struct vg_bchild_guest *g)
 {
 	uint64_t first = UINT64_MAX, now;
 	unsigned int i;
@@ -194,7 +195,7 @@ static void rearm(struct vg_bguest *g)
 
 /* ---- how long to wait ------------------------------------------------------- */
 
-static struct peer *peer_get(struct vg_bguest *g, xen_domid_t domid)
+static struct peer *peer_get(struct vg_bchild_guest *g, xen_domid_t domid)
 {
 	struct peer *p, *unused = NULL;
 
@@ -216,7 +217,8 @@ static struct peer *peer_get(struct vg_bguest *g, xen_domid_t domid)
 	return p;
 }
 
-static uint64_t credit(const struct vg_bguest *g, struct peer *p, uint64_t now)
+static uint64_t credit(const struct vg_bchild_guest *g, struct peer *p,
+		       uint64_t now)
 {
 	p->credit_ns = min_u(CREDIT_MAX(g->answer_timeout_ns),
 			     p->credit_ns + RESTORED(now - p->credit_at_ns));
@@ -225,7 +227,7 @@ static uint64_t credit(const struct vg_bguest *g, struct peer *p, uint64_t now)
 }
 
 /* For an access that begins now. */
-static uint64_t limit_of(struct vg_bdev *d, uint64_t now)
+static uint64_t limit_of(struct vg_bchild_dev *d, uint64_t now)
 {
 	uint64_t limit = d->g->answer_timeout_ns;
 	uint64_t left = credit(d->g, d->peer, now);
@@ -234,7 +236,7 @@ static uint64_t limit_of(struct vg_bdev *d, uint64_t now)
 }
 
 /* The access was answered. */
-static void charge(struct vg_bdev *d, const struct outstanding *o)
+static void charge(struct vg_bchild_dev *d, const struct outstanding *o)
 {
 	uint64_t now = vg_now_ns(), took = now - o->began_ns;
 	uint64_t free_ns = FREE_WAIT(d->g->answer_timeout_ns);
@@ -245,7 +247,8 @@ static void charge(struct vg_bdev *d, const struct outstanding *o)
 }
 
 /* It was not: others that wait for @peer need not go on, either. */
-static void charge_all(struct vg_bguest *g, struct peer *peer, uint64_t now)
+static void charge_all(struct vg_bchild_guest *g, struct peer *peer,
+		       uint64_t now)
 {
 	uint64_t end = now + FREE_WAIT(g->answer_timeout_ns);
 	unsigned int i;
@@ -260,9 +263,10 @@ static void charge_all(struct vg_bguest *g, struct peer *peer, uint64_t now)
 
 /* ---- from the guest --------------------------------------------------------- */
 
-static struct vg_bdev *dev_of_addr(struct vg_bguest *g, uint64_t addr)
+static struct vg_bchild_dev *dev_of_addr(struct vg_bchild_guest *g,
+					 uint64_t addr)
 {
-	struct vg_bdev *d;
+	struct vg_bchild_dev *d;
 
 	for (d = g->devs; d; d = d->next)
 		if (addr >= d->base && addr - d->base < VG_BROKER_WINDOW_BYTES)
@@ -270,7 +274,7 @@ static struct vg_bdev *dev_of_addr(struct vg_bguest *g, uint64_t addr)
 	return NULL;
 }
 
-static void ring(struct vg_bdev *d, uint64_t queue)
+static void ring(struct vg_bchild_dev *d, uint64_t queue)
 {
 	if (queue >= VG_RELAY_QUEUES_MAX) {
 		d->sh->stats.bad_accesses++;
@@ -287,10 +291,10 @@ static void ring(struct vg_bdev *d, uint64_t queue)
 	tell_backend(d);
 }
 
-static void forward(struct vg_bdev *d, unsigned int vcpu, uint32_t op,
+static void forward(struct vg_bchild_dev *d, unsigned int vcpu, uint32_t op,
 		    uint32_t data)
 {
-	struct vg_bguest *g = d->g;
+	struct vg_bchild_guest *g = d->g;
 	struct vg_relay_slot *slot = &d->relay->slot[vcpu];
 	struct outstanding *o = &g->out[vcpu];
 
@@ -315,8 +319,8 @@ static void forward(struct vg_bdev *d, unsigned int vcpu, uint32_t op,
 }
 
 /* The registers that are answered here; false: it is none of them. */
-static bool answer_here(struct vg_bdev *d, unsigned int vcpu, uint32_t offset,
-			const struct xen_ioreq_access *acc)
+static bool answer_here(struct vg_bchild_dev *d, unsigned int vcpu,
+			uint32_t offset, const struct xen_ioreq_access *acc)
 {
 	switch (offset) {
 	case REG_QUEUE_NOTIFY:
@@ -341,10 +345,10 @@ static bool answer_here(struct vg_bdev *d, unsigned int vcpu, uint32_t offset,
 	}
 }
 
-static void guest_access(struct vg_bguest *g, unsigned int vcpu,
+static void guest_access(struct vg_bchild_guest *g, unsigned int vcpu,
 			 const struct xen_ioreq_access *acc)
 {
-	struct vg_bdev *d = dev_of_addr(g, acc->addr);
+	struct vg_bchild_dev *d = dev_of_addr(g, acc->addr);
 	uint32_t offset, state, data = (uint32_t)acc->data;
 	bool is_reset;
 
@@ -406,7 +410,7 @@ static bool may_take_long(uint32_t op)
 	}
 }
 
-static void revive(struct vg_bdev *d)
+static void revive(struct vg_bchild_dev *d)
 {
 	if (!d->sh->is_dead)
 		return;
@@ -414,7 +418,7 @@ static void revive(struct vg_bdev *d)
 	vg_info("%s: the backend answers again", d->label);
 }
 
-static void take_answer(struct vg_bdev *d, unsigned int vcpu)
+static void take_answer(struct vg_bchild_dev *d, unsigned int vcpu)
 {
 	struct vg_relay_slot *slot = &d->relay->slot[vcpu];
 	struct outstanding *o = &d->g->out[vcpu];
@@ -447,9 +451,9 @@ static void take_answer(struct vg_bdev *d, unsigned int vcpu)
  * Another process of the backend has attached.  What its predecessor took from
  * the page and did not answer is asked again; the time limit goes on.
  */
-static void new_session(struct vg_bdev *d, uint32_t session)
+static void new_session(struct vg_bchild_dev *d, uint32_t session)
 {
-	struct vg_bguest *g = d->g;
+	struct vg_bchild_guest *g = d->g;
 	uint64_t now = vg_now_ns();
 	unsigned int v, n = 0;
 
@@ -471,9 +475,9 @@ static void new_session(struct vg_bdev *d, uint32_t session)
 		tell_backend(d);
 }
 
-static void backend_event(struct vg_bdev *d)
+static void backend_event(struct vg_bchild_dev *d)
 {
-	struct vg_bguest *g = d->g;
+	struct vg_bchild_guest *g = d->g;
 	uint32_t irq, answered, session;
 	unsigned int w, v;
 
@@ -506,7 +510,7 @@ static void backend_event(struct vg_bdev *d)
 
 /* ---- time limit ------------------------------------------------------------- */
 
-static void declare_dead(struct vg_bdev *d, uint64_t limit_ns)
+static void declare_dead(struct vg_bchild_dev *d, uint64_t limit_ns)
 {
 	d->sh->stats.timeouts++;
 	if (d->sh->is_dead)
@@ -519,13 +523,13 @@ static void declare_dead(struct vg_bdev *d, uint64_t limit_ns)
 
 static void on_timer(void *arg)
 {
-	struct vg_bguest *g = arg;
+	struct vg_bchild_guest *g = arg;
 	uint64_t now = vg_now_ns();
 	unsigned int i;
 
 	for (i = 0; i < g->nr_vcpus; i++) {
 		struct outstanding *o = &g->out[i];
-		struct vg_bdev *d = o->dev;
+		struct vg_bchild_dev *d = o->dev;
 
 		if (!d || o->deadline_ns > now)
 			continue;
@@ -543,7 +547,7 @@ static void on_timer(void *arg)
 /* ---- events ----------------------------------------------------------------- */
 
 /* True: there was one. */
-static bool on_vcpu(struct vg_bguest *g, unsigned int vcpu)
+static bool on_vcpu(struct vg_bchild_guest *g, unsigned int vcpu)
 {
 	struct xen_ioreq_access acc;
 
@@ -553,7 +557,7 @@ static bool on_vcpu(struct vg_bguest *g, unsigned int vcpu)
 	return true;
 }
 
-static bool backend_said(const struct vg_bdev *d)
+static bool backend_said(const struct vg_bchild_dev *d)
 {
 	unsigned int w;
 
@@ -565,9 +569,9 @@ static bool backend_said(const struct vg_bdev *d)
 	return false;
 }
 
-static bool look(struct vg_bguest *g)
+static bool look(struct vg_bchild_guest *g)
 {
-	struct vg_bdev *d;
+	struct vg_bchild_dev *d;
 	bool found = false;
 	unsigned int i;
 
@@ -582,9 +586,9 @@ static bool look(struct vg_bguest *g)
 	return found;
 }
 
-static void say_looking(struct vg_bguest *g, bool looks)
+static void say_looking(struct vg_bchild_guest *g, bool looks)
 {
-	struct vg_bdev *d;
+	struct vg_bchild_dev *d;
 
 	g->is_looking = looks;
 	for (d = g->devs; d; d = d->next)
@@ -599,7 +603,7 @@ static void say_looking(struct vg_bguest *g, bool looks)
  * Backends need not tell us meanwhile.  What the guest does makes an event,
  * which wakes nobody while its port is masked.
  */
-static void look_on(struct vg_bguest *g)
+static void look_on(struct vg_bchild_guest *g)
 {
 	uint64_t now = vg_now_ns(), end = now + POLL_TURN_NS;
 	uint64_t until = now + g->poll.now_ns;
@@ -626,7 +630,7 @@ static void look_on(struct vg_bguest *g)
 static void on_evtchn(void *arg)
 {
 	xen_port_t ports[PORTS_MAX];
-	struct vg_bguest *g = arg;
+	struct vg_bchild_guest *g = arg;
 	unsigned int i, n;
 	bool found = false;
 	int vcpu;
@@ -650,7 +654,7 @@ static void on_evtchn(void *arg)
 
 static void on_backend(void *arg)
 {
-	struct vg_bdev *d = arg;
+	struct vg_bchild_dev *d = arg;
 	xen_port_t port;
 
 	if (xen_evtchn_pending(d->ec, &port))
@@ -662,11 +666,12 @@ static void on_backend(void *arg)
 	vg_look_sleep(&d->g->poll, d->g->poll_max_ns);
 }
 
-static void dev_free(struct vg_bdev *d);
+static void dev_free(struct vg_bchild_dev *d);
 
 /* ---- life ------------------------------------------------------------------- */
 
-static int server_get(struct vg_bguest *g, int adopt_id, uint16_t *server_id)
+static int server_get(struct vg_bchild_guest *g, int adopt_id,
+		      uint16_t *server_id)
 {
 	int err;
 
@@ -685,12 +690,12 @@ static int server_get(struct vg_bguest *g, int adopt_id, uint16_t *server_id)
 	return xen_ioreq_create(g->domid, g->ec, &g->io, server_id);
 }
 
-int vg_bguest_create(xen_domid_t guest, int adopt_id,
-		     uint64_t answer_timeout_ns, uint32_t *seq,
-		     struct vg_loop *loop, struct vg_bguest **out,
-		     uint16_t *server_id)
+int vg_bchild_guest_create(xen_domid_t guest, int adopt_id,
+			   uint64_t answer_timeout_ns, uint32_t *seq,
+			   struct vg_loop *loop, struct vg_bchild_guest **out,
+			   uint16_t *server_id)
 {
-	struct vg_bguest *g = vg_zalloc(sizeof(*g));
+	struct vg_bchild_guest *g = vg_zalloc(sizeof(*g));
 	int err;
 
 	g->domid = guest;
@@ -713,16 +718,16 @@ int vg_bguest_create(xen_domid_t guest, int adopt_id,
 	*out = g;
 	return 0;
 fail:
-	vg_bguest_destroy(g);
+	vg_bchild_guest_destroy(g);
 	return err;
 }
 
-void vg_bguest_poll(struct vg_bguest *g, uint64_t max_ns)
+void vg_bchild_guest_poll(struct vg_bchild_guest *g, uint64_t max_ns)
 {
 	g->poll_max_ns = max_ns;
 }
 
-int vg_bguest_start(struct vg_bguest *g)
+int vg_bchild_guest_start(struct vg_bchild_guest *g)
 {
 	unsigned int i;
 	int err;
@@ -736,7 +741,7 @@ int vg_bguest_start(struct vg_bguest *g)
 	return 0;
 }
 
-static void bguest_free(struct vg_bguest *g)
+static void guest_free(struct vg_bchild_guest *g)
 {
 	if (g->ec_fd)
 		vg_loop_del_fd(g->loop, g->ec_fd);
@@ -746,7 +751,7 @@ static void bguest_free(struct vg_bguest *g)
 	free(g);
 }
 
-void vg_bguest_destroy(struct vg_bguest *g)
+void vg_bchild_guest_destroy(struct vg_bchild_guest *g)
 {
 	struct xen_ioreq_access acc;
 	unsigned int i;
@@ -758,27 +763,27 @@ void vg_bguest_destroy(struct vg_bguest *g)
 		if (!g->out[i].dev && xen_ioreq_fetch(g->io, i, &acc))
 			complete(g, i, ALL_ONES);
 	while (g->devs)
-		vg_bguest_remove(g->devs);
+		vg_bchild_dev_remove(g->devs);
 	xen_ioreq_destroy(g->io);
-	bguest_free(g);
+	guest_free(g);
 }
 
-void vg_bguest_leave(struct vg_bguest *g)
+void vg_bchild_guest_leave(struct vg_bchild_guest *g)
 {
 	while (g->devs) {
-		struct vg_bdev *d = g->devs;
+		struct vg_bchild_dev *d = g->devs;
 
 		g->devs = d->next;
 		d->range_mapped = false;	/* the successor's */
 		dev_free(d);
 	}
 	xen_ioreq_leave(g->io);
-	bguest_free(g);
+	guest_free(g);
 }
 
-static void dev_free(struct vg_bdev *d)
+static void dev_free(struct vg_bchild_dev *d)
 {
-	struct vg_bguest *g = d->g;
+	struct vg_bchild_guest *g = d->g;
 
 	if (d->peer)
 		d->peer->nr_devs--;
@@ -792,7 +797,7 @@ static void dev_free(struct vg_bdev *d)
 	free(d);
 }
 
-static int map_window(struct vg_bdev *d)
+static int map_window(struct vg_bchild_dev *d)
 {
 	struct xen_ioreq *io = d->g->io;
 	uint64_t last = d->base + VG_BROKER_WINDOW_BYTES - 1;
@@ -805,12 +810,13 @@ static int map_window(struct vg_bdev *d)
 	return err;
 }
 
-int vg_bguest_add(struct vg_bguest *g, const struct vg_bdev_params *params,
-		  struct vg_bdev **out)
+int vg_bchild_dev_add(struct vg_bchild_guest *g,
+		      const struct vg_bchild_dev_params *params,
+		      struct vg_bchild_dev **out)
 {
-	struct vg_bdev *d = vg_zalloc(sizeof(*d));
+	struct vg_bchild_dev *d = vg_zalloc(sizeof(*d));
 	unsigned int n = 0;
-	struct vg_bdev *i;
+	struct vg_bchild_dev *i;
 	xen_port_t port;
 	unsigned int w;
 	int err;
@@ -869,10 +875,10 @@ int vg_bguest_add(struct vg_bguest *g, const struct vg_bdev_params *params,
 	return 0;
 }
 
-void vg_bguest_remove(struct vg_bdev *d)
+void vg_bchild_dev_remove(struct vg_bchild_dev *d)
 {
-	struct vg_bguest *g = d->g;
-	struct vg_bdev **p;
+	struct vg_bchild_guest *g = d->g;
+	struct vg_bchild_dev **p;
 	unsigned int i;
 
 	for (p = &g->devs; *p != d; p = &(*p)->next)
@@ -892,7 +898,7 @@ void vg_bguest_remove(struct vg_bdev *d)
 	dev_free(d);
 }
 
-unsigned int vg_bguest_nr_vcpus(const struct vg_bguest *g)
+unsigned int vg_bchild_guest_nr_vcpus(const struct vg_bchild_guest *g)
 {
 	return g->nr_vcpus;
 }
