@@ -29,7 +29,7 @@
  * waits longer than what is left, or a backend could answer everything just
  * before the limit.
  *
- * Register offsets: virtio 1.3, 4.2.2.
+ * What the registers are called and where they are: mmio.h.
  */
 #include "broker_guest.h"
 
@@ -39,19 +39,14 @@
 
 #include "log.h"
 #include "look.h"
+#include "mmio.h"
 #include "relay.h"
 #include "util.h"
 
-#define REG_QUEUE_READY		0x044u
-#define REG_QUEUE_NOTIFY	0x050u
-#define REG_INTERRUPT_STATUS	0x060u
-#define REG_INTERRUPT_ACK	0x064u
-#define REG_STATUS		0x070u
-#define REG_QUEUE_RESET		0x0c0u
-#define REG_RANGE_STATE		0x0e8u	/* kernel/uapi/virtio_grant.h */
+#include "../kernel/uapi/virtio_grant.h"
 
-#define INT_USED		1u
-#define INT_CONFIG		2u
+/* The bits of InterruptStatus that there are. */
+#define INT_ALL			(VIRTIO_MMIO_INT_VRING | VIRTIO_MMIO_INT_CONFIG)
 
 #define ALL_ONES		(~UINT64_C(0))
 #define SESSION_NS		UINT64_C(10000000000)
@@ -269,7 +264,7 @@ static struct vg_bchild_dev *dev_of_addr(struct vg_bchild_guest *g,
 	struct vg_bchild_dev *d;
 
 	for (d = g->devs; d; d = d->next)
-		if (addr >= d->base && addr - d->base < VG_BROKER_WINDOW_BYTES)
+		if (addr >= d->base && addr - d->base < VG_MMIO_WINDOW_BYTES)
 			return d;
 	return NULL;
 }
@@ -323,17 +318,17 @@ static bool answer_here(struct vg_bchild_dev *d, unsigned int vcpu,
 			uint32_t offset, const struct xen_ioreq_access *acc)
 {
 	switch (offset) {
-	case REG_QUEUE_NOTIFY:
+	case VIRTIO_MMIO_QUEUE_NOTIFY:
 		if (acc->is_write)
 			ring(d, acc->data & UINT32_MAX);
 		complete(d->g, vcpu, 0);
 		return true;
-	case REG_INTERRUPT_STATUS:
+	case VIRTIO_MMIO_INTERRUPT_STATUS:
 		if (!acc->is_write)
 			d->sh->stats.isr_reads++;
 		complete(d->g, vcpu, d->sh->isr);
 		return true;
-	case REG_INTERRUPT_ACK:
+	case VIRTIO_MMIO_INTERRUPT_ACK:
 		if (acc->is_write) {
 			d->sh->stats.isr_acks++;
 			d->sh->isr &= ~(uint32_t)acc->data;
@@ -367,7 +362,7 @@ static void guest_access(struct vg_bchild_guest *g, unsigned int vcpu,
 	if (acc->size_bytes == 4 && answer_here(d, vcpu, offset, acc))
 		return;
 
-	is_reset = acc->is_write && offset == REG_STATUS && data == 0;
+	is_reset = acc->is_write && offset == VIRTIO_MMIO_STATUS && data == 0;
 	if (is_reset)
 		d->sh->isr = 0;
 	state = READ_ONCE(d->relay->backend_state);
@@ -400,10 +395,10 @@ static bool may_take_long(uint32_t op)
 	if (!VG_RELAY_OP_IS_WRITE(op))
 		return false;
 	switch (VG_RELAY_OP_OFFSET(op)) {
-	case REG_STATUS:
-	case REG_QUEUE_READY:
-	case REG_QUEUE_RESET:
-	case REG_RANGE_STATE:
+	case VIRTIO_MMIO_STATUS:
+	case VIRTIO_MMIO_QUEUE_READY:
+	case VIRTIO_MMIO_QUEUE_RESET:
+	case VIRTIO_GRANT_MMIO_RANGE_STATE:
 		return true;
 	default:
 		return false;
@@ -497,8 +492,8 @@ static void backend_event(struct vg_bchild_dev *d)
 	}
 	/* Acquire: used entries are in the ring before the guest looks. */
 	irq = __atomic_exchange_n(&d->relay->irq, 0, __ATOMIC_ACQUIRE);
-	if (irq & (INT_USED | INT_CONFIG))
-		raise_irq(d, irq & (INT_USED | INT_CONFIG));
+	if (irq & INT_ALL)
+		raise_irq(d, irq & INT_ALL);
 	/* Acquire: partner of the release of the state in relay_attach(). */
 	if (load_acquire(&d->relay->backend_state) == VG_RELAY_BACKEND_READY) {
 		session = READ_ONCE(d->relay->backend_session);
@@ -518,7 +513,7 @@ static void declare_dead(struct vg_bchild_dev *d, uint64_t limit_ns)
 	d->sh->is_dead = 1;
 	vg_err("%s: the backend did not answer within %llu ms; the device needs reset",
 	       d->label, (unsigned long long)limit_ns / 1000000);
-	raise_irq(d, INT_CONFIG);
+	raise_irq(d, VIRTIO_MMIO_INT_CONFIG);
 }
 
 static void on_timer(void *arg)
@@ -789,7 +784,7 @@ static void dev_free(struct vg_bchild_dev *d)
 		d->peer->nr_devs--;
 	if (d->range_mapped)
 		xen_ioreq_unmap_range(g->io, d->base,
-				      d->base + VG_BROKER_WINDOW_BYTES - 1);
+				      d->base + VG_MMIO_WINDOW_BYTES - 1);
 	vg_loop_del_fd(g->loop, d->ec_fd);
 	xen_evtchn_close(d->ec);
 	xen_shared_page_close(d->page);
@@ -800,7 +795,7 @@ static void dev_free(struct vg_bchild_dev *d)
 static int map_window(struct vg_bchild_dev *d)
 {
 	struct xen_ioreq *io = d->g->io;
-	uint64_t last = d->base + VG_BROKER_WINDOW_BYTES - 1;
+	uint64_t last = d->base + VG_MMIO_WINDOW_BYTES - 1;
 	int err;
 
 	if (d->g->adopted)
@@ -830,7 +825,7 @@ int vg_bchild_dev_add(struct vg_bchild_guest *g,
 	d->ec = params->ec;
 	d->port = params->port;
 	d->sh = params->shared;
-	d->sh->isr &= INT_USED | INT_CONFIG;
+	d->sh->isr &= INT_ALL;
 	d->rl.burst = 3;
 
 	for (i = g->devs; i; i = i->next)
@@ -871,7 +866,7 @@ int vg_bchild_dev_add(struct vg_bchild_guest *g,
 	xen_evtchn_unmask(d->ec, d->port);
 	backend_event(d);
 	tell_backend(d);
-	raise_irq(d, INT_USED);
+	raise_irq(d, VIRTIO_MMIO_INT_VRING);
 	return 0;
 }
 

@@ -16,7 +16,6 @@
 #include "loop.h"
 #include "xen/xen.h"
 
-#define VG_BROKER_WINDOW_BYTES		0x200u
 #define VG_BROKER_DEVICES_MAX		16u	/* libxl gives 11 */
 /* For one access; for several, see broker_guest.c. */
 #define VG_BROKER_ANSWER_TIMEOUT_NS	UINT64_C(1000000000)
@@ -101,7 +100,7 @@ void vg_bchild_guest_poll(struct vg_bchild_guest *g, uint64_t max_ns);
 int vg_bchild_guest_start(struct vg_bchild_guest *g);
 
 /*
- * Takes the window of VG_BROKER_WINDOW_BYTES at base.  Page and event channel
+ * Takes the window of VG_MMIO_WINDOW_BYTES at base.  Page and event channel
  * become the device's, also when this fails; the port may be bound, unbound by
  * the backend's death and bound again.
  */
