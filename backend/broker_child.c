@@ -17,10 +17,10 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "log.h"
+#include "msg.h"
 #include "util.h"
 
 /* For a predecessor that is about to end: every so often, so many times. */
@@ -45,67 +45,22 @@ struct vg_bchild {
 
 int vg_bchild_send(int sock, const struct vg_bchild_msg *msg, const int *fd)
 {
-	struct iovec iov = { (void *)(uintptr_t)msg, sizeof(*msg) };
-	union {
-		struct cmsghdr hdr;
-		char room[CMSG_SPACE(2 * sizeof(int))];
-	} ctl = { 0 };
-	struct msghdr mh = { .msg_iov = &iov, .msg_iovlen = 1 };
-	ssize_t n;
-
-	if (fd) {
-		mh.msg_control = &ctl;
-		mh.msg_controllen = sizeof(ctl);
-		ctl.hdr.cmsg_level = SOL_SOCKET;
-		ctl.hdr.cmsg_type = SCM_RIGHTS;
-		ctl.hdr.cmsg_len = CMSG_LEN(2 * sizeof(int));
-		memcpy(CMSG_DATA(&ctl.hdr), fd, 2 * sizeof(int));
-	}
-	do {
-		n = sendmsg(sock, &mh, MSG_NOSIGNAL | MSG_DONTWAIT);
-	} while (n < 0 && errno == EINTR);
-	if (n < 0)
-		return -errno;
-	return n == (ssize_t)sizeof(*msg) ? 0 : -EIO;
+	return vg_msg_send(sock, msg, sizeof(*msg), fd, fd ? 2 : 0);
 }
 
 int vg_bchild_recv(int sock, struct vg_bchild_msg *msg, int fd[2])
 {
-	struct iovec iov = { msg, sizeof(*msg) };
-	union {
-		struct cmsghdr hdr;
-		char room[CMSG_SPACE(2 * sizeof(int))];
-	} ctl;
-	struct msghdr mh = {
-		.msg_iov = &iov, .msg_iovlen = 1,
-		.msg_control = &ctl, .msg_controllen = sizeof(ctl),
-	};
-	struct cmsghdr *c;
-	unsigned int nr_fds = 0;
-	ssize_t n;
+	int n = vg_msg_recv(sock, msg, sizeof(*msg), fd, 2);
 
-	fd[0] = fd[1] = -1;
-	do {
-		n = recvmsg(sock, &mh, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-	} while (n < 0 && errno == EINTR);
-	if (n < 0)
-		return errno == ECONNRESET ? 0 : -errno;
-	c = CMSG_FIRSTHDR(&mh);
-	if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS) {
-		nr_fds = (unsigned int)((c->cmsg_len - CMSG_LEN(0)) /
-					sizeof(int));
-		nr_fds = min_u(nr_fds, 2u);
-		memcpy(fd, CMSG_DATA(c), nr_fds * sizeof(int));
+	if (n != 1)
+		return n;
+	if (msg->dev_index >= VG_BROKER_DEVICES_MAX ||
+	    (fd[0] >= 0) != (fd[1] >= 0)) {
+		vg_msg_close_fds(fd, 2);
+		return -EPROTO;
 	}
-	if (n == (ssize_t)sizeof(*msg) &&
-	    !(mh.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) &&
-	    msg->dev_index < VG_BROKER_DEVICES_MAX && nr_fds != 1) {
-		msg->label[sizeof(msg->label) - 1] = 0;
-		return 1;
-	}
-	while (nr_fds)
-		close(fd[--nr_fds]);
-	return n == 0 ? 0 : -EPROTO;
+	msg->label[sizeof(msg->label) - 1] = 0;
+	return 1;
 }
 
 static void say(struct vg_bchild *c, const struct vg_bchild_msg *msg)
