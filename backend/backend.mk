@@ -17,7 +17,7 @@ include backend/sources-device.mk	# VG_DEVICE_SRCS
 VG_COMMON_SRCS := backend/util.c backend/log.c backend/printable.c \
 		  backend/child_log.c backend/loop.c \
 		  backend/daemon.c backend/sd_notify.c backend/ctl_server.c \
-		  backend/msg.c \
+		  backend/msg.c backend/walk.c \
 		  backend/libxl_keys.c
 VG_GRANTD_SRCS := $(VG_COMMON_SRCS) backend/grantd_main.c \
 		  backend/image.c backend/image_user.c backend/refusals.c \

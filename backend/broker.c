@@ -38,6 +38,7 @@
 #include "printable.h"
 #include "relay.h"
 #include "util.h"
+#include "walk.h"
 
 #define NOT_TAKEN_WARN_NS	UINT64_C(5000000000)
 #define NR_FAILURES		16
@@ -1044,49 +1045,56 @@ static bool is_another(struct vg_broker *b, const struct vg_bparent_dev *d)
 	return is;
 }
 
-static void scan_device(struct vg_broker *b, const struct vg_kind *kind,
-			xen_domid_t guest, const char *dir, const char *devid)
-{
-	char *path = vg_strf("%s/%s", dir, devid);
-	struct vg_devkeys keys;
-	struct vg_devname name;
-	struct vg_bparent_dev *d, **p;
-	char *backend, *why = NULL;
-	int err;
+/* The walk's. */
+struct scan {
+	struct vg_broker *b;
+	const struct vg_kind *kind;
+};
 
-	backend = vg_key_read(b->xs, path, "backend");
-	if (!backend) {
-		/* ENOENT: libxl removed it between our look-ups. */
-		if (errno != ENOENT) {
-			failed(b, "xenstore key %s/backend: %s", path,
-			       strerror(errno));
-			b->scan_failed = true;
-		}
-		goto out;
-	}
-	if (vg_devname_parse(backend, &name) || name.guest != guest ||
-	    name.kind != kind) {
-		failed(b, "xenstore key %s/backend: \"%s\" is not the path of a backend for dom%u",
-		       path, backend, guest);
-		goto out;
-	}
-	err = vg_devkeys_read(b->xs, path, kind, &keys, &why);
+/*
+ * What libxl says about a device: 0; -ENOENT: it is gone, or said to be none of
+ * ours.  Otherwise it was not seen, perhaps.
+ */
+static int read_device(const struct scan *s, xen_domid_t guest,
+		       const char *node, struct vg_devname *name,
+		       struct vg_devkeys *keys)
+{
+	char *backend = vg_key_read(s->b->xs, node, "backend"), *why = NULL;
+	int err = backend ? 0 : -errno;
+
+	if (err == -ENOENT)		/* removed since we looked */
+		return err;
 	if (err) {
-		failed(b, "%s", why);
-		if (err != -EINVAL && err != -ERANGE && err != -ENOENT)
-			b->scan_failed = true;
-		goto out;
+		failed(s->b, "xenstore key %s/backend: %s", node,
+		       strerror(-err));
+		return err;
 	}
-	d = dev_find(b, &name, &keys);
-	if (d && !is_another(b, d)) {
-		d->seen = true;
-		goto out;
+	if (vg_devname_parse(backend, name) || name->guest != guest ||
+	    name->kind != s->kind) {
+		failed(s->b, "xenstore key %s/backend: \"%s\" is not the path of a backend for dom%u",
+		       node, backend, guest);
+		err = -ENOENT;
 	}
-	d = vg_zalloc(sizeof(*d));
+	free(backend);
+	if (err)
+		return err;
+	err = vg_devkeys_read(s->b->xs, node, s->kind, keys, &why);
+	if (err)
+		failed(s->b, "%s", why);
+	free(why);
+	return err == -EINVAL || err == -ERANGE ? -ENOENT : err;
+}
+
+static void dev_new(struct vg_broker *b, const struct vg_devname *name,
+		    const struct vg_devkeys *keys)
+{
+	struct vg_bparent_dev *d = vg_zalloc(sizeof(*d)), **p;
+	char *why;
+
 	d->b = b;
-	d->name = name;
-	d->keys = keys;
-	d->label = vg_devname_label(&name);
+	d->name = *name;
+	d->keys = *keys;
+	d->label = vg_devname_label(name);
 	d->not_taken = vg_timer_create(b->loop, on_not_taken, d);
 	d->retry = vg_timer_create(b->loop, on_retry, d);
 	d->seen = true;
@@ -1094,43 +1102,55 @@ static void scan_device(struct vg_broker *b, const struct vg_kind *kind,
 		;
 	*p = d;
 	/* Without grants it is another backend's: not ours to touch. */
-	if (!keys.grant_usage && !b->cfg.serves_foreign) {
+	if (!keys->grant_usage && !b->cfg.serves_foreign) {
 		d->state = VG_BPARENT_IGNORED;
 		why = why_ignored(d);
 		vg_info("%s", why);
+		free(why);
 	}
-out:
-	free(why);
-	free(backend);
-	free(path);
 }
 
-static void scan_guest(struct vg_broker *b, const char *domid_text)
+static void scan_device(void *arg, xen_domid_t guest, uint32_t devid,
+			const char *node)
 {
-	uint64_t domid;
-	unsigned int k;
-	int i, n;
+	const struct scan *s = arg;
+	struct vg_devkeys keys;
+	struct vg_devname name;
+	struct vg_bparent_dev *d;
+	int err;
 
-	if (vg_parse_u64(domid_text, 10, XEN_DOMID_MAX, &domid))
+	(void)devid;		/* the backend's path has it, too */
+	err = read_device(s, guest, node, &name, &keys);
+	if (err) {
+		s->b->scan_failed |= err != -ENOENT;
 		return;
-	for (k = 0; k < vg_nr_kinds; k++) {
-		char *dir = vg_strf("/libxl/%s/device/%s", domid_text,
-				    vg_kinds[k].name);
-		char **names;
-
-		n = xen_store_directory(b->xs, dir, &names);
-		if (n < 0 && n != -ENOENT) {
-			failed(b, "xenstore directory %s: %s", dir,
-			       strerror(-n));
-			b->scan_failed = true;
-		}
-		for (i = 0; i < n; i++)
-			scan_device(b, &vg_kinds[k], (xen_domid_t)domid, dir,
-				    names[i]);
-		if (n >= 0)
-			xen_store_free_dir(names);
-		free(dir);
 	}
+	d = dev_find(s->b, &name, &keys);
+	if (d && !is_another(s->b, d))
+		d->seen = true;
+	else
+		dev_new(s->b, &name, &keys);
+}
+
+static void scan_failed(void *arg, const char *dir, int err)
+{
+	const struct scan *s = arg;
+
+	failed(s->b, "xenstore directory %s: %s", dir, strerror(-err));
+	s->b->scan_failed = true;
+}
+
+static void scan_kind(struct vg_broker *b, const struct vg_kind *kind)
+{
+	char *between = vg_strf("device/%s", kind->name);
+	struct scan s = { .b = b, .kind = kind };
+	const struct vg_walk walk = {
+		.xs = b->xs, .between = between, .leaf = scan_device,
+		.failed = scan_failed, .arg = &s,
+	};
+
+	vg_walk(&walk, "/libxl");
+	free(between);
 }
 
 static void remove_unseen(struct vg_broker *b)
@@ -1153,22 +1173,13 @@ static void on_scan(void *arg)
 	struct vg_broker *b = arg;
 	struct vg_bparent_guest *g;
 	struct vg_bparent_dev *d;
-	char **names;
-	int i, n;
+	unsigned int k;
 
 	b->scan_failed = false;
 	for (d = b->devs; d; d = d->next)
 		d->seen = false;
-	n = xen_store_directory(b->xs, "/libxl", &names);
-	if (n < 0 && n != -ENOENT) {
-		failed(b, "xenstore directory /libxl: %s", strerror(-n));
-		try_again(b->rescan, &b->rescan_ns);
-		return;
-	}
-	for (i = 0; i < n; i++)
-		scan_guest(b, names[i]);
-	if (n >= 0)
-		xen_store_free_dir(names);
+	for (k = 0; k < vg_nr_kinds; k++)
+		scan_kind(b, &vg_kinds[k]);
 
 	/* First what is gone: a successor may want the same window. */
 	if (!b->scan_failed)
