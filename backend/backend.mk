@@ -31,6 +31,9 @@ VG_FOREIGND_SRCS := $(VG_GRANTD_SRCS) backend/program_foreignd.c \
 		  backend/mem/foreign.c backend/xen/foreign.c
 VG_GRANTD_SRCS += backend/program_grantd.c
 VG_BROKER_SRCS := $(VG_COMMON_SRCS) backend/broker_main.c backend/broker.c \
+		  backend/broker_scan.c backend/broker_devices.c \
+		  backend/broker_guests.c backend/broker_servers.c \
+		  backend/broker_status.c \
 		  backend/broker_child.c backend/broker_guest.c \
 		  backend/xen/gntshr.c backend/xen/evtchn.c \
 		  backend/xen/store.c backend/xen/ioreq.c backend/xen/confine.c

@@ -41,7 +41,7 @@ struct vg_bchild {
 	struct vg_bchild_dev *dev[VG_BROKER_DEVICES_MAX];
 };
 
-/* ---- messages --------------------------------------------------------------------- */
+/* ---- messages ----------------------------------------------------------- */
 
 int vg_bchild_send(int sock, const struct vg_bchild_msg *msg, const int *fd)
 {
@@ -70,7 +70,7 @@ static void say(struct vg_bchild *c, const struct vg_bchild_msg *msg)
 		vg_debug("dom%u: the parent can't be told", c->cfg.guest);
 }
 
-/* ---- what the parent wants ---------------------------------------------------------- */
+/* ---- what the parent wants ---------------------------------------------- */
 
 static void over(struct vg_bchild *c)
 {
@@ -159,7 +159,7 @@ static void on_parent(void *arg)
 	}
 }
 
-/* ---- life ------------------------------------------------------------------------------ */
+/* ---- life --------------------------------------------------------------- */
 
 static void on_begin(void *arg)
 {

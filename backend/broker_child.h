@@ -3,7 +3,7 @@
  * broker_child.h - the broker's process of one guest, and what its parent and
  * it say to each other.
  *
- *	parent (broker.c)		child (broker_child.c)
+ *	parent (broker_priv.h)		child (broker_child.c)
  *	xenstore, relay pages,		IOREQ server of one guest,
  *	event channels			relayed accesses, interrupts
  *		 socket: devices with page and event channel ->
@@ -12,10 +12,10 @@
  *
  * The child holds no xenstore connection and can open nothing: the parent
  * makes each device's page and port, keeps a descriptor of both, and sends
- * copies.  So a child that died is replaced without the backend noticing, and so
- * is one that does not answer the parent's PINGs: it hangs, and a vCPU with it.
- * The parent treats what the child says and writes as hostile: it decides nothing
- * but the fate of this guest's devices.
+ * copies.  So a child that died is replaced without the backend noticing, and
+ * so is one that does not answer the parent's PINGs: it hangs, and a vCPU with
+ * it.  The parent treats what the child says and writes as hostile: it decides
+ * nothing but the fate of this guest's devices.
  *
  * The socket is SOCK_SEQPACKET; a message is one struct vg_bchild_msg.
  */
