@@ -35,6 +35,7 @@ VG_BROKER_SRCS := $(VG_COMMON_SRCS) backend/broker_main.c backend/broker.c \
 		  backend/broker_guests.c backend/broker_servers.c \
 		  backend/broker_status.c \
 		  backend/broker_child.c backend/broker_guest.c \
+		  backend/broker_window.c backend/broker_credit.c \
 		  backend/xen/gntshr.c backend/xen/evtchn.c \
 		  backend/xen/store.c backend/xen/ioreq.c backend/xen/confine.c
 VG_CTL_SRCS    := backend/ctl.c backend/printable.c backend/refusals.c \

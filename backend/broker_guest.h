@@ -17,7 +17,7 @@
 #include "xen/xen.h"
 
 #define VG_BROKER_DEVICES_MAX		16u	/* libxl gives 11 */
-/* For one access; for several, see broker_guest.c. */
+/* For one access; for several, see broker_credit.h. */
 #define VG_BROKER_ANSWER_TIMEOUT_NS	UINT64_C(1000000000)
 #define VG_BROKER_POLL_MAX_NS		UINT64_C(200000)
 
