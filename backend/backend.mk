@@ -33,8 +33,9 @@ VG_GRANTD_SRCS := $(VG_COMMON_SRCS) backend/toolstack/refusals.c \
 VG_FOREIGND_SRCS := $(VG_GRANTD_SRCS) backend/grantd/program_foreignd.c \
 		  backend/mem/foreign.c backend/xen/foreign.c
 VG_GRANTD_SRCS += backend/grantd/program_grantd.c
-VG_BROKER_SRCS := $(VG_COMMON_SRCS) backend/broker_main.c backend/broker.c \
-		  backend/broker_child.c backend/broker_guest.c \
+VG_BROKER_SRCS := $(VG_COMMON_SRCS) \
+		  $(addprefix backend/broker/,main.c broker.c scan.c devices.c \
+		  guests.c servers.c status.c child.c guest.c window.c credit.c) \
 		  backend/xen/gntshr.c backend/xen/evtchn.c \
 		  backend/xen/store.c backend/xen/ioreq.c backend/xen/confine.c
 VG_CTL_SRCS    := backend/ctl/main.c backend/lib/printable.c \

@@ -129,7 +129,7 @@ static void notify_broker(struct relay *r)
 {
 	/*
 	 * Our bits are out before we ask whether the broker looks at them.
-	 * Partner: look_on() of the broker's process, which stops looking.
+	 * Partner: look_on() of broker/window.c, which stops looking.
 	 */
 	smp_mb();
 	if (!READ_ONCE(r->page->broker_looks))
@@ -164,7 +164,7 @@ static void link_reply(void *link, unsigned int vcpu, uint32_t seq,
 	rs = &r->page->slot[vcpu];
 	vg_step();
 	WRITE_ONCE(rs->rsp_data, data);
-	/* Data before seq; partner: take_answer() of the broker's process. */
+	/* Data before seq; partner: take_answer() of broker/window.c. */
 	store_release(&rs->rsp_seq, seq);
 	vg_step();
 	__atomic_fetch_or(&r->page->answered[vcpu / 32], 1u << (vcpu % 32),
@@ -179,7 +179,7 @@ static bool set_irq(struct relay *r, uint32_t bits)
 		return false;
 	/*
 	 * Release: used entries before the bit; partner: the exchange in
-	 * backend_event() of the broker's process.
+	 * backend_event() of broker/window.c.
 	 */
 	vg_step();
 	__atomic_fetch_or(&r->page->irq, bits, __ATOMIC_RELEASE);
@@ -227,7 +227,7 @@ static void take_access(struct relay *r, unsigned int vcpu)
 	struct vg_reg_access acc = { .vcpu = vcpu };
 	uint32_t op;
 
-	/* Partner: the release in forward() of the broker's process. */
+	/* Partner: the release in forward() of broker/window.c. */
 	acc.seq = load_acquire(&rs->seq);
 	op = READ_ONCE(rs->op);
 	acc.data = READ_ONCE(rs->data);
@@ -264,7 +264,7 @@ static void announce(struct relay *r)
  */
 static void correct(struct relay *r)
 {
-	/* Partner: the release in ask_backend() of the broker's process. */
+	/* Partner: the release in ask_backend() of broker/window.c. */
 	uint32_t asked = load_acquire(&r->page->asked);
 
 	if (asked == r->asked &&
@@ -313,7 +313,7 @@ static void on_event(void *arg, unsigned int n)
 
 static bool is_whole(struct relay *r, const struct vg_relay_page *page)
 {
-	/* Partner: the release in write_own_words() of the broker's process. */
+	/* Partner: the release in write_own_words() of broker/window.c. */
 	uint32_t magic = load_acquire(&page->magic);
 	uint32_t version = READ_ONCE(page->version);
 

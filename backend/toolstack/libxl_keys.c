@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "lib/util.h"
+#include "transport/mmio_regs.h"
 
 const struct vg_kind vg_kinds[] = {
 	{ .name = "virtio_disk", .base_radix = 10 },
@@ -163,7 +164,8 @@ int vg_devkeys_read(struct xen_store *xs, const char *dir,
 	err = vg_key_read_u64(xs, dir, "grant_usage", 10, 1, &grant_usage, why);
 	if (!err)
 		err = vg_key_read_u64(xs, dir, "base", kind->base_radix,
-				      UINT64_MAX - 0x1ff, &keys->base, why);
+				      UINT64_MAX - VG_MMIO_WINDOW_BYTES + 1,
+				      &keys->base, why);
 	if (!err)
 		err = vg_key_read_u64(xs, dir, "irq", 10, 1019, &irq, why);
 	if (err)

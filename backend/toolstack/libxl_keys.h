@@ -52,7 +52,7 @@ int vg_devname_parse(const char *backend_path, struct vg_devname *n);
 struct vg_devkeys {
 	const char *transport;	/* static */
 	bool grant_usage;
-	uint64_t base;		/* guest physical, of the 0x200-byte window */
+	uint64_t base;		/* guest physical, of the register window */
 	uint32_t irq;		/* SPI, 32 .. 1019 */
 };
 

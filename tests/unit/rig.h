@@ -14,7 +14,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "broker.h"
+#include "broker/broker.h"
 #include "dev/blk/blk.h"
 #include "mem/grants.h"
 #include "driver.h"

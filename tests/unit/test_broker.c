@@ -12,7 +12,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "broker_child.h"
+#include "broker/child.h"
 #include "driver.h"
 #include "relay/page.h"
 #include "unit.h"
@@ -45,11 +45,11 @@ struct kept {
 };
 
 static struct vg_loop *loop;
-static struct vg_bguest *g;
+static struct vg_bchild_guest *g;
 static struct fake_proc *proc;		/* the child's */
 static struct vg_bchild_shared shared;
 static struct kept kept[2];
-static struct vg_bdev *dev[2];
+static struct vg_bchild_dev *dev[2];
 static struct hand be[2];
 static uint16_t server_id;
 /* Of killed processes: never touched again, but known to the leak checker. */
@@ -81,7 +81,7 @@ static void detach(struct hand *h)
 	h->gt = NULL;
 }
 
-static const struct vg_bdev_stats *stats(unsigned int i)
+static const struct vg_bchild_dev_stats *stats(unsigned int i)
 {
 	return &shared.dev[i].stats;
 }
@@ -131,7 +131,7 @@ static struct with with;
 /* As the child does with what it is sent. */
 static int dev_add(unsigned int i)
 {
-	struct vg_bdev_params p = {
+	struct vg_bchild_dev_params p = {
 		.label = i ? "second" : "first", .base = i ? BASE2 : BASE,
 		.irq = 33 + i, .port = kept[i].port, .shared = &shared.dev[i],
 		.backend = with.is_one_backend ? BE : (xen_domid_t)(BE + i),
@@ -142,7 +142,7 @@ static int dev_add(unsigned int i)
 	err = xen_shared_page_take(dup(xen_shared_page_fd(kept[i].page)),
 				   &p.page) ||
 	      xen_evtchn_take(dup(xen_evtchn_fd(kept[i].ec)), &p.ec) ||
-	      vg_bguest_add(g, &p, &dev[i]);
+	      vg_bchild_dev_add(g, &p, &dev[i]);
 	fake_enter(0);
 	return err;
 }
@@ -158,10 +158,10 @@ static int child_make(int adopt_id)
 	fake_enter_proc(proc);
 	err = vg_loop_create(&loop);
 	if (!err)
-		err = vg_bguest_create(GUEST, adopt_id, with.timeout_ns,
-				       &shared.seq, loop, &g, &server_id);
+		err = vg_bchild_guest_create(GUEST, adopt_id, with.timeout_ns,
+					     &shared.seq, loop, &g, &server_id);
 	if (!err)
-		vg_bguest_poll(g, poll_max_ns);
+		vg_bchild_guest_poll(g, poll_max_ns);
 	fake_enter(0);
 	return err;
 }
@@ -169,7 +169,7 @@ static int child_make(int adopt_id)
 static void start(void)
 {
 	fake_enter_proc(proc);
-	assert_int_equal(vg_bguest_start(g), 0);
+	assert_int_equal(vg_bchild_guest_start(g), 0);
 	fake_enter(0);
 }
 
@@ -203,7 +203,7 @@ static int teardown(void **state)
 	detach(&be[0]);
 	detach(&be[1]);
 	if (g)
-		vg_bguest_destroy(g);
+		vg_bchild_guest_destroy(g);
 	g = NULL;
 	relay_drop(&kept[0]);
 	relay_drop(&kept[1]);
@@ -791,7 +791,7 @@ static void removal_completes_what_waits(void **state)
 	(void)state;
 	begin_read(0, BASE + 0x70, 4);
 	begin_read(1, BASE2 + 0x70, 4);
-	vg_bguest_remove(dev[0]);
+	vg_bchild_dev_remove(dev[0]);
 	assert_true(fake_mmio_done(GUEST, 0, &data));
 	assert_int_equal(data, 0xffffffff);
 	assert_false(fake_mmio_done(GUEST, 1, &data));
@@ -811,7 +811,7 @@ static void everything_goes_under_an_access(void **state)
 	(void)state;
 	begin_read(0, BASE + 0x70, 4);
 	begin_read(1, BASE2 + 0x70, 4);
-	vg_bguest_destroy(g);
+	vg_bchild_guest_destroy(g);
 	g = NULL;
 	assert_true(fake_mmio_done(GUEST, 0, &data));
 	assert_true(fake_mmio_done(GUEST, 1, &data));
@@ -827,7 +827,7 @@ static void everything_goes_before_an_access_is_seen(void **state)
 	(void)state;
 	assert_int_equal(fake_mmio_start(GUEST, 2, BASE + 0x70, 4, false, 0),
 			 0);
-	vg_bguest_destroy(g);
+	vg_bchild_guest_destroy(g);
 	g = NULL;
 	assert_true(fake_mmio_done(GUEST, 2, NULL));
 }
@@ -844,7 +844,7 @@ static void child_replace(bool killed)
 		abandoned[nr_abandoned++ % 16] = g;
 		abandoned[nr_abandoned++ % 16] = loop;
 	} else {
-		vg_bguest_leave(g);
+		vg_bchild_guest_leave(g);
 		vg_loop_destroy(loop);
 	}
 	assert_int_equal(child_make(id), 0);
@@ -966,29 +966,29 @@ static void successor_of_a_dead_device(void **state)
 
 static void predecessor_has_not_ended(void **state)
 {
-	struct vg_bguest *g2;
+	struct vg_bchild_guest *g2;
 	uint32_t seq = 0;
 	uint16_t id;
 
 	(void)state;
-	assert_int_equal(vg_bguest_create(GUEST, server_id, TIMEOUT_NS, &seq,
-					  loop, &g2, &id), -EBUSY);
+	assert_int_equal(vg_bchild_guest_create(GUEST, server_id, TIMEOUT_NS,
+						&seq, loop, &g2, &id), -EBUSY);
 	assert_int_equal(fake_ioreq_servers(GUEST), 1);
 }
 
 static void successor_of_nobody(void **state)
 {
-	struct vg_bguest *g2;
+	struct vg_bchild_guest *g2;
 	uint32_t seq = 0;
 	uint16_t id;
 
 	(void)state;
-	vg_bguest_destroy(g);
+	vg_bchild_guest_destroy(g);
 	g = NULL;
-	assert_int_equal(vg_bguest_create(GUEST, server_id, TIMEOUT_NS, &seq,
-					  loop, &g2, &id), 0);
+	assert_int_equal(vg_bchild_guest_create(GUEST, server_id, TIMEOUT_NS,
+						&seq, loop, &g2, &id), 0);
 	assert_int_equal(fake_ioreq_servers(GUEST), 1);
-	vg_bguest_destroy(g2);
+	vg_bchild_guest_destroy(g2);
 }
 
 /* ---- a backend's successor ----------------------------------------------------------------- */
@@ -1238,7 +1238,7 @@ static void looks_for_what_nobody_tells(void **state)
 	(void)state;
 	if (!poll_max_ns)
 		return;
-	vg_bguest_poll(g, 1000000);
+	vg_bchild_guest_poll(g, 1000000);
 	memset(&raiser, 0, sizeof(raiser));
 	assert_int_equal(pthread_create(&thread, NULL, raise_irqs,
 					be[0].page), 0);

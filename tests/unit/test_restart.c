@@ -296,7 +296,7 @@ static void broker_child_is_not_believed(void **state)
 	for (i = 0; i < 20; i++) { /* wrong serial, no such op, no device */
 		m.serial = i % 2 ? 77 : 0;
 		m.op = i % 5 ? VG_BCHILD_ADDED : i;
-		m.slot = i % VG_BROKER_DEVICES_MAX;
+		m.dev_index = i % VG_BROKER_DEVICES_MAX;
 		assert_int_equal(vg_bchild_send(rc->sock, &m, NULL), 0);
 		rig_steps(2);
 	}
@@ -304,7 +304,7 @@ static void broker_child_is_not_believed(void **state)
 	m.error = 0;
 	m.server_id = 0x12345;
 	assert_int_equal(vg_bchild_send(rc->sock, &m, NULL), 0);
-	m.slot = 1000;
+	m.dev_index = 1000;
 	assert_int_equal(vg_bchild_send(rc->sock, &m, NULL), 0);
 	/* No message: it is replaced. */
 	assert_true(rig_until(unit_logged("ended unexpectedly")));

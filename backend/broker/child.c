@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * broker_child.c - see broker_child.h.
+ * child.c - see broker_child.h.
  *
  * Its life: take the guest's IOREQ server over or make one, give up everything
  * else (xen_confine()), say so, then do what the parent says until it says END
@@ -9,7 +9,7 @@
  *
  * The parent is trusted.
  */
-#include "broker_child.h"
+#include "broker/child.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -17,10 +17,10 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "lib/log.h"
+#include "lib/msg.h"
 #include "lib/util.h"
 
 /* For a predecessor that is about to end: every so often, so many times. */
@@ -37,75 +37,30 @@ struct vg_bchild {
 	void *gone_arg;
 	struct vg_timer *begin;
 	unsigned int tries;
-	struct vg_bguest *g;		/* NULL: no server (yet, any more) */
-	struct vg_bdev *dev[VG_BROKER_DEVICES_MAX];
+	struct vg_bchild_guest *g;	/* NULL: no server (yet, any more) */
+	struct vg_bchild_dev *dev[VG_BROKER_DEVICES_MAX];
 };
 
-/* ---- messages --------------------------------------------------------------------- */
+/* ---- messages ----------------------------------------------------------- */
 
 int vg_bchild_send(int sock, const struct vg_bchild_msg *msg, const int *fd)
 {
-	struct iovec iov = { (void *)(uintptr_t)msg, sizeof(*msg) };
-	union {
-		struct cmsghdr hdr;
-		char room[CMSG_SPACE(2 * sizeof(int))];
-	} ctl = { 0 };
-	struct msghdr mh = { .msg_iov = &iov, .msg_iovlen = 1 };
-	ssize_t n;
-
-	if (fd) {
-		mh.msg_control = &ctl;
-		mh.msg_controllen = sizeof(ctl);
-		ctl.hdr.cmsg_level = SOL_SOCKET;
-		ctl.hdr.cmsg_type = SCM_RIGHTS;
-		ctl.hdr.cmsg_len = CMSG_LEN(2 * sizeof(int));
-		memcpy(CMSG_DATA(&ctl.hdr), fd, 2 * sizeof(int));
-	}
-	do {
-		n = sendmsg(sock, &mh, MSG_NOSIGNAL | MSG_DONTWAIT);
-	} while (n < 0 && errno == EINTR);
-	if (n < 0)
-		return -errno;
-	return n == (ssize_t)sizeof(*msg) ? 0 : -EIO;
+	return vg_msg_send(sock, msg, sizeof(*msg), fd, fd ? 2 : 0);
 }
 
 int vg_bchild_recv(int sock, struct vg_bchild_msg *msg, int fd[2])
 {
-	struct iovec iov = { msg, sizeof(*msg) };
-	union {
-		struct cmsghdr hdr;
-		char room[CMSG_SPACE(2 * sizeof(int))];
-	} ctl;
-	struct msghdr mh = {
-		.msg_iov = &iov, .msg_iovlen = 1,
-		.msg_control = &ctl, .msg_controllen = sizeof(ctl),
-	};
-	struct cmsghdr *c;
-	unsigned int nr_fds = 0;
-	ssize_t n;
+	int n = vg_msg_recv(sock, msg, sizeof(*msg), fd, 2);
 
-	fd[0] = fd[1] = -1;
-	do {
-		n = recvmsg(sock, &mh, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-	} while (n < 0 && errno == EINTR);
-	if (n < 0)
-		return errno == ECONNRESET ? 0 : -errno;
-	c = CMSG_FIRSTHDR(&mh);
-	if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS) {
-		nr_fds = (unsigned int)((c->cmsg_len - CMSG_LEN(0)) /
-					sizeof(int));
-		nr_fds = min_u(nr_fds, 2u);
-		memcpy(fd, CMSG_DATA(c), nr_fds * sizeof(int));
+	if (n != 1)
+		return n;
+	if (msg->dev_index >= VG_BROKER_DEVICES_MAX ||
+	    (fd[0] >= 0) != (fd[1] >= 0)) {
+		vg_msg_close_fds(fd, 2);
+		return -EPROTO;
 	}
-	if (n == (ssize_t)sizeof(*msg) &&
-	    !(mh.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) &&
-	    msg->slot < VG_BROKER_DEVICES_MAX && nr_fds != 1) {
-		msg->label[sizeof(msg->label) - 1] = 0;
-		return 1;
-	}
-	while (nr_fds)
-		close(fd[--nr_fds]);
-	return n == 0 ? 0 : -EPROTO;
+	msg->label[sizeof(msg->label) - 1] = 0;
+	return 1;
 }
 
 static void say(struct vg_bchild *c, const struct vg_bchild_msg *msg)
@@ -115,7 +70,7 @@ static void say(struct vg_bchild *c, const struct vg_bchild_msg *msg)
 		vg_debug("dom%u: the parent can't be told", c->cfg.guest);
 }
 
-/* ---- what the parent wants ---------------------------------------------------------- */
+/* ---- what the parent wants ---------------------------------------------- */
 
 static void over(struct vg_bchild *c)
 {
@@ -127,9 +82,9 @@ static void over(struct vg_bchild *c)
 static int add_device(struct vg_bchild *c, const struct vg_bchild_msg *msg,
 		      const int fd[2])
 {
-	struct vg_bdev_params p = {
+	struct vg_bchild_dev_params p = {
 		.label = msg->label, .base = msg->base, .irq = msg->irq,
-		.port = msg->port, .shared = &c->shared->dev[msg->slot],
+		.port = msg->port, .shared = &c->shared->dev[msg->dev_index],
 		.backend = (xen_domid_t)msg->backend,
 	};
 	int err;
@@ -146,18 +101,18 @@ static int add_device(struct vg_bchild *c, const struct vg_bchild_msg *msg,
 	}
 	if (msg->is_new)
 		memset(p.shared, 0, sizeof(*p.shared));
-	return vg_bguest_add(c->g, &p, &c->dev[msg->slot]);
+	return vg_bchild_dev_add(c->g, &p, &c->dev[msg->dev_index]);
 }
 
 static void on_add(struct vg_bchild *c, const struct vg_bchild_msg *msg,
 		   const int fd[2])
 {
 	struct vg_bchild_msg answer = {
-		.op = VG_BCHILD_ADDED, .slot = msg->slot,
+		.op = VG_BCHILD_ADDED, .dev_index = msg->dev_index,
 		.serial = msg->serial, .error = -EINVAL,
 	};
 
-	if (fd[0] >= 0 && !c->dev[msg->slot])
+	if (fd[0] >= 0 && !c->dev[msg->dev_index])
 		answer.error = add_device(c, msg, fd);
 	say(c, &answer);
 }
@@ -180,12 +135,12 @@ static void on_parent(void *arg)
 		on_add(c, &msg, fd);
 		break;
 	case VG_BCHILD_REMOVE:
-		if (c->dev[msg.slot])
-			vg_bguest_remove(c->dev[msg.slot]);
-		c->dev[msg.slot] = NULL;
+		if (c->dev[msg.dev_index])
+			vg_bchild_dev_remove(c->dev[msg.dev_index]);
+		c->dev[msg.dev_index] = NULL;
 		break;
 	case VG_BCHILD_START:
-		err = vg_bguest_start(c->g);
+		err = vg_bchild_guest_start(c->g);
 		if (err) {
 			vg_err("dom%u: event loop: %s", c->cfg.guest,
 			       strerror(-err));
@@ -197,14 +152,14 @@ static void on_parent(void *arg)
 						.serial = msg.serial });
 		break;
 	case VG_BCHILD_END:
-		vg_bguest_destroy(c->g);
+		vg_bchild_guest_destroy(c->g);
 		c->g = NULL;
 		over(c);
 		break;
 	}
 }
 
-/* ---- life ------------------------------------------------------------------------------ */
+/* ---- life --------------------------------------------------------------- */
 
 static void on_begin(void *arg)
 {
@@ -214,15 +169,15 @@ static void on_begin(void *arg)
 	uint16_t id = 0;
 	int err;
 
-	err = vg_bguest_create(c->cfg.guest, c->cfg.adopt_id,
-			       c->cfg.answer_timeout_ns, &c->shared->seq,
-			       c->loop, &c->g, &id);
+	err = vg_bchild_guest_create(c->cfg.guest, c->cfg.adopt_id,
+				     c->cfg.answer_timeout_ns, &c->shared->seq,
+				     c->loop, &c->g, &id);
 	if (err == -EBUSY && ++c->tries < ADOPT_TRIES) {
 		vg_timer_arm(c->begin, ADOPT_RETRY_NS);
 		return;
 	}
 	if (!err) {
-		vg_bguest_poll(c->g, c->cfg.poll_max_ns);
+		vg_bchild_guest_poll(c->g, c->cfg.poll_max_ns);
 		err = xen_confine(c->cfg.guest, &what);
 		if (err)
 			vg_err("dom%u: %s: %s", c->cfg.guest, what,
@@ -260,7 +215,7 @@ int vg_bchild_create(const struct vg_bchild_config *cfg, struct vg_loop *loop,
 void vg_bchild_destroy(struct vg_bchild *c)
 {
 	if (c->g)
-		vg_bguest_leave(c->g);
+		vg_bchild_guest_leave(c->g);
 	vg_loop_del_fd(c->loop, c->sock_fd);
 	vg_timer_destroy(c->begin);
 	free(c);

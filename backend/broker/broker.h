@@ -11,7 +11,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "broker_child.h"
+#include "broker/child.h"
 #include "lib/loop.h"
 
 /* A guest's process that hangs is killed this much later at the latest. */

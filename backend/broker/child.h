@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * broker_child.h - the broker's process of one guest, and what its parent and
+ * child.h - the broker's process of one guest, and what its parent and
  * it say to each other.
  *
- *	parent (broker.c)		child (broker_child.c)
+ *	parent (broker_priv.h)		child (child.c)
  *	xenstore, relay pages,		IOREQ server of one guest,
  *	event channels			relayed accesses, interrupts
  *		 socket: devices with page and event channel ->
@@ -12,10 +12,10 @@
  *
  * The child holds no xenstore connection and can open nothing: the parent
  * makes each device's page and port, keeps a descriptor of both, and sends
- * copies.  So a child that died is replaced without the backend noticing, and so
- * is one that does not answer the parent's PINGs: it hangs, and a vCPU with it.
- * The parent treats what the child says and writes as hostile: it decides nothing
- * but the fate of this guest's devices.
+ * copies.  So a child that died is replaced without the backend noticing, and
+ * so is one that does not answer the parent's PINGs: it hangs, and a vCPU with
+ * it.  The parent treats what the child says and writes as hostile: it decides
+ * nothing but the fate of this guest's devices.
  *
  * The socket is SOCK_SEQPACKET; a message is one struct vg_bchild_msg.
  */
@@ -25,7 +25,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "broker_guest.h"
+#include "broker/guest.h"
 #include "lib/loop.h"
 #include "xen/xen.h"
 
@@ -44,8 +44,9 @@ enum vg_bchild_op {
 
 struct vg_bchild_msg {
 	uint32_t op;
-	uint32_t slot;		/* < VG_BROKER_DEVICES_MAX */
-	uint32_t serial;	/* of the ADD; a slot is used again.  Of a PING */
+	uint32_t dev_index;	/* < VG_BROKER_DEVICES_MAX */
+	uint32_t serial;	/* of the ADD: an index is used again.
+				 * Of a PING */
 	int32_t error;		/* negative errno */
 	uint32_t server_id;
 	uint32_t irq;
@@ -58,15 +59,15 @@ struct vg_bchild_msg {
 
 /* Which the parent maps to read, the child to write. */
 struct vg_bchild_shared {
-	uint32_t seq;			/* of vg_bguest_create() */
-	struct vg_bdev_shared dev[VG_BROKER_DEVICES_MAX];
+	uint32_t seq;			/* of vg_bchild_guest_create() */
+	struct vg_bchild_dev_shared dev[VG_BROKER_DEVICES_MAX];
 };
 
 struct vg_bchild_config {
 	xen_domid_t guest;
-	int adopt_id;			/* of vg_bguest_create() */
+	int adopt_id;			/* of vg_bchild_guest_create() */
 	uint64_t answer_timeout_ns;
-	uint64_t poll_max_ns;		/* of vg_bguest_poll() */
+	uint64_t poll_max_ns;		/* of vg_bchild_guest_poll() */
 };
 
 struct vg_bchild;

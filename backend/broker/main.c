@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * broker_main.c - virtio-grant-broker(8): options, signals, the loop; and the
+ * main.c - virtio-grant-broker(8): options, signals, the loop; and the
  * same program as the process of one guest, which the broker starts.
  */
 #include <errno.h>
@@ -12,8 +12,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "broker.h"
-#include "broker_child.h"
+#include "broker/broker.h"
+#include "broker/child.h"
 #include "lib/child_log.h"
 #include "lib/daemon.h"
 #include "lib/log.h"
