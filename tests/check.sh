@@ -255,6 +255,8 @@ part_programs() {
 	try "programs build without a warning" programs_build
 	try "virtio-grantd links nothing privileged" grantd_links
 	try "only backend/xen includes Xen headers" xen_headers_stay
+	try "the code stays in its rooms" tests/rooms.sh
+	try "style of all C" tests/style.sh
 }
 
 # What README.md has an administrator do, below a directory.

@@ -125,13 +125,13 @@ static inline bool vg_broker_may_pass(int err)
 	       err == -ETIMEDOUT;
 }
 
-/* ---- scan.c ------------------------------------------------------ */
+/* ---- scan.c ------------------------------------------------------------- */
 
 /* Watches /libxl, and has it scanned.  Says what is wrong if it can't. */
 int vg_broker_scan_begin(struct vg_broker *b);
 void vg_broker_scan_end(struct vg_broker *b);
 
-/* ---- devices.c --------------------------------------------------- */
+/* ---- devices.c ---------------------------------------------------------- */
 
 /* Found by the scan under way.  It becomes one of b->devs. */
 void vg_bparent_dev_new(struct vg_broker *b, const struct vg_devname *name,
@@ -159,7 +159,7 @@ uint32_t vg_bparent_dev_backend(const struct vg_bparent_dev *d);
 /* A new string: the device is another backend's. */
 char *vg_bparent_dev_why_ignored(const struct vg_bparent_dev *d);
 
-/* ---- guests.c ---------------------------------------------------- */
+/* ---- guests.c ----------------------------------------------------------- */
 
 /* NULL: it has no process, nor is one to be started again. */
 struct vg_bparent_guest *vg_bparent_guest_find(struct vg_broker *b,
@@ -190,7 +190,7 @@ void vg_bparent_guest_hang_up(struct vg_bparent_guest *g);
 /* Waits for that, within reason; one that does not end is made to. */
 void vg_bparent_guest_reap(struct vg_bparent_guest *g);
 
-/* ---- servers.c --------------------------------------------------- */
+/* ---- servers.c ---------------------------------------------------------- */
 
 void vg_broker_remember_server(struct vg_broker *b, xen_domid_t domid,
 			       uint16_t id);
@@ -202,7 +202,7 @@ bool vg_broker_has_server(struct vg_broker *b, xen_domid_t domid);
  */
 int vg_broker_recall_server(struct vg_broker *b, xen_domid_t domid, int *id);
 
-/* ---- status.c ---------------------------------------------------- */
+/* ---- status.c ----------------------------------------------------------- */
 
 /* Logs it and keeps it; what one try after the other finds is said once. */
 void vg_broker_failed(struct vg_broker *b, const char *fmt, ...)

@@ -71,7 +71,7 @@ struct vg_bchild_guest {
 	struct vg_bchild_peer peers[VG_BROKER_DEVICES_MAX];
 };
 
-/* ---- window.c ---------------------------------------------------- */
+/* ---- window.c ----------------------------------------------------------- */
 
 /* For the loop: @arg is the guest, the device, the guest. */
 void vg_window_on_vcpus(void *arg);

@@ -7,7 +7,7 @@
  * A type's code runs in three places:
  *
  *	supervisor	parses options and the toolstack's keys, opens what
- *			the device is made of, describes it	struct vg_dev_host
+ *			a device is made of, shows it		struct vg_dev_host
  *	worker, before	makes what can't be made later		prepare()
  *	  its sandbox
  *	worker		serves the guest			the rest
@@ -34,11 +34,11 @@ struct json_object;
 struct vg_device;
 struct vg_req;
 
-/* ---- requests ------------------------------------------------------------------ */
+/* ---- requests ----------------------------------------------------------- */
 
 /*
- * A request: bounded buffers, and nothing of rings.  The first nr_out entries of
- * iov[] are read by the device, the rest written.
+ * A request: bounded buffers, and nothing of rings.  The first nr_out entries
+ * of iov[] are read by the device, the rest written.
  */
 struct vg_req {
 	struct vg_device *dev;
@@ -76,7 +76,7 @@ bool vg_req_is_ending(const struct vg_req *req);
  */
 void vg_queue_want(struct vg_device *dev, unsigned int queue, unsigned int n);
 
-/* ---- a queue --------------------------------------------------------------------- */
+/* ---- a queue ------------------------------------------------------------ */
 
 /* From creation on the same. */
 struct vg_queue_traits {
@@ -102,7 +102,7 @@ struct vg_queue_traits {
 	unsigned int thread;
 };
 
-/* ---- in the supervisor ----------------------------------------------------------- */
+/* ---- in the supervisor -------------------------------------------------- */
 
 /* One option of the command line, "--NAME=ARG"; where it goes is the type's. */
 struct vg_dev_option {
@@ -124,7 +124,9 @@ struct vg_dev_parts {
 	int fds[VG_DEV_FDS_MAX];
 	/* The rest, as the type has it. */
 	uint64_t blob[VG_DEV_BLOB_BYTES / 8];
-	/* By which a successor knows it again: it gets them as how->resource. */
+	/*
+	 * By which a successor knows it again: it gets them as how->resource.
+	 */
 	uint64_t resource[VG_DEV_WORDS];
 	/* The worker may write to files that are as large; 0: to none. */
 	uint64_t file_max_bytes;
@@ -197,7 +199,7 @@ struct vg_dev_host {
 			 struct json_object *o, struct json_object *notes);
 };
 
-/* ---- in the worker ------------------------------------------------------------- */
+/* ---- in the worker ------------------------------------------------------ */
 
 /* A system call, and with which argument; @arg -1: with any. */
 struct vg_dev_syscall {
@@ -244,7 +246,9 @@ struct vg_dev_type {
 	void (*begin)(void *priv, bool is_taken_over);
 	/* The driver accepted @features (FEATURES_OK).  May be NULL. */
 	int (*set_features)(void *priv, uint64_t features);
-	/* Device reset: forget what set_features and config_write set; or NULL. */
+	/*
+	 * Device reset: forget what set_features and config_write set; or NULL.
+	 */
 	void (*reset)(void *priv);
 	/* Configuration space; offset and len are inside @config_bytes. */
 	size_t config_bytes;
@@ -294,11 +298,11 @@ struct vg_dev_type {
 	void (*put_state)(void *priv, const void *state);
 };
 
-/* ---- what a type may ask of its device -------------------------------------------- */
+/* ---- what a type may ask of its device ---------------------------------- */
 
 unsigned int vg_device_queue_size_max(const struct vg_device *dev);
 const char *vg_device_label(const struct vg_device *dev);
-struct vg_loop *vg_device_loop(const struct vg_device *dev);	/* main thread's */
+struct vg_loop *vg_device_loop(const struct vg_device *dev); /* main thread's */
 /* Counters of the device's own: written by the main thread. */
 uint64_t *vg_device_type_stats(struct vg_device *dev);
 /* The configuration space changed: generation + 1, and the driver is told. */
@@ -318,14 +322,14 @@ int vg_device_hold_fd(const struct vg_device *dev);
 /* It can't go on, for a reason of ours: it needs reset. */
 void vg_device_fail(struct vg_device *dev, enum vg_broken why);
 
-/* ---- the list (types.c) ------------------------------------------------------------- */
+/* ---- the list (types.c) ------------------------------------------------- */
 
 extern const struct vg_dev_type *const vg_dev_types[];
 extern const unsigned int vg_nr_dev_types;
 const struct vg_dev_type *vg_dev_type_named(const char *name);
 /*
- * By what the toolstack says: @kind, or the key "type" ("virtio,device4").  0, or
- * negative errno with *@why a new text; -EINVAL: there is no such type.
+ * By what the toolstack says: @kind, or the key "type" ("virtio,device4").  0,
+ * or negative errno with *@why a new text; -EINVAL: there is no such type.
  */
 int vg_dev_type_of(const char *kind, const struct vg_keys *keys,
 		   const struct vg_dev_type **type, char **why);

@@ -27,7 +27,9 @@ const struct vg_dev_type *vg_dev_type_named(const char *name)
 	return NULL;
 }
 
-/* "virtio,device4": the virtio device ID in hexadecimal, as xl.cfg(5) has it. */
+/*
+ * "virtio,device4": the virtio device ID in hexadecimal, as xl.cfg(5) has it.
+ */
 static const struct vg_dev_type *type_by_id(const char *text)
 {
 	static const char prefix[] = "virtio,device";

@@ -36,7 +36,7 @@ struct vg_channels {
 	struct channel *of;		/* [p.nr_queues] */
 };
 
-/* ---- handles ------------------------------------------------------------------- */
+/* ---- handles ------------------------------------------------------------ */
 
 void vg_channel_stock_init(struct vg_channel_stock *s, unsigned int max)
 {
@@ -72,7 +72,7 @@ static void stock_put(struct vg_channel_stock *s, struct xen_evtchn *ec)
 		xen_evtchn_close(ec);
 }
 
-/* ---- events ------------------------------------------------------------------------ */
+/* ---- events ------------------------------------------------------------- */
 
 /* By the worker's handle, in its main thread. */
 static void on_port(void *arg, unsigned int queue)
@@ -127,7 +127,7 @@ static void watch_due(void *arg)
 	vg_device_thaw(c->dev);
 }
 
-/* ---- binding ------------------------------------------------------------------------- */
+/* ---- binding ------------------------------------------------------------ */
 
 int vg_channels_bind(struct vg_channels *c, unsigned int queue,
 		     uint32_t channel)
@@ -153,7 +153,9 @@ int vg_channels_bind(struct vg_channels *c, unsigned int queue,
 			return err;
 		}
 	}
-	/* As the contract has it: so that the driver finds the channel alive. */
+	/*
+	 * As the contract has it: so that the driver finds the channel alive.
+	 */
 	xen_evtchn_notify(ch->ec, ch->port);
 	return 0;
 }
@@ -194,7 +196,7 @@ void vg_channels_move(struct vg_channels *c, unsigned int queue,
 	}
 }
 
-/* ---- life ------------------------------------------------------------------------------ */
+/* ---- life --------------------------------------------------------------- */
 
 /* False: the queues have to do without. */
 static bool handles_take(struct vg_channels *c)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * channels.h - the queues' event channels of one device (vg_host_ops): by the
- * worker's own handle or, where threads may run the queues, by a handle each, so
- * that a port's events arrive in the loop of the thread that runs the queue.
+ * worker's own handle or, where threads may run the queues, by a handle each,
+ * so that a port's events arrive in the loop of the thread that runs the queue.
  */
 #ifndef VG_GRANTD_CHANNELS_H
 #define VG_GRANTD_CHANNELS_H

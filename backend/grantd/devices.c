@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * devices.c - the life of a device: found, opened, given to its worker, stopped.
+ * devices.c - the life of a device: found, opened, given to its worker,
+ * stopped.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -14,7 +15,7 @@
 /* While somebody else has a resource, for a moment perhaps. */
 #define RESOURCE_RETRY_NS		UINT64_C(20000000)
 
-/* ---- resources (dev/type.h) ------------------------------------------------------------ */
+/* ---- resources (dev/type.h) --------------------------------------------- */
 
 void vg_sup_res_close(struct vg_sdev *d)
 {
@@ -42,7 +43,7 @@ static int res_open(struct vg_sdev *d, const struct vg_dev_how *how,
 	return err;
 }
 
-/* ---- devices ------------------------------------------------------------------------- */
+/* ---- devices ------------------------------------------------------------ */
 
 /* -ENOENT: it can't be reached (yet); other errors are said. */
 int vg_sup_find_where(struct vg_sdev *d, struct vg_transport_where *where)
@@ -107,8 +108,8 @@ static int dev_open(struct vg_sdev *d, struct vg_worker_msg *msg, int *fds)
 	unsigned int i;
 	int err;
 
-	err = vg_sup_state_open(d, &fds[VG_WORKER_FD_STATE], &fds[VG_WORKER_FD_HOLD],
-				&how.is_held, &left);
+	err = vg_sup_state_open(d, &fds[VG_WORKER_FD_STATE],
+				&fds[VG_WORKER_FD_HOLD], &how.is_held, &left);
 	if (err)
 		return err;
 	if (!d->nr_queues)
@@ -123,7 +124,8 @@ static int dev_open(struct vg_sdev *d, struct vg_worker_msg *msg, int *fds)
 	for (i = 0; i < VG_DEV_FDS_MAX; i++)
 		fds[VG_WORKER_FD_PARTS + i] = msg->parts.fds[i];
 	if (fds[VG_WORKER_FD_STATE] >= 0)
-		err = vg_sup_state_fit(d, fds[VG_WORKER_FD_STATE], &left, &msg->parts);
+		err = vg_sup_state_fit(d, fds[VG_WORKER_FD_STATE], &left,
+				       &msg->parts);
 	if (err)
 		return err;
 	if (!how.is_held)
@@ -206,7 +208,10 @@ static int dev_try(struct vg_sdev *d)
 	return dev_add(d);
 }
 
-/* Where it is reached is known: opens its resource and gives both to the worker. */
+/*
+ * Where it is reached is known: opens its resource and gives both to the
+ * worker.
+ */
 void vg_sdev_start(struct vg_sdev *d)
 {
 	struct vg_sguest *g = d->guest;
@@ -225,7 +230,7 @@ void vg_sdev_start(struct vg_sdev *d)
 		d->state = DEV_STARTING;
 		vg_timer_arm(d->answer, d->guest->patience_ns);
 	} else if (err == -EAGAIN && vg_timer_is_armed(d->retry)) {
-		vg_sup_index_put(d);		/* a lock, see vg_sup_lock_awaited() */
+		vg_sup_index_put(d); /* a lock, see vg_sup_lock_awaited() */
 	} else {
 		vg_sdev_not_now(d, err);
 	}
@@ -270,7 +275,7 @@ void vg_sdev_stop(struct vg_sdev *d)
 		vg_sdev_closed(d);
 		break;
 	case DEV_STARTING:
-		d->remove_wanted = true;	/* when the worker has answered */
+		d->remove_wanted = true; /* when the worker has answered */
 		break;
 	case DEV_READY:
 		res_leave(d);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * guests.c - the worker of each guest: its process, its life and death, and what
- * it and its supervisor tell each other.
+ * guests.c - the worker of each guest: its process, its life and death, and
+ * what it and its supervisor tell each other.
  *
  * Not trusted: the worker (worker.h).
  */
@@ -24,12 +24,14 @@
 /*
  * Between a worker's death and its successor: doubles with each death and is
  * halved for each time of calm that the worker lived.  The maximum is less
- * than what a driver's register access may take (the broker's 5 s).
+ * than what a driver may be kept waiting for an answer (5 s).
  */
 #define RESPAWN_MIN_NS		UINT64_C(1000000)
 #define RESPAWN_MAX_NS		UINT64_C(2000000000)
 #define RESPAWN_CALM_NS		UINT64_C(1000000000)
-/* So long a new device is tried, if what failed may pass: below libxl's 10 s. */
+/*
+ * So long a new device is tried, if what failed may pass: below libxl's 10 s.
+ */
 #define NEW_TRY_NS		UINT64_C(8000000000)
 #define ANSWER_MAX_NS		UINT64_C(120000000000)
 /* For a worker that takes no message now. */
@@ -38,7 +40,7 @@
 #define REAP_MIN_NS		UINT64_C(500000)
 #define REAP_MAX_NS		UINT64_C(50000000)
 
-/* ---- workers -------------------------------------------------------------------- */
+/* ---- workers ------------------------------------------------------------ */
 
 static void worker_ended(struct vg_supervisor *s, xen_domid_t guest)
 {

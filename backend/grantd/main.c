@@ -39,7 +39,7 @@ static unsigned int default_queues(void)
 	return n < 1 ? 1 : n > 4 ? 4 : (unsigned int)n;
 }
 
-/* ---- options ------------------------------------------------------------------ */
+/* ---- options ------------------------------------------------------------ */
 
 enum {
 	OPT_MEMORY = 256, OPT_ONLY, OPT_UID_BASE, OPT_NO_SANDBOX, OPT_QUEUES,
@@ -153,7 +153,8 @@ static void usage(FILE *f, const struct settings *st)
 	usage_types(f, st);
 }
 
-static int __attribute__((format(printf, 1, 2))) bad_option(const char *fmt, ...)
+static int __attribute__((format(printf, 1, 2)))
+bad_option(const char *fmt, ...)
 {
 	va_list ap;
 
@@ -368,7 +369,7 @@ static int options_read(struct settings *st, int argc, char **argv)
 	return err;
 }
 
-/* ---- the three processes ------------------------------------------------------------ */
+/* ---- the three processes ------------------------------------------------ */
 
 /*
  * What every worker is started with.  Never freed: for the life of the process.

@@ -4,8 +4,8 @@
  *
  * The process blocks in read(2) on the worker's requests and ends with the
  * worker; with the supervisor it dies.  What the supervisor says is looked for
- * when the worker asks for what is not its guest's: it permits a page of another before it
- * tells the worker of it.
+ * when the worker asks for what is not its guest's: it permits a page of
+ * another before it tells the worker of it.
  */
 #include "grantd/mapper.h"
 
@@ -64,7 +64,7 @@ static int refuse(struct vg_mapper *m, const char *what, uint32_t domid,
 	return -EPERM;
 }
 
-/* ---- what is prepared -------------------------------------------------------- */
+/* ---- what is prepared --------------------------------------------------- */
 
 /*
  * The worker holds back its next request until it has mapped what the last one
@@ -106,7 +106,7 @@ static int prepare(struct vg_mapper *m, xen_domid_t domid,
 	return 0;
 }
 
-/* ---- requests ---------------------------------------------------------------- */
+/* ---- requests ----------------------------------------------------------- */
 
 static int do_map(struct vg_mapper *m, const struct vg_mapper_req *req,
 		  uint64_t *index)

@@ -15,7 +15,7 @@
  *	  | map refs of dom3 ------> | is it dom3's mapper?
  *	  |                          | MAP_GRANT_REF --------> index
  *	  | <--------------- index   |
- *	  | mmap(index), UNMAP_GRANT_REF(index) -------------> mapped until munmap()
+ *	  | mmap(index), UNMAP_GRANT_REF(index) ---------> mapped until munmap()
  *
  * What is prepared and not mapped costs the domain memory, and so does a bound
  * port of what it has of them.  So neither is left to the worker: what one
@@ -51,15 +51,16 @@
 #define VG_MAPPER_EVTCHNS_MAX	32u
 /*
  * Ports bound at once: one and those of the queues, of 16 devices that a guest
- * can have, and some more while who forwards for them is replaced.  Xen has 1023 for the
- * whole domain, unless its configuration says otherwise.
+ * can have, and some more while who forwards for them is replaced.  Xen has
+ * 1023 for the whole domain, unless its configuration says otherwise.
  */
 #define VG_MAPPER_PORTS_MAX	320u
 
 enum vg_mapper_op {
 	VG_MAPPER_MAP = 1,	/* count, arena.refs; answer: value = index */
 	/*
-	 * A copy of @count arena.segs, then @jobs arena.jobs; err is the copy's.
+	 * A copy of @count arena.segs, then @jobs arena.jobs; err is the
+	 * copy's.
 	 */
 	VG_MAPPER_EXCHANGE,
 	VG_MAPPER_BIND,		/* port, evtchn; answer: value = local port */
@@ -143,7 +144,8 @@ struct vg_mapper {
 };
 
 /* A message of the supervisor. */
-void vg_mapper_allow(struct vg_mapper *m, const struct vg_mapper_permit *permit);
+void vg_mapper_allow(struct vg_mapper *m,
+		     const struct vg_mapper_permit *permit);
 /* A message of the worker, and what it gets. */
 void vg_mapper_answer(struct vg_mapper *m, const struct vg_mapper_req *req,
 		      struct vg_mapper_rsp *rsp);

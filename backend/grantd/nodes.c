@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * nodes.c - what a device's node in xenstore says of it, and why one is refused.
+ * nodes.c - what a device's node in xenstore says of it, and why one is
+ * refused.
  *
  * Everything is written in transactions that look at what stands there first: a
  * node may be another device's of the same name by now.
@@ -16,7 +17,7 @@
 /* A transaction that others disturb is tried again so often at once. */
 #define TRANSACTION_TRIES	8u
 
-/* ---- what xenstore is told ------------------------------------------------------ */
+/* ---- what xenstore is told ---------------------------------------------- */
 
 /*
  * -ESTALE: the node says something else than @from and @to: it was made again,
@@ -123,7 +124,9 @@ void vg_sdev_becomes(struct vg_sdev *d, enum dev_state state)
 	vg_sdev_show(d);
 }
 
-/* The last of our failures that was this device's, for who can't read the log. */
+/*
+ * The last of our failures that was this device's, for who can't read the log.
+ */
 static void publish_failure(struct vg_sdev *d)
 {
 	struct vg_supervisor *s = d->s;
@@ -131,7 +134,8 @@ static void publish_failure(struct vg_sdev *d)
 	unsigned int i;
 
 	for (i = 1; i <= NR_FAILURES && i <= s->nr_failures; i++) {
-		const char *text = s->failure[(s->nr_failures - i) % NR_FAILURES];
+		const char *text =
+			s->failure[(s->nr_failures - i) % NR_FAILURES];
 
 		if (strncmp(text, d->label, n) || text[n] != ':')
 			continue;

@@ -33,9 +33,9 @@
 #include "lib/util.h"
 #include "virtio/state.h"
 
-/* Threads; the kernel's for io_uring count as well. */
+/* Threads; what the kernel starts for us counts as well. */
 #define THREADS_MAX		512u
-/* Images, rings, loops: some per queue of 16 devices. */
+/* What devices are made of, loops: some per queue of 16 devices. */
 #define FILES_MAX		1024u
 
 pid_t vg_sandbox_fork(void)
@@ -135,7 +135,7 @@ static int limit_resources(const struct vg_sandbox *sb, const char **step)
 
 /*
  * A tmpfs that nothing can be put into becomes the root, and the old one is
- * gone.  From an initial RAM disk there is no pivot_root(2); there the old
+ * gone.  From an initramfs there is no pivot_root(2); there the old
  * root stays below ours, out of reach without CAP_SYS_CHROOT.
  */
 static int empty_root(const char **step)
@@ -187,7 +187,8 @@ static int drop_capabilities(const struct vg_sandbox *sb, const char **step)
 	    prctl(PR_SET_SECUREBITS, bits, 0, 0, 0) < 0)
 		return -errno;
 	*step = "a user of its own";
-	if (setgroups(0, NULL) < 0 || setresgid(sb->uid, sb->uid, sb->uid) < 0 ||
+	if (setgroups(0, NULL) < 0 ||
+	    setresgid(sb->uid, sb->uid, sb->uid) < 0 ||
 	    setresuid(sb->uid, sb->uid, sb->uid) < 0)
 		return -errno;
 	*step = "dropping capabilities";
@@ -255,7 +256,7 @@ int vg_sandbox_enter(const struct vg_sandbox *sb, const char **step)
 	return vg_sandbox_filter(sb);
 }
 
-/* ---- can it be done here? ----------------------------------------------------- */
+/* ---- can it be done here? ----------------------------------------------- */
 
 struct verdict {
 	int err;
@@ -315,7 +316,7 @@ int vg_sandbox_check(uid_t uid_base, const char **step)
 	return -EIO;
 }
 
-/* ---- whose numbers? ------------------------------------------------------------- */
+/* ---- whose numbers? ----------------------------------------------------- */
 
 static bool is_ours(uid_t base, uid_t id)
 {

@@ -31,7 +31,9 @@
 #define VG_SANDBOX_UID(base, domid, is_mapper) \
 	((uid_t)(base) + 2u * (domid) + (is_mapper ? 1u : 0u))
 
-/* The most that a list may have: a worker's own and those of all device types. */
+/*
+ * The most that a list may have: a worker's own and those of all device types.
+ */
 #define VG_SANDBOX_SYSCALLS_MAX	28u
 
 enum vg_sandbox_kind {
@@ -78,8 +80,9 @@ pid_t vg_sandbox_fork(void);
 int vg_sandbox_enter(const struct vg_sandbox *sb, const char **step);
 
 /*
- * From outside, as root: @pid, which entered as @uid, may write files up to this
- * size from now on.  It can't itself: none of the calls for it is on a list.
+ * From outside, as root: @pid, which entered as @uid, may write files up to
+ * this size from now on.  It can't itself: none of the calls for it is on a
+ * list.
  */
 int vg_sandbox_set_file_max(pid_t pid, uid_t uid, uint64_t bytes);
 

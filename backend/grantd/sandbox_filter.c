@@ -98,10 +98,10 @@ static const struct refusal {
 	int nr;
 	uint16_t err;
 } refusals[] = {
-	{ SCMP_SYS(clone3), ENOSYS },	/* its flags are in memory; then clone */
+	{ SCMP_SYS(clone3), ENOSYS }, /* its flags are in memory; then clone */
 	{ SCMP_SYS(set_robust_list), ENOSYS },
-	{ SCMP_SYS(madvise), EINVAL },	/* giving back memory */
-	{ SCMP_SYS(prctl), EPERM },	/* a thread's name: it has the worker's */
+	{ SCMP_SYS(madvise), EINVAL }, /* giving back memory */
+	{ SCMP_SYS(prctl), EPERM }, /* a thread's name: it has the worker's */
 	/* Around pthread_create(); there is no signal to be kept away. */
 	{ SCMP_SYS(rt_sigprocmask), 0 },
 };

@@ -5,8 +5,8 @@
  * A confined worker comes with a mapper (mapper.h), and they end together: the
  * mapper when the worker's end of their socket closes, and before another
  * worker of the same guest is started at the latest, since ports stay bound as
- * long as either has the file open.  Nothing here waits for a process for longer
- * than one needs that was killed and can end.
+ * long as either has the file open.  Nothing here waits for a process for
+ * longer than one needs that was killed and can end.
  */
 #include "grantd/spawn.h"
 
@@ -160,7 +160,7 @@ static void close_all(const int *fds, unsigned int n)
 			close(fds[n]);
 }
 
-/* ---- with a mapper ------------------------------------------------------------ */
+/* ---- with a mapper ------------------------------------------------------ */
 
 static int open_arena(void)
 {
@@ -303,7 +303,9 @@ void vg_spawn_permit(void *spawn, xen_domid_t guest, unsigned int dev,
 	    send(mp->ctl, &permit, sizeof(permit),
 		 MSG_NOSIGNAL | MSG_DONTWAIT) == sizeof(permit))
 		return;
-	/* Else what was withdrawn would stay allowed.  The worker ends with it. */
+	/*
+	 * Else what was withdrawn would stay allowed.  The worker ends with it.
+	 */
 	vg_err("dom%u: its mapper can't be told whose page it may have: %s; it is killed",
 	       guest, strerror(errno));
 	kill(mp->pid, SIGKILL);
@@ -317,9 +319,9 @@ int vg_spawn_allow_file(void *spawn, xen_domid_t guest, uint64_t size_bytes)
 
 	if (!mp || mp->is_ending || size_bytes <= mp->file_max_bytes)
 		return 0;
-	err = vg_sandbox_set_file_max(mp->worker,
-				      VG_SANDBOX_UID(sp->uid_base, guest, false),
-				      size_bytes);
+	err = vg_sandbox_set_file_max(
+		mp->worker, VG_SANDBOX_UID(sp->uid_base, guest, false),
+		size_bytes);
 	if (!err)
 		mp->file_max_bytes = size_bytes;
 	return err;

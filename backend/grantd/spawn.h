@@ -14,8 +14,8 @@
 #include "xen/xen.h"
 
 /*
- * Where a worker and a mapper find what they were given.  0 to 2 are a pipe that
- * is read here (child_log.h): they have nothing of their parent's.
+ * Where a worker and a mapper find what they were given.  0 to 2 are a pipe
+ * that is read here (child_log.h): they have nothing of their parent's.
  */
 #define VG_SOCK_FD		3	/* the supervisor's, of either */
 #define VG_SHARED_FD		4	/* the worker's alone */
@@ -38,8 +38,8 @@ struct vg_spawn {
 };
 
 /*
- * As struct vg_supervisor_config has them; @spawn is a struct vg_spawn.  -EBUSY:
- * what was killed of the guest's last worker is not gone yet; later.
+ * As struct vg_supervisor_config has them; @spawn is a struct vg_spawn.
+ * -EBUSY: what was killed of the guest's last worker is not gone yet; later.
  */
 int vg_spawn_worker(void *spawn, xen_domid_t guest, int sock, int shared_fd,
 		    pid_t *pid);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * states.c - the files that devices leave to their next workers (state.h): whose
- * they are, and since when.
+ * states.c - the files that devices leave to their next workers (state.h):
+ * whose they are, and since when.
  *
  * Not trusted: what a worker wrote there.
  */
@@ -25,7 +25,7 @@
 /* Deaths in a row between which a device got nothing done. */
 #define BARREN_MAX		8u
 
-/* ---- states (state.h) ---------------------------------------------------------------- */
+/* ---- states (state.h) --------------------------------------------------- */
 
 static char *state_path(const struct vg_sdev *d)
 {
@@ -66,15 +66,15 @@ bool vg_sup_lock_awaited(struct vg_sdev *d)
  * Two locks on a state, which do not mind each other.
  *
  * The one by fcntl(2) is that of a worker's process: by what it is on the
- * process has mapped the state, and nobody else has it open, so it goes when the
- * process does, which until then may write into the state.
+ * process has mapped the state, and nobody else has it open, so it goes when
+ * the process does, which until then may write into the state.
  *
- * The one by flock(2) is on the state as it is registered with the worker's
- * io_urings, opened for reading only, so the kernel holds it, too, until the last
- * I/O of a worker that died is done: before that, what it reads would land in
- * buffers that the guest uses for something else by then.  There is no bound on waiting for it, and
- * the guest's driver has one on waiting for a register.  So a successor begins
- * before, and holds the requests back.
+ * The one by flock(2) is on the state as its device's type has the kernel hold
+ * it, opened for reading only, until the last I/O of a worker that died is
+ * done: before that, what it reads would land in buffers that the guest uses
+ * for something else by then.  There is no bound on waiting for it, and the
+ * guest's driver has one on waiting for what it asks the device.  So a
+ * successor begins before, and holds the requests back.
  */
 static int life_lock(struct vg_sdev *d, int fd)
 {
@@ -142,8 +142,8 @@ static int left_read(int fd, struct vg_left *left)
 }
 
 /*
- * -EAGAIN: it is somebody's still.  @left: what a predecessor wrote, if there was
- * one that was served.
+ * -EAGAIN: it is somebody's still.  @left: what a predecessor wrote, if there
+ * was one that was served.
  */
 int vg_sup_state_open(struct vg_sdev *d, int *state_fd, int *hold_fd,
 		      bool *is_held, struct vg_left *left)

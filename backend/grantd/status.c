@@ -17,7 +17,7 @@ static const char *const dev_state_names[] = {
 	"failed", "ignored",
 };
 
-/* ---- status ------------------------------------------------------------------------------- */
+/* ---- status ------------------------------------------------------------- */
 
 static void add_u64(struct json_object *o, const char *key, uint64_t v)
 {
@@ -182,7 +182,8 @@ char *vg_supervisor_answer(void *supervisor, const char *request)
 		json_object_array_add(devs, dev_json(d));
 	json_object_object_add(root, "devices", devs);
 	fails = json_object_new_array();
-	for (i = s->nr_failures > NR_FAILURES ? s->nr_failures - NR_FAILURES : 0;
+	for (i = s->nr_failures > NR_FAILURES ? s->nr_failures - NR_FAILURES :
+						0;
 	     i < s->nr_failures; i++)
 		json_object_array_add(fails, json_object_new_string(
 					      s->failure[i % NR_FAILURES]));

@@ -129,7 +129,7 @@ void vg_sdev_wait(struct vg_sdev *d)
 	vg_timer_arm(d->retry, vg_sup_next_pause(&d->pause_ns));
 }
 
-/* ---- the scan --------------------------------------------------------------------------- */
+/* ---- the scan ----------------------------------------------------------- */
 
 static struct vg_sdev *dev_find(struct vg_supervisor *s, const char *node)
 {
@@ -242,7 +242,8 @@ static bool dev_identify(struct vg_sdev *d)
 		d->state = DEV_IGNORED;
 	} else {
 		d->res = d->type->host->create(
-			d->s->type_daemons[vg_sup_type_index(d->type)], d->label);
+			d->s->type_daemons[vg_sup_type_index(d->type)],
+			d->label);
 		vg_sdev_content(d);
 	}
 	return is;
@@ -466,7 +467,7 @@ static void on_xenstore(void *arg)
 	}
 }
 
-/* ---- life ----------------------------------------------------------------------------------- */
+/* ---- life --------------------------------------------------------------- */
 
 int vg_supervisor_create(const struct vg_supervisor_config *cfg,
 			 struct vg_loop *loop, struct vg_supervisor **out)

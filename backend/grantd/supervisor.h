@@ -74,8 +74,8 @@ struct vg_supervisor_config {
 int vg_supervisor_create(const struct vg_supervisor_config *cfg,
 			 struct vg_loop *loop, struct vg_supervisor **out);
 /*
- * Ends the workers, and waits for them, seconds at the most.  Devices whose guests
- * live keep their nodes and states: a successor takes them over.
+ * Ends the workers, and waits for them, seconds at the most.  Devices whose
+ * guests live keep their nodes and states: a successor takes them over.
  */
 void vg_supervisor_destroy(struct vg_supervisor *s);
 

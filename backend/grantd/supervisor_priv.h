@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * supervisor_priv.h - what the files of the supervisor share: supervisor.c (what
- * xenstore has, its life), devices.c, guests.c (their workers), states.c, nodes.c
- * and status.c.  Nothing else includes it.
+ * supervisor_priv.h - what the files of the supervisor share: supervisor.c
+ * (what xenstore has, its life), devices.c, guests.c (their workers), states.c,
+ * nodes.c and status.c.  Nothing else includes it.
  */
 #ifndef VG_GRANTD_SUPERVISOR_PRIV_H
 #define VG_GRANTD_SUPERVISOR_PRIV_H
@@ -23,16 +23,16 @@
 /* For a worker whose devices are removed, or whose supervisor ends. */
 #define WORKER_END_NS		UINT64_C(2000000000)
 /*
- * For a worker's answer, which libxl waits for as well: 10 s.  Each that is killed
- * for want of it leaves its successor twice the time, up to the maximum: on a
- * machine that is slow and not hung, one must get there.
+ * For a worker's answer, which libxl waits for as well: 10 s.  Each that is
+ * killed for want of it leaves its successor twice the time, up to the maximum:
+ * on a machine that is slow and not hung, one must get there.
  */
 #define ANSWER_NS		UINT64_C(8000000000)
 /* Reasons that are remembered per device, so that each is said once. */
 #define NR_SAID			8u
 
 enum dev_state {
-	DEV_NEW,	/* libxl made it, the broker has not yet */
+	DEV_NEW,	/* libxl made it; not reached yet */
 	DEV_STARTING,	/* given to the worker */
 	DEV_READY,	/* served */
 	DEV_STOPPING,	/* the worker drains it */
@@ -69,7 +69,7 @@ struct vg_sdev {
 	unsigned int barren;	/* deaths in a row that nothing came between */
 	uint64_t shown;		/* sum of used indices at the last death */
 	uint64_t locked_out_ns;	/* since when; 0: not */
-	char *why;		/* what it waits for; NULL: nothing that failed */
+	char *why; /* what it waits for; NULL: nothing that failed */
 	uint64_t said[NR_SAID];	/* hashes of what was, since it was ready */
 	unsigned int nr_said;
 	struct vg_timer *retry;	/* ... to try once more, after */
@@ -93,7 +93,7 @@ struct vg_sdev {
 	const struct vg_dev_type *type;	/* NULL: not known yet */
 	void *res;		/* of the type: what is served */
 	unsigned int nr_queues;	/* 0: not decided; then it stays */
-	struct vg_timer *timer;	/* NEW: no broker; CLOSED: remove the node */
+	struct vg_timer *timer;	/* NEW: not reached; CLOSED: remove the node */
 };
 
 /* One guest and its worker. */
@@ -161,7 +161,8 @@ unsigned int vg_sup_transport_index(const struct vg_transport_type *transport);
  * Logs it and keeps it for virtio-grantctl.  What one try or scan after the
  * other finds is said once; of a device, it is also what that waits for.
  */
-void vg_sup_failed(struct vg_supervisor *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void vg_sup_failed(struct vg_supervisor *s, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
 /* It waits for nothing any more. */
 void vg_sdev_content(struct vg_sdev *d);
 /* Next time, a little later.  The caller has said why. */
@@ -212,11 +213,11 @@ void vg_sup_state_remove(const struct vg_sdev *d);
  */
 bool vg_sup_lock_awaited(struct vg_sdev *d);
 /*
- * -EAGAIN: it is somebody's still.  @left: what a predecessor wrote, if there was
- * one that was served.
+ * -EAGAIN: it is somebody's still.  @left: what a predecessor wrote, if there
+ * was one that was served.
  */
-int vg_sup_state_open(struct vg_sdev *d, int *state_fd, int *hold_fd, bool *is_held,
-		      struct vg_left *left);
+int vg_sup_state_open(struct vg_sdev *d, int *state_fd, int *hold_fd,
+		      bool *is_held, struct vg_left *left);
 /*
  * Makes it what a device with so many queues wants: emptied, if it is another's
  * (@left has none).  Which resource it is, is noted in any case.
@@ -235,7 +236,8 @@ void vg_sup_on_hold(void *arg);
  * made the file shorter.  If it lies, its guest has the worse service.
  */
 bool vg_sup_state_is_barren(struct vg_sdev *d);
-void vg_sup_how_to_start(struct vg_sdev *d, struct vg_worker_msg *msg, bool has_state);
+void vg_sup_how_to_start(struct vg_sdev *d, struct vg_worker_msg *msg,
+			 bool has_state);
 void vg_sup_on_retry(void *arg);
 /* Of devices that went while nobody looked. */
 void vg_sup_remove_stale_states(struct vg_supervisor *s);
@@ -245,7 +247,10 @@ void vg_sup_remove_stale_states(struct vg_supervisor *s);
 void vg_sup_res_close(struct vg_sdev *d);
 /* -ENOENT: it can't be reached (yet); other errors are said. */
 int vg_sup_find_where(struct vg_sdev *d, struct vg_transport_where *where);
-/* Where it is reached is known: opens its resource and gives both to the worker. */
+/*
+ * Where it is reached is known: opens its resource and gives both to the
+ * worker.
+ */
 void vg_sdev_start(struct vg_sdev *d);
 void vg_sdev_go_on(struct vg_sdev *d);
 void vg_sdev_closed(struct vg_sdev *d);

@@ -64,7 +64,7 @@ struct vg_worker {
 	struct wdev wdev[VG_WORKER_DEVICES_MAX];
 };
 
-/* ---- messages ----------------------------------------------------------------- */
+/* ---- messages ----------------------------------------------------------- */
 
 _Static_assert(VG_WORKER_FDS_MAX <= VG_MSG_FDS_MAX, "descriptors");
 
@@ -155,7 +155,7 @@ static void report(struct wdev *d, enum vg_worker_op op, int error,
 		vg_debug("%s: the supervisor can't be told", d->label);
 }
 
-/* ---- what a device asks of us (struct vg_host_ops) ------------------------------ */
+/* ---- what a device asks of us (struct vg_host_ops) ---------------------- */
 
 static int queue_bind(void *host, unsigned int queue, uint32_t channel)
 {
@@ -209,7 +209,7 @@ static void device_moved(void *host, int err, const char *text)
 	report(host, VG_WORKER_MOVED, err, text);
 }
 
-/* ---- the end of a device, and of a turn ------------------------------------------- */
+/* ---- the end of a device, and of a turn --------------------------------- */
 
 static void close_state(struct wdev *d)
 {
@@ -253,7 +253,7 @@ static void on_end_of_turn(void *arg)
 	}
 }
 
-/* ---- from the supervisor ----------------------------------------------------------- */
+/* ---- from the supervisor ------------------------------------------------ */
 
 /*
  * The mapping has the file open from now on, and its lock; nothing else has, so
@@ -460,7 +460,7 @@ static void on_supervisor(void *arg)
 	}
 }
 
-/* ---- life ---------------------------------------------------------------------------- */
+/* ---- life --------------------------------------------------------------- */
 
 int vg_worker_create(xen_domid_t guest, struct vg_loop *loop, int sock,
 		     struct vg_worker_shared *shared, void (*gone)(void *arg),

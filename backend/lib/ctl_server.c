@@ -177,7 +177,9 @@ int vg_ctl_server_create(struct vg_loop *loop, const char *path,
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return -errno;
-	/* The caller holds the pidfile's lock: a socket here is a dead one's. */
+	/*
+	 * The caller holds the pidfile's lock: a socket here is a dead one's.
+	 */
 	unlink(path);
 	/* Before it has a name, so that it never has another mode. */
 	if (fchmod(fd, 0600) < 0 ||

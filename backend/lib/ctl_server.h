@@ -2,11 +2,11 @@
 /*
  * ctl_server.h - a UNIX socket on which virtio-grantctl asks for JSON.
  *
- * A connection carries one request line ("status\n") and one JSON text, and
- * is closed.  The socket's mode is 0600: its user is root, whose clients are
- * root.  Some clients are served at a time, and none is waited for; one that does
- * not send or read is dropped after 10 s, or when there are too many.  What
- * @answer returns is made printable (printable.h).
+ * A connection carries one request line ("status\n") and one JSON text, and is
+ * closed.  The socket's mode is 0600: its user is root, whose clients are root.
+ * Some clients are served at a time, and none is waited for; one that does not
+ * send or read is dropped after 10 s, or when there are too many.  What @answer
+ * returns is made printable (printable.h).
  */
 #ifndef VG_CTL_SERVER_H
 #define VG_CTL_SERVER_H

@@ -24,8 +24,8 @@ static inline char *vg_keys_read(const struct vg_keys *keys, const char *key)
 }
 
 /*
- * As a decimal number up to @max: 0, or negative errno with *@why a new text that
- * names the key and its value.
+ * As a decimal number up to @max: 0, or negative errno with *@why a new text
+ * that names the key and its value.
  */
 int vg_keys_read_u64(const struct vg_keys *keys, const char *key, uint64_t max,
 		     uint64_t *value, char **why);

@@ -34,7 +34,8 @@ int vg_sd_notify(const char *state)
 		return -errno;
 	if (sendto(fd, state, strlen(state), MSG_NOSIGNAL,
 		   (const struct sockaddr *)&to,
-		   (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len)) < 0)
+		   (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len)) <
+	    0)
 		err = -errno;
 	close(fd);
 	return err;

@@ -33,7 +33,7 @@ extern void (*vg_read_hook)(const volatile void *word, size_t bytes);
 #else
 #define vg_once(x, read)	(read)
 #endif
-#define READ_ONCE(x)		vg_once(x, *(const volatile __typeof__(x) *)&(x))
+#define READ_ONCE(x)	vg_once(x, *(const volatile __typeof__(x) *)&(x))
 #define WRITE_ONCE(x, v)	(*(volatile __typeof__(x) *)&(x) = (v))
 #define load_acquire(p) \
 	vg_once(*(p), __atomic_load_n((p), __ATOMIC_ACQUIRE))
@@ -80,8 +80,8 @@ uint64_t vg_now_ns(void);	/* CLOCK_MONOTONIC */
 void vg_nap(int *epfd);
 
 /*
- * What ps(1) and top(1) call this process, "vg-worker-3", and the threads that it
- * makes.  A program that starts itself by /proc/self/exe is called "exe".
+ * What ps(1) and top(1) call this process, "vg-worker-3", and the threads that
+ * it makes.  A program that starts itself by /proc/self/exe is called "exe".
  */
 void vg_name_process(const char *kind, unsigned int guest);
 

@@ -74,7 +74,7 @@ static int span_of(struct mem_foreign *mf, uint64_t addr, uint64_t len_bytes,
 	return 0;
 }
 
-/* ---- mapping ---------------------------------------------------------------- */
+/* ---- mapping ------------------------------------------------------------ */
 
 static void account(struct mem_foreign *mf, unsigned int pages)
 {
@@ -135,7 +135,7 @@ static int start(struct mem_foreign *mf)
 static uint8_t *resolve(const struct mem_foreign *mf, uint64_t addr,
 			uint64_t len_bytes)
 {
-	uint64_t at = addr - XEN_GUEST_RAM0_BASE;	/* may wrap: too large */
+	uint64_t at = addr - XEN_GUEST_RAM0_BASE; /* may wrap: too large */
 	uint64_t bytes = (uint64_t)mf->all_pages << XEN_GRANT_PAGE_SHIFT;
 
 	if (at >= bytes || len_bytes > bytes - at)
@@ -143,7 +143,7 @@ static uint8_t *resolve(const struct mem_foreign *mf, uint64_t addr,
 	return mf->all + at;
 }
 
-/* ---- rings and tables --------------------------------------------------------- */
+/* ---- rings and tables --------------------------------------------------- */
 
 static int map_span(struct mem_foreign *mf, uint64_t addr, size_t len_bytes,
 		    void **base, struct span *s, enum vg_mem_fault *fault)
@@ -219,7 +219,7 @@ static int foreign_read(struct vg_mem *m, uint64_t addr, void *buf,
 	return 0;
 }
 
-/* ---- requests ------------------------------------------------------------------ */
+/* ---- requests ----------------------------------------------------------- */
 
 static struct vg_mem_req *req_get(struct mem_foreign *mf)
 {

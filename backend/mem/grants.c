@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * grants.c - guest memory by one batched map and one unmap per request, or by one
- * batched copy in and one out.
+ * grants.c - guest memory by one batched map and one unmap per request, or by
+ * one batched copy in and one out.
  *
  * Serves every guest whose addresses are grants, with no help from it: what
  * a mainline guest (CONFIG_XEN_VIRTIO) offers suffices.
@@ -128,7 +128,7 @@ struct mem_map {
 	uint32_t copy_max_bytes;
 	struct spare *spares[CLASSES];
 	size_t spare_bytes;
-	struct pages *pages;		/* own_pages, or those it is a view of */
+	struct pages *pages; /* own_pages, or those it is a view of */
 	struct pages own_pages;
 	struct vg_mem_req *free_reqs;
 	struct req_list ins, outs;	/* for the next exchange */
@@ -155,13 +155,15 @@ static int refuse(struct mem_map *mm, enum vg_mem_fault why,
 	return err;
 }
 
-/* What says that we, or Linux, are short of something, not that a grant lacks. */
+/*
+ * What says that we, or Linux, are short of something, not that a grant lacks.
+ */
 static bool is_shortage(int err)
 {
 	return vg_error_passes(err) || err == -EBUSY;
 }
 
-/* ---- addresses ------------------------------------------------------------ */
+/* ---- addresses ---------------------------------------------------------- */
 
 static int span_of(struct mem_map *mm, uint64_t addr, uint64_t len_bytes,
 		   struct span *s, enum vg_mem_fault *fault)
@@ -181,7 +183,7 @@ static int span_of(struct mem_map *mm, uint64_t addr, uint64_t len_bytes,
 	return 0;
 }
 
-/* ---- pages in use --------------------------------------------------------- */
+/* ---- pages in use ------------------------------------------------------- */
 
 /* False: not while others have theirs. */
 static bool charge(struct mem_map *mm, unsigned int pages)
@@ -210,7 +212,7 @@ static void uncharge(struct mem_map *mm, unsigned int pages)
 	mm->mem.stats.mapped_pages_now -= pages;
 }
 
-/* ---- copying -------------------------------------------------------------- */
+/* ---- copying ------------------------------------------------------------ */
 
 static bool copies_reserve(struct mem_map *mm, uint64_t count)
 {
@@ -308,7 +310,7 @@ static int map_read(struct vg_mem *m, uint64_t addr, void *buf,
 				err;
 }
 
-/* ---- mapping --------------------------------------------------------------- */
+/* ---- mapping ------------------------------------------------------------ */
 
 /*
  * gntdev says -EINVAL whatever Xen said: that a page is not granted, or that no
@@ -405,7 +407,7 @@ void vg_map_range_uncharge(struct vg_mem *m, unsigned int pages)
 	uncharge(mm, pages);
 }
 
-/* ---- rings ---------------------------------------------------------------- */
+/* ---- rings -------------------------------------------------------------- */
 
 static int map_ring(struct vg_mem *m, uint64_t addr, size_t len_bytes,
 		    int prot, void **va, enum vg_mem_fault *fault)
@@ -453,7 +455,7 @@ static void unmap_ring(struct vg_mem *m, void *va, size_t len_bytes)
 	uncharge(mm, pages);
 }
 
-/* ---- requests ------------------------------------------------------------- */
+/* ---- requests ----------------------------------------------------------- */
 
 static size_t class_bytes(unsigned int class)
 {
@@ -881,7 +883,7 @@ static int unmap_req(struct vg_mem *m, struct vg_mem_req *r,
 	return 0;
 }
 
-/* ---- the exchange ---------------------------------------------------------- */
+/* ---- the exchange ------------------------------------------------------- */
 
 /*
  * As are_granted(), of the buffers that @r wants mapped.  Those that the device
@@ -927,7 +929,8 @@ static int job_result(struct mem_map *mm, struct vg_mem_req *r)
 }
 
 /* What became of a request's copies: 0 also where none was ever made. */
-static int req_copies_result(const struct mem_map *mm, const struct vg_mem_req *r)
+static int req_copies_result(const struct mem_map *mm,
+			     const struct vg_mem_req *r)
 {
 	return r->nr_copies ?
 		       copies_result(mm->copies + r->first_copy, r->nr_copies) :
@@ -997,7 +1000,8 @@ static void map_exchange(struct vg_mem *m)
 		m->stats.copies++;
 	m->stats.exchanges++;
 	/* Each copy and each job says itself what became of it. */
-	xen_gnttab_exchange(mm->gt, mm->domid, mm->copies, n, mm->jobs, nr_jobs);
+	xen_gnttab_exchange(mm->gt, mm->domid, mm->copies, n, mm->jobs,
+			    nr_jobs);
 	for (r = outs; r; r = next) {
 		next = r->next;
 		out_result(mm, r);

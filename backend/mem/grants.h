@@ -14,7 +14,8 @@
 
 /*
  * One map and one unmap per request, for any guest; or one copy each way if it
- * has at most @copy_max_bytes in total, header and status included: mem/grants.c.
+ * has at most @copy_max_bytes in total, header and status included:
+ * mem/grants.c.
  */
 int vg_mem_map_create(struct xen_gnttab *gt, xen_domid_t domid,
 		      unsigned int budget_pages, uint32_t copy_max_bytes,

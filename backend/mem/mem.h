@@ -35,7 +35,7 @@ struct vg_seg {
 enum vg_mem_fault {
 	VG_MEM_OK = 0,
 	VG_MEM_NO_GRANT,	/* address without bit 63: a guest without a
-				 * grant layer passed a guest-physical address */
+				 * grant layer gave a guest-physical one */
 	VG_MEM_BAD_RANGE,	/* wraps, or beyond what an address can say */
 	VG_MEM_NOT_GRANTED,	/* Xen refused to map or copy the reference */
 	VG_MEM_BUDGET,		/* one request of more pages than the device
@@ -66,7 +66,7 @@ struct vg_mem_stats {
 #define VG_MEM_LATER		1	/* see map_req */
 
 struct vg_mem;
-struct vg_mem_req;	/* what one request holds; private to the implementation */
+struct vg_mem_req; /* what one request holds; private to the implementation */
 
 struct vg_mem_ops {
 	const char *name;
@@ -152,10 +152,10 @@ struct vg_mem_ops {
 	 * both NULL where there is no such thing.  @index < VG_MEM_RANGES_MAX.
 	 *
 	 * range_add: -EBUSY (it holds one), -EINVAL (empty, no whole pages, or
-	 * beyond the last address), -E2BIG (all ranges together are more than the
-	 * budget), -EAGAIN (something is short for the moment), or why it could
-	 * not be mapped (never -EINVAL).  What the budget has no room for beside the rings and
-	 * requests of now is held without being mapped.
+	 * beyond the last address), -E2BIG (all ranges together are more than
+	 * the budget), -EAGAIN (something is short for the moment), or why it
+	 * could not be mapped (never -EINVAL).  What the budget has no room for
+	 * beside the rings and requests of now is held without being mapped.
 	 * range_remove: no new use from here on.  -EAGAIN: requests use it
 	 * still, call again when one is unmapped; -EBUSY: a ring is in it,
 	 * nothing is changed.

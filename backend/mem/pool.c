@@ -46,7 +46,7 @@ struct table {
 
 struct vg_mem_req {
 	struct vg_mem_req *next;	/* on the free list */
-	struct vg_mem_req *mapped;	/* grants.c's, or NULL: it is in ranges */
+	struct vg_mem_req *mapped; /* grants.c's, or NULL: it is in ranges */
 	uint32_t ranges;		/* bit per range it uses */
 };
 
@@ -129,7 +129,7 @@ static struct range *range_of_va(struct mem_pool *mp, const void *va)
 	return NULL;
 }
 
-/* ---- ranges ---------------------------------------------------------------- */
+/* ---- ranges ------------------------------------------------------------- */
 
 static void areas_change(struct mem_pool *mp)
 {
@@ -283,7 +283,7 @@ static void pool_make_room(struct vg_mem *m)
 	}
 }
 
-/* ---- rings ------------------------------------------------------------------- */
+/* ---- rings -------------------------------------------------------------- */
 
 static int pool_map_ring(struct vg_mem *m, uint64_t addr, size_t len_bytes,
 			 int prot, void **va, enum vg_mem_fault *fault)
@@ -315,7 +315,7 @@ static void pool_unmap_ring(struct vg_mem *m, void *va, size_t len_bytes)
 	stats_gather(mp);
 }
 
-/* ---- requests ------------------------------------------------------------------ */
+/* ---- requests ----------------------------------------------------------- */
 
 static int pool_read(struct vg_mem *m, uint64_t addr, void *buf,
 		     size_t len_bytes, enum vg_mem_fault *fault)

@@ -7,8 +7,8 @@
  * are bounded before use; one event costs one pass over the slots whose bit was
  * set.
  *
- * Answers and interrupts of one turn of the loop are told to the broker with one
- * notification at its end.
+ * Answers and interrupts of one turn of the loop are told to the broker with
+ * one notification at its end.
  *
  * Threads: interrupts may be raised from any (raise_now); what that uses (page,
  * port) changes only while the device is frozen.
@@ -67,7 +67,7 @@ static struct relay *to_relay(struct vg_transport *t)
 	return container_of(t, struct relay, t);
 }
 
-/* ---- where it is ------------------------------------------------------------------ */
+/* ---- where it is -------------------------------------------------------- */
 
 static void where_put(const struct where *w, struct vg_transport_where *out)
 {
@@ -116,7 +116,7 @@ static bool page_of(const struct vg_transport_where *where,
 	return true;
 }
 
-/* ---- to the broker ------------------------------------------------------------------ */
+/* ---- to the broker ------------------------------------------------------ */
 
 static void tell_broker(struct relay *r)
 {
@@ -219,7 +219,7 @@ static void end_of_turn(struct vg_transport *t)
 	r->tell = false;
 }
 
-/* ---- from the broker ------------------------------------------------------------- */
+/* ---- from the broker ---------------------------------------------------- */
 
 static void take_access(struct relay *r, unsigned int vcpu)
 {
@@ -309,7 +309,7 @@ static void on_event(void *arg, unsigned int n)
 	r->env.worked(r->env.arg);
 }
 
-/* ---- attaching ------------------------------------------------------------------------ */
+/* ---- attaching ---------------------------------------------------------- */
 
 static bool is_whole(struct relay *r, const struct vg_relay_page *page)
 {
@@ -460,7 +460,7 @@ static void move(struct vg_transport *t, const struct vg_transport_where *where)
 	attach(r);
 }
 
-/* ---- life ----------------------------------------------------------------------------- */
+/* ---- life --------------------------------------------------------------- */
 
 static void relay_close(struct vg_transport *t, bool has_successor)
 {

@@ -71,11 +71,12 @@
 #define VG_RELAY_QUEUES_MAX	64u
 
 /* op: the access. */
-#define VG_RELAY_OP_OFFSET(op)	((op) & 0xfffu)		/* bytes, in the window */
+#define VG_RELAY_OP_OFFSET(op)	((op) & 0xfffu)		/* in the window */
 #define VG_RELAY_OP_LEN(op)	(((op) >> 16) & 0x7u)	/* 1, 2 or 4 */
 #define VG_RELAY_OP_IS_WRITE(op) (((op) >> 31) & 1u)
-#define VG_RELAY_OP(offset, len, is_write) \
-	((uint32_t)(offset) | (uint32_t)(len) << 16 | (uint32_t)(is_write) << 31)
+#define VG_RELAY_OP(offset, len, is_write)            \
+	((uint32_t)(offset) | (uint32_t)(len) << 16 | \
+	 (uint32_t)(is_write) << 31)
 
 struct vg_relay_slot {
 	/* broker */
@@ -92,7 +93,7 @@ struct vg_relay_slot {
 #define VG_RELAY_BACKEND_ABSENT	0u	/* initial */
 #define VG_RELAY_BACKEND_READY	1u	/* attached, answers */
 #define VG_RELAY_BACKEND_GONE	2u	/* left on purpose: answer locally */
-#define VG_RELAY_BACKEND_RESTARTING 3u	/* left, a successor comes: wait for it */
+#define VG_RELAY_BACKEND_RESTARTING 3u	/* left, another comes: wait for it */
 
 struct vg_relay_page {
 	uint32_t magic;

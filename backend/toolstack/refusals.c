@@ -92,7 +92,7 @@ void vg_refusals_say(struct vg_refusals *r, const struct vg_devname *name,
 		vg_debug("writing %s: %s", r->path[i], strerror(-err));
 }
 
-/* ---- reading ------------------------------------------------------------------ */
+/* ---- reading ------------------------------------------------------------ */
 
 struct reader {
 	struct xen_store *xs;

@@ -34,7 +34,7 @@ _Static_assert(VG_NOTIFY_CONFIG == VIRTIO_MMIO_INT_CONFIG, "InterruptStatus");
 struct selected {
 	uint32_t offered, driver, queue;	/* *Sel */
 	uint32_t range, range_first, range_pages;
-	uint32_t range_state[VG_MEM_RANGES_MAX];	/* VIRTIO_GRANT_RANGE_* */
+	uint32_t range_state[VG_MEM_RANGES_MAX]; /* VIRTIO_GRANT_RANGE_* */
 	uint32_t port_state[VG_STATE_QUEUES_MAX];	/* ..._QUEUE_* */
 };
 
@@ -85,7 +85,7 @@ static void set_half(uint64_t *v, bool high, uint32_t half)
 		*v = (*v & ~(uint64_t)UINT32_MAX) | half;
 }
 
-/* ---- answers ------------------------------------------------------------------ */
+/* ---- answers ------------------------------------------------------------ */
 
 static void answer(struct vg_mmio *m, unsigned int vcpu, uint32_t seq,
 		   bool is_write, uint32_t data)
@@ -133,7 +133,7 @@ static void waiters_answer(struct vg_mmio *m, enum vg_op op,
 	}
 }
 
-/* ---- features, status ------------------------------------------------------------ */
+/* ---- features, status --------------------------------------------------- */
 
 static uint32_t features_read(const struct vg_mmio *m)
 {
@@ -172,7 +172,7 @@ static bool status_write(struct vg_mmio *m, const struct vg_reg_access *acc)
 	return true;
 }
 
-/* ---- queues ------------------------------------------------------------------------ */
+/* ---- queues ------------------------------------------------------------- */
 
 static void queue_write(struct vg_mmio *m, uint32_t offset, uint32_t data)
 {
@@ -230,7 +230,7 @@ static bool queue_stop(struct vg_mmio *m, const struct vg_reg_access *acc)
 	return err == -EBUSY && wait_for(m, acc, VG_OP_RESET, 0);
 }
 
-/* ---- the configuration space (4.2.2) ----------------------------------------------- */
+/* ---- the configuration space (4.2.2) ------------------------------------ */
 
 static uint32_t config_read(struct vg_mmio *m, const struct vg_reg_access *acc)
 {
@@ -253,7 +253,7 @@ static void config_write(struct vg_mmio *m, const struct vg_reg_access *acc)
 		bad_access(m);
 }
 
-/* ---- the extension (kernel/uapi/virtio_grant.h) -------------------------------------- */
+/* ---- the extension (kernel/uapi/virtio_grant.h) ------------------------- */
 
 static uint32_t caps(const struct vg_mmio *m)
 {
@@ -408,7 +408,7 @@ static bool ext_write(struct vg_mmio *m, const struct vg_reg_access *acc,
 	return false;
 }
 
-/* ---- registers ------------------------------------------------------------------------ */
+/* ---- registers ---------------------------------------------------------- */
 
 static uint32_t reg_read(struct vg_mmio *m, uint32_t offset)
 {
@@ -532,7 +532,7 @@ void vg_mmio_access(struct vg_mmio *m, const struct vg_reg_access *acc)
 	answer(m, acc->vcpu, acc->seq, acc->is_write, data);
 }
 
-/* ---- from the device (struct vg_transport_ops) -------------------------------------------- */
+/* ---- from the device (struct vg_transport_ops) -------------------------- */
 
 static void mmio_notify(void *transport, uint32_t what)
 {
@@ -611,7 +611,7 @@ const struct vg_transport_ops vg_mmio_transport_ops = {
 	.leave = mmio_leave,
 };
 
-/* ---- life ------------------------------------------------------------------------------- */
+/* ---- life --------------------------------------------------------------- */
 
 struct vg_mmio *vg_mmio_create(const struct vg_mmio_link_ops *ops, void *link)
 {

@@ -18,8 +18,8 @@ void vg_ports_destroy(struct vg_ports *p);
 
 /*
  * Binds to @domid's port @remote: *port is ours, and @event(@arg, @n) is called
- * for what comes over it.  -EINVAL, which is what it is while the one who had it
- * before is not quite gone, is tried @tries times, a millisecond apart.
+ * for what comes over it.  -EINVAL, which is what it is while the one who had
+ * it before is not quite gone, is tried @tries times, a millisecond apart.
  */
 int vg_ports_bind(struct vg_ports *p, xen_domid_t domid, xen_port_t remote,
 		  unsigned int tries,

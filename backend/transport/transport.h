@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * transport.h - how the devices of a guest are reached: what the daemon knows of
- * a transport, which is where to look for it, and whom to hand a device to.
+ * transport.h - how the devices of a guest are reached: what the daemon knows
+ * of a transport, which is where to look for it, and whom to hand a device to.
  *
- * A transport's code runs in two places: in the supervisor, which finds what the
- * toolstack or whoever forwards for the guest has written, and in the worker,
- * which attaches to that.  What is found is passed on as words that only the
- * transport understands.
+ * A transport's code runs in two places: in the supervisor, which finds what
+ * the toolstack or whoever forwards for the guest has written, and in the
+ * worker, which attaches to that.  What is found is passed on as words that
+ * only the transport understands.
  */
 #ifndef VG_TRANSPORT_TRANSPORT_H
 #define VG_TRANSPORT_TRANSPORT_H

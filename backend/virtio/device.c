@@ -7,15 +7,15 @@
  *
  * Every operation is over at once, except those that stop something: a reset, a
  * queue's end, the withdrawal of a range are over when no request is under way
- * and nothing is mapped any more, so that the driver may reuse its memory.  What
- * is to be mapped is tried again for a while if something is short, and is over
- * then.
+ * and nothing is mapped any more, so that the driver may reuse its memory.
+ * What is to be mapped is tried again for a while if something is short, and is
+ * over then.
  *
  * Threads.  If the driver has several queues enabled when it sets DRIVER_OK,
  * they are run by lanes.  Main thread and lanes share what is changed only
  * between vg_device_freeze() and vg_device_thaw(), and these atomics:
  *
- *	to the lane	is_kicked_from_main	queue_notify, then vg_lane_wake()
+ *	to the lane	is_kicked_from_main	queue_notify, vg_lane_wake()
  *	to all lanes	is_halted		one of them found a bad ring
  *	to the main	is_bad, bad_*		... which; then wake_main()
  *	thread		stats, events, in_flight	counters, for show
@@ -38,7 +38,7 @@
 #include "lib/util.h"
 #include "virtio/device_priv.h"
 
-/* So often an operation is tried that a vCPU may wait for. */
+/* So often an operation is tried that its driver may wait for. */
 #define AGAINS_MAX		100u
 
 #define BIT64(n)		(UINT64_C(1) << (n))
@@ -112,7 +112,7 @@ void vg_device_work_later(struct vg_device *dev)
 	vg_deferred_schedule(dev->work);
 }
 
-/* ---- threads -------------------------------------------------------------- */
+/* ---- threads ------------------------------------------------------------ */
 
 static void take_bad(struct vg_device *dev);
 
@@ -158,7 +158,7 @@ void vg_device_wake_main(struct vg_device *dev)
 		return;
 }
 
-/* ---- broken --------------------------------------------------------------- */
+/* ---- broken ------------------------------------------------------------- */
 
 static void break_log(struct vg_device *dev, const struct vg_queue *q,
 		      enum vg_broken why, enum vg_mem_fault fault,
@@ -225,7 +225,7 @@ void vg_device_fail(struct vg_device *dev, enum vg_broken why)
 	vg_device_break(dev, NULL, why, VG_MEM_OK, 0);
 }
 
-/* ---- status, features (virtio 1.3, 2.1, 2.2, 3.1.1) --------------------------- */
+/* ---- status, features (virtio 1.3, 2.1, 2.2, 3.1.1) --------------------- */
 
 const struct vg_device_info *vg_device_info(const struct vg_device *dev)
 {
@@ -296,7 +296,7 @@ int vg_device_set_status(struct vg_device *dev, uint32_t status)
 	return err;
 }
 
-/* ---- the configuration space (2.5) ---------------------------------------------- */
+/* ---- the configuration space (2.5) -------------------------------------- */
 
 static bool is_in_config(const struct vg_device *dev, unsigned int offset,
 			 unsigned int len_bytes)
@@ -346,7 +346,7 @@ void vg_device_config_changed(struct vg_device *dev)
 	vg_device_save(dev);
 }
 
-/* ---- queues: where they run ------------------------------------------------------- */
+/* ---- queues: where they run --------------------------------------------- */
 
 static struct vg_queue *queue_of(const struct vg_device *dev,
 				 unsigned int index)
@@ -517,7 +517,7 @@ static void queue_drained(struct vg_queue *q)
 	vg_device_over(q->dev, VG_OP_QUEUE_STOP, q->index, 0);
 }
 
-/* ---- queues: operations ---------------------------------------------------------------- */
+/* ---- queues: operations ------------------------------------------------- */
 
 int vg_device_queue_config(const struct vg_device *dev, unsigned int queue,
 			   struct vg_vq_config *cfg)
@@ -760,7 +760,7 @@ void vg_device_event(struct vg_device *dev, unsigned int queue)
 	vg_deferred_schedule(q->work);
 }
 
-/* ---- notifying the driver, and the main thread's work ---------------------------------- */
+/* ---- notifying the driver, and the main thread's work ------------------- */
 
 void vg_device_notify_driver(struct vg_device *dev, bool is_used)
 {
@@ -835,7 +835,7 @@ void vg_device_resume(struct vg_device *dev)
 	vg_device_kick_all(dev);
 }
 
-/* ---- stopping: reset, device ----------------------------------------------------------- */
+/* ---- stopping: reset, device -------------------------------------------- */
 
 void vg_device_unmap_all(struct vg_device *dev)
 {
@@ -961,7 +961,7 @@ void vg_device_stop(struct vg_device *dev)
 	vg_device_drained(dev);
 }
 
-/* ---- life cycle ------------------------------------------------------------- */
+/* ---- life cycle --------------------------------------------------------- */
 
 static void queues_create(struct vg_device *dev)
 {
@@ -1164,7 +1164,7 @@ void vg_device_destroy(struct vg_device *dev)
 	free(dev);
 }
 
-/* ---- statistics -------------------------------------------------------------------- */
+/* ---- statistics --------------------------------------------------------- */
 
 void vg_device_count_access(struct vg_device *dev)
 {
@@ -1206,7 +1206,7 @@ const struct vg_dev_stats *vg_device_stats(struct vg_device *dev)
 	return &dev->total;
 }
 
-/* ---- for the type (dev/type.h) ------------------------------------------------------- */
+/* ---- for the type (dev/type.h) ------------------------------------------ */
 
 const char *vg_device_label(const struct vg_device *dev)
 {

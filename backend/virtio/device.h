@@ -8,10 +8,10 @@
  * addresses, queue numbers) and in rings and buffers.
  *
  * A bad ring stops the device, not the worker: `broken` is latched, the status
- * has DEVICE_NEEDS_RESET, the driver is told that the configuration changed, and
- * the reason is named, counted and logged once.  Until the driver resets it, the
- * configuration space of a broken device reads as zeroes: no driver hangs on a
- * disk without sectors.
+ * has DEVICE_NEEDS_RESET, the driver is told that the configuration changed,
+ * and the reason is named, counted and logged once.  Until the driver resets
+ * it, the configuration space of a broken device reads as zeroes: no driver
+ * hangs on a device without size.
  *
  * All calls for one device come from its worker's main thread, but for those
  * that say otherwise.  A driver that uses several queues has them run by
@@ -34,7 +34,7 @@
 
 struct vg_device;
 
-/* ---- towards the transport ------------------------------------------------------ */
+/* ---- towards the transport ---------------------------------------------- */
 
 /* Of an operation: it is not over; vg_transport_ops.over() says when. */
 #define VG_LATER	1
@@ -159,8 +159,8 @@ int vg_device_range_add(struct vg_device *dev, unsigned int index,
 int vg_device_range_remove(struct vg_device *dev, unsigned int index);
 
 /*
- * The configuration space; -EINVAL: not inside of it.  All zeroes, and nothing is
- * written, while the device is broken.
+ * The configuration space; -EINVAL: not inside of it.  All zeroes, and nothing
+ * is written, while the device is broken.
  */
 int vg_device_config_read(struct vg_device *dev, unsigned int offset,
 			  void *buf, unsigned int len_bytes);
@@ -168,13 +168,15 @@ int vg_device_config_write(struct vg_device *dev, unsigned int offset,
 			   const void *buf, unsigned int len_bytes);
 uint32_t vg_device_config_generation(const struct vg_device *dev);
 
-/* For the statistics: the driver asked for something, or for what is no sense. */
+/*
+ * For the statistics: the driver asked for something, or for what is no sense.
+ */
 void vg_device_count_access(struct vg_device *dev);
 void vg_device_count_bad(struct vg_device *dev);
 /* Whether there is a successor to save for: then vg_device_save() does. */
 bool vg_device_has_state(const struct vg_device *dev);
 
-/* ---- towards the worker ---------------------------------------------------------- */
+/* ---- towards the worker ------------------------------------------------- */
 
 struct vg_host_ops {
 	/*
@@ -236,12 +238,16 @@ struct vg_device_params {
 	int hold_fd;			/* vg_device_hold_fd(); 0 or -1: none */
 	/*
 	 * VG_START_NEW: nobody has used the device.  VG_START_TAKE_OVER: goes
-	 * on where the writer of @state was killed; if that is not possible,
-	 * as needing reset; and if it is not possible just now, vg_device_create()
-	 * fails, and @state is left as it was.  VG_START_RESET: starts as needing
-	 * reset, because of start_broken.
+	 * on where the writer of @state was killed; if that is not possible, as
+	 * needing reset; and if it is not possible just now, vg_device_create()
+	 * fails, and @state is left as it was.  VG_START_RESET: starts as
+	 * needing reset, because of start_broken.
 	 */
-	enum vg_start { VG_START_NEW, VG_START_TAKE_OVER, VG_START_RESET } start;
+	enum vg_start {
+		VG_START_NEW,
+		VG_START_TAKE_OVER,
+		VG_START_RESET
+	} start;
 	unsigned int start_broken;	/* enum vg_broken */
 	/*
 	 * I/O of a predecessor is under way: until vg_device_release() the
@@ -253,7 +259,7 @@ struct vg_device_params {
 
 /*
  * @mem, and what @params->parts hands over, become the device's, also when this
- * fails.  The device's descriptors register in @loop.
+ * fails.  What the device waits for is in @loop.
  */
 int vg_device_create(const struct vg_device_params *params,
 		     struct vg_mem *mem, struct vg_loop *loop,

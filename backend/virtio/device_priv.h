@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * device_priv.h - what the files of a device share: device.c (operations, life),
- * queue.c (requests, the work of a turn), ranges.c (announced memory), restore.c
- * (what outlives us).  Nothing else includes it.
+ * device_priv.h - what the files of a device share: device.c (operations,
+ * life), queue.c (requests, the work of a turn), ranges.c (announced memory),
+ * restore.c (what outlives us).  Nothing else includes it.
  */
 #ifndef VG_VIRTIO_DEVICE_PRIV_H
 #define VG_VIRTIO_DEVICE_PRIV_H
@@ -34,10 +34,10 @@ struct vg_requests {
 };
 
 /*
- * A queue is run either in the main thread or, if the driver uses several, by
- * a thread: its lane, which it may share.  What is below "run" belongs to whoever runs
- * it; the main thread touches it only while the device is frozen.  Registers
- * and the life cycle are the main thread's.
+ * A queue is run either in the main thread or, if the driver uses several, by a
+ * thread: its lane, which it may share.  What is below "run" belongs to whoever
+ * runs it; the main thread touches it only while the device is frozen.
+ * Operations and the life cycle are the main thread's.
  */
 struct vg_queue {
 	struct vg_device *dev;
@@ -63,7 +63,7 @@ struct vg_queue {
 	struct vg_lane *lane;		/* NULL: the main thread */
 	void *priv;			/* of the type */
 	struct vg_deferred *work;
-	struct vg_timer *retry;		/* memory was short: see retry_later() */
+	struct vg_timer *retry; /* memory was short: see retry_later() */
 
 	/* set by the main thread, frozen: vg_device_thaw() */
 	bool may_take;			/* from the available ring */
@@ -79,7 +79,7 @@ struct vg_queue {
 
 	/* run */
 	bool is_working;		/* inside of the work of a turn */
-	bool is_completed;		/* a request was, since that last began */
+	bool is_completed; /* a request was, since that last began */
 	unsigned int retries;		/* in a row: to take, to deliver */
 	unsigned int undelivered;
 
@@ -92,7 +92,7 @@ struct vg_queue {
 	unsigned int in_flight;
 	/* Between two exchanges of memory (mem.h), in flight as well: */
 	struct vg_requests starting;	/* taken; the type knows nothing yet */
-	struct vg_requests ending;		/* completed, not yet in the used ring */
+	struct vg_requests ending; /* completed, not yet in the used ring */
 	unsigned int nr_starting;
 	unsigned int nr_left;		/* of ending: memory was short */
 	struct vg_request *free_requests;
@@ -141,7 +141,7 @@ struct vg_device {
 	struct vg_ranges ranges;
 
 	enum vg_broken broken;
-	bool is_resetting;		/* a reset was asked for, not yet idle */
+	bool is_resetting; /* a reset was asked for, not yet idle */
 	bool is_stopping, is_stopped;
 	bool is_held;			/* vg_device_params */
 	struct vg_timer *again;		/* operations that were short of
@@ -174,7 +174,7 @@ struct vg_device {
 	struct vg_ratelimit complaints;	/* about what the driver can repeat */
 };
 
-/* ---- device.c ---------------------------------------------------------------- */
+/* ---- device.c ----------------------------------------------------------- */
 
 /* Offered for all types, and understood although it may not be offered. */
 #define VG_INDIRECT	(UINT64_C(1) << VIRTIO_RING_F_INDIRECT_DESC)
@@ -214,7 +214,7 @@ void vg_device_make_room(struct vg_device *dev);
 /* Requests that the types have, of all queues: their end returns memory. */
 unsigned int vg_device_nr_started(const struct vg_device *dev);
 
-/* ---- queue.c: in the thread that runs the queue, or frozen --------------------- */
+/* ---- queue.c: in the thread that runs the queue, or frozen -------------- */
 
 void vg_queue_init(struct vg_queue *q, struct vg_device *dev,
 		   unsigned int index);
@@ -240,7 +240,7 @@ void vg_queue_ask_room(struct vg_queue *q);
 /* Memory is counted by who uses it; shown where others can read it. */
 void vg_queue_show_mem(struct vg_queue *q);
 
-/* ---- ranges.c: frozen ------------------------------------------------------------ */
+/* ---- ranges.c: frozen --------------------------------------------------- */
 
 /* Requests ended: a range that was withdrawn may be free now. */
 void vg_ranges_drained(struct vg_device *dev);
@@ -252,7 +252,7 @@ void vg_ranges_save(const struct vg_device *dev, struct vg_state_regs *r);
 /* 0, or negative errno with part of it done, for vg_ranges_reset(). */
 int vg_ranges_restore(struct vg_device *dev, const struct vg_state_regs *r);
 
-/* ---- restore.c --------------------------------------------------------------------- */
+/* ---- restore.c ---------------------------------------------------------- */
 
 /* As vg_device_params.start has it. */
 int vg_device_start(struct vg_device *dev, const struct vg_device_params *p);

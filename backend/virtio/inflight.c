@@ -38,7 +38,7 @@ void vg_inflight_redo_count(struct vg_inflight *f, uint16_t head, int by)
 	count_add(f->log->redone, by);
 }
 
-/* ---- taking over ------------------------------------------------------------ */
+/* ---- taking over -------------------------------------------------------- */
 
 static int by_key(const void *a, const void *b)
 {

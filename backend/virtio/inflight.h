@@ -50,7 +50,7 @@
 #define VG_HEAD_REDONE_MAX	63u
 
 struct vg_queue_log {
-	uint64_t taken;			/* chains, since the queue was enabled */
+	uint64_t taken; /* chains, since the queue was enabled */
 	uint64_t redone;		/* a statistic */
 	uint16_t publishing, published;	/* used indices */
 	uint32_t reserved[11];
@@ -68,7 +68,7 @@ struct vg_inflight {
 
 /* What a predecessor left: heads in the order of their ends or beginnings. */
 struct vg_inflight_found {
-	uint16_t published;		/* used index that the driver was shown */
+	uint16_t published; /* used index that the driver was shown */
 	unsigned int nr_done, nr_redo;
 	struct vg_inflight_head {
 		uint64_t key;

@@ -69,7 +69,8 @@ bool vg_poll_found(struct vg_poll *p)
 
 	p->until_ns = 0;
 	if (p->told_all_ns && was_looking)
-		p->answer_ns = (p->answer_ns + vg_now_ns() - p->told_all_ns) / 2;
+		p->answer_ns =
+			(p->answer_ns + vg_now_ns() - p->told_all_ns) / 2;
 	p->told_all_ns = 0;
 	return was_looking;
 }
@@ -103,7 +104,9 @@ static void retarget(struct vg_poll *p, unsigned int depth)
 {
 	unsigned int target = target_of(depth);
 
-	/* It may only have been busy: down in steps, unless it was the probe. */
+	/*
+	 * It may only have been busy: down in steps, unless it was the probe.
+	 */
 	if (!p->is_probing && target < p->target)
 		target = max_u(target,
 			       p->target - max_u(p->target / 4, 1u));

@@ -49,11 +49,11 @@ struct vg_poll {
 	unsigned int held;		/* at the last call */
 	uint64_t held_ns;		/* since when; 0: none */
 	uint64_t fresh_ns;		/* when one was added last */
-	unsigned int told;		/* times since the depth was found out */
+	unsigned int told; /* times since the depth was found out */
 	bool is_probing;
 
 	uint64_t told_all_ns;		/* when, if nothing was left; else 0 */
-	uint64_t answer_ns;		/* from then to its next request, lately */
+	uint64_t answer_ns; /* from then to its next request, lately */
 };
 
 enum vg_poll_next {
@@ -82,8 +82,8 @@ void vg_poll_sleep(struct vg_poll *p, uint64_t max_ns);
 /*
  * @held: requests in the used ring, more than 0, of which the driver was not
  * told; @depth: those it has under way, as it sees it (vg_vq_depth());
- * @may_wait: this is called again soon, even if nothing happens.  False: it must
- * be told now.
+ * @may_wait: this is called again soon, even if nothing happens.  False: it
+ * must be told now.
  */
 bool vg_poll_holds(struct vg_poll *p, unsigned int held, unsigned int depth,
 		   bool may_wait);

@@ -60,7 +60,7 @@ static void queue_break(struct vg_queue *q, enum vg_broken why,
 	vg_device_wake_main(dev);
 }
 
-/* ---- requests ------------------------------------------------------------- */
+/* ---- requests ----------------------------------------------------------- */
 
 static struct vg_request *request_of(struct vg_req *req)
 {
@@ -157,8 +157,8 @@ static void request_show(struct vg_request *r)
 }
 
 /*
- * What the device wrote did not reach the guest; counted by memory.  To a driver,
- * used means done, whatever length goes with it: so it is not shown.
+ * What the device wrote did not reach the guest; counted by memory.  To a
+ * driver, used means done, whatever length goes with it: so it is not shown.
  */
 static __attribute__((cold)) void
 request_lost(struct vg_request *r, enum vg_mem_fault fault)
@@ -260,7 +260,8 @@ static __attribute__((cold)) void queue_stall(struct vg_queue *q)
 	q->is_kicked = false;
 	if (q->mem->wants_room)
 		vg_queue_ask_room(q);
-	if (retry_later(q) && !vg_device_nr_started(q->dev) && ++q->retries > RETRIES_MAX)
+	if (retry_later(q) && !vg_device_nr_started(q->dev) &&
+	    ++q->retries > RETRIES_MAX)
 		queue_break(q, VG_BROKEN_SHORTAGE, VG_MEM_OK, 0);
 }
 
@@ -471,7 +472,7 @@ static void queue_drop(struct vg_queue *q)
 	}
 }
 
-/* ---- looking before sleeping: poll.h ---------------------------------------- */
+/* ---- looking before sleeping: poll.h ------------------------------------ */
 
 static uint64_t poll_max(const struct vg_queue *q)
 {
@@ -547,7 +548,9 @@ static bool queue_run(struct vg_queue *q)
 			queue_exchange(q);
 			if (!vg_queue_may_take(q) || q->is_stalled)
 				return false;
-			/* There may be more by now; or memory, if that lacks. */
+			/*
+			 * There may be more by now; or memory, if that lacks.
+			 */
 			if (!n || is_ending)
 				continue;
 		}
@@ -593,7 +596,7 @@ void vg_queue_show_mem(struct vg_queue *q)
 		__atomic_store_n(&to[i], from[i], __ATOMIC_RELAXED);
 }
 
-/* ---- the work of a turn ----------------------------------------------------- */
+/* ---- the work of a turn ------------------------------------------------- */
 
 /*
  * True if the driver wants to be notified; one with a channel of its own is
@@ -674,7 +677,7 @@ void vg_queue_kick(struct vg_queue *q)
 	vg_deferred_schedule(q->work);
 }
 
-/* ---- life ---------------------------------------------------------------------- */
+/* ---- life --------------------------------------------------------------- */
 
 void vg_queue_update(struct vg_queue *q)
 {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * ranges.c - memory that the driver announced: the operations of device.h on it,
- * and what becomes of those that have to wait.
+ * ranges.c - memory that the driver announced: the operations of device.h on
+ * it, and what becomes of those that have to wait.
  *
  * Not trusted: the guest.  A range is bounded by the device's budget of pages,
  * and mapping it is one batch.  Repeating it costs the guest its own time, and
@@ -138,7 +138,7 @@ void vg_ranges_reset(struct vg_device *dev)
 	dev->ranges = (struct vg_ranges){ 0 };
 }
 
-/* ---- for a successor ------------------------------------------------------------ */
+/* ---- for a successor ---------------------------------------------------- */
 
 /* A range that is being withdrawn is none any more: grants.c does without. */
 void vg_ranges_save(const struct vg_device *dev, struct vg_state_regs *r)

@@ -17,7 +17,7 @@
 
 _Static_assert(VG_STATE_WORDS == VG_DEV_WORDS, "words");
 
-/* ---- writing ------------------------------------------------------------------- */
+/* ---- writing ------------------------------------------------------------ */
 
 static void queue_save(const struct vg_queue *q, struct vg_state_regs *r)
 {
@@ -60,7 +60,7 @@ void vg_device_save(struct vg_device *dev)
 	vg_state_write(dev->state, r);
 }
 
-/* ---- reading ------------------------------------------------------------------- */
+/* ---- reading ------------------------------------------------------------ */
 
 /* A device that nobody has used. */
 static void state_begin(struct vg_device *dev)

@@ -179,7 +179,7 @@ void vg_vq_unmap(struct vg_vq *vq)
 	vq->used = NULL;
 }
 
-/* ---- available ring ------------------------------------------------------- */
+/* ---- available ring ----------------------------------------------------- */
 
 /*
  * Reads avail->idx.  The driver can have at most num buffers outstanding that
@@ -211,7 +211,7 @@ static uint16_t entry_of(const struct vg_vq *vq, uint16_t index)
 	return index & index_mask(vq);
 }
 
-/* ---- descriptors ---------------------------------------------------------- */
+/* ---- descriptors -------------------------------------------------------- */
 
 /* A private, native-endian copy; each word of the original is read once. */
 struct desc_copy {
@@ -318,7 +318,7 @@ static int walk_chain(struct vg_vq *vq, struct vg_chain *c)
 	return vq_break(vq, VG_BROKEN_LOOP, vq->cfg.num);
 }
 
-/* ---- taking chains --------------------------------------------------------- */
+/* ---- taking chains ------------------------------------------------------ */
 
 /* The next chain that a predecessor had taken and not finished. */
 static int pop_redo(struct vg_vq *vq, struct vg_chain *c)
@@ -384,7 +384,7 @@ void vg_vq_unpop(struct vg_vq *vq)
 		vg_inflight_untaken(&vq->inflight);
 }
 
-/* ---- notifications -------------------------------------------------------- */
+/* ---- notifications ------------------------------------------------------ */
 
 static uint16_t *avail_event(struct vg_vq *vq)
 {
@@ -424,7 +424,7 @@ bool vg_vq_sleep(struct vg_vq *vq)
 	return avail_fetch(vq) == 0 && vq->avail_seen == vq->last_avail;
 }
 
-/* ---- used ring ------------------------------------------------------------ */
+/* ---- used ring ---------------------------------------------------------- */
 
 void vg_vq_push(struct vg_vq *vq, uint16_t head, uint32_t len_bytes)
 {
@@ -507,7 +507,7 @@ unsigned int vg_vq_depth(const struct vg_vq *vq)
 	return min_u((uint16_t)(vq->avail_seen - seen), vq->cfg.num);
 }
 
-/* ---- taking over ------------------------------------------------------------ */
+/* ---- taking over -------------------------------------------------------- */
 
 static int take_over(struct vg_vq *vq, struct vg_inflight_found *found,
 		     bool drops)

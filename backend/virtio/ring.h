@@ -11,9 +11,9 @@
  *
  * Owned by its device; knows guest memory only through struct vg_mem.
  *
- * With a log (inflight.h), what is under way outlives the process that was at it:
- * vg_vq_take_over() goes on where the predecessor was killed, and each chain is
- * shown to the driver as used exactly once.
+ * With a log (inflight.h), what is under way outlives the process that was at
+ * it: vg_vq_take_over() goes on where the predecessor was killed, and each
+ * chain is shown to the driver as used exactly once.
  */
 #ifndef VG_VIRTIO_RING_H
 #define VG_VIRTIO_RING_H
@@ -63,8 +63,8 @@ struct vg_vq {
 	uint16_t last_avail;		/* next entry to take */
 	uint16_t avail_seen;		/* copy of avail->idx, checked */
 	uint16_t used_next;		/* next entry to fill */
-	uint16_t used_published;	/* last used->idx the driver was shown */
-	uint16_t used_asked;		/* ... when vg_vq_wants_event() was last */
+	uint16_t used_published; /* last used->idx the driver was shown */
+	uint16_t used_asked; /* ... when vg_vq_wants_event() was last */
 	bool is_notify_off;		/* VRING_USED_F_NO_NOTIFY is set */
 
 	struct vg_inflight inflight;	/* ours alone to write */
@@ -93,9 +93,9 @@ void vg_vq_set_log(struct vg_vq *vq, struct vg_queue_log *log);
  */
 int vg_vq_map(struct vg_vq *vq, const struct vg_vq_config *cfg);
 /*
- * The same for a queue that a predecessor ran, and whose log is believed as
- * far as it makes sense (else VG_BROKEN_STATE).  What was under way comes out
- * of vg_vq_pop() first, or with @drops is used without a byte; what was finished
+ * The same for a queue that a predecessor ran, and whose log is believed as far
+ * as it makes sense (else VG_BROKEN_STATE).  What was under way comes out of
+ * vg_vq_pop() first, or with @drops is used without a byte; what was finished
  * is there to be shown.
  */
 int vg_vq_take_over(struct vg_vq *vq, const struct vg_vq_config *cfg,

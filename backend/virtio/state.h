@@ -3,12 +3,12 @@
  * state.h - what a device leaves to the next worker, so that its guest does not
  * notice that the last one was killed: what the driver set up, which chains are
  * under way (inflight.h), and what transport and type have to say themselves.
- * One file per device, in a directory of the supervisor's on a tmpfs; the worker
- * maps it and writes, its successor maps it and reads.
+ * One file per device, in a directory of the supervisor's on a tmpfs; the
+ * worker maps it and writes, its successor maps it and reads.
  *
  * Not trusted: whoever wrote it.  A worker is what a guest attacks, so its
  * successor takes each word as it takes a guest's: read once, bounded.  A
- * predecessor may lie about its device's registers and requests; that device
+ * predecessor may lie about its device's set-up and requests; that device
  * and its guest are all that it had anyway.
  *
  * A process can be killed between any two of its stores, and what was stored
@@ -46,7 +46,7 @@
 
 /* flags of the device */
 #define VG_STATE_RESETTING	1u	/* a reset was asked for */
-#define VG_STATE_CONFIG_DUE	2u	/* the driver is to be told of a change */
+#define VG_STATE_CONFIG_DUE	2u	/* the driver is to hear of a change */
 
 struct vg_state_regs {
 	uint64_t checksum;		/* of what follows */
@@ -82,7 +82,7 @@ struct vg_state {
 _Static_assert(sizeof(struct vg_queue_log) ==
 	       64 + 8 * VG_INFLIGHT_HEADS_MAX, "queue log");
 _Static_assert(offsetof(struct vg_state, regs) == 96, "header");
-_Static_assert(sizeof(struct vg_state_regs) % 8 == 0, "registers");
+_Static_assert(sizeof(struct vg_state_regs) % 8 == 0, "set-up");
 
 /* Of the file; @nr_queues <= VG_STATE_QUEUES_MAX. */
 size_t vg_state_bytes(unsigned int nr_queues);
@@ -108,7 +108,7 @@ int vg_state_reserve(int fd, unsigned int nr_queues);
 void vg_state_init(struct vg_state *st, uint32_t virtio_id,
 		   unsigned int nr_queues);
 /*
- * A checked copy of the registers: 0, or -EPROTO if this is not a whole state
+ * A checked copy of what was set up: 0, or -EPROTO if this is not a whole state
  * of such a device.  Only its form is checked: values are the caller's to
  * doubt.
  */

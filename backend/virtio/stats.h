@@ -15,7 +15,7 @@
 #define VG_DEV_STATS_NR_TYPE	16	/* counters of the device type */
 
 struct vg_dev_stats {
-	uint32_t status;		/* virtio Status register */
+	uint32_t status;		/* virtio 1.3, 2.1 */
 	uint32_t broken;		/* enum vg_broken */
 	uint32_t broken_queue;		/* where; VG_NO_QUEUE: nowhere */
 	uint32_t broken_fault;		/* enum vg_mem_fault, if an address */
@@ -32,7 +32,7 @@ struct vg_dev_stats {
 	uint64_t requests, in_flight, batches;
 	uint64_t bytes_out, bytes_in;	/* read, written by the device */
 	uint64_t resets;
-	uint64_t takeovers, redone;	/* of the device, requests; of all time */
+	uint64_t takeovers, redone; /* of the device, requests; of all time */
 	struct vg_mem_stats mem;
 	uint64_t type[VG_DEV_STATS_NR_TYPE];	/* names: vg_dev_type */
 };

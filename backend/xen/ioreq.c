@@ -37,7 +37,7 @@ struct xen_ioreq {
 	struct xen_evtchn *ec;
 	unsigned int nr_vcpus;
 	xen_port_t *port;		/* by vCPU */
-	bool *begun;			/* by vCPU: the predecessor fetched it */
+	bool *begun; /* by vCPU: the predecessor fetched it */
 	unsigned int nr_bound;
 };
 

@@ -23,7 +23,9 @@ int xen_raw_map(int fd, xen_domid_t domid, const xen_ref_t *refs,
  * then ends the mapping of the grants, too.
  */
 int xen_raw_forget(int fd, uint64_t index, unsigned int count);
-/* As xen_gnttab_copy(), of so many pieces; gntdev makes hypercalls of 16 each. */
+/*
+ * As xen_gnttab_copy(), of so many pieces; gntdev makes hypercalls of 16 each.
+ */
 #define XEN_RAW_COPY_SEGS_MAX	512u
 int xen_raw_copy(int fd, xen_domid_t domid, struct xen_copy_seg *segs,
 		 unsigned int count);

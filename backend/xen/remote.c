@@ -6,8 +6,8 @@
  * if it is gone, so are we, and the supervisor starts both anew.
  *
  * Threads: one request at a time, under a lock which also has the arena, and
- * which is held until what was prepared is mapped: the mapper takes it back with
- * the next request.  The buffers in the arena have a lock of their own.
+ * which is held until what was prepared is mapped: the mapper takes it back
+ * with the next request.  The buffers in the arena have a lock of their own.
  */
 #include "xen/remote.h"
 
@@ -104,9 +104,11 @@ static int remote_unmap(void *addr, unsigned int count)
 	return munmap(addr, (size_t)count << XEN_GRANT_PAGE_SHIFT) ? -errno : 0;
 }
 
-/* ---- exchange --------------------------------------------------------------- */
+/* ---- exchange ----------------------------------------------------------- */
 
-/* Where a piece's bytes are in the arena: its own room, unless they are there. */
+/*
+ * Where a piece's bytes are in the arena: its own room, unless they are there.
+ */
 static uint32_t place_of(const struct xen_copy_seg *seg, unsigned int i)
 {
 	const uint8_t *data = remote.arena->data, *local = seg->local;
@@ -222,7 +224,7 @@ static int remote_exchange(xen_domid_t domid, struct xen_copy_seg *segs,
 	return ret;
 }
 
-/* ---- buffers ------------------------------------------------------------------ */
+/* ---- buffers ------------------------------------------------------------ */
 
 static unsigned int class_of(size_t bytes)
 {
@@ -281,7 +283,7 @@ static void *remote_buffer_area(size_t *bytes)
 	return buffers.start;
 }
 
-/* ---- event channels ------------------------------------------------------------- */
+/* ---- event channels ----------------------------------------------------- */
 
 static int remote_open_evtchn(unsigned int *handle, int *fd)
 {

@@ -12,7 +12,7 @@
  *
  *	gnttab	  map and copy what was granted to us	grantd
  *	evtchn	  event channels			grantd, broker
- *	store	  xenstore				grantd (supervisor), broker
+ *	store	  xenstore				supervisor, broker
  *	gntshr	  grant pages of our own		broker
  *	ioreq	  IOREQ servers, interrupts		broker only
  *	confine	  give up whatever is not needed	broker
@@ -69,7 +69,7 @@ struct xen_copy_seg {
 	uint16_t offset;	/* bytes, in the foreign page */
 	uint16_t len_bytes;	/* offset + len <= XEN_GRANT_PAGE_SIZE */
 	bool to_foreign;	/* direction */
-	void *local;		/* not crossing a page of ours is not required */
+	void *local; /* not crossing a page of ours is not required */
 	int16_t status;		/* out: 0, negative GNTST_*, or ..._NOT_TRIED */
 };
 
@@ -131,7 +131,7 @@ int xen_shared_page_take(int fd, struct xen_shared_page **out);
 void *xen_shared_page_addr(const struct xen_shared_page *sp);
 void xen_shared_page_close(struct xen_shared_page *sp);
 
-/* ---- evtchn -------------------------------------------------------------- */
+/* ---- evtchn ------------------------------------------------------------- */
 
 struct xen_evtchn;
 
@@ -176,7 +176,7 @@ unsigned int xen_evtchn_pending_all(struct xen_evtchn *ec, xen_port_t *ports,
 void xen_evtchn_unmask_all(struct xen_evtchn *ec, const xen_port_t *ports,
 			   unsigned int n);
 
-/* ---- store ---------------------------------------------------------------- */
+/* ---- store -------------------------------------------------------------- */
 
 struct xen_store;
 
@@ -219,7 +219,7 @@ int xen_store_next_watch(struct xen_store *xs, char **path, char **token);
 /* Our own domid, from xenstore's relative path "domid". */
 int xen_store_own_domid(struct xen_store *xs, xen_domid_t *domid);
 
-/* ---- ioreq: the privileged part, broker only ----------------------------- */
+/* ---- ioreq: the privileged part, broker only ---------------------------- */
 
 struct xen_ioreq;
 
@@ -231,8 +231,8 @@ struct xen_ioreq_access {
 };
 
 /*
- * An IOREQ server for @domid: created, its page mapped, every vCPU's port
- * bound on @ec, enabled.  *server_id is for a successor: an IOREQ server outlives its
+ * An IOREQ server for @domid: created, its page mapped, every vCPU's port bound
+ * on @ec, enabled.  *server_id is for a successor: an IOREQ server outlives its
  * process, and so do the accesses that vCPUs wait for; see xen_ioreq_adopt().
  */
 int xen_ioreq_create(xen_domid_t domid, struct xen_evtchn *ec,
@@ -274,7 +274,7 @@ int xen_ioreq_complete(struct xen_ioreq *io, unsigned int vcpu, uint64_t data);
 /* One rising edge on the guest's SPI @irq (32 .. 1019). */
 int xen_ioreq_raise_spi(struct xen_ioreq *io, uint32_t irq);
 
-/* ---- confine: for the broker's process of one guest ----------------------- */
+/* ---- confine: for the broker's process of one guest --------------------- */
 
 /*
  * To be called once, when the IOREQ server is there.  Afterwards this process

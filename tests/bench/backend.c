@@ -96,7 +96,7 @@ static const struct config configs[] = {
 	{ "backend/uring/copy/read-4k/qd32-chains", URING, COPY, IN, 4096, 32, 32, true },
 };
 
-/* ---- an engine that does nothing -------------------------------------------- */
+/* ---- an engine that does nothing ---------------------------------------- */
 
 /*
  * Instead of blk_engine_sync.c.  Operations stay under way while there are no
@@ -231,7 +231,7 @@ int __wrap_xen_gnttab_exchange(struct xen_gnttab *gt, xen_domid_t domid,
 extern void (*vg_step_hook)(void);
 void (*vg_step_hook)(void);
 
-/* ---- the guest ----------------------------------------------------------------- */
+/* ---- the guest ---------------------------------------------------------- */
 
 static struct fake_disk disk;
 static struct drv d;
@@ -407,7 +407,7 @@ static void check_data(const struct config *c)
 	close(fd);
 }
 
-/* ---- one configuration ------------------------------------------------------------ */
+/* ---- one configuration -------------------------------------------------- */
 
 static void measure(const struct config *c)
 {

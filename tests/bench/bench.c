@@ -35,7 +35,7 @@ static struct {
 
 static bool is_inside;
 
-/* ---- the allocator ----------------------------------------------------------- */
+/* ---- the allocator ------------------------------------------------------ */
 
 extern void *__libc_malloc(size_t bytes);
 extern void *__libc_calloc(size_t n, size_t bytes);
@@ -72,7 +72,7 @@ void free(void *p)
 	__libc_free(p);
 }
 
-/* ---- regions -------------------------------------------------------------------- */
+/* ---- regions ------------------------------------------------------------ */
 
 static uint64_t now_ns(void)
 {
@@ -106,7 +106,7 @@ void bench_leave(void)
 	mark("bench:leave");
 }
 
-/* ---- configurations --------------------------------------------------------------- */
+/* ---- configurations ----------------------------------------------------- */
 
 void bench_begin(const char *name)
 {

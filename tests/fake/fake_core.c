@@ -64,7 +64,7 @@ const char *fake_call_name(enum fake_call kind)
 	return kind < FAKE_CALL_MAX ? call_names[kind] : "?";
 }
 
-/* ---- threads ------------------------------------------------------------------ */
+/* ---- threads ------------------------------------------------------------ */
 
 static pthread_mutex_t lock = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
 
@@ -79,7 +79,7 @@ void fake_unlock(int *unused)
 	pthread_mutex_unlock(&lock);
 }
 
-/* ---- small things ----------------------------------------------------------- */
+/* ---- small things ------------------------------------------------------- */
 
 void fake_die(const char *fmt, ...)
 {
@@ -125,7 +125,7 @@ char *fake_strf(const char *fmt, ...)
 	return s;
 }
 
-/* ---- domains ------------------------------------------------------------------ */
+/* ---- domains ------------------------------------------------------------ */
 
 struct fake_domain *fake_domain_any(unsigned int domid)
 {
@@ -237,7 +237,7 @@ void *fake_page(xen_domid_t domid, unsigned int pfn)
 	return d->mem + (size_t)pfn * FAKE_PAGE_BYTES;
 }
 
-/* ---- processes ---------------------------------------------------------------- */
+/* ---- processes ---------------------------------------------------------- */
 
 struct fake_proc *fake_proc_create(xen_domid_t domid)
 {
@@ -331,7 +331,7 @@ void fake_crash(xen_domid_t domid)
 	fake_proc_crash(fake_domain_need(domid)->proc);
 }
 
-/* ---- counting and breaking ----------------------------------------------------- */
+/* ---- counting and breaking ---------------------------------------------- */
 
 int fake_call(xen_domid_t domid, enum fake_call kind)
 {
@@ -432,7 +432,7 @@ void fake_count_reset(void)
 	}
 }
 
-/* ---- beginning and end ----------------------------------------------------------- */
+/* ---- beginning and end -------------------------------------------------- */
 
 void fake_init(void)
 {

@@ -119,7 +119,7 @@ void fake_evtchn_send(struct fake_domain *d, xen_port_t port)
 	/* unbound: silently dropped */
 }
 
-/* ---- handles ---------------------------------------------------------------------- */
+/* ---- handles ------------------------------------------------------------ */
 
 static struct xen_evtchn *handle_new(struct fake_evfile *f, int fd)
 {
@@ -388,7 +388,7 @@ void xen_evtchn_unmask_all(struct xen_evtchn *ec, const xen_port_t *ports,
 		xen_evtchn_unmask(ec, ports[i]);
 }
 
-/* ---- the guest's side -------------------------------------------------------------- */
+/* ---- the guest's side --------------------------------------------------- */
 
 xen_port_t fake_guest_alloc_unbound(xen_domid_t domid, xen_domid_t remote)
 {
@@ -452,7 +452,7 @@ bool fake_guest_take_event(xen_domid_t domid, xen_port_t port)
 	return was;
 }
 
-/* ---- the end ------------------------------------------------------------------------ */
+/* ---- the end ------------------------------------------------------------ */
 
 void fake_evtchn_domain_gone(struct fake_domain *d)
 {

@@ -71,7 +71,7 @@ static void quarantine_add(void *va, size_t bytes)
 	quarantine[i].bytes = bytes;
 }
 
-/* ---- one reference ------------------------------------------------------------ */
+/* ---- one reference ------------------------------------------------------ */
 
 /* GNTST_*: may @by use @ref of @d?  As map_grant_ref() and _set_status(). */
 static int grant_check(struct fake_domain *d, xen_ref_t ref,
@@ -103,7 +103,7 @@ static void grant_put(struct fake_domain *d, xen_ref_t ref, bool write)
 		memset(g, 0, sizeof(*g));
 }
 
-/* ---- gnttab --------------------------------------------------------------------- */
+/* ---- gnttab ------------------------------------------------------------- */
 
 int xen_gnttab_open(struct xen_gnttab **out)
 {
@@ -326,7 +326,7 @@ void *xen_gnttab_buffer_area(size_t *bytes)
 	return NULL;
 }
 
-/* ---- gntshr --------------------------------------------------------------------- */
+/* ---- gntshr ------------------------------------------------------------- */
 
 int xen_shared_page_probe(void)
 {
@@ -453,7 +453,7 @@ void xen_shared_page_close(struct xen_shared_page *sp)
 	fake_handle_free(&sp->h);
 }
 
-/* ---- the guest's side ------------------------------------------------------------- */
+/* ---- the guest's side --------------------------------------------------- */
 
 xen_ref_t fake_free_ref(struct fake_domain *d, unsigned int n)
 {
@@ -529,7 +529,7 @@ void fake_set_maptrack_limit(xen_domid_t domid, unsigned int pages)
 	fake_domain_need(domid)->maptrack_limit = pages;
 }
 
-/* ---- the end ------------------------------------------------------------------------ */
+/* ---- the end ------------------------------------------------------------ */
 
 void fake_gnt_crash(struct fake_handle *h)
 {

@@ -40,7 +40,7 @@ void fake_unlock(int *unused);
 	int fake_locked __attribute__((cleanup(fake_unlock), unused)) = \
 		fake_lock()
 
-/* ---- handles --------------------------------------------------------------- */
+/* ---- handles ------------------------------------------------------------ */
 
 enum fake_kind { FAKE_H_GNTTAB, FAKE_H_GNTSHR, FAKE_H_EVTCHN, FAKE_H_STORE,
 		 FAKE_H_IOREQ };
@@ -64,7 +64,7 @@ void fake_handle_add(struct fake_handle *h, enum fake_kind kind);
 /* Unlinks; frees the memory as well. */
 void fake_handle_free(struct fake_handle *h);
 
-/* ---- domains --------------------------------------------------------------- */
+/* ---- domains ------------------------------------------------------------ */
 
 struct fake_grant {
 	bool valid, read_only;
@@ -79,17 +79,17 @@ enum fake_port_state { FAKE_PORT_FREE, FAKE_PORT_UNBOUND, FAKE_PORT_BOUND };
 
 struct fake_port {
 	enum fake_port_state state;
-	bool is_xens;			/* consumer is Xen: a vCPU's IOREQ port */
+	bool is_xens; /* consumer is Xen: a vCPU's IOREQ port */
 	xen_domid_t remote_dom;
 	xen_port_t remote_port;
 	struct fake_evfile *owner;	/* NULL: the guest's, or Xen's */
 	bool pending;
-	bool masked;			/* on the owner's ring, or taken from it */
+	bool masked; /* on the owner's ring, or taken from it */
 };
 
 struct fake_vcpu {
 	bool waits;			/* an access is under way */
-	bool done;			/* completed, not yet fetched by the test */
+	bool done; /* completed, not yet fetched by the test */
 	bool fetched;			/* by the IOREQ server */
 	int server;			/* index; -1: it was destroyed */
 	struct xen_ioreq_access access;
@@ -139,7 +139,7 @@ int fake_call(xen_domid_t domid, enum fake_call kind);
 /* The same for a handle; -EBADF if its process crashed. */
 int fake_hcall(const struct fake_handle *h, enum fake_call kind);
 
-/* ---- between the files ------------------------------------------------------ */
+/* ---- between the files -------------------------------------------------- */
 
 void fake_gnt_crash(struct fake_handle *h);
 void fake_gnt_fini(struct fake_handle *h);

@@ -50,7 +50,7 @@ static int dm_permitted(struct fake_domain *by, xen_domid_t domid,
 	return 0;
 }
 
-/* ---- making and ending servers -------------------------------------------------- */
+/* ---- making and ending servers ------------------------------------------ */
 
 static void server_init(struct fake_domain *d, struct fake_server *s,
 			xen_domid_t emulator)
@@ -236,7 +236,7 @@ int xen_ioreq_vcpu_of_port(const struct xen_ioreq *io, xen_port_t port)
 	return -ENOENT;
 }
 
-/* ---- ranges ------------------------------------------------------------------------ */
+/* ---- ranges ------------------------------------------------------------- */
 
 int xen_ioreq_map_range(struct xen_ioreq *io, uint64_t first_byte,
 			uint64_t last_byte)
@@ -293,7 +293,7 @@ int xen_ioreq_unmap_range(struct xen_ioreq *io, uint64_t first_byte,
 	return 0;
 }
 
-/* ---- accesses ------------------------------------------------------------------------ */
+/* ---- accesses ----------------------------------------------------------- */
 
 bool xen_ioreq_fetch(struct xen_ioreq *io, unsigned int vcpu,
 		     struct xen_ioreq_access *access)
@@ -342,7 +342,7 @@ int xen_ioreq_raise_spi(struct xen_ioreq *io, uint32_t irq)
 	return 0;
 }
 
-/* ---- the guest's side ------------------------------------------------------------------ */
+/* ---- the guest's side --------------------------------------------------- */
 
 static struct fake_vcpu *vcpu_of(xen_domid_t domid, unsigned int vcpu)
 {
@@ -481,7 +481,7 @@ unsigned int fake_ioreq_servers(xen_domid_t domid)
 	return n;
 }
 
-/* ---- the end ------------------------------------------------------------------------------ */
+/* ---- the end ------------------------------------------------------------ */
 
 void fake_ioreq_crash(struct xen_ioreq *io)
 {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * fake_raw.c - backend/xen/raw.h where there is no such device: what a test does
- * not play itself (mapper, worker's end of it) fails as it does then.
+ * fake_raw.c - backend/xen/raw.h where there is no such device: what a test
+ * does not play itself (mapper, worker's end of it) fails as it does then.
  */
 #include <errno.h>
 

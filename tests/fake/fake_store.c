@@ -78,7 +78,7 @@ static uint64_t generation;
 static struct xen_store *conns[256];
 static unsigned int nr_conns;
 
-/* ---- nodes ---------------------------------------------------------------------- */
+/* ---- nodes -------------------------------------------------------------- */
 
 static void node_free(struct node *n)
 {
@@ -176,7 +176,7 @@ static unsigned int count_nodes(const struct node *n, int owner)
 	return k;
 }
 
-/* ---- names and permissions ------------------------------------------------------------ */
+/* ---- names and permissions ---------------------------------------------- */
 
 static bool is_valid_name(const char *path)
 {
@@ -273,7 +273,7 @@ static int get(struct xen_store *xs, struct node *top, const char *path,
 	return err;
 }
 
-/* ---- watches ----------------------------------------------------------------------------- */
+/* ---- watches ------------------------------------------------------------ */
 
 static void event_add(struct xen_store *xs, const char *path,
 		      const char *token)
@@ -337,7 +337,7 @@ void fake_store_special(const char *name)
 	}
 }
 
-/* ---- changes, on the store or on a transaction's copy --------------------------------------- */
+/* ---- changes, on the store or on a transaction's copy ------------------- */
 
 static struct node *node_new(struct xen_store *xs, struct node *parent,
 			     const char *name, size_t len)
@@ -527,7 +527,7 @@ static int change(struct xen_store *xs, enum op_kind kind, const char *path,
 	return 0;
 }
 
-/* ---- connections -------------------------------------------------------------------------- */
+/* ---- connections -------------------------------------------------------- */
 
 static void conn_init(struct xen_store *xs, xen_domid_t domid)
 {
@@ -679,7 +679,7 @@ void xen_store_abort(struct xen_store *xs)
 		tx_end(xs);
 }
 
-/* ---- the calls ------------------------------------------------------------------------------ */
+/* ---- the calls ---------------------------------------------------------- */
 
 static char *read_value(struct xen_store *xs, const char *path)
 {
@@ -878,7 +878,7 @@ int xen_store_own_domid(struct xen_store *xs, xen_domid_t *domid)
 	return 0;
 }
 
-/* ---- the tests' access -------------------------------------------------------------------------- */
+/* ---- the tests' access -------------------------------------------------- */
 
 int fake_store_write_bytes(xen_domid_t as, const char *path, const void *data,
 			   unsigned int len_bytes)
@@ -978,7 +978,7 @@ void fake_store_allow_special(xen_domid_t domid)
 	fake_domain_need(domid)->special_watches = true;
 }
 
-/* ---- beginning and end ------------------------------------------------------------------------------ */
+/* ---- beginning and end -------------------------------------------------- */
 
 void fake_store_init(void)
 {

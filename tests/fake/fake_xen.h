@@ -25,7 +25,7 @@
 
 #include "../../backend/xen/xen.h"
 
-/* ---- the machine ---------------------------------------------------------- */
+/* ---- the machine -------------------------------------------------------- */
 
 /* Domain 0 and its xenstore exist afterwards, and it is the current one. */
 void fake_init(void);
@@ -40,7 +40,7 @@ void fake_exit(void);
  */
 unsigned int fake_leaks(void);
 
-/* ---- domains and processes ------------------------------------------------ */
+/* ---- domains and processes ---------------------------------------------- */
 
 /*
  * Makes a domain, its /local/domain/<domid> with libxl's permissions, and
@@ -73,7 +73,7 @@ struct fake_proc *fake_current_proc(void);
 void fake_proc_crash(struct fake_proc *proc);
 void fake_crash(xen_domid_t domid);	/* the default process */
 
-/* ---- guest memory and grants ---------------------------------------------- */
+/* ---- guest memory and grants -------------------------------------------- */
 
 /* @n consecutive zeroed pages; the number of the first. */
 unsigned int fake_alloc_pages(xen_domid_t domid, unsigned int n);
@@ -94,7 +94,7 @@ unsigned int fake_maps_held(xen_domid_t domid);
 /* Most pages @domid may have mapped at once (Xen's maptrack). */
 void fake_set_maptrack_limit(xen_domid_t domid, unsigned int pages);
 
-/* ---- the guest's event channels ------------------------------------------- */
+/* ---- the guest's event channels ----------------------------------------- */
 
 xen_port_t fake_guest_alloc_unbound(xen_domid_t domid, xen_domid_t remote);
 int fake_guest_bind(xen_domid_t domid, xen_domid_t remote_dom,
@@ -104,7 +104,7 @@ int fake_guest_close(xen_domid_t domid, xen_port_t port);
 /* Whether it was notified since the last call. */
 bool fake_guest_take_event(xen_domid_t domid, xen_port_t port);
 
-/* ---- the guest's vCPUs and interrupts ------------------------------------- */
+/* ---- the guest's vCPUs and interrupts ----------------------------------- */
 
 /*
  * An access to guest physical address @addr.  0: the vCPU waits from now on;
@@ -137,7 +137,7 @@ int fake_mmio_write(xen_domid_t domid, unsigned int vcpu, uint64_t addr,
 uint64_t fake_spi_count(xen_domid_t domid, uint32_t irq);
 unsigned int fake_ioreq_servers(xen_domid_t domid);
 
-/* ---- xenstore, as any domain ---------------------------------------------- */
+/* ---- xenstore, as any domain -------------------------------------------- */
 
 int fake_store_write(xen_domid_t as, const char *path, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
@@ -159,7 +159,7 @@ unsigned int fake_store_nr_watches(void);
 /* @domid, too, gets @introduceDomain and @releaseDomain. */
 void fake_store_allow_special(xen_domid_t domid);
 
-/* ---- what libxl does ------------------------------------------------------- */
+/* ---- what libxl does ---------------------------------------------------- */
 
 /* Keys as libxl 4.19+ writes them for disk=['...,specification=virtio,...']. */
 struct fake_disk {
@@ -184,7 +184,7 @@ const char *fake_libxl_disk_libxl_path(const struct fake_disk *disk);
 /* A key of the backend directory as a number; -1: missing or no number. */
 long fake_libxl_disk_key(const struct fake_disk *disk, const char *key);
 
-/* ---- counting, and breaking on purpose ------------------------------------- */
+/* ---- counting, and breaking on purpose ---------------------------------- */
 
 enum fake_call {
 	FAKE_GNTTAB_OPEN,

@@ -9,8 +9,8 @@
  * an access is not answered exactly once, when the device does not stop, or
  * when anything is mapped after it did.
  *
- * With libFuzzer, or alone: fuzz_device FILE... replays, fuzz_device -r N
- * runs N random inputs from a fixed seed, fuzz_device -w N DIR writes them down:
+ * With libFuzzer, or alone: fuzz_device FILE... replays, fuzz_device -r N runs
+ * N random inputs from a fixed seed, fuzz_device -w N DIR writes them down:
  * libFuzzer by itself begins with a few bytes, which do not start a device.
  */
 #include <fcntl.h>
@@ -42,7 +42,9 @@
 #define BUDGET_PAGES	5000u
 #define IMAGE_BYTES	(1u << 20)
 #define QUICK_TURNS	1000u
-/* 20 s: what is short for the moment is tried again every 10 ms, for a second. */
+/*
+ * 20 s: what is short for the moment is tried again every 10 ms, for a second.
+ */
 #define STOP_TURNS	(QUICK_TURNS + 2000u)
 #define VCPUS		128u
 
@@ -56,7 +58,8 @@ static unsigned int pfn;
 static xen_ref_t ref;
 static int image;
 static uint32_t asked;
-static uint32_t waiting[VCPUS];	/* the access each vCPU stands still for, or 0 */
+static uint32_t
+	waiting[VCPUS]; /* the access each vCPU stands still for, or 0 */
 static bool is_stopped;
 
 struct input { const uint8_t *p, *end; };
@@ -67,7 +70,7 @@ static void quiet(enum vg_log_level level, const char *line)
 	(void)line;
 }
 
-/* ---- the worker's part ------------------------------------------------------------ */
+/* ---- the worker's part -------------------------------------------------- */
 
 static void reply(void *host, unsigned int vcpu, uint32_t seq, uint32_t value)
 {
@@ -117,7 +120,7 @@ static const struct vg_host_ops host_ops = {
 	.stopped = stopped,
 };
 
-/* ---- the guest's part ------------------------------------------------------------- */
+/* ---- the guest's part --------------------------------------------------- */
 
 static uint32_t take(struct input *in, unsigned int bytes)
 {
@@ -224,8 +227,10 @@ static void put_request(struct input *in)
 	d[i + 1] = (struct vring_desc){
 		address(2 + take(in, 1) % (PAGES - 2), take(in, 2)),
 		take(in, 2),
-		(uint16_t)(VRING_DESC_F_NEXT | (is_read ? VRING_DESC_F_WRITE : 0)),
-		(uint16_t)(i + 2) };
+		(uint16_t)(VRING_DESC_F_NEXT |
+			   (is_read ? VRING_DESC_F_WRITE : 0)),
+		(uint16_t)(i + 2)
+	};
 	d[i + 2] = (struct vring_desc){ address(1, 64), 1, VRING_DESC_F_WRITE,
 					0 };
 }
@@ -291,7 +296,7 @@ static void one(struct input *in)
 	}
 }
 
-/* ---- the frame ----------------------------------------------------------------------- */
+/* ---- the frame ---------------------------------------------------------- */
 
 static void init(void)
 {

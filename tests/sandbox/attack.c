@@ -69,7 +69,7 @@ static void (*sandbox_handler)(int sig, siginfo_t *si, void *ctx);
 static volatile sig_atomic_t wanted, is_soft;
 static unsigned int nr_refused, nr_allowed;
 
-/* ---- how it gets in ------------------------------------------------------------- */
+/* ---- how it gets in ----------------------------------------------------- */
 
 static void on_wanted(int sig)
 {
@@ -122,7 +122,7 @@ int __wrap_vg_worker_main(const struct vg_worker_start *start)
 	return __real_vg_worker_main(start);
 }
 
-/* ---- attempts ---------------------------------------------------------------------- */
+/* ---- attempts ----------------------------------------------------------- */
 
 static void __attribute__((format(printf, 2, 3)))
 outcome(bool allowed, const char *fmt, ...)
@@ -375,7 +375,8 @@ static void try_ports(void)
 	outcome(!ask(&req, sizeof(req), NULL), "a handle that is not there");
 	for (n = 0; n < 4; n++)
 		outcome(ioctl(self->first_evtchn_fd,
-			      _IOC(_IOC_NONE, 'E', n, n == 1 ? 8 : 4), arg) != -1,
+			      _IOC(_IOC_NONE, 'E', n, n == 1 ? 8 : 4),
+			      arg) != -1,
 			"request %u of evtchn", n);
 	for (port = 1; port < 1024; port++)
 		mine += !ioctl(self->first_evtchn_fd, XEN_IOCTL_EVTCHN_NOTIFY,

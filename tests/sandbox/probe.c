@@ -59,7 +59,7 @@ enum outcome {
 
 static uint32_t *shared;
 
-/* ---- what must not be possible -------------------------------------------------- */
+/* ---- what must not be possible ------------------------------------------ */
 
 #define CALL(name, ...) \
 	static int try_##name(void) \
@@ -316,7 +316,7 @@ static int register_ring_fds(void)
 	return register_op(IORING_REGISTER_RING_FDS);
 }
 
-/* ---- what must be possible ------------------------------------------------------------ */
+/* ---- what must be possible ---------------------------------------------- */
 
 static void *thread(void *arg)
 {
@@ -423,13 +423,14 @@ static int refusals(void)
 	       syscall(SYS_prctl, PR_SET_NO_NEW_PRIVS, 0, 0, 0, 0) != -1;
 }
 
-/* ---- rings ------------------------------------------------------------------------------ */
+/* ---- rings -------------------------------------------------------------- */
 
 static int ring_of_image(struct io_uring *ring)
 {
 	int fd = IMAGE_FD;
 
-	return vg_blk_ring_get(8, ring) || io_uring_register_files(ring, &fd, 1);
+	return vg_blk_ring_get(8, ring) ||
+	       io_uring_register_files(ring, &fd, 1);
 }
 
 static int ring_do(struct io_uring *ring, struct io_uring_sqe *sqe)
@@ -514,7 +515,8 @@ static int ring_again(void)
 	void *ret;
 
 	for (i = 0; i < 5; i++)
-		if (ring_io() || pthread_create(&t, NULL, ring_thread, shared) ||
+		if (ring_io() ||
+		    pthread_create(&t, NULL, ring_thread, shared) ||
 		    pthread_join(t, &ret) || ret != shared)
 			return 50;
 	return 0;
@@ -571,7 +573,7 @@ static int ring_abuse(void)
 		case 10:
 			io_uring_prep_nop(s);
 			break;
-		case 11:	/* IORING_OP_URING_CMD: ioctls by another name */
+		case 11: /* IORING_OP_URING_CMD: ioctls by another name */
 			io_uring_prep_rw(46, s, IMAGE_FD, NULL, 0, 0);
 			break;
 		}
@@ -597,7 +599,7 @@ static int ring_stock(void)
 	return vg_blk_ring_get(8, &c) || c.ring_fd != b.ring_fd;
 }
 
-/* ---- the table ----------------------------------------------------------------------------- */
+/* ---- the table ---------------------------------------------------------- */
 
 /* A worker with rings for its images, one without; and a mapper. */
 enum kind { URING, SYNC, MAPPER };
@@ -614,34 +616,106 @@ static const struct probe {
 	long nr;
 	enum kind kind;
 } probes[] = {
-	D(openat), D(openat2), D(execve), D(execveat), D(socket),
-	D(socketpair), D(connect), D(bind), D(setsockopt), D(ptrace),
-	D(process_vm_readv), D(process_vm_writev), D(kill), D(tgkill),
-	D(tkill), D(pidfd_open), D(pidfd_getfd), D(io_uring_setup),
-	D(unshare), D(setns), D(mount), D(umount2), D(pivot_root), D(chroot),
-	D(chdir), D(fchdir), D(setresuid), D(setresgid), D(setgroups),
-	D(capset), D(seccomp), D(bpf), D(perf_event_open), D(keyctl),
-	D(add_key), D(userfaultfd), D(memfd_create), D(dup), D(getdents64),
-	D(readlinkat), D(unlinkat), D(linkat), D(symlinkat), D(mkdirat),
-	D(mknodat), D(fchmod), D(fchown), D(ftruncate), D(statx),
-	D(name_to_handle_at), D(open_by_handle_at), D(init_module),
-	D(finit_module), D(kexec_load), D(reboot), D(sethostname),
-	D(prlimit64), D(sched_setaffinity), D(sched_setscheduler),
-	D(setpriority), D(personality), D(rt_sigaction), D(rt_sigreturn),
-	D(sigaltstack), D(timer_create), D(timerfd_create), D(inotify_init1),
-	D(fanotify_init), D(shmget), D(msgget), D(semget), D(mq_open),
-	D(swapon), D(acct), D(syslog), D(mlock), D(mremap),
-	D(remap_file_pages), D(pkey_mprotect), D(getpid), D(sendto),
+	D(openat),
+	D(openat2),
+	D(execve),
+	D(execveat),
+	D(socket),
+	D(socketpair),
+	D(connect),
+	D(bind),
+	D(setsockopt),
+	D(ptrace),
+	D(process_vm_readv),
+	D(process_vm_writev),
+	D(kill),
+	D(tgkill),
+	D(tkill),
+	D(pidfd_open),
+	D(pidfd_getfd),
+	D(io_uring_setup),
+	D(unshare),
+	D(setns),
+	D(mount),
+	D(umount2),
+	D(pivot_root),
+	D(chroot),
+	D(chdir),
+	D(fchdir),
+	D(setresuid),
+	D(setresgid),
+	D(setgroups),
+	D(capset),
+	D(seccomp),
+	D(bpf),
+	D(perf_event_open),
+	D(keyctl),
+	D(add_key),
+	D(userfaultfd),
+	D(memfd_create),
+	D(dup),
+	D(getdents64),
+	D(readlinkat),
+	D(unlinkat),
+	D(linkat),
+	D(symlinkat),
+	D(mkdirat),
+	D(mknodat),
+	D(fchmod),
+	D(fchown),
+	D(ftruncate),
+	D(statx),
+	D(name_to_handle_at),
+	D(open_by_handle_at),
+	D(init_module),
+	D(finit_module),
+	D(kexec_load),
+	D(reboot),
+	D(sethostname),
+	D(prlimit64),
+	D(sched_setaffinity),
+	D(sched_setscheduler),
+	D(setpriority),
+	D(personality),
+	D(rt_sigaction),
+	D(rt_sigreturn),
+	D(sigaltstack),
+	D(timer_create),
+	D(timerfd_create),
+	D(inotify_init1),
+	D(fanotify_init),
+	D(shmget),
+	D(msgget),
+	D(semget),
+	D(mq_open),
+	D(swapon),
+	D(acct),
+	D(syslog),
+	D(mlock),
+	D(mremap),
+	D(remap_file_pages),
+	D(pkey_mprotect),
+	D(getpid),
+	D(sendto),
 	D(landlock_create_ruleset),
-	DX(fork_plain, SYS_clone), DX(fork_namespace, SYS_clone),
-	DX(thread_in_namespace, SYS_clone), DX(mmap_exec, SYS_mmap),
-	DX(mprotect_exec, SYS_mprotect), DX(ioctl_tiocsti, SYS_ioctl),
-	DX(ioctl_tiocsti_high, SYS_ioctl), DX(ioctl_blkroset, SYS_ioctl),
-	DX(ioctl_gntdev_notify, SYS_ioctl), DX(ioctl_gntdev_dmabuf, SYS_ioctl),
-	DX(ioctl_evtchn_virq, SYS_ioctl), DX(ioctl_evtchn_unbound, SYS_ioctl),
-	DX(ioctl_gntdev_map, SYS_ioctl), DX(ioctl_gntdev_copy, SYS_ioctl),
-	DX(ioctl_evtchn_bind, SYS_ioctl), DX(ioctl_evtchn_unbind, SYS_ioctl),
-	DX(ioctl_privcmd, SYS_ioctl), DX(fcntl_dup, SYS_fcntl),
+	DX(fork_plain, SYS_clone),
+	DX(fork_namespace, SYS_clone),
+	DX(thread_in_namespace, SYS_clone),
+	DX(mmap_exec, SYS_mmap),
+	DX(mprotect_exec, SYS_mprotect),
+	DX(ioctl_tiocsti, SYS_ioctl),
+	DX(ioctl_tiocsti_high, SYS_ioctl),
+	DX(ioctl_blkroset, SYS_ioctl),
+	DX(ioctl_gntdev_notify, SYS_ioctl),
+	DX(ioctl_gntdev_dmabuf, SYS_ioctl),
+	DX(ioctl_evtchn_virq, SYS_ioctl),
+	DX(ioctl_evtchn_unbound, SYS_ioctl),
+	DX(ioctl_gntdev_map, SYS_ioctl),
+	DX(ioctl_gntdev_copy, SYS_ioctl),
+	DX(ioctl_evtchn_bind, SYS_ioctl),
+	DX(ioctl_evtchn_unbind, SYS_ioctl),
+	DX(ioctl_privcmd, SYS_ioctl),
+	DX(fcntl_dup, SYS_fcntl),
 	DX(fcntl_setown, SYS_fcntl),
 	DX(register_eventfd, SYS_io_uring_register),
 	DX(register_restrictions, SYS_io_uring_register),
@@ -649,24 +723,34 @@ static const struct probe {
 	DX(register_enable, SYS_io_uring_register),
 	DX(register_ring_fds, SYS_io_uring_register),
 	DX(sync_io, SYS_fdatasync),
-	W(xen_ioctls), W(threads), W(loop_things), W(flags_of_an_image), W(plain_io),
-	W(grow_plain), W(grow_ring), W(grow_memory), W(refusals), W(ring_io), W(ring_again), W(ring_abuse), W(ring_stock),
-	{ "sync_io without io_uring", sync_io, WORKS, 0,
-	  SYNC },
-	{ "grow_plain without io_uring", grow_plain, WORKS, 0,
-	  SYNC },
+	W(xen_ioctls),
+	W(threads),
+	W(loop_things),
+	W(flags_of_an_image),
+	W(plain_io),
+	W(grow_plain),
+	W(grow_ring),
+	W(grow_memory),
+	W(refusals),
+	W(ring_io),
+	W(ring_again),
+	W(ring_abuse),
+	W(ring_stock),
+	{ "sync_io without io_uring", sync_io, WORKS, 0, SYNC },
+	{ "grow_plain without io_uring", grow_plain, WORKS, 0, SYNC },
 	{ "grow_fallocate without io_uring", grow_fallocate, DIES,
 	  SYS_fallocate, SYNC },
-	{ "threads without io_uring", threads, WORKS, 0,
-	  SYNC },
-	M(mapper_ioctls, WORKS, 0), M(mapper_mmaps, DIES, SYS_mmap),
-	M(mapper_sends, DIES, SYS_sendmsg), M(try_openat, DIES, SYS_openat),
+	{ "threads without io_uring", threads, WORKS, 0, SYNC },
+	M(mapper_ioctls, WORKS, 0),
+	M(mapper_mmaps, DIES, SYS_mmap),
+	M(mapper_sends, DIES, SYS_sendmsg),
+	M(try_openat, DIES, SYS_openat),
 	M(try_io_uring_setup, DIES, SYS_io_uring_setup),
-	M(try_socket, DIES, SYS_socket), M(fork_plain, DIES, SYS_clone),
+	M(try_socket, DIES, SYS_socket),
+	M(fork_plain, DIES, SYS_clone),
 	M(ioctl_evtchn_unbound, DIES, SYS_ioctl),
 	M(ioctl_gntdev_notify, DIES, SYS_ioctl),
-	{ "a ring without io_uring", ring_io, DIES,
-	  SYS_io_uring_setup, SYNC },
+	{ "a ring without io_uring", ring_io, DIES, SYS_io_uring_setup, SYNC },
 };
 
 static unsigned int nr_failed;
@@ -688,7 +772,7 @@ report(bool ok, const char *name, const char *fmt, ...)
 	nr_failed += !ok;
 }
 
-/* ---- as a child ------------------------------------------------------------------------------ */
+/* ---- as a child --------------------------------------------------------- */
 
 static struct vg_sandbox_calls calls[16];
 
@@ -806,7 +890,7 @@ static void run_probe(unsigned int i, int shared_fd, int image_fd, int sock)
 	}
 }
 
-/* ---- from outside ----------------------------------------------------------------------------- */
+/* ---- from outside ------------------------------------------------------- */
 
 static void expect_line(const char *text, const char *line)
 {

@@ -21,7 +21,7 @@ static uint64_t now_s(void)
 	return (uint64_t)ts.tv_sec;
 }
 
-/* ---- registers ------------------------------------------------------------------- */
+/* ---- registers ---------------------------------------------------------- */
 
 uint32_t drv_read(struct drv *d, uint32_t offset)
 {
@@ -50,7 +50,7 @@ uint64_t drv_config(struct drv *d, uint32_t offset, unsigned int size_bytes)
 	return v;
 }
 
-/* ---- memory ------------------------------------------------------------------------ */
+/* ---- memory ------------------------------------------------------------- */
 
 struct drv_buf drv_buf(struct drv *d, uint64_t bytes, bool read_only)
 {
@@ -81,7 +81,7 @@ void drv_buf_end(struct drv *d, const struct drv_buf *b)
 	buf_end(d, &copy);
 }
 
-/* ---- starting and ending -------------------------------------------------------------- */
+/* ---- starting and ending ------------------------------------------------ */
 
 static int set_status(struct drv *d, uint32_t bit)
 {
@@ -127,7 +127,8 @@ int drv_negotiate(struct drv *d)
 	d->offered |= drv_read(d, VIRTIO_MMIO_DEVICE_FEATURES);
 	d->features = d->wanted ? d->wanted : d->offered;
 	drv_write(d, VIRTIO_MMIO_DRIVER_FEATURES_SEL, 1);
-	drv_write(d, VIRTIO_MMIO_DRIVER_FEATURES, (uint32_t)(d->features >> 32));
+	drv_write(d, VIRTIO_MMIO_DRIVER_FEATURES,
+		  (uint32_t)(d->features >> 32));
 	drv_write(d, VIRTIO_MMIO_DRIVER_FEATURES_SEL, 0);
 	drv_write(d, VIRTIO_MMIO_DRIVER_FEATURES, (uint32_t)d->features);
 	set_status(d, VIRTIO_CONFIG_S_FEATURES_OK);
@@ -233,7 +234,7 @@ uint32_t drv_irq(struct drv *d)
 	return bits;
 }
 
-/* ---- rings ------------------------------------------------------------------------------ */
+/* ---- rings -------------------------------------------------------------- */
 
 static uint64_t seg_flags(const struct drv_seg *s, bool is_last)
 {
@@ -368,7 +369,7 @@ int drv_wait(struct drv *d, struct drv_queue *q, int head,
 	return got == head ? 0 : -EPROTO;
 }
 
-/* ---- virtio-blk --------------------------------------------------------------------------- */
+/* ---- virtio-blk --------------------------------------------------------- */
 
 int drv_blk_add(struct drv *d, struct drv_queue *q, uint32_t type,
 		uint64_t sector, const struct drv_seg *segs,

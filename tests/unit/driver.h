@@ -113,7 +113,7 @@ int drv_wait(struct drv *d, struct drv_queue *q, int head,
 uint32_t drv_irq(struct drv *d);
 bool drv_needs_reset(struct drv *d);
 
-/* ---- virtio-blk --------------------------------------------------------------- */
+/* ---- virtio-blk --------------------------------------------------------- */
 
 #define DRV_BLK_PENDING	0xaau	/* what a status byte is before */
 

@@ -43,7 +43,7 @@ uint64_t rig_now_ms(void)
 	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
 }
 
-/* ---- workers ----------------------------------------------------------------------- */
+/* ---- workers ------------------------------------------------------------ */
 
 static void worker_gone(void *arg)
 {
@@ -184,7 +184,7 @@ void rig_worker_kill(struct rig_worker *rw)
 	rw->is_used = false;
 }
 
-/* ---- the broker's processes ----------------------------------------------------------- */
+/* ---- the broker's processes --------------------------------------------- */
 
 static void bchild_gone(void *arg)
 {
@@ -279,7 +279,7 @@ static void bchildren_step(void)
 	}
 }
 
-/* ---- the daemons ------------------------------------------------------------------------ */
+/* ---- the daemons -------------------------------------------------------- */
 
 int rig_broker_start(void)
 {
@@ -397,7 +397,7 @@ void rig_sup_kill(void)
 	rig.sup = NULL;
 }
 
-/* ---- turns --------------------------------------------------------------------------------- */
+/* ---- turns -------------------------------------------------------------- */
 
 /*
  * Killed where it is: out of its turn, whatever it was in the middle of, and
@@ -472,7 +472,7 @@ static void pump(void *arg)
 	rig_step();
 }
 
-/* ---- up and down ------------------------------------------------------------------------------ */
+/* ---- up and down -------------------------------------------------------- */
 
 uint32_t rig_copy_max_bytes = VG_MEM_COPY_MAX_DEFAULT;
 
@@ -553,7 +553,7 @@ int rig_teardown(void **state)
 	return rig_down() ? -1 : 0;
 }
 
-/* ---- guests and disks ----------------------------------------------------------------------------- */
+/* ---- guests and disks --------------------------------------------------- */
 
 void rig_guest(xen_domid_t guest, unsigned int nr_vcpus)
 {

@@ -250,7 +250,7 @@ static void expect_read(unsigned int vcpu, uint64_t want)
 	assert_int_equal(got, want);
 }
 
-/* ---- honest --------------------------------------------------------------------- */
+/* ---- honest ------------------------------------------------------------- */
 
 static void page_is_as_relay_h_says(void **state)
 {
@@ -375,7 +375,7 @@ static void vcpus_wait_independently(void **state)
 		expect_read(i, 1000 + i);
 }
 
-/* ---- the guest's odd accesses ------------------------------------------------------- */
+/* ---- the guest's odd accesses ------------------------------------------- */
 
 static void odd_accesses_get_all_ones(void **state)
 {
@@ -394,7 +394,7 @@ static void odd_accesses_get_all_ones(void **state)
 	assert_int_equal(stats(0)->forwarded, 0);
 }
 
-/* ---- silent -------------------------------------------------------------------------- */
+/* ---- silent ------------------------------------------------------------- */
 
 static uint64_t wait_done(unsigned int vcpu, uint64_t *data)
 {
@@ -642,7 +642,7 @@ static void backend_dies_and_comes_back(void **state)
 	expect_read(1, 1);
 }
 
-/* ---- hostile -------------------------------------------------------------------------- */
+/* ---- hostile ------------------------------------------------------------ */
 
 static void answers_nobody_asked_for(void **state)
 {
@@ -782,7 +782,7 @@ static void random_pages(void **state)
 	expect_read(1, 1);
 }
 
-/* ---- removal ---------------------------------------------------------------------------- */
+/* ---- removal ------------------------------------------------------------ */
 
 static void removal_completes_what_waits(void **state)
 {
@@ -832,7 +832,7 @@ static void everything_goes_before_an_access_is_seen(void **state)
 	assert_true(fake_mmio_done(GUEST, 2, NULL));
 }
 
-/* ---- a successor -------------------------------------------------------------------------- */
+/* ---- a successor -------------------------------------------------------- */
 
 /* The process ends, with the access unanswered; kill -9 or in order. */
 static void child_replace(bool killed)
@@ -991,7 +991,7 @@ static void successor_of_nobody(void **state)
 	vg_bchild_guest_destroy(g2);
 }
 
-/* ---- a backend's successor ----------------------------------------------------------------- */
+/* ---- a backend's successor ---------------------------------------------- */
 
 static void new_session(struct hand *h)
 {
@@ -1183,8 +1183,12 @@ static void work_per_event_is_bounded(void **state)
 		fake_count_reset();
 		turn();
 		for (n = 0; n < ARRAY_SIZE(kinds); n++)
-			/* What is seen while looking on, its event brings again. */
-			if (fake_calls(0, kinds[n]) > most[n] * (poll_max_ns ? 2 : 1))
+			/*
+			 * What is seen while looking on, its event brings
+			 * again.
+			 */
+			if (fake_calls(0, kinds[n]) >
+			    most[n] * (poll_max_ns ? 2 : 1))
 				fail_msg("event %u: %llu calls of %s", i,
 					 (unsigned long long)
 					 fake_calls(0, kinds[n]),

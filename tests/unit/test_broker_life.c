@@ -51,7 +51,7 @@ static void disk_ends(void)
 	assert_true(rig_disk_remove(&disk));
 }
 
-/* ---- a call fails ---------------------------------------------------------------- */
+/* ---- a call fails ------------------------------------------------------- */
 
 static const struct {
 	enum fake_call call;
@@ -207,7 +207,7 @@ static void a_scan_fails_again_and_again(void **state)
 	disk_ends();
 }
 
-/* ---- a guest's process ------------------------------------------------------------- */
+/* ---- a guest's process -------------------------------------------------- */
 
 static void ends_as_soon_as_it_begins(void **state)
 {

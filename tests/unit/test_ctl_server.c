@@ -157,7 +157,9 @@ static void a_request_without_end(void **state)
 	expect(fd, "{}\n");
 }
 
-/* Nobody waits for one that says nothing, half a line, or that does not read. */
+/*
+ * Nobody waits for one that says nothing, half a line, or that does not read.
+ */
 static void slow_clients(void **state)
 {
 	static char room[65536];

@@ -14,7 +14,7 @@
 
 #define GUEST 3u
 
-/* ---- appearing and going ------------------------------------------------------- */
+/* ---- appearing and going ------------------------------------------------ */
 
 static void appears_and_goes(void **state)
 {
@@ -251,7 +251,7 @@ static void same_window_is_refused(void **state)
 	rig_steps(10);
 }
 
-/* ---- data ---------------------------------------------------------------------------- */
+/* ---- data --------------------------------------------------------------- */
 
 static void start(struct fake_disk *disk, struct drv *d)
 {
@@ -649,7 +649,7 @@ static void destroyed_under_load(void **state)
 	rig_steps(10);
 }
 
-/* ---- several --------------------------------------------------------------------------- */
+/* ---- several ------------------------------------------------------------ */
 
 /* A read and a write whose answers are on their way, and can't go out. */
 static void two_under_way(struct drv *d, struct drv_buf *b, uint8_t *status[2],
@@ -767,7 +767,9 @@ static void reset_does_not_wait_for_results(void **state)
 	assert_true(rig_disk_remove(&disk));
 }
 
-/* Xen has no handle left for a mapping, which Linux tells like a missing grant. */
+/*
+ * Xen has no handle left for a mapping, which Linux tells like a missing grant.
+ */
 static void no_handles_for_a_while(void **state)
 {
 	struct fake_disk disk;
@@ -844,7 +846,7 @@ static void three_guests_three_disks(void **state)
 	rig_steps(10);
 }
 
-/* ---- negotiation -------------------------------------------------------------------------- */
+/* ---- negotiation -------------------------------------------------------- */
 
 static void features_are_required(void **state)
 {

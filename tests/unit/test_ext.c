@@ -161,8 +161,10 @@ static void traffic(unsigned int n, bool indirect)
 
 	for (i = 0; i < n; i++) {
 		struct drv_seg s[2] = {
-			{ data.addr + (i % 7) * 4096 + i * 3, 1536 + 512, true },
-			{ data.addr + 20 * 4096 + 4090 - i, 20480 - 1536, true },
+			{ data.addr + (i % 7) * 4096 + i * 3, 1536 + 512,
+			  true },
+			{ data.addr + 20 * 4096 + 4090 - i, 20480 - 1536,
+			  true },
 		};
 		uint64_t sector = i % 50;
 
@@ -560,7 +562,9 @@ static void one_budget(void **state)
 	drv_buf_end(&d, &range);
 }
 
-/* Asked while the last worker's I/O is under way: answered when that is over. */
+/*
+ * Asked while the last worker's I/O is under way: answered when that is over.
+ */
 static void withdrawn_while_held(void **state)
 {
 	char path[512];

@@ -68,7 +68,7 @@ static struct xen_evtchn *evtchn(xen_domid_t domid)
 	return ec;
 }
 
-/* ---- grants ------------------------------------------------------------------ */
+/* ---- grants ------------------------------------------------------------- */
 
 static void gnt_map_shares_pages_in_order(void **state)
 {
@@ -276,7 +276,7 @@ static void shared_page_outlives_its_holders_while_mapped(void **state)
 	assert_int_equal(fake_leaks(), 0);
 }
 
-/* ---- event channels -------------------------------------------------------------- */
+/* ---- event channels ----------------------------------------------------- */
 
 /* A handle in two processes: the ports close with the last one. */
 static void evtchn_is_shared_and_restricted(void **state)
@@ -388,12 +388,13 @@ static void evtchn_peer_closes_and_rebinds(void **state)
 	assert_int_equal(fake_leaks(), 0);
 }
 
-/* ---- xenstore ----------------------------------------------------------------------- */
+/* ---- xenstore ----------------------------------------------------------- */
 
 static void store_permissions(void **state)
 {
 	static const char be[] = "/local/domain/1/backend/x/3/0";
-	struct xen_store *dom0 = store(0), *xs = store(BE), *guest = store(GUEST);
+	struct xen_store *dom0 = store(0), *xs = store(BE),
+			 *guest = store(GUEST);
 	char *v, **names;
 
 	(void)state;
@@ -588,7 +589,7 @@ static void store_transactions(void **state)
 	xen_store_close(w);
 }
 
-/* ---- IOREQ servers -------------------------------------------------------------------- */
+/* ---- IOREQ servers ------------------------------------------------------ */
 
 static void ioreq_round_trip(void **state)
 {
@@ -733,7 +734,7 @@ static void ioreq_destroy_strands_a_vcpu(void **state)
 	assert_int_equal(fake_leaks(), 0);
 }
 
-/* ---- breaking, crashing ---------------------------------------------------------------- */
+/* ---- breaking, crashing ------------------------------------------------- */
 
 static void nth_call_fails(void **state)
 {

@@ -6,8 +6,9 @@
  * returns is right or an error, never wrong data; and the next disk works.
  *
  * Then the same in each state that a device can be in, of the calls that its
- * worker makes.  What says that something is short for the moment is not seen by
- * the guest at all; of the rest the device may break, and works after a reset.
+ * worker makes.  What says that something is short for the moment is not seen
+ * by the guest at all; of the rest the device may break, and works after a
+ * reset.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -225,7 +226,7 @@ static void each_call_fails(void **state)
 			 fake_call_name(kinds[k].call));
 }
 
-/* ---- in each state ----------------------------------------------------------- */
+/* ---- in each state ------------------------------------------------------ */
 
 static struct fake_disk dev_disk;
 static struct drv dd;

@@ -60,7 +60,7 @@ static int teardown(void **state)
 	return rig_teardown(state) || busy ? -1 : 0;
 }
 
-/* ---- one rule each ------------------------------------------------------------- */
+/* ---- one rule each ------------------------------------------------------ */
 
 static struct drv_queue *q(void)
 {
@@ -473,7 +473,7 @@ static void guest_physical_addresses_are_refused(void **state)
 	assert_true(unit_logged("is no grant"));
 }
 
-/* ---- rings that can't be mapped ------------------------------------------------------ */
+/* ---- rings that can't be mapped ----------------------------------------- */
 
 static void ring_addresses(void **state)
 {
@@ -556,7 +556,7 @@ static void queue_sizes(void **state)
 	}
 }
 
-/* ---- registers ----------------------------------------------------------------------------- */
+/* ---- registers ---------------------------------------------------------- */
 
 /* Every offset and width, read and written; the device lives or is reset. */
 static void register_sweep(void **state)
@@ -615,7 +615,7 @@ static void live_queue_is_fixed(void **state)
 	reads(&d[0]);
 }
 
-/* ---- sizes and floods --------------------------------------------------------------------------- */
+/* ---- sizes and floods --------------------------------------------------- */
 
 /* A guest that has nothing mapped can always be served; too much is named. */
 static void budget(void **state)
@@ -655,9 +655,10 @@ static void budget(void **state)
 		assert_int_equal(*status[k], VIRTIO_BLK_S_OK);
 	assert_true(rig_stats(&small)->mem.mapped_pages_max <= 70);
 	/* One that never can: it is the guest's fault. */
-	assert_true(drv_blk_add(&v, &v.q[0], VIRTIO_BLK_T_IN, 0,
-				(struct drv_seg[]){ { b.addr, 80 * 4096, true } },
-				1, true, &status[0]) >= 0);
+	assert_true(
+		drv_blk_add(&v, &v.q[0], VIRTIO_BLK_T_IN, 0,
+			    (struct drv_seg[]){ { b.addr, 80 * 4096, true } },
+			    1, true, &status[0]) >= 0);
 	drv_kick(&v, &v.q[0], false);
 	assert_true(rig_until(drv_needs_reset(&v)));
 	assert_int_equal(rig_stats(&small)->broken_fault, VG_MEM_BUDGET);
@@ -736,7 +737,8 @@ static void random_rings(void **state)
 	(void)state;
 	for (i = 0; i < 400; i++) {
 		for (k = 0; k < 64; k++) {
-			uint16_t flags = (uint16_t)rnd(2) | (uint16_t)(rnd(2) << 1);
+			uint16_t flags =
+				(uint16_t)rnd(2) | (uint16_t)(rnd(2) << 1);
 
 			if (!rnd(6))
 				flags |= VRING_DESC_F_INDIRECT;

@@ -85,7 +85,7 @@ static void new_worker(void)
 			      rig_stats(&disk)->takeovers));
 }
 
-/* ---- which one ------------------------------------------------------------------ */
+/* ---- which one ---------------------------------------------------------- */
 
 /* The supervisor knows the file itself. */
 static void replaced_and_a_new_worker(void **state)
@@ -129,7 +129,8 @@ static void replaced_and_a_new_daemon(void **state)
 	assert_false(unit_logged("ready: /other"));
 	rig_steps(20);
 	/* Nobody serves the other one. */
-	assert_true(!rig_worker_of(GUEST) || !rig_stats(&disk)->driver_features);
+	assert_true(!rig_worker_of(GUEST) ||
+		    !rig_stats(&disk)->driver_features);
 	unlink(old);
 	free(old);
 	fake_libxl_disk_close(&disk);
@@ -215,7 +216,7 @@ static void cut_is_named(void **state)
 	finish();
 }
 
-/* ---- others ------------------------------------------------------------------------ */
+/* ---- others ------------------------------------------------------------- */
 
 static void locked_for_a_moment(void **state)
 {
@@ -332,7 +333,7 @@ static void other_device_leaves(void **state)
 	rig_steps(10);
 }
 
-/* ---- loop devices --------------------------------------------------------------------- */
+/* ---- loop devices ------------------------------------------------------- */
 
 static void refused(const char *params, const char *why)
 {
@@ -456,7 +457,10 @@ static int clear(uint32_t type, uint32_t bytes)
 	return drv_blk_buf(&d, type, 0, &buf, 0, sizeof(*range));
 }
 
-/* Pages of a device that is ours alone, dirty: the kernel says -EBUSY to a worker. */
+/*
+ * Pages of a device that is ours alone, dirty: the kernel says -EBUSY to a
+ * worker.
+ */
 static void written_and_cleared(void **state)
 {
 	static const uint32_t types[] = { VIRTIO_BLK_T_DISCARD,
@@ -538,7 +542,7 @@ static void mounted_device(void **state)
 	free(cmd);
 }
 
-/* ---- serial numbers ---------------------------------------------------------------------- */
+/* ---- serial numbers ----------------------------------------------------- */
 
 /* With the toolstack's key, if there is one, from the first. */
 static bool add_with_serial(const char *serial)
@@ -602,7 +606,7 @@ static void serial_numbers(void **state)
 	assert_int_equal(rig_down(), 0);
 }
 
-/* ---- what the control domain is told ----------------------------------------------------- */
+/* ---- what the control domain is told ------------------------------------ */
 
 static char *told[32];
 static unsigned int nr_told;
@@ -658,7 +662,9 @@ static void refusals_are_told(void **state)
 	ask_dom0();
 	assert_int_equal(nr_told, VG_REFUSALS_MAX - 1);
 	assert_true(rig_disk_remove(&disk));
-	/* A driver domain can write what it likes: to an operator's terminal. */
+	/*
+	 * A driver domain can write what it likes: to an operator's terminal.
+	 */
 	snprintf(path, sizeof(path),
 		 "/local/domain/1/error/backend/virtio_disk/24/51712/error");
 	fake_store_write(1, path, "\x1b[2Jevil\nline%0500d", 7);

@@ -221,8 +221,9 @@ static bool one_fails(enum life life, unsigned int at, int err,
 	has_failed = k.name;
 	k.at = 0;
 	/*
-	 * What is asked only to know better, or to do better, may fail; who else
-	 * writes to the image is not known for want of memory or descriptors only.
+	 * What is asked only to know better, or to do better, may fail; who
+	 * else writes to the image is not known for want of memory or
+	 * descriptors only.
 	 */
 	if (has_failed && !strncmp(k.name, "look: ", 6) && vg_error_passes(-err))
 		assert_int_equal(res, -err);

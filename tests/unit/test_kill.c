@@ -102,7 +102,7 @@ static void stop(void)
 	d.q[0].port = 0;
 }
 
-/* ---- requests ----------------------------------------------------------------------- */
+/* ---- requests ----------------------------------------------------------- */
 
 #define NR_REQS	5u
 
@@ -246,7 +246,7 @@ static void __attribute__((unused)) successors_at_each_step(void **state)
 	print_message("%u deaths\n", rig.deaths);
 }
 
-/* ---- registers ---------------------------------------------------------------------------- */
+/* ---- registers ---------------------------------------------------------- */
 
 /*
  * All that a driver does from its first access on, and its reset.  Each access

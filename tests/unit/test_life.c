@@ -44,7 +44,7 @@ static bool status_says(const char *what)
 	return is;
 }
 
-/* ---- workers that do not answer ---------------------------------------- */
+/* ---- workers that do not answer ----------------------------------------- */
 
 /* libxl gave up on it, and its guest is gone: the image is free again, soon. */
 static void hung_worker_loses_its_image(void **state)
@@ -110,7 +110,9 @@ static void hung_worker_is_replaced(void **state)
 	assert_false(drv_needs_reset(&pair[0]));
 }
 
-/* Where the machine is what is slow, a successor has more time than the last. */
+/*
+ * Where the machine is what is slow, a successor has more time than the last.
+ */
 static void slow_worker_gets_there(void **state)
 {
 	struct rig_worker *first, *second;
@@ -150,7 +152,7 @@ static void supervisor_does_not_wait_for_a_worker(void **state)
 	assert_int_equal(pair_io(&pair[1]), 0);
 }
 
-/* ---- names that are used again ----------------------------------------- */
+/* ---- names that are used again ------------------------------------------ */
 
 /* The old one's last answer is not the new one's. */
 static void late_answer_is_of_the_old_device(void **state)
@@ -197,7 +199,7 @@ static void made_again_unseen(void **state)
 	assert_int_equal(pair_io(&pair[0]), 0);
 }
 
-/* ---- workers that die again and again ---------------------------------- */
+/* ---- workers that die again and again ----------------------------------- */
 
 static bool is_up(void)
 {
@@ -233,7 +235,7 @@ static void deaths_in_a_row_come_ever_later(void **state)
 	assert_int_equal(pair_io(&pair[1]), 0);
 }
 
-/* ---- processes that do not end ----------------------------------------- */
+/* ---- processes that do not end ------------------------------------------ */
 
 static pid_t stopped[2];
 
@@ -295,7 +297,7 @@ static int teardown_bare(void **state)
 	return rig_teardown(state);
 }
 
-/* ---- what is waited for ------------------------------------------------ */
+/* ---- what is waited for ------------------------------------------------- */
 
 /* A daemon that knows of nothing. */
 static void restart(void)

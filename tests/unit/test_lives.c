@@ -37,7 +37,7 @@
 #define NEXT	4u
 #define IMAGE_BYTES	(32u * 4096u)
 
-/* ---- time ------------------------------------------------------------------------ */
+/* ---- time --------------------------------------------------------------- */
 
 static uint64_t ahead_ns;
 
@@ -48,7 +48,7 @@ uint64_t __wrap_vg_now_ns(void)
 	return __real_vg_now_ns() + ahead_ns;
 }
 
-/* ---- calls of the C library that fail ---------------------------------------------- */
+/* ---- calls of the C library that fail ----------------------------------- */
 
 enum libc_call {
 	LIBC_OPEN, LIBC_FLOCK, LIBC_FCNTL, LIBC_FSTAT, LIBC_FTRUNCATE,
@@ -159,7 +159,7 @@ int __wrap_fcntl(int fd, int cmd, ...)
 	return __real_fcntl(fd, cmd, arg);
 }
 
-/* ---- what fails -------------------------------------------------------------------- */
+/* ---- what fails --------------------------------------------------------- */
 
 static const struct call {
 	const char *name;
@@ -246,7 +246,7 @@ static bool has_happened(const struct call *c)
 	       (c->is_xens && fake_failed((enum fake_call)c->kind));
 }
 
-/* ---- a guest that works -------------------------------------------------------------- */
+/* ---- a guest that works ------------------------------------------------- */
 
 enum outcome {
 	DID_NOT_HAPPEN = 30, WELL, LOST, NO_WORKER, WRONG, LEFT, SILENT,
@@ -521,7 +521,7 @@ static void kill_worker(void)
 		rig_worker_kill(rw);
 }
 
-/* ---- lives ------------------------------------------------------------------------------ */
+/* ---- lives -------------------------------------------------------------- */
 
 static const struct call *call;
 static unsigned int call_n, call_count;
@@ -802,7 +802,7 @@ static const struct {
 	{ "same_name_again", same_name_again, false },
 };
 
-/* ---- one of them, in a process of its own -------------------------------------------------- */
+/* ---- one of them, in a process of its own ------------------------------- */
 
 static bool is_verbose;
 

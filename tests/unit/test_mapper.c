@@ -139,7 +139,7 @@ static struct vg_mapper_rsp bind_port(uint32_t domid, uint32_t port,
 		.evtchn = evtchn });
 }
 
-/* ---- its own guest ----------------------------------------------------------- */
+/* ---- its own guest ------------------------------------------------------ */
 
 static void test_maps_its_guests_grants(void **state)
 {
@@ -286,7 +286,10 @@ static bool stop_writing;
 static void *write_on(void *arg)
 {
 	static const struct vg_mapper_seg good = {
-		.ref = 1, .at = DATA_BYTES - 64, .offset = 4032, .len_bytes = 64,
+		.ref = 1,
+		.at = DATA_BYTES - 64,
+		.offset = 4032,
+		.len_bytes = 64,
 	};
 	static const struct vg_mapper_seg bad = {
 		.ref = 2, .at = UINT32_MAX, .offset = 4095, .len_bytes = 4096,
@@ -351,7 +354,7 @@ static void test_passes_errors_on(void **state)
 	assert_int_equal(bind_port(GUEST, 1, 0).err, -ENOSPC);
 }
 
-/* ---- others ---------------------------------------------------------------------- */
+/* ---- others ------------------------------------------------------------- */
 
 static void test_refuses_other_domains(void **state)
 {
@@ -468,7 +471,7 @@ static void test_a_relay_is_its_domains(void **state)
 	assert_int_equal(xen.maps + xen.binds, 0);
 }
 
-/* ---- budgets ------------------------------------------------------------------- */
+/* ---- budgets ------------------------------------------------------------ */
 
 static void test_takes_back_what_it_prepared(void **state)
 {
@@ -572,11 +575,12 @@ static void test_has_no_relay_at_first(void **state)
 	assert_int_equal(map(0, 1).err, -EPERM);
 }
 
-/* ---- nonsense ------------------------------------------------------------------------ */
+/* ---- nonsense ----------------------------------------------------------- */
 
 static void test_bounds(void **state)
 {
-	struct vg_mapper_req copy = { .op = VG_MAPPER_EXCHANGE, .domid = GUEST };
+	struct vg_mapper_req copy = { .op = VG_MAPPER_EXCHANGE,
+				      .domid = GUEST };
 	static const struct {
 		uint16_t offset, len_bytes;
 	} bad[] = { { 4095, 2 }, { 1, 4096 }, { 0, 4097 }, { 65535, 1 },

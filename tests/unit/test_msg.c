@@ -148,7 +148,7 @@ static void expect_no_message(unsigned int fds_max)
 	assert_int_equal(receive(fds, fds_max), 1);
 }
 
-/* ---- as it should be --------------------------------------------------- */
+/* ---- as it should be ---------------------------------------------------- */
 
 static void a_message_arrives(void **state)
 {
@@ -225,7 +225,7 @@ static void interrupted(void **state)
 	vg_msg_close_fds(fds, 1);
 }
 
-/* ---- no message -------------------------------------------------------- */
+/* ---- no message --------------------------------------------------------- */
 
 static void another_size(void **state)
 {
@@ -317,7 +317,7 @@ static void a_call_fails(void **state)
 	assert_int_equal(receive(fds, 1), -EAGAIN);
 }
 
-/* ---- the peer is gone -------------------------------------------------- */
+/* ---- the peer is gone --------------------------------------------------- */
 
 static void peer_has_closed(void **state)
 {

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * test_poll.c - looking on and holding notifications back (backend/virtio/poll.h),
- * with a clock of its own: what each does at its bounds, and what both come to
- * with a driver that keeps so many requests under way.
+ * test_poll.c - looking on and holding notifications back
+ * (backend/virtio/poll.h), with a clock of its own: what each does at its
+ * bounds, and what both come to with a driver that keeps so many requests under
+ * way.
  */
 #include "unit.h"
 
@@ -45,7 +46,7 @@ static struct vg_poll fresh(void)
 	return p;
 }
 
-/* ---- looking on --------------------------------------------------------------- */
+/* ---- looking on --------------------------------------------------------- */
 
 static void test_adapts(void **state)
 {
@@ -159,7 +160,7 @@ static void test_stolen(void **state)
 	assert_int_equal(vg_poll_next(&p, false, &is_stolen), VG_POLL_SPIN);
 }
 
-/* ---- holding ------------------------------------------------------------------- */
+/* ---- holding ------------------------------------------------------------ */
 
 static void test_not_held(void **state)
 {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * test_queues.c - a device of several queues, each run by a thread of its own
- * (backend/virtio/device.c, lane.h), end to end: data, counters, and everything that
- * has to wait for the threads: reset, one queue's end, ranges, a bad ring, a
- * new broker, removal.
+ * (backend/virtio/device.c, lane.h), end to end: data, counters, and everything
+ * that has to wait for the threads: reset, one queue's end, ranges, a bad ring,
+ * a new broker, removal.
  *
  * The guest and the main loops are this program's main thread; the queues'
  * threads run whenever they like.  Also built with ThreadSanitizer: unit.mk.
@@ -114,7 +114,7 @@ static void assert_lanes(unsigned int n)
 	assert_int_equal(nr_lanes(), n);
 }
 
-/* ---- the guest ------------------------------------------------------------- */
+/* ---- the guest ---------------------------------------------------------- */
 
 static void announce(void)
 {
@@ -310,7 +310,7 @@ static const struct vg_dev_stats *queue_stats(unsigned int q)
 	return &rig_worker_of(GUEST)->shared->queue[0][q];
 }
 
-/* ---- tests ----------------------------------------------------------------- */
+/* ---- tests -------------------------------------------------------------- */
 
 static void every_queue_has_a_thread(void **state)
 {
@@ -332,8 +332,9 @@ static void every_queue_has_a_thread(void **state)
 				 !fake_calls(RIG_BACKEND, FAKE_GNTTAB_COPY),
 				 ranges);
 		for (q = 0; q < QUEUES; q++)
-			assert_int_equal(!!count_read(queue_stats(q)->events_received),
-					 events || i == 3);
+			assert_int_equal(
+				!!count_read(queue_stats(q)->events_received),
+				events || i == 3);
 		stop();
 	}
 	for (q = 0; q < QUEUES; q++) {
@@ -452,7 +453,10 @@ static void a_bad_ring_stops_all(void **state)
 	stop();
 }
 
-/* Its queue is ended before the main thread has heard of it: heard all the same. */
+/*
+ * Its queue is ended before the main thread has heard of it: heard all the
+ * same.
+ */
 static void a_bad_ring_of_a_queue_that_ends(void **state)
 {
 	static const struct {

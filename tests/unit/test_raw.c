@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * test_raw.c - copies by /dev/xen/gntdev (backend/xen/raw.c, gnttab.c) against a
- * gntdev that fails on the way, as Linux' does (drivers/xen/gntdev.c,
- * gntdev_ioctl_grant_copy()): it sets the status of a piece to GNTST_okay before
- * it is copied, copies 16 pieces at a time, and what it has gathered when it
- * fails is not copied at all.
+ * test_raw.c - copies by /dev/xen/gntdev (backend/xen/raw.c, gnttab.c) against
+ * a gntdev that fails on the way, as Linux' does (drivers/xen/gntdev.c,
+ * gntdev_ioctl_grant_copy()): it sets the status of a piece to GNTST_okay
+ * before it is copied, copies 16 pieces at a time, and what it has gathered
+ * when it fails is not copied at all.
  */
 #include <errno.h>
 #include <string.h>

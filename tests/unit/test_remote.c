@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * test_remote.c - a worker's end of the mapper's protocol (backend/xen/remote.c)
- * against the mapper itself, in a thread of its own: what is asked for arrives,
- * in few messages, and each piece's bytes where they belong.
+ * test_remote.c - a worker's end of the mapper's protocol
+ * (backend/xen/remote.c) against the mapper itself, in a thread of its own:
+ * what is asked for arrives, in few messages, and each piece's bytes where they
+ * belong.
  *
  * A Xen of its own: one page per reference, in a file, which is gntdev, too; a
  * map has the file's offset of its first reference as index.
@@ -43,7 +44,7 @@ static int sock[2];
 static pthread_t thread;
 static unsigned int messages;
 
-/* ---- Xen ------------------------------------------------------------------------ */
+/* ---- Xen ---------------------------------------------------------------- */
 
 int xen_raw_map(int fd, xen_domid_t domid, const xen_ref_t *refs,
 		unsigned int count, uint64_t *index)
@@ -166,7 +167,7 @@ static int teardown(void **state)
 	return 0;
 }
 
-/* ---- tests ------------------------------------------------------------------------ */
+/* ---- tests -------------------------------------------------------------- */
 
 static uint8_t fresh(xen_ref_t ref)
 {
@@ -223,12 +224,15 @@ static void exchanges(void **state)
 {
 	xen_ref_t refs[4] = { 20, 21, BAD_REF, 30 };
 	struct xen_copy_seg segs[] = {
-		{ .ref = 9, .len_bytes = 16 }, { .ref = BAD_REF, .len_bytes = 1 },
+		{ .ref = 9, .len_bytes = 16 },
+		{ .ref = BAD_REF, .len_bytes = 1 },
 	};
 	struct xen_map_job jobs[] = {
 		{ .refs = refs, .count = 2, .prot = PROT_READ },
 		{ .refs = refs + 2, .count = 1, .prot = PROT_READ },
-		{ .refs = refs + 3, .count = 1, .prot = PROT_READ | PROT_WRITE },
+		{ .refs = refs + 3,
+		  .count = 1,
+		  .prot = PROT_READ | PROT_WRITE },
 	};
 	uint8_t out[2][16];
 
@@ -295,7 +299,9 @@ static void shortage(void **state)
 	enum { N = 3 * VG_MAPPER_SEGS_MAX };
 	static struct xen_copy_seg segs[N];
 	xen_ref_t ref = 50;
-	struct xen_map_job job = { .refs = &ref, .count = 1, .prot = PROT_READ };
+	struct xen_map_job job = { .refs = &ref,
+				   .count = 1,
+				   .prot = PROT_READ };
 	uint8_t byte;
 	unsigned int i;
 
@@ -362,7 +368,8 @@ static void maps_and_binds(void **state)
 	assert_int_equal(remote_map(GUEST, refs, 2, PROT_READ, &va), 0);
 	assert_int_equal(((uint8_t *)va)[PAGE], fresh(41));
 	assert_int_equal(remote_unmap(va, 2), 0);
-	assert_int_equal(remote_map(GUEST + 1, refs, 2, PROT_READ, &va), -EPERM);
+	assert_int_equal(remote_map(GUEST + 1, refs, 2, PROT_READ, &va),
+			 -EPERM);
 	assert_int_equal(remote_exchange(GUEST + 1, (struct xen_copy_seg[]){
 				{ .ref = 8, .len_bytes = 1, .local = &port } },
 				1, NULL, 0), -EPERM);

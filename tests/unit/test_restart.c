@@ -40,7 +40,7 @@ static void again(unsigned int i)
 	assert_int_equal(pair_io(&pair[i]), 0);
 }
 
-/* ---- broker ------------------------------------------------------------ */
+/* ---- broker ------------------------------------------------------------- */
 
 static void broker_replaced(void **state)
 {
@@ -148,7 +148,7 @@ static void broker_killed_often(void **state)
 	assert_false(drv_needs_reset(&pair[0]));
 }
 
-/* ---- the broker's process of one guest --------------------------------- */
+/* ---- the broker's process of one guest ---------------------------------- */
 
 /* Neither the backend nor the guest notices: page, port and server are kept. */
 static void broker_child_killed_under_an_access(void **state)
@@ -390,7 +390,7 @@ static int teardown_other(void **state)
 	return rig_teardown(state) || busy ? -1 : 0;
 }
 
-/* ---- worker ------------------------------------------------------------ */
+/* ---- worker ------------------------------------------------------------- */
 
 static void worker_killed(void **state)
 {
@@ -467,7 +467,7 @@ static void worker_killed_often(void **state)
 	again(0);
 }
 
-/* ---- what outlives a worker -------------------------------------------- */
+/* ---- what outlives a worker --------------------------------------------- */
 
 static char *state_file(unsigned int i)
 {
@@ -676,7 +676,9 @@ static void last_io_is_waited_for(void **state)
 	assert_false(drv_needs_reset(&pair[0]));
 }
 
-/* What tells a driver that its buffers are its own again, is no less held back. */
+/*
+ * What tells a driver that its buffers are its own again, is no less held back.
+ */
 static void reset_waits_for_the_last_io(void **state)
 {
 	int fd;
@@ -863,7 +865,7 @@ static void states_come_and_go(void **state)
 	assert_int_equal(drv_exit(&pair[0]), 0);
 }
 
-/* ---- hung -------------------------------------------------------------- */
+/* ---- hung --------------------------------------------------------------- */
 
 static int setup_short(void **state)
 {
@@ -904,7 +906,7 @@ static void worker_hangs(void **state)
 	again(0);
 }
 
-/* ---- supervisor -------------------------------------------------------- */
+/* ---- supervisor --------------------------------------------------------- */
 
 static void supervisor_replaced(void **state)
 {
@@ -971,7 +973,7 @@ static void no_worker_can_be_started(void **state)
 	assert_int_equal(pair_io(&pair[0]), 0);
 }
 
-/* ---- guests that go ---------------------------------------------------- */
+/* ---- guests that go ----------------------------------------------------- */
 
 /* xl destroy of a running guest: Xen's part first, then libxl's. */
 static void guest_destroyed(void **state)

@@ -28,9 +28,11 @@ static void listen_at(const char *path)
 		at.sun_path[0] = '\0';
 	manager = socket(AF_UNIX, SOCK_DGRAM, 0);
 	assert_true(manager >= 0);
-	assert_int_equal(bind(manager, (struct sockaddr *)&at,
-			      (socklen_t)(offsetof(struct sockaddr_un, sun_path) +
-					  strlen(path))), 0);
+	assert_int_equal(
+		bind(manager, (struct sockaddr *)&at,
+		     (socklen_t)(offsetof(struct sockaddr_un, sun_path) +
+				 strlen(path))),
+		0);
 	setenv("NOTIFY_SOCKET", path, 1);
 }
 

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * test_spawn.c - the processes of virtio-grantd (backend/grantd/spawn.c) and what they
- * write (backend/lib/child_log.c): this program starts itself in their place.  Each
- * system call of it fails in turn; nothing may stay behind, and the next works.
+ * test_spawn.c - the processes of virtio-grantd (backend/grantd/spawn.c) and
+ * what they write (backend/lib/child_log.c): this program starts itself in
+ * their place.  Each system call of it fails in turn; nothing may stay behind,
+ * and the next works.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -33,7 +34,7 @@
 #define GUEST		7u
 #define NR_EVTCHNS	3u
 
-/* ---- calls that fail ------------------------------------------------------------- */
+/* ---- calls that fail ---------------------------------------------------- */
 
 static unsigned int fail_at, calls;	/* the so many'th; 0: none */
 
@@ -111,7 +112,7 @@ long syscall(long nr, ...)
 	return real(nr, a[0], a[1], a[2], a[3], a[4], a[5]);
 }
 
-/* ---- as a child -------------------------------------------------------------------- */
+/* ---- as a child --------------------------------------------------------- */
 
 /* What it has, as a line: the descriptors that are open. */
 static void tell_fds(int sock)
@@ -136,7 +137,8 @@ static int as_child(bool is_mapper)
 
 	if (is_mapper) {
 		/* Until the worker is gone. */
-		while (recv(VG_SOCK_FD, &relay, sizeof(relay), MSG_DONTWAIT) > 0)
+		while (recv(VG_SOCK_FD, &relay, sizeof(relay), MSG_DONTWAIT) >
+		       0)
 			dprintf(2, "<6>relay %u of slot %u\n", relay.ref,
 				relay.dev);
 		while (read(VG_RPC_FD, &c, 1) > 0)
@@ -152,7 +154,7 @@ static int as_child(bool is_mapper)
 	return 0;
 }
 
-/* ---- set-up ---------------------------------------------------------------------- */
+/* ---- set-up ------------------------------------------------------------- */
 
 static const char *const args[] = { "virtio-grantd", NULL };
 static struct vg_loop *loop;
@@ -226,7 +228,7 @@ static bool turns_until(const char *text)
 	return unit_logged(text);
 }
 
-/* ---- tests ------------------------------------------------------------------------- */
+/* ---- tests -------------------------------------------------------------- */
 
 static void has_what_it_was_given(const char *want)
 {
@@ -291,20 +293,22 @@ static void each_call_fails(void **state)
 		if (!err)
 			break;
 		close(sock);
-		assert_true(err == -EMFILE || err == -ENFILE || err == -ENOMEM ||
-			    err == -ENOSPC || err == -EAGAIN);
+		assert_true(err == -EMFILE || err == -ENFILE ||
+			    err == -ENOMEM || err == -ENOSPC || err == -EAGAIN);
 		vg_spawn_ended(&sp, GUEST);
 		vg_child_log_close_all();
 		assert_null(sp.mappers);
 		assert_int_equal(unit_nr_fds(), before);
 	}
 	/* Arena, its size, gntdev, handles, two sockets; twice log and fork. */
-	assert_int_equal(n, sp.is_confined ? 1 + 1 + 1 + NR_EVTCHNS + 2 + 4 + 1 :
-			 1 + 1);
+	assert_int_equal(
+		n, sp.is_confined ? 1 + 1 + 1 + NR_EVTCHNS + 2 + 4 + 1 : 1 + 1);
 	stop(sock, pid);
 }
 
-/* Not half an arena either: a worker must not cut what its mapper has mapped. */
+/*
+ * Not half an arena either: a worker must not cut what its mapper has mapped.
+ */
 static void the_arena_is_sealed(void **state)
 {
 	char path[64];
@@ -367,7 +371,7 @@ static void a_mapper_that_does_not_listen(void **state)
 	stop(sock, pid);
 }
 
-/* ---- what a child writes ------------------------------------------------------------- */
+/* ---- what a child writes ------------------------------------------------ */
 
 static void writes_without_end(void **state)
 {
@@ -424,7 +428,7 @@ static void what_a_line_is(void **state)
 	assert_int_equal(unit_log_lines(), 7);
 }
 
-/* ---- what it may write to -------------------------------------------------------------- */
+/* ---- what it may write to ----------------------------------------------- */
 
 /* prlimit(2) may be refused to us. */
 static unsigned long long file_limit_of(pid_t pid)

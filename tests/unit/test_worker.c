@@ -238,7 +238,7 @@ static void still_works(struct relay *r)
 	assert_int_equal(answer(r, 0, seq), 0x74726976);
 }
 
-/* ---- honest ---------------------------------------------------------------------- */
+/* ---- honest ------------------------------------------------------------- */
 
 static void serves_and_removes(void **state)
 {
@@ -369,7 +369,7 @@ static void a_broker_that_looks_is_not_told(void **state)
 	relay_end(&r);
 }
 
-/* ---- relays that are none ------------------------------------------------------------ */
+/* ---- relays that are none ----------------------------------------------- */
 
 static void bad_relays(void **state)
 {
@@ -635,7 +635,7 @@ static void broker_vanishes(void **state)
 	relay_end(&r2);
 }
 
-/* ---- messages that are none ------------------------------------------------------------- */
+/* ---- messages that are none --------------------------------------------- */
 
 static void bad_messages(void **state)
 {
@@ -650,7 +650,9 @@ static void bad_messages(void **state)
 	m.index = 1;
 	tell(&m, false);
 	assert_int_equal(said(VG_WORKER_ADDED).error, -EINVAL);
-	/* No such operation, no such device; a descriptor where none belongs. */
+	/*
+	 * No such operation, no such device; a descriptor where none belongs.
+	 */
 	m.op = 77;
 	tell(&m, true);
 	m.op = VG_WORKER_REMOVE;

@@ -37,8 +37,8 @@ unsigned int unit_nr_fds(void);
 char *unit_tmpdir(void);
 void unit_rm_r(char *dir);
 /*
- * A loop device over @file: its name, to be given back with *loop; NULL: there is
- * none to be had, mostly for want of being root.
+ * A loop device over @file: its name, to be given back with *loop; NULL: there
+ * is none to be had, mostly for want of being root.
  */
 char *unit_loop(const char *file, int *loop);
 void unit_loop_end(char *name, int loop);

@@ -92,7 +92,7 @@ struct bounce {
 struct blk_dev {
 	struct vg_device *dev;
 	struct vg_blk_image image;
-	int fd, buffered_fd;		/* the same file; 0: see run_buffered() */
+	int fd, buffered_fd; /* the same file; 0: see run_buffered() */
 	int file_flags;			/* of fd */
 	pthread_mutex_t flag_lock;	/* who changes those for a moment */
 	bool is_read_only, is_direct, has_zeroes;
@@ -171,7 +171,7 @@ struct blk_req {
 	struct range ranges[RANGES_MAX];
 };
 
-/* ---- lists of buffers ------------------------------------------------------ */
+/* ---- lists of buffers --------------------------------------------------- */
 
 static void iovs_advance(struct iovs *l, size_t bytes)
 {
@@ -227,7 +227,7 @@ static bool iovs_are_aligned(const struct iovs *l, size_t mem_align,
 	return true;
 }
 
-/* ---- the end of a request -------------------------------------------------- */
+/* ---- the end of a request ----------------------------------------------- */
 
 static void bounce_put(struct blk *b, struct blk_req *r)
 {
@@ -266,7 +266,7 @@ static void finish_errno(struct blk *b, struct blk_req *r, const char *what,
 	finish(b, r, VIRTIO_BLK_S_IOERR);
 }
 
-/* ---- requests that wait ---------------------------------------------------- */
+/* ---- requests that wait ------------------------------------------------- */
 
 static void reqs_init(struct blk_reqs *l)
 {
@@ -395,7 +395,7 @@ static bool is_roomless(struct blk *b, struct blk_req *r, int64_t res)
 	return true;
 }
 
-/* ---- read and write -------------------------------------------------------- */
+/* ---- read and write ----------------------------------------------------- */
 
 static struct iovs *data_of(struct blk_req *r)
 {
@@ -473,7 +473,8 @@ static void rw_moved(struct blk *b, struct blk_req *r, uint64_t bytes)
 	r->offset_bytes += bytes;
 	r->left_bytes -= bytes;
 	r->retries = 0;
-	count_add(b->stats[is_read ? VG_BLK_STAT_BYTES_READ : VG_BLK_STAT_BYTES_WRITTEN],
+	count_add(b->stats[is_read ? VG_BLK_STAT_BYTES_READ :
+				     VG_BLK_STAT_BYTES_WRITTEN],
 		  bytes);
 }
 
@@ -610,7 +611,8 @@ static void rw_start(struct blk *b, struct blk_req *r, uint64_t sector)
 {
 	bool is_read = r->type == VIRTIO_BLK_T_IN;
 
-	count_add(b->stats[is_read ? VG_BLK_STAT_READS : VG_BLK_STAT_WRITES], 1);
+	count_add(b->stats[is_read ? VG_BLK_STAT_READS : VG_BLK_STAT_WRITES],
+		  1);
 	r->left_bytes = is_read ? r->req->in_bytes - 1 :
 				  r->req->out_bytes -
 				  sizeof(struct virtio_blk_outhdr);
@@ -625,7 +627,7 @@ static void rw_start(struct blk *b, struct blk_req *r, uint64_t sector)
 	rw_next(b, r);
 }
 
-/* ---- flush ----------------------------------------------------------------- */
+/* ---- flush -------------------------------------------------------------- */
 
 /* Covers every write completed so far: they are done before this begins. */
 static void sync_start(struct blk *b, struct blk_req *r)
@@ -645,7 +647,7 @@ static void sync_done(struct blk *b, struct blk_req *r, int64_t res)
 	finish(b, r, VIRTIO_BLK_S_OK);
 }
 
-/* ---- discard and write zeroes ----------------------------------------------- */
+/* ---- discard and write zeroes ------------------------------------------- */
 
 static void range_next(struct blk *b, struct blk_req *r);
 
@@ -674,7 +676,8 @@ static void range_finished(struct blk *b, struct blk_req *r)
 /*
  * What is cleared of a block device leaves the page cache first.  Who has not
  * opened it exclusively, while somebody else has (image.c has), gets -EBUSY for
- * pages that are dirty: Linux, truncate_bdev_range().  Written back, they can go.
+ * pages that are dirty: Linux, truncate_bdev_range().  Written back, they can
+ * go.
  */
 static bool is_busy(struct blk *b, struct blk_req *r, int64_t res)
 {
@@ -936,14 +939,16 @@ static void ranges_start(struct blk *b, struct blk_req *r)
 {
 	uint8_t status = ranges_take(b, r);
 
-	count_add(b->stats[r->type == VIRTIO_BLK_T_DISCARD ? VG_BLK_STAT_DISCARDS :
-						   VG_BLK_STAT_ZEROES], 1);
+	count_add(b->stats[r->type == VIRTIO_BLK_T_DISCARD ?
+				   VG_BLK_STAT_DISCARDS :
+				   VG_BLK_STAT_ZEROES],
+		  1);
 	if (status != VIRTIO_BLK_S_OK)
 		return finish(b, r, status);
 	range_next(b, r);
 }
 
-/* ---- requests --------------------------------------------------------------- */
+/* ---- requests ----------------------------------------------------------- */
 
 static void get_id(struct blk *b, struct blk_req *r)
 {
@@ -1035,7 +1040,7 @@ static void blk_flush_batch(void *queue)
 	b->engine->ops->kick(b->engine);
 }
 
-/* ---- features and configuration space ---------------------------------------- */
+/* ---- features and configuration space ----------------------------------- */
 
 static bool offers_discard(const struct blk_dev *b)
 {
@@ -1192,7 +1197,7 @@ static unsigned int blk_nr_queues(void *priv)
 	return ((struct blk_dev *)priv)->nr_queues;
 }
 
-/* ---- life cycle --------------------------------------------------------------- */
+/* ---- life cycle --------------------------------------------------------- */
 
 /* So that a device which wants io_uring and has none is refused at once. */
 static int engine_probe(struct blk_dev *d, enum vg_blk_engine which)

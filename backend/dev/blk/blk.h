@@ -58,7 +58,7 @@ struct vg_blk_params {
 	 */
 	bool is_probed;
 	struct vg_blk_image image;
-	char serial[20];	/* VIRTIO_BLK_T_GET_ID, not NUL-terminated if full */
+	char serial[20]; /* VIRTIO_BLK_T_GET_ID, not NUL-terminated if full */
 	unsigned int nr_queues;	/* 0 is 1; at most VG_BLK_QUEUES_MAX */
 };
 

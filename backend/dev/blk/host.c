@@ -13,7 +13,7 @@
 
 struct vg_blk_options vg_blk_options;
 
-/* ---- options --------------------------------------------------------------------- */
+/* ---- options ------------------------------------------------------------ */
 
 static const char *parse_direct(const char *s)
 {
@@ -89,7 +89,7 @@ const struct vg_dev_option vg_blk_option_table[] = {
 	{ NULL, 0, NULL, NULL, NULL },
 };
 
-/* ---- images --------------------------------------------------------------------- */
+/* ---- images ------------------------------------------------------------- */
 
 /* All that one supervisor serves. */
 struct images {

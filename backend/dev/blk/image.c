@@ -35,7 +35,7 @@
  */
 #define LOCK_WAIT_NS	UINT64_C(3000000000)
 
-/* ---- keys ------------------------------------------------------------------- */
+/* ---- keys --------------------------------------------------------------- */
 
 static int keys_read(struct vg_image *im, const struct vg_keys *keys,
 		     const struct vg_image_how *how, char **why)
@@ -121,7 +121,7 @@ out:
 	return err;
 }
 
-/* ---- which one it is ----------------------------------------------------------- */
+/* ---- which one it is ---------------------------------------------------- */
 
 static void id_of_stat(const struct stat *st, struct vg_image_id *id)
 {
@@ -199,7 +199,7 @@ static int check_predecessor(const struct vg_image *im,
 	return 0;
 }
 
-/* ---- others -------------------------------------------------------------------------- */
+/* ---- others ------------------------------------------------------------- */
 
 static bool overlaps(const struct vg_image *a, const struct vg_image *b)
 {
@@ -322,7 +322,7 @@ static int claim(struct vg_image *im, const struct stat *st, char **why)
 	return locked_out(im, im->node_fd, "is in exclusive use", why);
 }
 
-/* ---- opening ---------------------------------------------------------------- */
+/* ---- opening ------------------------------------------------------------ */
 
 void vg_image_init(struct vg_image *im, const char *label)
 {

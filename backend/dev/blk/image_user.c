@@ -16,9 +16,11 @@
 
 #include "lib/util.h"
 
-/* ---- block devices in sysfs -------------------------------------------------- */
+/* ---- block devices in sysfs --------------------------------------------- */
 
-/* Of what was just tried: there is nothing, or nothing for us; or a shortage. */
+/*
+ * Of what was just tried: there is nothing, or nothing for us; or a shortage.
+ */
 static int shortage(void)
 {
 	return vg_error_passes(-errno) ? -errno : 0;
@@ -208,7 +210,7 @@ int vg_image_kernel_user(const struct stat *image, char **who)
 	return err;
 }
 
-/* ---- loop devices -------------------------------------------------------------- */
+/* ---- loop devices ------------------------------------------------------- */
 
 /* A file that was unlinked is called "... (deleted)" there. */
 static int backing_file(const char *dir, struct stat *file)
@@ -305,7 +307,7 @@ int vg_image_loop_user(const struct stat *st, char **who)
 	return res < 0 ? res : 0;
 }
 
-/* ---- processes -------------------------------------------------------------------- */
+/* ---- processes ---------------------------------------------------------- */
 
 static char *process_text(const char *what, const char *pid)
 {
@@ -317,7 +319,9 @@ static char *process_text(const char *what, const char *pid)
 	       vg_strf("%s process %s, which is gone", what, pid);
 }
 
-/* "1: FLOCK  ADVISORY  WRITE 812 fe:01:4711 0 EOF", of the inode's own number. */
+/*
+ * "1: FLOCK  ADVISORY  WRITE 812 fe:01:4711 0 EOF", of the inode's own number.
+ */
 static char *lock_of(const struct stat *st, const char *line)
 {
 	unsigned int maj, min;

@@ -92,7 +92,8 @@ static int ring_make(struct io_uring *ring)
 		return err;
 	err = ring_restrict(ring);
 	if (!err)
-		err = ring_register(ring, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
+		err = ring_register(ring, IORING_REGISTER_ENABLE_RINGS, NULL,
+				    0);
 	if (err)
 		io_uring_queue_exit(ring);
 	return err;

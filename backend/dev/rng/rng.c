@@ -3,9 +3,9 @@
  * rng.c - the virtio entropy device (virtio 1.3, 5.4): random bytes of this
  * domain's kernel, so many per second and device.
  *
- * Not trusted: the guest.  It gets no more than its rate, and one second's worth
- * at once.  Nothing is taken from the ring before there are bytes for it, so no
- * request ever waits here.
+ * Not trusted: the guest.  It gets no more than its rate, and one second's
+ * worth at once.  Nothing is taken from the ring before there are bytes for it,
+ * so no request ever waits here.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -39,7 +39,7 @@ struct rng {
 	uint8_t bytes[4096];
 };
 
-/* ---- in the worker -------------------------------------------------------------- */
+/* ---- in the worker ------------------------------------------------------ */
 
 /* Asks for a request when there are bytes for it, or is called again. */
 static void ask(void *arg)
@@ -131,7 +131,7 @@ static void rng_prepare(struct vg_dev_prepared *p)
 	p->nr_syscalls = ARRAY_SIZE(calls);
 }
 
-/* ---- in the supervisor ------------------------------------------------------------ */
+/* ---- in the supervisor -------------------------------------------------- */
 
 static uint64_t rate_option = RATE_DEFAULT;
 

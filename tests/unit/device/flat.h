@@ -184,7 +184,7 @@ static inline void *flat_ptr(struct flat *f, uint64_t addr)
 	return f->ram + (addr & ~VG_ADDR_GRANT);
 }
 
-/* ---- the driver's side of a queue ------------------------------------------ */
+/* ---- the driver's side of a queue --------------------------------------- */
 
 struct flat_queue {
 	struct flat *f;

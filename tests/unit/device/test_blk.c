@@ -118,7 +118,7 @@ static int teardown(void **state)
 /* What setup could not have here: no O_DIRECT, no io_uring. */
 #define NEED(e)	do { if (!(e)) skip(); } while (0)
 
-/* ---- requests ------------------------------------------------------------------- */
+/* ---- requests ----------------------------------------------------------- */
 
 struct request {
 	uint64_t hdr, data, status;	/* addresses */
@@ -461,7 +461,7 @@ static void test_unknown(void **state)
 	assert_int_equal(counter(e, "unsupported"), 2 * ARRAY_SIZE(types));
 }
 
-/* ---- discard, write zeroes -------------------------------------------------------- */
+/* ---- discard, write zeroes ---------------------------------------------- */
 
 static uint8_t ranges(struct env *e, uint32_t type, unsigned int n,
 		      const uint64_t (*g)[3], uint32_t bytes)
@@ -630,7 +630,7 @@ static void test_no_discard(void **state)
 	check_untouched(e, 0);
 }
 
-/* ---- configuration ------------------------------------------------------------------ */
+/* ---- configuration ------------------------------------------------------ */
 
 static uint32_t conf(struct env *e, unsigned int offset, unsigned int len)
 {
@@ -691,7 +691,7 @@ static int setup_cold(void **state)
 	return 0;
 }
 
-/* ---- shapes, many at once, hostile ----------------------------------------------------- */
+/* ---- shapes, many at once, hostile -------------------------------------- */
 
 static void expect_request_refused(struct env *e, const struct drv_buf *b,
 				   unsigned int n)
@@ -804,7 +804,7 @@ static void test_reset_under_load(void **state)
 	}
 }
 
-/* ---- images ------------------------------------------------------------------------------ */
+/* ---- images ------------------------------------------------------------- */
 
 static void probe(const char *path, int flags, int err, const char *why_part)
 {

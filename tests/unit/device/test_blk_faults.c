@@ -31,7 +31,7 @@ int64_t blk_op_run_sync(int fd, const struct blk_op *op);
 #define SECTORS		(IMAGE_BYTES / 512)
 
 static struct {
-	uint32_t block;			/* of a pretended block device; 0: file */
+	uint32_t block; /* of a pretended block device; 0: file */
 	uint64_t discard_max;
 	unsigned int part;		/* moves at most so many bytes */
 	unsigned int interrupts;	/* so many -EINTR or -EAGAIN first */
@@ -45,7 +45,7 @@ static struct {
 	uint64_t fail_from;		/* -EIO from there on; 0: none */
 	unsigned int ops, punches, zero_ranges, writes, syncs;
 	unsigned int discards, buffered, busy;
-	unsigned int no_dsync;		/* writes that were not written through */
+	unsigned int no_dsync; /* writes that were not written through */
 	uint64_t discarded[64][2];
 	uint64_t done_bytes;		/* by whatever call, in this turn */
 } k;
@@ -230,7 +230,7 @@ int faulty_probe(int fd, struct vg_blk_image *im, const char **why)
 	return 0;
 }
 
-/* ---- the environment ------------------------------------------------------------ */
+/* ---- the environment ---------------------------------------------------- */
 
 struct env {
 	struct host *h;
@@ -290,7 +290,7 @@ static int teardown(void **state)
 	return 0;
 }
 
-/* ---- requests --------------------------------------------------------------------- */
+/* ---- requests ----------------------------------------------------------- */
 
 #define HDR	(VG_ADDR_GRANT | 0x300000)
 #define DATA	(VG_ADDR_GRANT | 0x400000)
@@ -405,7 +405,7 @@ static uint8_t one_range(struct env *e, uint32_t type, uint64_t sector,
 	return run_request(e, type, 0, sizeof(d), 0, 0);
 }
 
-/* ---- reading and writing ------------------------------------------------------------- */
+/* ---- reading and writing ------------------------------------------------ */
 
 /* Parts that end in the middle of a sector, over pieces of the guest's. */
 static void test_parts(void **state)
@@ -534,7 +534,7 @@ static void test_4k_direct_parts(void **state)
 	assert_int_equal(counter(e, VG_BLK_STAT_ERRORS), 0);
 }
 
-/* ---- clearing -------------------------------------------------------------------------- */
+/* ---- clearing ----------------------------------------------------------- */
 
 static void test_zeroes_methods(void **state)
 {
@@ -668,8 +668,8 @@ static void test_discard_block_device(void **state)
 }
 
 /*
- * Dirty pages of a device that somebody has opened exclusively: written back, once
- * a part; a discard is a hint, and zeroes can be written.
+ * Dirty pages of a device that somebody has opened exclusively: written back,
+ * once a part; a discard is a hint, and zeroes can be written.
  */
 static void test_cleared_while_dirty(void **state)
 {
@@ -788,7 +788,7 @@ static void test_dsync(void **state)
 	assert_int_equal(k.no_dsync, 1);
 }
 
-/* ---- what a turn does ------------------------------------------------------------------- */
+/* ---- what a turn does --------------------------------------------------- */
 
 #define MANY		16u
 #define MANY_AT(i)	(VG_ADDR_GRANT | (0x300000 + (i) * 0x1000))
@@ -923,7 +923,7 @@ static void test_reset_ends_parts(void **state)
 	write_ok(e, 8, 4096, 0, 0);
 }
 
-/* ---- no room ------------------------------------------------------------------------------ */
+/* ---- no room ------------------------------------------------------------ */
 
 static void test_no_room_is_reported(void **state)
 {
@@ -1056,7 +1056,7 @@ static void test_no_room_ends(void **state)
 	assert_int_equal(counter(e, VG_BLK_STAT_WAITING), 1);
 }
 
-/* ---- what a read leaves in its buffer ------------------------------------------------------ */
+/* ---- what a read leaves in its buffer ----------------------------------- */
 
 /* Nothing of what the buffer held before, whatever became of the request. */
 static void read_fails_after(struct env *e, uint32_t bytes, uint32_t good)

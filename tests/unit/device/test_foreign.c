@@ -22,7 +22,7 @@
 #define IOVS	16u
 #define BASE	XEN_GUEST_RAM0_BASE
 
-/* ---- the twin ------------------------------------------------------------------ */
+/* ---- the twin ----------------------------------------------------------- */
 
 struct xen_foreign {
 	int dummy;
@@ -105,7 +105,7 @@ void xen_foreign_unmap_all(struct xen_foreign *xf, void *addr,
 	nr_all--;
 }
 
-/* ---- the tests ------------------------------------------------------------------- */
+/* ---- the tests ---------------------------------------------------------- */
 
 struct env {
 	struct vg_mem *m;

@@ -39,7 +39,8 @@ static int setup(void **state)
 	fake_domain_create(GUEST, 1, 4096);
 	fake_enter(US);
 	assert_int_equal(xen_gnttab_open(&e->gt), 0);
-	assert_int_equal(vg_mem_map_create(e->gt, GUEST, BUDGET, copy_max, &e->m), 0);
+	assert_int_equal(
+		vg_mem_map_create(e->gt, GUEST, BUDGET, copy_max, &e->m), 0);
 	*state = e;
 	return 0;
 }
@@ -335,7 +336,9 @@ static void test_refused(void **state)
 	expect_calls(0, 0, 0);
 }
 
-/* Granted read-only, to be written: Xen says no, and it is the guest's fault. */
+/*
+ * Granted read-only, to be written: Xen says no, and it is the guest's fault.
+ */
 static void test_read_only_grant(void **state)
 {
 	struct env *e = *state;
@@ -546,7 +549,7 @@ static void test_random(void **state)
 	free(model);
 }
 
-/* ---- several at once ---------------------------------------------------------- */
+/* ---- several at once ---------------------------------------------------- */
 
 #define N	8u
 
@@ -666,7 +669,9 @@ static void test_together_mapped(void **state)
 	assert_int_equal(e->m->stats.exchanges, 1);
 }
 
-/* What one request names and has not granted is none of the others' business. */
+/*
+ * What one request names and has not granted is none of the others' business.
+ */
 static void test_together_one_bad(void **state)
 {
 	struct env *e = *state;
@@ -679,9 +684,12 @@ static void test_together_one_bad(void **state)
 		one_make(&o[i], i);
 		one_begin(e, &o[i]);
 	}
-	assert_int_equal(fake_grant_end(GUEST, (xen_ref_t)(o[2].s[0].addr >> 12)), 0);
-	assert_int_equal(fake_grant_end(GUEST, (xen_ref_t)(o[4].s[1].addr >> 12)), 0);
-	assert_int_equal(fake_grant_end(GUEST, (xen_ref_t)(o[5].s[2].addr >> 12)), 0);
+	assert_int_equal(
+		fake_grant_end(GUEST, (xen_ref_t)(o[2].s[0].addr >> 12)), 0);
+	assert_int_equal(
+		fake_grant_end(GUEST, (xen_ref_t)(o[4].s[1].addr >> 12)), 0);
+	assert_int_equal(
+		fake_grant_end(GUEST, (xen_ref_t)(o[5].s[2].addr >> 12)), 0);
 	e->m->ops->exchange(e->m);
 	for (i = 0; i < N; i++) {
 		one_end(e, &o[i]);
@@ -784,7 +792,7 @@ static void test_given_up_late(void **state)
 	assert_int_equal(fake_maps_held(US), 0);
 }
 
-/* ---- what is short for a moment ------------------------------------------------ */
+/* ---- what is short for a moment ----------------------------------------- */
 
 /* A read of one page, mapped here, whose result is not delivered yet. */
 static void result_begin(struct env *e, struct one *o)
@@ -814,8 +822,8 @@ static int result(struct env *e, struct one *o)
 }
 
 /*
- * The call as a whole fails, with EFAULT as well: nothing was copied, and nobody
- * is told that it was.
+ * The call as a whole fails, with EFAULT as well: nothing was copied, and
+ * nobody is told that it was.
  */
 static void test_result_waits(void **state)
 {
@@ -916,7 +924,7 @@ static void test_no_handles(void **state)
 	assert_int_equal(unmap(e), 0);
 }
 
-/* ---- how much is copied ------------------------------------------------------ */
+/* ---- how much is copied ------------------------------------------------- */
 
 static int setup_copy(void **state)
 {

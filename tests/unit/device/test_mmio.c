@@ -198,7 +198,7 @@ static void add(struct host *h, struct flat_queue *q)
 	drv_add(q, b, 2);
 }
 
-/* ---- registers -------------------------------------------------------------- */
+/* ---- registers ---------------------------------------------------------- */
 
 static void test_identity(void **state)
 {
@@ -351,7 +351,7 @@ static void test_status_rules(void **state)
 	assert_int_equal(held.resets, 1);
 }
 
-/* ---- queues -------------------------------------------------------------------- */
+/* ---- queues ------------------------------------------------------------- */
 
 static void test_queue_registers(void **state)
 {
@@ -408,7 +408,9 @@ static void test_no_grant_layer(void **state)
 	assert_int_equal(stats(h)->broken_fault, VG_MEM_NO_GRANT);
 	assert_int_equal(stats(h)->broken_queue, 0);
 	assert_true(stats(h)->broken_value == 0x48001000);
-	/* Its driver finds nothing to wait for, and is told when it is there. */
+	/*
+	 * Its driver finds nothing to wait for, and is told when it is there.
+	 */
 	assert_true(host_access(h, 0x100, 4, false, 0, &v));
 	assert_int_equal(v, 0);
 	host_run(h);
@@ -581,8 +583,8 @@ static void test_turn_is_bounded_in_bytes(void **state)
 }
 
 /*
- * What did not reach the guest is not shown as used: to a driver that would mean
- * that it is done.
+ * What did not reach the guest is not shown as used: to a driver that would
+ * mean that it is done.
  */
 static void test_unmap_fails(void **state)
 {
@@ -625,7 +627,7 @@ static void test_unmap_fails_in_reset(void **state)
 	host_start_driver(h, 16, 0);
 }
 
-/* ---- stopping ------------------------------------------------------------------------ */
+/* ---- stopping ----------------------------------------------------------- */
 
 static bool answered(const struct host *h, uint32_t seq)
 {
@@ -702,8 +704,8 @@ static void test_two_wait_for_reset(void **state)
 }
 
 /*
- * Whatever a broker gave up: none is answered while I/O is under way, and in the
- * end what each vCPU asked last.
+ * Whatever a broker gave up: none is answered while I/O is under way, and in
+ * the end what each vCPU asked last.
  */
 static void test_many_wait_for_reset(void **state)
 {
@@ -731,7 +733,7 @@ static void test_many_wait_for_reset(void **state)
 	h->nr_replies = 0;
 }
 
-/* ---- what is short for a moment ---------------------------------------------------- */
+/* ---- what is short for a moment ----------------------------------------- */
 
 /* Turns for so long. */
 static void run_ms(struct host *h, unsigned int ms)
@@ -981,7 +983,7 @@ static void test_stop_waits(void **state)
 	assert_int_equal(h->stops, 1);
 }
 
-/* ---- broken ---------------------------------------------------------------------------- */
+/* ---- broken ------------------------------------------------------------- */
 
 static void test_broken_ring(void **state)
 {
@@ -1052,7 +1054,9 @@ static void test_broken_request(void **state)
 	assert_int_equal(h->f.reqs_now, 0);
 }
 
-/* Breaking and resetting in a circle: counted each time, logged now and then. */
+/*
+ * Breaking and resetting in a circle: counted each time, logged now and then.
+ */
 static void test_broken_again_and_again(void **state)
 {
 	struct host *h = *state;
@@ -1072,7 +1076,7 @@ static void test_broken_again_and_again(void **state)
 	assert_in_range(unit_log_lines(), 1, 20);
 }
 
-/* ---- memory is short ---------------------------------------------------------------------- */
+/* ---- memory is short ---------------------------------------------------- */
 
 /* Waits for a request of its own that gives some back. */
 static void test_stall_and_go(void **state)
@@ -1148,7 +1152,7 @@ static void test_stall_and_reset(void **state)
 	host_start_driver(h, 16, 0);
 }
 
-/* ---- other lives ----------------------------------------------------------------------------- */
+/* ---- other lives -------------------------------------------------------- */
 
 static void test_resume(void **state)
 {

@@ -31,7 +31,10 @@ static int teardown(void **state)
 	return 0;
 }
 
-/* A buffer of @len bytes at @at; its driver waits for it no longer than a second. */
+/*
+ * A buffer of @len bytes at @at; its driver waits for it no longer than a
+ * second.
+ */
 static void post(struct host *h, unsigned int at, uint32_t len)
 {
 	struct drv_buf b = { VG_ADDR_GRANT | (0x200000 + at), len, true };

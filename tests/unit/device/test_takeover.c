@@ -51,7 +51,7 @@ struct world {
 	unsigned int lives;
 };
 
-/* ---- death ------------------------------------------------------------------------ */
+/* ---- death -------------------------------------------------------------- */
 
 static unsigned int left;		/* steps to live; 0: for ever */
 static jmp_buf grave;
@@ -62,7 +62,7 @@ static void step(void)
 		longjmp(grave, 1);
 }
 
-/* ---- a world ------------------------------------------------------------------------ */
+/* ---- a world ------------------------------------------------------------ */
 
 static unsigned int roll(struct world *w, unsigned int n)
 {
@@ -327,7 +327,7 @@ static void killed_again_and_again(void **state)
 	}
 }
 
-/* ---- what makes no sense --------------------------------------------------------------- */
+/* ---- what makes no sense ------------------------------------------------ */
 
 static void take_over_fails(enum vg_broken why)
 {
@@ -504,7 +504,7 @@ static void head_twice(void **state)
 	end(&w);
 }
 
-/* ---- the file ----------------------------------------------------------------------------- */
+/* ---- the file ----------------------------------------------------------- */
 
 static struct vg_state *st;
 static int st_fd;

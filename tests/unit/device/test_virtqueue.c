@@ -408,7 +408,7 @@ static void test_map_refused(void **state)
 	try_map(e, &c, VG_BROKEN_RING_ADDRESS, VG_MEM_NO_GRANT);
 }
 
-/* ---- used ring and notifications --------------------------------------------- */
+/* ---- used ring and notifications ---------------------------------------- */
 
 static void test_publish_in_batches(void **state)
 {
@@ -521,7 +521,7 @@ static void test_flags_without_event_idx(void **state)
 	assert_int_equal(drv_avail_event(&e->d), 0x5678);
 }
 
-/* ---- a random driver ------------------------------------------------------------ */
+/* ---- a random driver ---------------------------------------------------- */
 
 static uint32_t rng_state = 2463534242u;
 
@@ -571,7 +571,8 @@ static void test_random(void **state)
 
 		scribble(e, e->d.desc, NUM);
 		for (i = 0; i < NUM; i++)
-			e->d.avail->ring[i] = htole16((uint16_t)(rng() % (NUM + 1)));
+			e->d.avail->ring[i] =
+				htole16((uint16_t)(rng() % (NUM + 1)));
 		e->d.avail->idx = htole16((uint16_t)(rng() % (NUM + 2)));
 		while ((n = vg_vq_pop(&e->vq, &e->c)) > 0) {
 			uint64_t bytes[2] = { 0, 0 };
@@ -608,7 +609,7 @@ static void test_random(void **state)
 
 #define T(f)	cmocka_unit_test_setup_teardown(f, setup, teardown)
 
-/* ---- a driver that writes while we read ----------------------------------------- */
+/* ---- a driver that writes while we read --------------------------------- */
 
 /*
  * Each word of the rings and tables changes as soon as it has been read, until
@@ -742,7 +743,9 @@ static void test_chains_are_read_once(void **state)
 	}
 }
 
-/* An index that says less, or more, afterwards: the one that was checked holds. */
+/*
+ * An index that says less, or more, afterwards: the one that was checked holds.
+ */
 static void test_index_is_read_once(void **state)
 {
 	struct env *e = *state;

@@ -4,15 +4,15 @@
  * something and brings the answer.
  *
  *	vg-call DOMID NAME ping SECONDS		wait until the agent answers
- *	vg-call DOMID NAME run SECONDS SCRIPT	run it; output and status are its own
+ *	vg-call DOMID NAME run SECONDS SCRIPT	run it: its output, its status
  *	vg-call DOMID NAME get PATH		file to stdout
  *	vg-call DOMID NAME put PATH		file from stdin
  *
  * Exit status: that of the script (124 when it took too long); 125 if the
- * domain could not be asked.  The limits of its own (not SECONDS) are multiplied
- * by VG_PACE tenths (pace.sh).  Requests are written to the terminal that
- * xenconsoled made for the domain, answers are read from its log: so several
- * callers do not steal each other's answers.
+ * domain could not be asked.  The limits of its own (not SECONDS) are
+ * multiplied by VG_PACE tenths (pace.sh).  Requests are written to the terminal
+ * that xenconsoled made for the domain, answers are read from its log: so
+ * several callers do not steal each other's answers.
  */
 #include <errno.h>
 #include <fcntl.h>

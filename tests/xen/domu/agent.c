@@ -320,7 +320,9 @@ int main(void)
 			if (fds[0].revents & POLLIN &&
 			    read(fds[0].fd, &info, sizeof(info)) ==
 			    sizeof(info)) {
-				/* Below systemd it is told to end, as others. */
+				/*
+				 * Below systemd it is told to end, as others.
+				 */
 				if (info.ssi_signo == SIGTERM && getpid() != 1)
 					return 0;
 				if (info.ssi_signo == SIGUSR2 ||

@@ -6,13 +6,14 @@
  *	vg-resource ioreq DOMID
  *		make an IOREQ server for the guest, map its page, end it again
  *	vg-resource gnttab DOMID OWN-DOMID MIB
- *		map the last frame of the guest's grant table, write entries that
- *		grant the guest's own pages to this domain, map those through
+ *		map the last frame of the guest's grant table, write
+ *		entries that grant the guest's own pages to this domain, map those through
  *		gntdev, and look for "VG-SECRET:" and 64 hexadecimal digits in
  *		all MIB of the guest's memory
  *
  * Says in one line what came of it.  Exit status: 0 it worked, 1 it was refused
- * (errno in the line), 2 called wrongly, 3 nothing was refused and nothing found.
+ * (errno in the line), 2 called wrongly, 3 nothing was refused and nothing
+ * found.
  *
  * A test's program, for the domain of an attacker.  A frame beyond those that
  * the guest uses is taken: Xen makes the table longer for whoever asks, and the

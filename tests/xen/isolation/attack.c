@@ -34,7 +34,7 @@ uint8_t *xbuf, *xpage;
 struct vga_info xinfo;
 static int xfd = -1;
 
-/* ---- secrets ---- */
+/* ---- secrets ------------------------------------------------------------ */
 
 #define WORDS	8192u	/* slots; far more than secrets times 32 */
 
@@ -57,7 +57,8 @@ static void words_learn(void)
 			unsigned int slot;
 
 			for (unsigned int k = 0; k < 8; k++)
-				byte[k] = secrets[n].byte[(i + k) % SECRET_BYTES];
+				byte[k] =
+					secrets[n].byte[(i + k) % SECRET_BYTES];
 			memcpy(&word, byte, 8);
 			slot = slot_of(word);
 			while (words[slot].secret)
@@ -98,7 +99,7 @@ void attempt_search(struct attempt *a, uint64_t object, const void *data,
 	}
 }
 
-/* ---- attempts ---- */
+/* ---- attempts ----------------------------------------------------------- */
 
 static struct attempt the_attempt;
 
@@ -229,7 +230,7 @@ void attempt_end(struct attempt *a)
 	fflush(stdout);
 }
 
-/* ---- Xen ---- */
+/* ---- Xen ---------------------------------------------------------------- */
 
 void xen_open(void)
 {
@@ -274,7 +275,8 @@ void xen_look(unsigned int first, unsigned int nr)
 	struct vga_copy copy = {
 		.first = first,
 		.nr = nr,
-		.user = (uint64_t)(uintptr_t)(xpage + (size_t)first * PAGE_BYTES),
+		.user = (uint64_t)(uintptr_t)(xpage +
+					      (size_t)first * PAGE_BYTES),
 	};
 
 	if (ioctl(xfd, VGA_COPY, &copy)) {

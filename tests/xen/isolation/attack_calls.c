@@ -210,7 +210,8 @@ static void memory_ops(const struct target *t)
 			SOME_GFN : 0x5ffffff;
 		op->nr_extents = 1;
 		op->domid = t->domid;
-		set_xen_guest_handle_raw(op->extent_start, (xen_pfn_t *)xva(gfn));
+		set_xen_guest_handle_raw(op->extent_start,
+					 (xen_pfn_t *)xva(gfn));
 		ret = memory_op(reservations[i], op);
 		/* Says how many it did. */
 		if (ret)
@@ -369,8 +370,9 @@ static void hvm_ops(const struct target *t)
 
 		op->domid = t->domid;
 		op->index = i;
-		attempt_errno(a, i, xen_call(__HYPERVISOR_hvm_op,
-					     HVMOP_get_param, xva(op), 0, 0, 0));
+		attempt_errno(a, i,
+			      xen_call(__HYPERVISOR_hvm_op, HVMOP_get_param,
+				       xva(op), 0, 0, 0));
 	}
 	attempt_end(a);
 
@@ -381,8 +383,9 @@ static void hvm_ops(const struct target *t)
 		op->domid = t->domid;
 		op->index = i;
 		op->value = 1;
-		attempt_errno(a, i, xen_call(__HYPERVISOR_hvm_op,
-					     HVMOP_set_param, xva(op), 0, 0, 0));
+		attempt_errno(a, i,
+			      xen_call(__HYPERVISOR_hvm_op, HVMOP_set_param,
+				       xva(op), 0, 0, 0));
 	}
 	attempt_end(a);
 
@@ -423,9 +426,9 @@ static void others(const struct target *t)
 
 		op[2] = own_domid;
 		op[6] = t->domid;
-		attempt_errno(a, cmd, xen_call(__HYPERVISOR_argo_op, cmd,
-					       xva(xbuf), xva(xbuf + PAGE_BYTES),
-					       1, 1));
+		attempt_errno(a, cmd,
+			      xen_call(__HYPERVISOR_argo_op, cmd, xva(xbuf),
+				       xva(xbuf + PAGE_BYTES), 1, 1));
 	}
 	attempt_end(a);
 

@@ -50,7 +50,9 @@ static void at_target(const struct target *t)
 	}
 	attempt_end(a);
 
-	/* A port of the target's: for the attacker, for the target, for dom0. */
+	/*
+	 * A port of the target's: for the attacker, for the target, for dom0.
+	 */
 	a = attempt_begin("event.alloc_unbound", t);
 	for (unsigned int i = 0; i < 3; i++) {
 		memset(alloc, 0, sizeof(*alloc));

@@ -332,7 +332,7 @@ void attack_grants(void)
 	try_unmap();
 }
 
-/* ---- as any process with /dev/xen/gntdev can ---- */
+/* ---- as any process with /dev/xen/gntdev can ---------------------------- */
 
 void attack_gntdev(void)
 {
@@ -346,10 +346,12 @@ void attack_gntdev(void)
 				.count = 1,
 				.refs = { { targets[n].domid, ref } },
 			};
-			struct ioctl_gntdev_unmap_grant_ref end = { .count = 1 };
+			struct ioctl_gntdev_unmap_grant_ref end = { .count =
+									    1 };
 			void *p;
 
-			if (fd < 0 || ioctl(fd, IOCTL_GNTDEV_MAP_GRANT_REF, &op)) {
+			if (fd < 0 ||
+			    ioctl(fd, IOCTL_GNTDEV_MAP_GRANT_REF, &op)) {
 				attempt_errno(a, ref, -errno);
 				continue;
 			}
@@ -368,7 +370,7 @@ void attack_gntdev(void)
 	close(fd);
 }
 
-/* ---- caches, by machine address ---- */
+/* ---- caches, by machine address ----------------------------------------- */
 
 void attack_cache(uint64_t first_frame, uint64_t nr_frames)
 {
@@ -387,7 +389,9 @@ void attack_cache(uint64_t first_frame, uint64_t nr_frames)
 		attempt_errno(a, i, grant_op(GNTTABOP_cache_flush, op, 1));
 	}
 	attempt_end(a);
-	/* A refusal takes Xen a look at all that the frame's owner has granted. */
+	/*
+	 * A refusal takes Xen a look at all that the frame's owner has granted.
+	 */
 	a = attempt_begin("grant.cache_flush", &host);
 	for (uint64_t i = 0; i < nr_frames; i += step) {
 		memset(op, 0, sizeof(*op));
@@ -400,7 +404,7 @@ void attack_cache(uint64_t first_frame, uint64_t nr_frames)
 	attempt_end(a);
 }
 
-/* ---- over time ---- */
+/* ---- over time ---------------------------------------------------------- */
 
 /*
  * Maps all that can be mapped, and looks at all of it until the time is over:
@@ -438,14 +442,16 @@ void attack_sample(unsigned int seconds)
 		end = time(NULL) + (time_t)(n ? (seconds + 3) / 4 : seconds);
 		/* As much as fits into the window, in turns. */
 		for (unsigned int from = 0, turn = 0;
-		     nr_all && (time(NULL) < end || turn * VGA_WINDOW_PAGES < nr_all);
+		     nr_all &&
+		     (time(NULL) < end || turn * VGA_WINDOW_PAGES < nr_all);
 		     turn++) {
 			unsigned int nr = nr_all - from < VGA_WINDOW_PAGES ?
 				nr_all - from : VGA_WINDOW_PAGES;
 
 			memcpy(ref, all + from, nr * sizeof(*ref));
 			for (unsigned int k = 0; k < nr; k += BATCH) {
-				unsigned int part = nr - k < BATCH ? nr - k : BATCH;
+				unsigned int part =
+					nr - k < BATCH ? nr - k : BATCH;
 
 				op = map(t, ref + k, part, k, GNTMAP_host_map |
 					 GNTMAP_readonly);

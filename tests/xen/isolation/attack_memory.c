@@ -67,7 +67,8 @@ static bool walk_on(struct walk *w, uint64_t *gfn, unsigned int *nr)
 
 static void unmap_window(unsigned int i)
 {
-	struct xen_remove_from_physmap *rm = (void *)(xbuf + VGA_BUF_BYTES - PAGE_BYTES);
+	struct xen_remove_from_physmap *rm =
+		(void *)(xbuf + VGA_BUF_BYTES - PAGE_BYTES);
 
 	rm->domid = DOMID_SELF;
 	rm->gpfn = xinfo.window_gfn[i];
@@ -175,8 +176,10 @@ static void by_multicall(const struct target *t)
 			op->space = XENMAPSPACE_gmfn_foreign;
 			op->size = 1;
 			op->u.foreign_domid = t->domid;
-			set_xen_guest_handle_raw(op->idxs, (xen_ulong_t *)xva(idx));
-			set_xen_guest_handle_raw(op->gpfns, (xen_pfn_t *)xva(gpfn));
+			set_xen_guest_handle_raw(op->idxs,
+						 (xen_ulong_t *)xva(idx));
+			set_xen_guest_handle_raw(op->gpfns,
+						 (xen_pfn_t *)xva(gpfn));
 			set_xen_guest_handle_raw(op->errs, (int *)xva(err));
 			memset(call, 0, sizeof(*call));
 			call->op = __HYPERVISOR_memory_op;
@@ -208,7 +211,7 @@ void attack_frames(void)
 	}
 }
 
-/* ---- Linux's privcmd ---- */
+/* ---- Linux's privcmd ---------------------------------------------------- */
 
 /* As many pages as a batch has, to be mapped over; again for each batch. */
 static uint8_t *area(int fd, unsigned int pages)
@@ -254,7 +257,8 @@ static void by_privcmd(int fd, const struct target *t, const char *how,
 				(int)nr, t->domid, (uintptr_t)p, arr,
 			};
 
-			ret = ioctl(fd, IOCTL_PRIVCMD_MMAPBATCH, &op) ? -errno : 0;
+			ret = ioctl(fd, IOCTL_PRIVCMD_MMAPBATCH, &op) ? -errno :
+									0;
 			for (unsigned int i = 0; i < nr; i++)
 				if ((arr[i] ^ gfn[i]) & 0xf0000000u)
 					err[i] = -EPERM;
@@ -272,7 +276,8 @@ static void by_privcmd(int fd, const struct target *t, const char *how,
 					(uintptr_t)p + (size_t)i * PAGE_BYTES,
 					gfn[i], 1,
 				};
-				struct privcmd_mmap op = { 1, t->domid, &entry };
+				struct privcmd_mmap op = { 1, t->domid,
+							   &entry };
 
 				err[i] = ioctl(fd, IOCTL_PRIVCMD_MMAP, &op) ?
 					-errno : 0;
@@ -300,7 +305,8 @@ static void resources_by_privcmd(int fd, const struct target *t,
 	snprintf(what, sizeof(what), "privcmd-%s.mmap_resource", how);
 	a = attempt_begin(what, t);
 	for (uint32_t type = 0; type < 8; type++) {
-		for (unsigned int i = 0; i < sizeof(ids) / sizeof(ids[0]); i++) {
+		for (unsigned int i = 0; i < sizeof(ids) / sizeof(ids[0]);
+		     i++) {
 			for (uint32_t frame = 0; frame < 4; frame++) {
 				/* A second time on one area, Linux stumbles. */
 				uint8_t *p = area(fd, 1);
@@ -361,7 +367,8 @@ static void hypercalls_by_privcmd(int fd, const struct target *t,
 	snprintf(what, sizeof(what), "privcmd-%s.hypercall", how);
 	a = attempt_begin(what, t);
 	attempt_errno(a, XENMEM_maximum_gpfn,
-		      ioctl(fd, IOCTL_PRIVCMD_HYPERCALL, &call) < 0 ? -errno : 0);
+		      ioctl(fd, IOCTL_PRIVCMD_HYPERCALL, &call) < 0 ? -errno :
+								      0);
 	attempt_end(a);
 }
 
@@ -394,7 +401,7 @@ void attack_privcmd(const char *how)
 	close(fd);
 }
 
-/* ---- resources ---- */
+/* ---- resources ---------------------------------------------------------- */
 
 void attack_resources(void)
 {
@@ -411,7 +418,8 @@ void attack_resources(void)
 	for (unsigned int i = 0; i < nr_targets; i++) {
 		a = attempt_begin("resource.acquire", &targets[i]);
 		for (uint32_t type = 0; type < 16; type++) {
-			for (unsigned int k = 0; k < sizeof(ids) / sizeof(ids[0]); k++) {
+			for (unsigned int k = 0;
+			     k < sizeof(ids) / sizeof(ids[0]); k++) {
 				for (uint64_t frame = 0; frame < 70;
 				     frame += step > 1 ? 23 : 1) {
 					memset(op, 0, sizeof(*op));
@@ -436,7 +444,8 @@ void attack_resources(void)
 			op->domid = targets[i].domid;
 			op->type = (uint16_t)type;
 			ret = xen_call(__HYPERVISOR_memory_op,
-				       XENMEM_acquire_resource, xva(op), 0, 0, 0);
+				       XENMEM_acquire_resource, xva(op), 0, 0,
+				       0);
 			attempt_errno(a, type, ret);
 		}
 		attempt_end(a);

@@ -103,8 +103,8 @@ static void lies(volatile struct vg_relay_page *page)
 }
 
 /*
- * A disk of the attacker's own, as far as a guest's driver looks before it gives
- * it work.  The real one's worker must not answer meanwhile.
+ * A disk of the attacker's own, as far as a guest's driver looks before it
+ * gives it work.  The real one's worker must not answer meanwhile.
  */
 static struct {
 	uint32_t device_id;

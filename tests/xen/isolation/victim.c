@@ -3,7 +3,7 @@
  * victim.c - plants secrets in a guest, and does I/O around them.
  *
  *	vg-victim SECRETS hold NAME MIB		in this process's memory
- *	vg-victim SECRETS churn NAME MIB	in memory that is then free again
+ *	vg-victim SECRETS churn NAME MIB	in memory that is free then
  *	vg-victim SECRETS file NAME PATH KIB	in a file
  *	vg-victim SECRETS io AROUND INFLIGHT DEVICE FIRST_KIB KIB STOP
  *
@@ -48,8 +48,10 @@ static int hold(const char *name, size_t bytes, bool stay)
 	while (stay)
 		pause();
 	/* Not everything the compiler may drop: look at it once. */
-	return p[bytes - 1] == secret_named(name)->byte[(bytes - 1) % SECRET_BYTES] ?
-		0 : 1;
+	return p[bytes - 1] == secret_named(name)
+				       ->byte[(bytes - 1) % SECRET_BYTES] ?
+		       0 :
+		       1;
 }
 
 static int file(const char *name, const char *path, size_t bytes)
@@ -80,7 +82,8 @@ static bool transfer(int fd, const struct secret *around,
 		     const struct secret *inflight, uint8_t *buf,
 		     size_t shift, size_t bytes, off_t where)
 {
-	size_t before = GUARD_BYTES + shift, all = 2 * GUARD_BYTES + PAGE_BYTES + IO_MAX_BYTES;
+	size_t before = GUARD_BYTES + shift,
+	       all = 2 * GUARD_BYTES + PAGE_BYTES + IO_MAX_BYTES;
 
 	secret_fill(around, buf, all);
 	secret_fill(inflight, buf + before, bytes);

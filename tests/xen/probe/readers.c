@@ -5,12 +5,12 @@
  *
  *	vg-readers DEVICE SECONDS SCATTERED WHOLE
  *
- * SCATTERED threads read 64 pages each, into pages that do not lie side by side,
- * WHOLE threads 64 KiB each; all with O_DIRECT, each always the same place of
- * the device, which is overwritten first.  Meanwhile watchers go through all the
- * buffers: a word there is what its reader put there before the read, zero, or
- * what belongs there; anything else is another reader's.  When a read is done,
- * it is what belongs there.
+ * SCATTERED threads read 64 pages each, into pages that do not lie side by
+ * side, WHOLE threads 64 KiB each; all with O_DIRECT, each always the same
+ * place of the device, which is overwritten first.  Meanwhile watchers go
+ * through all the buffers: a word there is what its reader put there before the
+ * read, zero, or what belongs there; anything else is another reader's.  When a
+ * read is done, it is what belongs there.
  *
  * Prints "READS reads FOREIGN foreign bytes".  Exit status: 0; 1 (foreign or
  * wrong data, or an error); 2 (called wrongly).
@@ -120,7 +120,8 @@ static bool is_right(const struct reader *r)
 
 	for (i = 0; i < r->pages; i++)
 		for (word = 0; word < PAGE_WORDS; word++)
-			if (r->page[i][word] != right(r->first_page + i, word)) {
+			if (r->page[i][word] !=
+			    right(r->first_page + i, word)) {
 				fprintf(stderr, "page %u word %u: %#llx\n", i,
 					word,
 					(unsigned long long)r->page[i][word]);

@@ -137,7 +137,8 @@ static int transfer(blk_opf_t op, sector_t sector, void *data, size_t bytes)
 static int io_once(size_t bytes, size_t shift, sector_t sector)
 {
 	size_t all = GUARD_BYTES + bytes + GUARD_BYTES;
-	u8 *buf = kmalloc(all, GFP_KERNEL), *data = buf + GUARD_BYTES / 2 + shift;
+	u8 *buf = kmalloc(all, GFP_KERNEL),
+	   *data = buf + GUARD_BYTES / 2 + shift;
 	size_t before = data - buf, after = all - before - bytes;
 	int ret;
 
@@ -169,8 +170,10 @@ static int io_thread(void *unused)
 		for (bytes = 512; bytes <= IO_MAX_BYTES;
 		     bytes += bytes < 8192 ? 512 : 8192) {
 			shift = get_random_u32_below(GUARD_BYTES / 2);
-			if (io_once(bytes, shift, first_kib * 2 +
-				    get_random_u32_below(sectors - bytes / 512)))
+			if (io_once(bytes, shift,
+				    first_kib * 2 +
+					    get_random_u32_below(sectors -
+								 bytes / 512)))
 				errors++;
 			if (kthread_should_stop())
 				break;
