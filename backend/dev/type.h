@@ -7,7 +7,7 @@
  * A type's code runs in three places:
  *
  *	supervisor	parses options and the toolstack's keys, opens what
- *			a device is made of, shows it		struct vg_dev_host
+ *			a device is made of, shows it: struct vg_dev_host
  *	worker, before	makes what can't be made later		prepare()
  *	  its sandbox
  *	worker		serves the guest			the rest

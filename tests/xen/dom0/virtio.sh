@@ -6,11 +6,11 @@
 
 VG_FIO='--verify=crc32c --verify_fatal=1 --randrepeat=0 --output-format=terse'
 
-# load_ours NAME: the project's modules, and the stock block driver.  The
-# kernel of an initramfs without /sbin/modprobe is told where that is.
+# load_ours NAME [PARAMETERS]: the project's modules, and the stock block driver.
+# The kernel of an initramfs without /sbin/modprobe is told where that is.
 load_ours() {
-	in_domain "$1" 'echo /usr/bin/modprobe >/proc/sys/kernel/modprobe
-		modprobe virtio_blk && modprobe virtio_grant_mmio' ||
+	in_domain "$1" "echo /usr/bin/modprobe >/proc/sys/kernel/modprobe
+		modprobe virtio_blk && modprobe virtio_grant_mmio ${2:-}" ||
 		fail "the modules do not load in $1"
 }
 

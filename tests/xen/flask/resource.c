@@ -7,8 +7,8 @@
  *		make an IOREQ server for the guest, map its page, end it again
  *	vg-resource gnttab DOMID OWN-DOMID MIB
  *		map the last frame of the guest's grant table, write
- *		entries that grant the guest's own pages to this domain, map those through
- *		gntdev, and look for "VG-SECRET:" and 64 hexadecimal digits in
+ *		entries that grant the guest's own pages to this domain, map
+ *		those through gntdev, and look for "VG-SECRET:" and 64 hexadecimal digits in
  *		all MIB of the guest's memory
  *
  * Says in one line what came of it.  Exit status: 0 it worked, 1 it was refused

@@ -76,7 +76,7 @@ vg_kernel() {
 # What domains need beyond what is built in; absent names are skipped (they
 # are built in, or that kernel has none).
 VG_MODULES='xenfs xen-privcmd xen-evtchn xen-gntdev xen-gntalloc xen-blkfront
-xen-blkback virtio_mmio virtio_blk 9p 9pnet_virtio loop brd null_blk ext4
+xen-blkback virtio_mmio virtio_blk virtio_rng 9p 9pnet_virtio loop brd null_blk ext4
 crc32c_generic crc32c libcrc32c crc32c-cryptoapi xxhash_generic
 dm-mod dm-flakey dm-snapshot'
 
