@@ -338,12 +338,10 @@ static int lay_dynamic(struct mem_foreign *mf, struct vg_mem_req *r,
 }
 
 static int foreign_map_req(struct vg_mem *m, const struct vg_seg *segs,
-			   unsigned int nr_segs, struct iovec *iov,
-			   unsigned int iov_max, unsigned int *nr_iov_out,
-			   unsigned int *nr_iov, struct vg_mem_req **req,
-			   enum vg_mem_fault *fault)
+			   unsigned int nr_segs, struct vg_mem_bufs *bufs,
+			   struct vg_mem_req **req, enum vg_mem_fault *fault)
 {
-	struct iov_list l = { .iov = iov, .max = iov_max };
+	struct iov_list l = { .iov = bufs->iov, .max = bufs->max };
 	struct mem_foreign *mf = to_foreign(m);
 	struct vg_mem_req *r = req_get(mf);
 	int err;
@@ -358,8 +356,8 @@ static int foreign_map_req(struct vg_mem *m, const struct vg_seg *segs,
 		req_put(mf, r);
 		return err;
 	}
-	*nr_iov_out = l.nr_out;
-	*nr_iov = l.nr;
+	bufs->nr_out = l.nr_out;
+	bufs->nr = l.nr;
 	*req = r;
 	return 0;
 }

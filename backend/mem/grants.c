@@ -806,21 +806,15 @@ static bool bounce_walk(struct vg_mem_req *r, bool dir, struct iov_list *l)
 }
 
 static int map_req(struct vg_mem *m, const struct vg_seg *segs,
-		   unsigned int nr_segs, struct iovec *iov,
-		   unsigned int iov_max, unsigned int *nr_iov_out,
-		   unsigned int *nr_iov, struct vg_mem_req **req,
-		   enum vg_mem_fault *fault)
+		   unsigned int nr_segs, struct vg_mem_bufs *bufs,
+		   struct vg_mem_req **req, enum vg_mem_fault *fault)
 {
 	struct mem_map *mm = to_map(m);
 	struct vg_mem_req *r;
 	struct plan p;
 	int err;
 
-	/* It is map_end() that fills them. */
-	(void)iov;
-	(void)iov_max;
-	(void)nr_iov_out;
-	(void)nr_iov;
+	(void)bufs;		/* it is map_end() that fills them */
 	*fault = VG_MEM_OK;
 	err = plan_make(mm, segs, nr_segs, &p, fault);
 	if (err)
@@ -1012,11 +1006,10 @@ static void map_exchange(struct vg_mem *m)
 	}
 }
 
-static int map_end(struct vg_mem *m, struct vg_mem_req *r, struct iovec *iov,
-		   unsigned int iov_max, unsigned int *nr_iov_out,
-		   unsigned int *nr_iov, enum vg_mem_fault *fault)
+static int map_end(struct vg_mem *m, struct vg_mem_req *r,
+		   struct vg_mem_bufs *bufs, enum vg_mem_fault *fault)
 {
-	struct iov_list l = { .iov = iov, .max = iov_max };
+	struct iov_list l = { .iov = bufs->iov, .max = bufs->max };
 	struct mem_map *mm = to_map(m);
 	unsigned int dir;
 	bool ok = true;
@@ -1036,9 +1029,9 @@ static int map_end(struct vg_mem *m, struct vg_mem_req *r, struct iovec *iov,
 		else
 			ok = bounce_walk(r, dir, &l);
 		if (!dir)
-			*nr_iov_out = l.nr;
+			bufs->nr_out = l.nr;
 	}
-	*nr_iov = l.nr;
+	bufs->nr = l.nr;
 	r->is_new = false;
 	if (ok)
 		return 0;

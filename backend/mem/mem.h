@@ -65,6 +65,13 @@ struct vg_mem_stats {
 
 #define VG_MEM_LATER		1	/* see map_req */
 
+/* Where the buffers of one request are, those that the device reads first. */
+struct vg_mem_bufs {
+	struct iovec *iov;
+	unsigned int max;		/* of iov[] */
+	unsigned int nr, nr_out;	/* all, and those to be read */
+};
+
 struct vg_mem;
 struct vg_mem_req; /* what one request holds; private to the implementation */
 
@@ -88,30 +95,27 @@ struct vg_mem_ops {
 		    size_t len_bytes, enum vg_mem_fault *fault);
 
 	/*
-	 * Makes the @nr_segs buffers of a request addressable: iov[] gets at
-	 * most @iov_max entries in the order of the segments, *nr_iov says
-	 * how many, and a segment never shares an entry with one of the other
-	 * direction; *nr_iov_out counts those the device reads.  Neighbours
-	 * that follow each other in our memory share one entry, so iov_max =
-	 * nr_segs always suffices.  One map hypercall at the most.  On
-	 * success *req must go to unmap_req exactly once.
+	 * Makes the @nr_segs buffers of a request addressable: @bufs is filled
+	 * in the order of the segments, and a segment never shares an entry
+	 * with one of the other direction.  Neighbours that follow each other
+	 * in our memory share one, so bufs->max = nr_segs always suffices.  One
+	 * map hypercall at the most.  On success *req must go to unmap_req
+	 * exactly once.
 	 *
 	 * -EAGAIN (with VG_MEM_OK): the pages do not fit while others are
 	 * mapped, or memory is short for the moment.  Nothing is held; try
 	 * again when a request has been unmapped, or some time later.  Every
 	 * other error has its fault and is the guest's doing.
 	 *
-	 * VG_MEM_LATER: so far so good, but iov[] is not filled.  That is
+	 * VG_MEM_LATER: so far so good, but @bufs is not filled.  That is
 	 * map_end()'s, after exchange().
 	 *
 	 * Device-writable bytes that the device leaves alone may reach the
 	 * guest as zeroes.
 	 */
 	int (*map_req)(struct vg_mem *m, const struct vg_seg *segs,
-		       unsigned int nr_segs, struct iovec *iov,
-		       unsigned int iov_max, unsigned int *nr_iov_out,
-		       unsigned int *nr_iov, struct vg_mem_req **req,
-		       enum vg_mem_fault *fault);
+		       unsigned int nr_segs, struct vg_mem_bufs *bufs,
+		       struct vg_mem_req **req, enum vg_mem_fault *fault);
 	/*
 	 * Before the request is completed.  What the device wrote reaches the
 	 * guest's pages here at the latest.  One unmap hypercall at the most.
@@ -141,9 +145,7 @@ struct vg_mem_ops {
 	 */
 	void (*exchange)(struct vg_mem *m);
 	int (*map_end)(struct vg_mem *m, struct vg_mem_req *req,
-		       struct iovec *iov, unsigned int iov_max,
-		       unsigned int *nr_iov_out, unsigned int *nr_iov,
-		       enum vg_mem_fault *fault);
+		       struct vg_mem_bufs *bufs, enum vg_mem_fault *fault);
 	int (*unmap_end)(struct vg_mem *m, struct vg_mem_req *req,
 			 enum vg_mem_fault *fault);
 

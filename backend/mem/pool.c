@@ -356,10 +356,10 @@ static void req_put(struct mem_pool *mp, struct vg_mem_req *r)
 
 /* True: every segment is in a range, iov[] is filled, *used says which. */
 static bool resolve_all(struct mem_pool *mp, const struct vg_seg *segs,
-			unsigned int nr_segs, struct iovec *iov,
-			unsigned int iov_max, unsigned int *nr_out,
-			unsigned int *nr_iov, uint32_t *used)
+			unsigned int nr_segs, struct vg_mem_bufs *bufs,
+			uint32_t *used)
 {
+	struct iovec *iov = bufs->iov;
 	unsigned int i, n = 0, out = 0, index;
 	bool last_dir = false;
 
@@ -376,15 +376,15 @@ static bool resolve_all(struct mem_pool *mp, const struct vg_seg *segs,
 			iov[n - 1].iov_len += segs[i].len_bytes;
 			continue;
 		}
-		if (n == iov_max)
+		if (n == bufs->max)
 			return false;
 		last_dir = segs[i].dev_writes;
 		iov[n++] = (struct iovec){ va, segs[i].len_bytes };
 		if (!last_dir)
 			out = n;
 	}
-	*nr_out = out;
-	*nr_iov = n;
+	bufs->nr_out = out;
+	bufs->nr = n;
 	return true;
 }
 
@@ -395,10 +395,8 @@ static void use_ranges(struct mem_pool *mp, uint32_t used, int by)
 }
 
 static int pool_map_req(struct vg_mem *m, const struct vg_seg *segs,
-			unsigned int nr_segs, struct iovec *iov,
-			unsigned int iov_max, unsigned int *nr_iov_out,
-			unsigned int *nr_iov, struct vg_mem_req **req,
-			enum vg_mem_fault *fault)
+			unsigned int nr_segs, struct vg_mem_bufs *bufs,
+			struct vg_mem_req **req, enum vg_mem_fault *fault)
 {
 	struct mem_pool *mp = to_pool(m);
 	struct vg_mem_req *r = req_get(mp);
@@ -408,15 +406,14 @@ static int pool_map_req(struct vg_mem *m, const struct vg_seg *segs,
 	if (!r)
 		return -EAGAIN;
 	*req = r;
-	if (resolve_all(mp, segs, nr_segs, iov, iov_max, nr_iov_out, nr_iov,
-			&r->ranges)) {
+	if (resolve_all(mp, segs, nr_segs, bufs, &r->ranges)) {
 		use_ranges(mp, r->ranges, 1);
 		m->stats.range_hits++;
 		return 0;
 	}
 	r->ranges = 0;
-	err = mp->map->ops->map_req(mp->map, segs, nr_segs, iov, iov_max,
-				    nr_iov_out, nr_iov, &r->mapped, fault);
+	err = mp->map->ops->map_req(mp->map, segs, nr_segs, bufs, &r->mapped,
+				    fault);
 	wants_gather(mp);
 	stats_gather(mp);
 	if (err < 0)
@@ -425,13 +422,10 @@ static int pool_map_req(struct vg_mem *m, const struct vg_seg *segs,
 }
 
 static int pool_map_end(struct vg_mem *m, struct vg_mem_req *r,
-			struct iovec *iov, unsigned int iov_max,
-			unsigned int *nr_iov_out, unsigned int *nr_iov,
-			enum vg_mem_fault *fault)
+			struct vg_mem_bufs *bufs, enum vg_mem_fault *fault)
 {
 	struct mem_pool *mp = to_pool(m);
-	int err = mp->map->ops->map_end(mp->map, r->mapped, iov, iov_max,
-					nr_iov_out, nr_iov, fault);
+	int err = mp->map->ops->map_end(mp->map, r->mapped, bufs, fault);
 
 	if (err && err != -EAGAIN) {
 		stats_gather(mp);

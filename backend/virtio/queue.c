@@ -284,14 +284,16 @@ void vg_queue_retry(void *arg)
 }
 
 /* 0, or -EPROTO: it is no request, and the device is broken. */
-static int request_start(struct vg_request *r, unsigned int nr_iov)
+static int request_start(struct vg_request *r,
+			 const struct vg_mem_bufs *bufs)
 {
 	const struct vg_dev_type *type = r->queue->dev->type;
 	struct vg_queue *q = r->queue;
 	enum vg_mem_fault fault;
 
 	q->retries = 0;
-	r->req.nr_in = nr_iov - r->req.nr_out;
+	r->req.nr_out = bufs->nr_out;
+	r->req.nr_in = bufs->nr - bufs->nr_out;
 	memset(r->req.type_priv, 0, type->req_priv_bytes);
 	if (type->start(q->priv, &r->req) >= 0)
 		return 0;
@@ -311,7 +313,7 @@ static int request_take(struct vg_queue *q, const struct vg_chain *c)
 {
 	struct vg_request *r = q->free_requests;
 	enum vg_mem_fault fault = VG_MEM_OK;
-	unsigned int nr_iov = 0;
+	struct vg_mem_bufs bufs;
 	int err;
 
 	/* As many as the queue has entries, and no more can be outstanding. */
@@ -319,9 +321,10 @@ static int request_take(struct vg_queue *q, const struct vg_chain *c)
 		queue_break(q, VG_BROKEN_AVAIL_INDEX, VG_MEM_OK, 0);
 		return -EPROTO;
 	}
-	err = q->mem->ops->map_req(q->mem, c->segs, c->nr_segs, r->req.iov,
-				   q->traits->segs_max, &r->req.nr_out,
-				   &nr_iov, &r->mreq, &fault);
+	bufs.iov = r->req.iov;
+	bufs.max = q->traits->segs_max;
+	err = q->mem->ops->map_req(q->mem, c->segs, c->nr_segs, &bufs,
+				   &r->mreq, &fault);
 	if (err == -EAGAIN) {
 		vg_vq_unpop(&q->vq);
 		return err;
@@ -339,7 +342,7 @@ static int request_take(struct vg_queue *q, const struct vg_chain *c)
 	count_add(q->stats->in_flight, 1);
 	count_add(q->stats->requests, 1);
 	if (!err)
-		return request_start(r, nr_iov);
+		return request_start(r, &bufs);
 	list_add(&q->starting, r);
 	count_add(q->nr_starting, 1);
 	return 0;
@@ -349,20 +352,20 @@ static int request_take(struct vg_queue *q, const struct vg_chain *c)
 static void request_begin(struct vg_request *r)
 {
 	struct vg_queue *q = r->queue;
+	struct vg_mem_bufs bufs = {
+		.iov = r->req.iov, .max = q->traits->segs_max,
+	};
 	enum vg_mem_fault fault = VG_MEM_OK;
-	unsigned int nr_iov;
 	int err;
 
-	err = q->mem->ops->map_end(q->mem, r->mreq, r->req.iov,
-				   q->traits->segs_max, &r->req.nr_out,
-				   &nr_iov, &fault);
+	err = q->mem->ops->map_end(q->mem, r->mreq, &bufs, &fault);
 	if (err == -EAGAIN) {
 		list_add(&q->starting, r);
 		return;
 	}
 	count_add(q->nr_starting, -1);
 	if (!err) {
-		request_start(r, nr_iov);
+		request_start(r, &bufs);
 		return;
 	}
 	queue_break(q, VG_BROKEN_ADDRESS, fault, r->head);

@@ -91,11 +91,6 @@ int xen_store_rm(struct xen_store *xs, const char *path)
 	return xs_rm(xs->h, xs->t, path) ? 0 : -errno;
 }
 
-int xen_store_mkdir(struct xen_store *xs, const char *path)
-{
-	return xs_mkdir(xs->h, xs->t, path) ? 0 : -errno;
-}
-
 int xen_store_directory(struct xen_store *xs, const char *path, char ***names)
 {
 	unsigned int n;
@@ -115,12 +110,6 @@ void xen_store_free_dir(char **names)
 int xen_store_watch(struct xen_store *xs, const char *path, const char *token)
 {
 	return xs_watch(xs->h, path, token) ? 0 : -errno;
-}
-
-int xen_store_unwatch(struct xen_store *xs, const char *path,
-		      const char *token)
-{
-	return xs_unwatch(xs->h, path, token) ? 0 : -errno;
 }
 
 int xen_store_next_watch(struct xen_store *xs, char **path, char **token)

@@ -200,7 +200,6 @@ void xen_store_abort(struct xen_store *xs);
 char *xen_store_read(struct xen_store *xs, const char *path);
 int xen_store_write(struct xen_store *xs, const char *path, const char *value);
 int xen_store_rm(struct xen_store *xs, const char *path);
-int xen_store_mkdir(struct xen_store *xs, const char *path);
 
 /*
  * Names of the children; free with xen_store_free_dir().  A node without
@@ -211,8 +210,6 @@ void xen_store_free_dir(char **names);
 
 /* Special paths "@introduceDomain", "@releaseDomain" work where permitted. */
 int xen_store_watch(struct xen_store *xs, const char *path, const char *token);
-int xen_store_unwatch(struct xen_store *xs, const char *path,
-		      const char *token);
 /* 0: *path and *token are the caller's to free.  -EAGAIN: no event waits. */
 int xen_store_next_watch(struct xen_store *xs, char **path, char **token);
 

@@ -726,13 +726,6 @@ int xen_store_rm(struct xen_store *xs, const char *path)
 	return err ? err : change(xs, OP_RM, path, NULL, 0, NULL);
 }
 
-int xen_store_mkdir(struct xen_store *xs, const char *path)
-{
-	int err = fake_hcall(&xs->h, FAKE_STORE_MKDIR);
-
-	return err ? err : change(xs, OP_MKDIR, path, NULL, 0, NULL);
-}
-
 int xen_store_directory(struct xen_store *xs, const char *path, char ***names)
 {
 	int err = fake_hcall(&xs->h, FAKE_STORE_DIRECTORY);
@@ -803,41 +796,6 @@ int xen_store_watch(struct xen_store *xs, const char *path, const char *token)
 	w->prefix = strlen(abs) - strlen(path);
 	*end = w;
 	event_add(xs, path, token);
-	return 0;
-}
-
-int xen_store_unwatch(struct xen_store *xs, const char *path,
-		      const char *token)
-{
-	int err = fake_hcall(&xs->h, FAKE_STORE_UNWATCH);
-	struct watch *w, **p;
-	struct event *e, **ep;
-	uint64_t one;
-
-	if (err)
-		return err;
-	for (p = &xs->watches; (w = *p); p = &w->next)
-		if (!strcmp(w->path + w->prefix, path) &&
-		    !strcmp(w->token, token))
-			break;
-	if (!w)
-		return -ENOENT;
-	*p = w->next;
-	watch_free(w);
-	/* libxenstore drops events of the token that wait (xs_unwatch). */
-	for (ep = &xs->events; (e = *ep);) {
-		if (strcmp(e->token, token) || !is_below(e->path, path)) {
-			ep = &e->next;
-			continue;
-		}
-		*ep = e->next;
-		free(e->path);
-		free(e->token);
-		free(e);
-		if (read(xs->fd, &one, sizeof(one)) != sizeof(one))
-			fake_die("eventfd: %s", strerror(errno));
-	}
-	xs->events_end = ep;
 	return 0;
 }
 

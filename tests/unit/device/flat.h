@@ -99,12 +99,11 @@ static inline int flat_read(struct vg_mem *m, uint64_t addr, void *buf,
 }
 
 static inline int flat_map_req(struct vg_mem *m, const struct vg_seg *segs,
-			       unsigned int nr_segs, struct iovec *iov,
-			       unsigned int iov_max, unsigned int *nr_iov_out,
-			       unsigned int *nr_iov, struct vg_mem_req **req,
-			       enum vg_mem_fault *fault)
+			       unsigned int nr_segs, struct vg_mem_bufs *bufs,
+			       struct vg_mem_req **req, enum vg_mem_fault *fault)
 {
 	struct flat *f = (struct flat *)m;
+	struct iovec *iov = bufs->iov;
 	unsigned int i;
 
 	if (f->again_after) {
@@ -113,17 +112,17 @@ static inline int flat_map_req(struct vg_mem *m, const struct vg_seg *segs,
 		f->again--;
 		return -EAGAIN;
 	}
-	assert_true(nr_segs <= iov_max);
-	*nr_iov_out = 0;
+	assert_true(nr_segs <= bufs->max);
+	bufs->nr_out = 0;
 	for (i = 0; i < nr_segs; i++) {
 		iov[i].iov_len = segs[i].len_bytes;
 		iov[i].iov_base = flat_at(f, segs[i].addr, segs[i].len_bytes,
 					  fault);
 		if (!iov[i].iov_base)
 			return -EFAULT;
-		*nr_iov_out += !segs[i].dev_writes;
+		bufs->nr_out += !segs[i].dev_writes;
 	}
-	*nr_iov = nr_segs;
+	bufs->nr = nr_segs;
 	*req = &flat_token;
 	f->reqs_now++;
 	return 0;

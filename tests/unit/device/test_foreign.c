@@ -110,7 +110,7 @@ void xen_foreign_unmap_all(struct xen_foreign *xf, void *addr,
 struct env {
 	struct vg_mem *m;
 	struct iovec iov[IOVS];
-	unsigned int nr_out, nr_iov;
+	struct vg_mem_bufs b;
 	struct vg_mem_req *req;
 	enum vg_mem_fault fault;
 };
@@ -168,8 +168,8 @@ static int teardown(void **state)
 
 static int map(struct env *e, const struct vg_seg *segs, unsigned int n)
 {
-	return e->m->ops->map_req(e->m, segs, n, e->iov, IOVS, &e->nr_out,
-				  &e->nr_iov, &e->req, &e->fault);
+	e->b = (struct vg_mem_bufs){ .iov = e->iov, .max = IOVS };
+	return e->m->ops->map_req(e->m, segs, n, &e->b, &e->req, &e->fault);
 }
 
 static void unmap(struct env *e)
@@ -191,8 +191,8 @@ static void check_read(struct env *e)
 
 	hdr[100] = 0x77;
 	assert_int_equal(map(e, s, 3), 0);
-	assert_int_equal(e->nr_out, 1);
-	assert_int_equal(e->nr_iov, 3);
+	assert_int_equal(e->b.nr_out, 1);
+	assert_int_equal(e->b.nr, 3);
 	assert_int_equal(*(uint8_t *)e->iov[0].iov_base, 0x77);
 	assert_int_equal(e->iov[1].iov_len, 4096);
 	memset(e->iov[1].iov_base, 0x42, 4096);
@@ -236,8 +236,8 @@ static void test_merge(void **state)
 	struct env *e = *state;
 
 	assert_int_equal(map(e, s, 4), 0);
-	assert_int_equal(e->nr_iov, 2);
-	assert_int_equal(e->nr_out, 1);
+	assert_int_equal(e->b.nr, 2);
+	assert_int_equal(e->b.nr_out, 1);
 	assert_int_equal(e->iov[0].iov_len, 4096);
 	assert_int_equal(e->iov[1].iov_len, 1024);
 	unmap(e);

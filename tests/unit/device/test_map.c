@@ -23,7 +23,7 @@ struct env {
 	struct xen_gnttab *gt;
 	struct vg_mem *m;
 	struct iovec iov[IOVS];
-	unsigned int nr_out, nr_iov;
+	struct vg_mem_bufs b;
 	struct vg_mem_req *req;
 	enum vg_mem_fault fault;
 };
@@ -72,14 +72,14 @@ static uint64_t pages(unsigned int n, bool read_only, uint8_t **view)
 
 static int begin(struct env *e, const struct vg_seg *segs, unsigned int n)
 {
-	return e->m->ops->map_req(e->m, segs, n, e->iov, IOVS, &e->nr_out,
-				  &e->nr_iov, &e->req, &e->fault);
+	e->b = (struct vg_mem_bufs){ .iov = e->iov, .max = IOVS };
+	return e->m->ops->map_req(e->m, segs, n, &e->b, &e->req, &e->fault);
 }
 
 static int end(struct env *e)
 {
-	return e->m->ops->map_end(e->m, e->req, e->iov, IOVS, &e->nr_out,
-				  &e->nr_iov, &e->fault);
+	e->b = (struct vg_mem_bufs){ .iov = e->iov, .max = IOVS };
+	return e->m->ops->map_end(e->m, e->req, &e->b, &e->fault);
 }
 
 /* One request alone; what there is no memory for is given up. */
@@ -134,8 +134,8 @@ static void test_read(void **state)
 		fake_count_reset();
 		assert_int_equal(map(e, s, 3), 0);
 		expect_calls(1, 0, 1);
-		assert_int_equal(e->nr_out, 1);
-		assert_int_equal(e->nr_iov, 3);
+		assert_int_equal(e->b.nr_out, 1);
+		assert_int_equal(e->b.nr, 3);
 		assert_int_equal(e->iov[0].iov_len, 16);
 		assert_int_equal(*(uint8_t *)e->iov[0].iov_base, round + 1);
 		/* A copy: what the guest does now is too late. */
@@ -173,8 +173,8 @@ static void test_write(void **state)
 	expect_calls(1, 0, 0);
 	assert_int_equal(fake_pages_mapped(US), 0);	/* just reset */
 	assert_int_equal(e->m->stats.mapped_pages_now, 3);
-	assert_int_equal(e->nr_out, 2);
-	assert_int_equal(e->nr_iov, 3);
+	assert_int_equal(e->b.nr_out, 2);
+	assert_int_equal(e->b.nr, 3);
 	assert_int_equal(*(uint8_t *)e->iov[1].iov_base, 0x33);
 	*(uint8_t *)e->iov[2].iov_base = 5;
 	assert_int_equal(unmap(e), 0);
@@ -201,8 +201,8 @@ static void test_small(void **state)
 	fake_count_reset();
 	assert_int_equal(map(e, s, 3), 0);
 	expect_calls(0, 0, 1);
-	assert_int_equal(e->nr_out, 1);
-	assert_int_equal(e->nr_iov, 2);
+	assert_int_equal(e->b.nr_out, 1);
+	assert_int_equal(e->b.nr, 2);
 	for (i = 0; i < 16; i++)
 		assert_int_equal(((uint8_t *)e->iov[0].iov_base)[i], i);
 	assert_int_equal(e->iov[1].iov_len, 21);
@@ -250,8 +250,8 @@ static void test_merge(void **state)
 	assert_int_equal(e->m->stats.mapped_pages_now, 5);	/* at most */
 	assert_int_equal(fake_calls(US, FAKE_GNTTAB_MAP), 1);
 	assert_int_equal(fake_pages_mapped(US), 3);
-	assert_int_equal(e->nr_out, 0);
-	assert_int_equal(e->nr_iov, 1);
+	assert_int_equal(e->b.nr_out, 0);
+	assert_int_equal(e->b.nr, 1);
 	assert_int_equal(e->iov[0].iov_len, 8192 + 100);
 	assert_int_equal(unmap(e), 0);
 }
@@ -271,7 +271,7 @@ static void test_both_large(void **state)
 		out[1 + i] = (uint8_t)(i * 7);
 	fake_count_reset();
 	assert_int_equal(map(e, s, 2), 0);
-	assert_int_equal(e->nr_iov, 2);
+	assert_int_equal(e->b.nr, 2);
 	for (i = 0; i < 9000; i++)
 		((uint8_t *)e->iov[1].iov_base)[i] =
 			((uint8_t *)e->iov[0].iov_base)[i];
@@ -522,7 +522,7 @@ static void test_random(void **state)
 				}
 			}
 		}
-		assert_int_equal(k, e->nr_out);
+		assert_int_equal(k, e->b.nr_out);
 		/* Writable ones take what is written, and no byte more. */
 		for (i = n_out, pos = 0; i < n_out + n_in; i++) {
 			uint32_t j;
@@ -539,7 +539,7 @@ static void test_random(void **state)
 				}
 			}
 		}
-		assert_int_equal(k, e->nr_iov);
+		assert_int_equal(k, e->b.nr);
 		fake_count_reset();
 		assert_int_equal(unmap(e), 0);
 		assert_true(fake_calls(US, FAKE_GNTTAB_UNMAP) <= 1);
@@ -558,7 +558,7 @@ struct one {
 	struct vg_seg s[3];
 	struct vg_mem_req *req;
 	struct iovec iov[3];
-	unsigned int nr_out, nr_iov;
+	struct vg_mem_bufs b;
 	uint8_t *hdr, *data, *st;
 	int err;
 };
@@ -579,18 +579,18 @@ static void one_begin(struct env *e, struct one *o)
 
 static void one_end(struct env *e, struct one *o)
 {
-	o->err = e->m->ops->map_end(e->m, o->req, o->iov, 3, &o->nr_out,
-				    &o->nr_iov, &e->fault);
+	o->b = (struct vg_mem_bufs){ .iov = o->iov, .max = 3 };
+	o->err = e->m->ops->map_end(e->m, o->req, &o->b, &e->fault);
 }
 
 static void one_check(const struct one *o, unsigned int i)
 {
 	assert_int_equal(o->err, 0);
-	assert_int_equal(o->nr_out, 1);
+	assert_int_equal(o->b.nr_out, 1);
 	assert_int_equal(*(uint8_t *)o->iov[0].iov_base, i + 1);
 	memset(o->iov[1].iov_base, 0x80 + (int)i, PAGE);
-	*((uint8_t *)o->iov[o->nr_iov - 1].iov_base +
-	  o->iov[o->nr_iov - 1].iov_len - 1) = (uint8_t)i;
+	*((uint8_t *)o->iov[o->b.nr - 1].iov_base +
+	  o->iov[o->b.nr - 1].iov_len - 1) = (uint8_t)i;
 }
 
 static void one_finish(struct env *e, struct one *o, unsigned int i)
@@ -966,8 +966,8 @@ static void test_copy(void **state)
 		fake_count_reset();
 		assert_int_equal(map(e, s, 5), 0);
 		expect_calls(0, 0, 1);
-		assert_int_equal(e->nr_out, 2);
-		assert_int_equal(e->nr_iov, 4);
+		assert_int_equal(e->b.nr_out, 2);
+		assert_int_equal(e->b.nr, 4);
 		assert_int_equal((uintptr_t)e->iov[1].iov_base % PAGE, 512);
 		assert_int_equal(e->iov[1].iov_len, 9 * PAGE - 512);
 		assert_memory_equal(e->iov[1].iov_base, out + 512, PAGE - 512);
