@@ -31,7 +31,7 @@ done
 
 # What a build depends on: sources, headers, compiler.
 inputs() {
-	cat "$here"/*.[ch] "$here"/uapi/*.h "$here/Kbuild" "$here/Makefile"
+	cat "$here"/*.[ch] "$here"/*/*.[ch] "$here/Kbuild" "$here/Makefile"
 	cksum "$1/Module.symvers" "$1/.config"
 	aarch64-linux-gnu-gcc --version | head -n 1
 }

@@ -116,7 +116,7 @@ style() {
 	   checkpatch "$script" --no-tree --strict --quiet --terse \
 			--ignore CONST_STRUCT,MACRO_ARG_REUSE \
 			--ignore LINE_SPACING,PREFER_KERNEL_TYPES,CAMELCASE -f \
-			"$here"/virtio_grant*.[ch] "$here"/uapi/*.h >>"$log" 2>&1; then
+			"$here"/virtio_grant*.[ch] "$here"/*/*.[ch] >>"$log" 2>&1; then
 		verdict PASS "style (checkpatch)"
 	else
 		head -n 20 "$log" >&2

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * kshim.h - as much of the kernel as kernel/virtio_grant_dma.c wants to see, in
+ * kshim.h - as much of the kernel as kernel/dma/ wants to see, in
  * user space: one CPU, one thread, pages and grants of tests/fake.
  *
  * Every <linux/...> and <xen/...> that the driver includes is this file: the

@@ -76,11 +76,12 @@ $(UNIT_BUILD)/tests/unit/test_raw.o: UNIT_CPPFLAGS += -isystem tests/unit/stand-
 # The guest's pool, over the shim of the kernel.
 include tests/bench/kshim.mk
 UNIT_POOL := $(UNIT_BUILD)/tests/unit/guest/test_pool
-UNIT_POOL_OBJ := $(UNIT_BUILD)/$(KSHIM_SRC:.c=.o) $(UNIT_BUILD)/tests/bench/kshim.o
+UNIT_POOL_DRIVER_OBJ := $(KSHIM_SRC:%.c=$(UNIT_BUILD)/%.o)
+UNIT_POOL_OBJ := $(UNIT_POOL_DRIVER_OBJ) $(UNIT_BUILD)/tests/bench/kshim.o
 
 $(UNIT_POOL).o $(UNIT_POOL_OBJ): $(KSHIM_INCLUDE)/made
 $(UNIT_POOL).o $(UNIT_POOL_OBJ): UNIT_CPPFLAGS += $(KSHIM_CPPFLAGS)
-$(UNIT_BUILD)/$(KSHIM_SRC:.c=.o): UNIT_CFLAGS := $(KSHIM_DRIVER_CFLAGS) -O1 \
+$(UNIT_POOL_DRIVER_OBJ): UNIT_CFLAGS := $(KSHIM_DRIVER_CFLAGS) -O1 \
 	$(filter -f%,$(UNIT_CFLAGS))
 $(UNIT_POOL): $(UNIT_POOL).o $(UNIT_POOL_OBJ) $(UNIT_BUILD)/libunit.a
 	$(UNIT_CC) $(UNIT_CFLAGS) $^ $(UNIT_LIBS) -o $@

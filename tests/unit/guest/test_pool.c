@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * test_pool.c - what comes back out of the guest's pool: kernel/virtio_grant_dma.c
+ * test_pool.c - what comes back out of the guest's pool: kernel/dma/
  * itself, over the shim of tests/bench/ and the grants of tests/fake/.
  *
  * The pool is full of what others had in flight (OTHERS).  However a mapping

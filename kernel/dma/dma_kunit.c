@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * virtio_grant_dma_kunit.c - the pool and its DMA operations, on a real grant
- * table.
+ * dma_kunit.c - the pool and its DMA operations, on a real grant table.
  *
  * The suite runs in a Xen guest and plays the backend itself: pools are
  * granted to the guest's own domain, and the pages are mapped back through
