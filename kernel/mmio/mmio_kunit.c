@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * virtio_grant_mmio_kunit.c - what the transport driver accepts and refuses.
+ * mmio_kunit.c - what the transport driver accepts and refuses.
  *
  * The register window is plain memory: enough for a driver that looks before
  * it does anything.  Selectors have no effect there, so a queue's and a
@@ -36,7 +36,7 @@
 #include <uapi/linux/virtio_net.h>
 #include <uapi/linux/virtio_ring.h>
 
-#include "virtio_grant_mmio.h"
+#include "mmio/mmio_priv.h"
 
 #define WINDOW_BYTES	0x200
 #define MAGIC		0x74726976
@@ -350,7 +350,7 @@ static void vgm_test_spread(struct kunit *test)
 	for (nr = 1; nr <= cpus + 3; nr++) {
 		cpumask_clear(seen);
 		for (i = 0; i < nr; i++) {
-			vgm_spread(mask, i, nr);
+			vgrant_spread(mask, i, nr);
 			KUNIT_EXPECT_FALSE(test, cpumask_empty(mask));
 			if (nr <= cpus)
 				KUNIT_EXPECT_FALSE(test,
@@ -369,14 +369,14 @@ static void vgm_test_status(struct kunit *test)
 	unsigned int written, read, bad = 0;
 
 	for (written = 0; written < 0x100; written++) {
-		u8 nobody = vgm_status(written, U32_MAX);
+		u8 nobody = vgrant_status(written, U32_MAX);
 
 		bad += nobody != ((written & ~features_ok) |
 				  VIRTIO_CONFIG_S_FAILED);
 		for (read = 0; read < 0x100; read++) {
-			u8 got = vgm_status(written, read);
+			u8 got = vgrant_status(written, read);
 
-			bad += got != vgm_status(written, read | 0xffffff00 << 1);
+			bad += got != vgrant_status(written, read | 0xffffff00 << 1);
 			bad += !!((got ^ written) & ~(features_ok | needs_reset));
 			bad += (got & features_ok) !=
 			       (written & read & features_ok);
@@ -398,7 +398,7 @@ static void vgm_test_status_fault(struct kunit *test)
 			bool is_bad = read & VIRTIO_CONFIG_S_NEEDS_RESET ||
 				      (written & ready && 0xf & written & ~read);
 
-			bad += is_bad != !!vgm_status_fault(written, read);
+			bad += is_bad != !!vgrant_status_fault(written, read);
 		}
 	KUNIT_EXPECT_EQ(test, bad, 0U);
 }
@@ -746,7 +746,7 @@ static int life_init(struct kunit *test)
 	test->priv = life;
 	the_life = life;
 	vgrant_pool_kib = 256;
-	vgm_ms_per_s = LIFE_MS_PER_S;
+	vgrant_ms_per_s = LIFE_MS_PER_S;
 	ret = register_virtio_driver(&life_driver);
 	if (ret)
 		goto unbind_irq;
@@ -770,8 +770,8 @@ static void life_exit(struct kunit *test)
 	unbind_from_irqhandler(life->irq, life);
 	platform_device_unregister(life->pdev);
 	vgrant_pool_kib = 0;
-	vgm_ms_per_s = MSEC_PER_SEC;
-	vgm_wait_s = 90;
+	vgrant_ms_per_s = MSEC_PER_SEC;
+	vgrant_wait_s = 90;
 }
 
 static void life_begins(struct life *life, enum life_stage stage,
@@ -858,7 +858,7 @@ static void life_test_awake(struct kunit *test)
 	unsigned int i;
 	char what[40];
 
-	vgm_wait_s = 5;
+	vgrant_wait_s = 5;
 	for (stage = 0; stage <= LIFE_RUNS; stage++) {
 		for (i = 0; i < ARRAY_SIZE(life_faults); i++) {
 			snprintf(what, sizeof(what), "%s at %u",
@@ -884,7 +884,7 @@ static void life_test_removal(struct kunit *test)
 	char what[40];
 
 	/* For ever: who leaves does not wait. */
-	vgm_wait_s = 0;
+	vgrant_wait_s = 0;
 	for (stage = LIFE_REMOVING; stage <= LIFE_WAS_RESET; stage++) {
 		for (i = 0; i < ARRAY_SIZE(life_faults); i++) {
 			snprintf(what, sizeof(what), "%s at %u",
@@ -916,7 +916,7 @@ static void life_test_sleep(struct kunit *test)
 	unsigned int i;
 	char what[40];
 
-	vgm_wait_s = 0;
+	vgrant_wait_s = 0;
 	for (stage = LIFE_FREEZING; stage < LIFE_STAGES; stage++) {
 		for (i = 0; i < ARRAY_SIZE(life_faults); i++) {
 			snprintf(what, sizeof(what), "%s at %u",
@@ -957,7 +957,7 @@ static void life_test_every_bit_of_status(struct kunit *test)
 	life_begins(life, LIFE_STAGES, NULL);
 	for (i = 0; i < 10; i++) {
 		u8 status = i < 8 ? 0xf ^ BIT(i) : i == 8 ? 0 : 0xff;
-		bool is_bad = vgm_status_fault(0xf, status);
+		bool is_bad = vgrant_status_fault(0xf, status);
 
 		snprintf(what, sizeof(what), "status %#x", status);
 		life_reg(life, VIRTIO_MMIO_STATUS, status);
@@ -984,11 +984,11 @@ static void life_test_silence(struct kunit *test)
 
 	life_begins(life, LIFE_STAGES, NULL);
 	for (i = 0; i < 3; i++) {
-		vgm_wait_s = i == 1 ? 4 : 0;
+		vgrant_wait_s = i == 1 ? 4 : 0;
 		KUNIT_ASSERT_FALSE(test, life_has_failed(life));
 		memcpy_fromio(running, life->base, WINDOW_BYTES);
 		life_nobody(life);
-		if (vgm_wait_s) {
+		if (vgrant_wait_s) {
 			KUNIT_EXPECT_TRUE(test, life_becomes(life, true));
 			life_drain(life);
 			KUNIT_EXPECT_EQ(test, life->done, 1U);
@@ -1003,7 +1003,7 @@ static void life_test_silence(struct kunit *test)
 	}
 	KUNIT_EXPECT_EQ(test, life->probes, 1U);
 	/* And if it has forgotten all, its driver is bound anew. */
-	vgm_wait_s = 4;
+	vgrant_wait_s = 4;
 	life_nobody(life);
 	KUNIT_EXPECT_TRUE(test, life_becomes(life, true));
 	life_heals(life);
@@ -1045,7 +1045,7 @@ static void life_test_shortage(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, life_has_failed(life));
 	life->probes = 1;
 #endif
-	vgm_wait_s = 4;
+	vgrant_wait_s = 4;
 	life_nobody(life);
 	KUNIT_EXPECT_TRUE(test, life_becomes(life, true));
 	life->shortages = 2;
