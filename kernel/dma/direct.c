@@ -55,7 +55,9 @@ dma_addr_t vgrant_direct_map(struct vgrant_pool *pool,
 			     phys_addr_t phys, size_t size,
 			     enum dma_data_direction dir)
 {
-	unsigned int pages = size >> PAGE_SHIFT, nr, i;
+	unsigned int pages = size >> XEN_PAGE_SHIFT, nr, i;
+	unsigned int first = XEN_PFN_DOWN(offset_in_page(phys));
+	struct page *page = pfn_to_page(PHYS_PFN(phys));
 	struct vgrant_direct *direct;
 
 	if (!vgrant_direct_get(pool, pages, &nr))
@@ -64,15 +66,17 @@ dma_addr_t vgrant_direct_map(struct vgrant_pool *pool,
 	direct->size_bytes = size;
 	direct->dir = dir;
 	for (i = 0; i < pages; i++) {
-		direct[i].page = pfn_to_page(PHYS_PFN(phys)) + i;
+		direct[i].page = page + (first + i) / XEN_PFN_PER_PAGE;
 		/* A write barrier before the entry's flags is in there. */
 		gnttab_grant_foreign_access_ref(pool->direct_first + nr + i,
 						pool->backend,
-						xen_page_to_gfn(direct[i].page),
+						vgrant_gfn(direct[i].page,
+							   (first + i) %
+							   XEN_PFN_PER_PAGE),
 						dir == DMA_TO_DEVICE);
 	}
 	raw_cpu_inc(pool->cpu->direct_mappings);
-	return pool->direct_base + ((dma_addr_t)nr << PAGE_SHIFT);
+	return pool->direct_base + ((dma_addr_t)nr << XEN_PAGE_SHIFT);
 }
 
 /*
@@ -86,12 +90,12 @@ void vgrant_direct_unmap(struct vgrant_pool *pool,
 			 dma_addr_t addr, size_t size,
 			 enum dma_data_direction dir)
 {
-	unsigned int nr = (addr - pool->direct_base) >> PAGE_SHIFT;
+	unsigned int nr = (addr - pool->direct_base) >> XEN_PAGE_SHIFT;
 	struct vgrant_direct *direct = &pool->direct[nr];
-	unsigned int pages = size >> PAGE_SHIFT, nr_held = 0, i;
+	unsigned int pages = size >> XEN_PAGE_SHIFT, nr_held = 0, i;
 	unsigned long flags;
 
-	if (WARN_ONCE(!PAGE_ALIGNED(addr) || direct->size_bytes != size ||
+	if (WARN_ONCE(addr & ~XEN_PAGE_MASK || direct->size_bytes != size ||
 		      direct->dir != dir, "unmapped otherwise than mapped\n"))
 		return;
 	direct->size_bytes = 0;
@@ -139,7 +143,7 @@ void vgrant_direct_init(struct vgrant_pool *pool)
 
 	if (!vgrant_direct_kib || !vgrant_direct_is_for(pool->backend))
 		return;
-	pool->direct_min_bytes = max_t(size_t, PAGE_SIZE,
+	pool->direct_min_bytes = max_t(size_t, XEN_PAGE_SIZE,
 				       min(vgrant_direct_kib, SZ_1M / SZ_1K) * SZ_1K);
 	pool->direct_taken = bitmap_zalloc(refs, GFP_KERNEL);
 	pool->direct = kvcalloc(refs, sizeof(*pool->direct), GFP_KERNEL);

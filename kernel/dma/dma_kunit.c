@@ -27,6 +27,7 @@
 #include <linux/vmalloc.h>
 #include <xen/grant_table.h>
 #include <xen/interface/event_channel.h>
+#include <xen/page.h>
 #include <xen/xen.h>
 #include <asm/xen/hypercall.h>
 
@@ -356,6 +357,9 @@ static int vgrant_test_init(struct kunit *test)
 
 	if (!xen_domain())
 		kunit_skip(test, "needs a Xen guest");
+	/* Larger ones are tests/unit/guest/test_pool.c's to test. */
+	if (PAGE_SIZE != XEN_PAGE_SIZE)
+		kunit_skip(test, "maps grants as pages of the kernel's");
 	ctx = kunit_kzalloc(test, sizeof(*ctx), GFP_KERNEL);
 	if (!ctx)
 		return -ENOMEM;

@@ -52,8 +52,8 @@ static __always_inline bool vgrant_is_marked(const struct vgrant_pool *pool,
 static __always_inline void vgrant_mark(const struct vgrant_pool *pool, u8 *at,
 					size_t size)
 {
-	for (; size > PAGE_SIZE; at += PAGE_SIZE, size -= PAGE_SIZE)
-		vgrant_mark_page(pool, at, PAGE_SIZE);
+	for (; size > XEN_PAGE_SIZE; at += XEN_PAGE_SIZE, size -= XEN_PAGE_SIZE)
+		vgrant_mark_page(pool, at, XEN_PAGE_SIZE);
 	if (likely(size >= 2 * VGRANT_MARK_BYTES))
 		vgrant_mark_page(pool, at, size);
 	else
@@ -63,8 +63,8 @@ static __always_inline void vgrant_mark(const struct vgrant_pool *pool, u8 *at,
 static __always_inline bool vgrant_has_mark(const struct vgrant_pool *pool,
 					    const u8 *at, size_t size)
 {
-	for (; size > PAGE_SIZE; at += PAGE_SIZE, size -= PAGE_SIZE)
-		if (unlikely(vgrant_is_marked(pool, at, PAGE_SIZE)))
+	for (; size > XEN_PAGE_SIZE; at += XEN_PAGE_SIZE, size -= XEN_PAGE_SIZE)
+		if (unlikely(vgrant_is_marked(pool, at, XEN_PAGE_SIZE)))
 			return true;
 	return size >= 2 * VGRANT_MARK_BYTES && vgrant_is_marked(pool, at, size);
 }
@@ -91,12 +91,12 @@ static noinline void vgrant_copy_some(struct vgrant_pool *pool,
 	size_t page, next;
 
 	for (; from < end; from = next) {
-		page = ALIGN_DOWN(from, PAGE_SIZE);
-		next = min(page + PAGE_SIZE, end);
+		page = ALIGN_DOWN(from, XEN_PAGE_SIZE);
+		next = min(page + XEN_PAGE_SIZE, end);
 		if (READ_ONCE(pool->has_failed))
 			memset(orig + from, 0xff, next - from);
 		else if (vgrant_has_mark(pool, copy + page,
-					 min(use->size_bytes - page, PAGE_SIZE)))
+					 min(use->size_bytes - page, XEN_PAGE_SIZE)))
 			memset(orig + from, 0, next - from);
 		else
 			memcpy(orig + from, copy + from, next - from);
@@ -142,7 +142,7 @@ static __always_inline dma_addr_t vgrant_map_phys(struct device *dev,
 	 * mapping_max_pages is for segments, of which there can be many; there
 	 * is room for one indirect table of any size.
 	 */
-	if (unlikely(!size || size > VGRANT_BUFFER_PAGES * PAGE_SIZE)) {
+	if (unlikely(!size || size > VGRANT_BUFFER_PAGES * XEN_PAGE_SIZE)) {
 		dev_warn_once(dev, "a buffer of %zu bytes cannot be mapped, the limit is %zu\n",
 			      size, vgrant_mapping_max(pool));
 		return DMA_MAPPING_ERROR;
@@ -205,7 +205,7 @@ static __always_inline void vgrant_unmap_phys(struct device *dev,
 	struct vgrant_slot slot = vgrant_slot_at(pool, offset);
 	struct vgrant_use *use;
 
-	if (unlikely(offset >> PAGE_SHIFT >= pool->pages))
+	if (unlikely(offset >> XEN_PAGE_SHIFT >= pool->pages))
 		return vgrant_unmap_other(pool, addr, size, dir);
 	use = vgrant_slot_use(pool, slot);
 	if (unlikely(offset != vgrant_slot_offset(slot) || !use->orig ||
@@ -318,9 +318,11 @@ static void *vgrant_alloc(struct device *dev, size_t size, dma_addr_t *addr,
 	unsigned int pages, align;
 	size_t offset;
 
-	if (!size || size > VGRANT_BUFFER_PAGES * PAGE_SIZE)
+	if (!size || size > VGRANT_BUFFER_PAGES * XEN_PAGE_SIZE)
 		return NULL;
-	pages = PFN_UP(size);
+	/* The kernel rounds up to its own pages, and so does who frees it. */
+	size = PAGE_ALIGN(size);
+	pages = XEN_PFN_DOWN(size);
 	align = roundup_pow_of_two(pages);
 	/* More than was announced goes where the buffers are. */
 	if (!vgrant_take_within(&pool->coherent, pool->coherent.first,
@@ -328,7 +330,6 @@ static void *vgrant_alloc(struct device *dev, size_t size, dma_addr_t *addr,
 	    !vgrant_take_within(more, more->first, more->end, pages, align,
 				&slot.nr))
 		return NULL;
-	size = PAGE_ALIGN(size);
 	offset = vgrant_slot_offset(slot);
 	vgrant_slot_claim(pool, slot, NULL, size, DMA_BIDIRECTIONAL);
 	memset(pool->va + offset, 0, size);
@@ -356,7 +357,7 @@ static void vgrant_free(struct device *dev, size_t size, void *va,
 		return;
 	}
 	use->size_bytes = 0;
-	vgrant_release(&pool->coherent, slot.nr, size >> PAGE_SHIFT);
+	vgrant_release(&pool->coherent, slot.nr, size >> XEN_PAGE_SHIFT);
 }
 
 /* Bit 63 is part of every address. */

@@ -60,6 +60,8 @@
 #define VGRANT_SMALL_SHARE	16
 /* References that are given back when addresses have been aligned. */
 #define VGRANT_REFS_SPARE	(VGRANT_BUFFER_PAGES - 1)
+/* Of buffers of several pages, an idle pool may hold so many less. */
+#define VGRANT_SEGS_MISSED	5u
 /* The fewest slots that a CPU goes round in. */
 #define VGRANT_WINDOW_MIN	64
 /* Default size, and the share of the guest's memory it may not exceed. */
@@ -227,7 +229,7 @@ bool vgrant_slot_find_within(struct vgrant_pool *pool,
 {
 	unsigned int i;
 
-	if (WARN_ONCE(offset >= (u64)pool->pages << PAGE_SHIFT,
+	if (WARN_ONCE(offset >= (u64)pool->pages << XEN_PAGE_SHIFT,
 		      "address outside the pool\n"))
 		return false;
 	for (i = 1; slot->class == VGRANT_PAGE && i < VGRANT_BUFFER_PAGES &&
@@ -244,8 +246,11 @@ bool vgrant_slot_find_within(struct vgrant_pool *pool,
 
 static void vgrant_pool_grant(struct vgrant_pool *pool, unsigned int i)
 {
+	struct page *page = pool->page[i / XEN_PFN_PER_PAGE];
+
 	gnttab_grant_foreign_access_ref(pool->first_ref + i, pool->backend,
-					xen_page_to_gfn(pool->page[i]), 0);
+					vgrant_gfn(page, i % XEN_PFN_PER_PAGE),
+					0);
 }
 
 /* What a request may consist of at least. */
@@ -264,20 +269,20 @@ static unsigned int vgrant_segs_fit(unsigned int data_pages, unsigned int pages)
 {
 	unsigned int fit = data_pages / 8 * 7 / pages;
 
-	return pages == 1 ? fit : fit - min(fit, 5U);
+	return pages == 1 ? fit : fit - min(fit, VGRANT_SEGS_MISSED);
 }
 
 /* The largest alignment that coherent memory of so many bytes asks for. */
 static unsigned int vgrant_coherent_align(size_t bytes)
 {
-	return min_t(unsigned int, VGRANT_BUFFER_PAGES,
-		     roundup_pow_of_two(max(PFN_UP(bytes), 1UL)));
+	return clamp_t(unsigned long, roundup_pow_of_two(XEN_PFN_UP(bytes) ?: 1),
+		       XEN_PFN_PER_PAGE, VGRANT_BUFFER_PAGES);
 }
 
 /* Pages for it, and for its start to be aligned. */
 static unsigned int vgrant_coherent_pages(size_t bytes)
 {
-	return PFN_UP(bytes) + vgrant_coherent_align(bytes) - 1;
+	return XEN_PFN_UP(bytes) + vgrant_coherent_align(bytes) - 1;
 }
 
 /*
@@ -295,7 +300,8 @@ static void vgrant_pool_measure(struct vgrant_pool *pool,
 	pool->coherent_first = pool->pages -
 			       vgrant_coherent_pages(need->coherent_bytes);
 	data_pages = pool->coherent_first - pool->small_pages;
-	for (pages = VGRANT_BUFFER_PAGES; pages > 1; pages /= 2)
+	/* The block layer wants a segment to hold a page of the kernel. */
+	for (pages = VGRANT_BUFFER_PAGES; pages > XEN_PFN_PER_PAGE; pages /= 2)
 		if (vgrant_segs_fit(data_pages, pages) >= vgrant_segs_needed(need))
 			break;
 	pool->mapping_max_pages = pages;
@@ -307,20 +313,29 @@ static unsigned int vgrant_pages_wanted(const struct vgrant_pool_need *need)
 	unsigned long kib = VGRANT_POOL_KIB;
 
 	if (vgrant_pool_kib)
-		return vgrant_pool_kib >> (PAGE_SHIFT - 10);
+		return vgrant_pool_kib >> (XEN_PAGE_SHIFT - 10);
 	if (need->queues > 1)
 		kib += (need->queues - 1) * VGRANT_QUEUE_KIB;
-	return min(kib >> (PAGE_SHIFT - 10),
-		   totalram_pages() / VGRANT_POOL_RAM_SHARE);
+	return min(kib >> (XEN_PAGE_SHIFT - 10),
+		   totalram_pages() * XEN_PFN_PER_PAGE / VGRANT_POOL_RAM_SHARE);
 }
 
 /* The fewest pages with which vgrant_pool_measure() keeps its promise. */
 static unsigned int vgrant_pages_needed(const struct vgrant_pool_need *need)
 {
-	unsigned int data_pages = (vgrant_segs_needed(need) + 7) / 7 * 8 + 8;
+	unsigned int segs = vgrant_segs_needed(need), data_pages;
 
+	if (XEN_PFN_PER_PAGE > 1)
+		segs += VGRANT_SEGS_MISSED;
+	data_pages = (segs * XEN_PFN_PER_PAGE + 7) / 7 * 8 + 8;
 	return (data_pages + vgrant_coherent_pages(need->coherent_bytes)) *
 		VGRANT_SMALL_SHARE / (VGRANT_SMALL_SHARE - 1) + 1;
+}
+
+/* So many that they are whole pages of the kernel. */
+static unsigned int vgrant_whole_pages(unsigned long pages)
+{
+	return round_up(pages, XEN_PFN_PER_PAGE);
 }
 
 /*
@@ -330,11 +345,12 @@ static unsigned int vgrant_pages_needed(const struct vgrant_pool_need *need)
 static int vgrant_pool_alloc_refs(struct vgrant_pool *pool,
 				  const struct vgrant_pool_need *need)
 {
-	unsigned int needed = vgrant_pages_needed(need);
-	unsigned int wanted = max(vgrant_pages_wanted(need), needed);
+	unsigned int needed = vgrant_whole_pages(vgrant_pages_needed(need));
+	unsigned int wanted = max(vgrant_whole_pages(vgrant_pages_wanted(need)),
+				  needed);
 
 	for (pool->pages = wanted; pool->pages >= needed;
-	     pool->pages = max(pool->pages / 2, needed)) {
+	     pool->pages = max(vgrant_whole_pages(pool->pages / 2), needed)) {
 		if (!gnttab_alloc_grant_reference_seq(pool->pages +
 						      VGRANT_REFS_SPARE,
 						      &pool->first_ref)) {
@@ -354,26 +370,26 @@ static int vgrant_pool_alloc_refs(struct vgrant_pool *pool,
 
 static void vgrant_pool_free_pages(struct vgrant_pool *pool)
 {
-	unsigned int i;
+	unsigned int i, nr = pool->pages / XEN_PFN_PER_PAGE;
 
-	for (i = 0; i < pool->pages && pool->page[i]; i++)
+	for (i = 0; i < nr && pool->page[i]; i++)
 		__free_page(pool->page[i]);
 	kvfree(pool->page);
 }
 
 static int vgrant_pool_alloc_pages(struct vgrant_pool *pool)
 {
-	unsigned int i;
+	unsigned int i, nr = pool->pages / XEN_PFN_PER_PAGE;
 
-	pool->page = kvcalloc(pool->pages, sizeof(*pool->page), GFP_KERNEL);
+	pool->page = kvcalloc(nr, sizeof(*pool->page), GFP_KERNEL);
 	if (!pool->page)
 		return -ENOMEM;
-	for (i = 0; i < pool->pages; i++) {
+	for (i = 0; i < nr; i++) {
 		pool->page[i] = alloc_page(GFP_KERNEL | __GFP_ZERO);
 		if (!pool->page[i])
 			goto free_pages;
 	}
-	pool->va = vmap(pool->page, pool->pages, VM_MAP, PAGE_KERNEL);
+	pool->va = vmap(pool->page, nr, VM_MAP, PAGE_KERNEL);
 	if (!pool->va)
 		goto free_pages;
 	return 0;
@@ -391,7 +407,7 @@ free_pages:
 static void vgrant_pool_align(struct vgrant_pool *pool, size_t coherent_bytes)
 {
 	unsigned int align = vgrant_coherent_align(coherent_bytes);
-	unsigned long pfn = (unsigned long)pool->va >> PAGE_SHIFT;
+	unsigned long pfn = (unsigned long)pool->va >> XEN_PAGE_SHIFT;
 	unsigned int skip = (pfn - pool->first_ref) % VGRANT_BUFFER_PAGES;
 
 	gnttab_free_grant_reference_seq(pool->first_ref, skip);
@@ -480,8 +496,7 @@ static int vgrant_pool_alloc_cpus(struct vgrant_pool *pool)
  * May sleep.
  *
  * Returns: the pool, to be released by vgrant_pool_destroy(), or an ERR_PTR:
- * -EOPNOTSUPP with other page sizes than 4096, -ENOSPC without room in the
- * grant table, -ENOMEM.
+ * -ENOSPC without room in the grant table, -ENOMEM.
  */
 struct vgrant_pool *vgrant_pool_create(struct device *dev, domid_t backend,
 				       const struct vgrant_pool_need *need)
@@ -490,11 +505,8 @@ struct vgrant_pool *vgrant_pool_create(struct device *dev, domid_t backend,
 	struct vgrant_pool *pool;
 	int ret;
 
-	if (PAGE_SIZE != VIRTIO_GRANT_PAGE_BYTES) {
-		dev_err(dev, "grants are of 4096 bytes, this kernel's pages of %lu: not supported\n",
-			PAGE_SIZE);
-		return ERR_PTR(-EOPNOTSUPP);
-	}
+	BUILD_BUG_ON(XEN_PAGE_SHIFT != VIRTIO_GRANT_PAGE_SHIFT);
+	BUILD_BUG_ON(XEN_PFN_PER_PAGE > VGRANT_BUFFER_PAGES);
 	if (!need->segs_max || need->segs_max > U16_MAX ||
 	    need->coherent_bytes > SZ_64M)
 		return ERR_PTR(-EINVAL);
@@ -553,22 +565,25 @@ static unsigned int vgrant_pool_end_grants(struct vgrant_pool *pool)
 {
 	unsigned long end = jiffies + msecs_to_jiffies(VGRANT_UNMAP_GRACE_MS);
 	unsigned int i, nr_held = 0;
+	struct page *page;
 
 	for (i = 0; i < pool->pages; i++) {
+		page = pool->page[i / XEN_PFN_PER_PAGE];
 		while (!gnttab_try_end_foreign_access(pool->first_ref + i)) {
 			if (time_after(jiffies, end)) {
-				clear_highpage(pool->page[i]);
+				/* The kernel puts it when it is let go of. */
+				get_page(page);
 				gnttab_end_foreign_access(pool->first_ref + i,
-							  pool->page[i]);
-				pool->page[i] = NULL;
+							  page);
 				nr_held++;
 				break;
 			}
 			msleep(20);
 		}
-		if (pool->page[i]) {
-			clear_highpage(pool->page[i]);
-			__free_page(pool->page[i]);
+		/* The last of this page of the kernel. */
+		if (i % XEN_PFN_PER_PAGE == XEN_PFN_PER_PAGE - 1) {
+			clear_highpage(page);
+			put_page(page);
 		}
 	}
 	return nr_held;

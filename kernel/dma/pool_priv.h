@@ -15,12 +15,18 @@
 #include <linux/percpu.h>
 #include <linux/spinlock.h>
 #include <linux/types.h>
+#include <xen/page.h>
 
 #include "uapi/virtio_grant.h"
 #include "virtio_grant_dma.h"
 
+/*
+ * A page here is what a grant is of, XEN_PAGE_SIZE (4 KiB), and so are all counts
+ * of pages.  A page of the kernel is one of these or several, XEN_PFN_PER_PAGE,
+ * all of them the pool's.
+ */
 #define VGRANT_SMALL_SHIFT	8
-#define VGRANT_SMALL_PER_PAGE	(PAGE_SIZE >> VGRANT_SMALL_SHIFT)
+#define VGRANT_SMALL_PER_PAGE	(XEN_PAGE_SIZE >> VGRANT_SMALL_SHIFT)
 /* No buffer is larger than this many pages. */
 #define VGRANT_BUFFER_PAGES	16
 
@@ -60,7 +66,7 @@ struct vgrant_area {
 
 /* A page that is granted directly, by reference; the first one has the rest. */
 struct vgrant_direct {
-	struct page *page;
+	struct page *page;	/* the kernel's that it is in */
 	u32 size_bytes;
 	u8 dir;
 	bool is_held;		/* given back, and the backend still maps it */
@@ -90,7 +96,7 @@ struct vgrant_pool {
 	grant_ref_t first_ref;
 	dma_addr_t base;
 	u8 *va;
-	struct page **page;
+	struct page **page;	/* the kernel's */
 	struct vgrant_cpu __percpu *cpu;
 	unsigned int direct_min_bytes;
 	unsigned int direct_refs;	/* 0: no direct grants */
@@ -127,14 +133,20 @@ static inline struct vgrant_pool *vgrant_pool_of(struct device *dev)
 
 static inline size_t vgrant_mapping_max(const struct vgrant_pool *pool)
 {
-	return (size_t)pool->mapping_max_pages << PAGE_SHIFT;
+	return (size_t)pool->mapping_max_pages << XEN_PAGE_SHIFT;
 }
 
 /* Bytes from the start of the pool. */
 static inline size_t vgrant_slot_offset(struct vgrant_slot slot)
 {
 	return (size_t)slot.nr << (slot.class == VGRANT_SMALL ?
-				   VGRANT_SMALL_SHIFT : PAGE_SHIFT);
+				   VGRANT_SMALL_SHIFT : XEN_PAGE_SHIFT);
+}
+
+/* The frame that page @nr of a page of the kernel is. */
+static inline unsigned long vgrant_gfn(struct page *page, unsigned int nr)
+{
+	return xen_page_to_gfn(page) + nr;
 }
 
 /* Areas */
@@ -210,7 +222,7 @@ static __always_inline bool vgrant_slot_get(struct vgrant_pool *pool,
 		/* The small ones are used up, pages may be left. */
 	}
 	slot->class = VGRANT_PAGE;
-	return vgrant_take(pool, VGRANT_PAGE, PFN_UP(size_bytes), &slot->nr);
+	return vgrant_take(pool, VGRANT_PAGE, XEN_PFN_UP(size_bytes), &slot->nr);
 }
 
 static inline struct vgrant_use *vgrant_slot_use(struct vgrant_pool *pool,
@@ -237,7 +249,7 @@ static __always_inline void vgrant_slot_put(struct vgrant_pool *pool,
 					    struct vgrant_use *use)
 {
 	unsigned int nr = slot.class == VGRANT_SMALL ? 1 :
-						       PFN_UP(use->size_bytes);
+						       XEN_PFN_UP(use->size_bytes);
 
 	use->size_bytes = 0;
 	use->orig = NULL;
@@ -258,12 +270,12 @@ vgrant_slot_at(const struct vgrant_pool *pool, u64 offset)
 {
 	struct vgrant_slot slot;
 
-	if (offset >> PAGE_SHIFT < pool->small_pages) {
+	if (offset >> XEN_PAGE_SHIFT < pool->small_pages) {
 		slot.class = VGRANT_SMALL;
 		slot.nr = offset >> VGRANT_SMALL_SHIFT;
 	} else {
 		slot.class = VGRANT_PAGE;
-		slot.nr = offset >> PAGE_SHIFT;
+		slot.nr = offset >> XEN_PAGE_SHIFT;
 	}
 	return slot;
 }
@@ -274,7 +286,7 @@ static inline bool vgrant_slot_find(struct vgrant_pool *pool, dma_addr_t addr,
 	u64 offset = addr - pool->base;
 
 	*slot = vgrant_slot_at(pool, offset);
-	if (likely(offset >> PAGE_SHIFT < pool->pages &&
+	if (likely(offset >> XEN_PAGE_SHIFT < pool->pages &&
 		   vgrant_slot_has(pool, *slot, offset, size_bytes)))
 		return true;
 	return vgrant_slot_find_within(pool, offset, size_bytes, slot);
@@ -290,8 +302,9 @@ void vgrant_direct_init(struct vgrant_pool *pool);
 unsigned int vgrant_direct_exit(struct vgrant_pool *pool);
 
 /*
- * Whole pages that can be held on to.  Those of the slab are its own, and others
- * without references cannot be kept from their owner either.
+ * Whole pages that can be held on to, with those of the kernel that they are in.
+ * Those of the slab are its own, and others without references cannot be kept
+ * from their owner either.
  */
 static inline bool vgrant_is_direct(struct vgrant_pool *pool, phys_addr_t phys,
 				    size_t size)
@@ -299,8 +312,11 @@ static inline bool vgrant_is_direct(struct vgrant_pool *pool, phys_addr_t phys,
 	struct page *page = pfn_to_page(PHYS_PFN(phys));
 	size_t at;
 
-	if (size < pool->direct_min_bytes || !PAGE_ALIGNED(phys | size))
+	if (size < pool->direct_min_bytes ||
+	    !IS_ALIGNED(phys | size, XEN_PAGE_SIZE))
 		return false;
+	/* From where the kernel's page begins. */
+	size += ALIGN_DOWN(offset_in_page(phys), XEN_PAGE_SIZE);
 	for (at = 0; at < size; at += PAGE_SIZE, page++)
 		if (PageSlab(page) || !page_count(page))
 			return false;
@@ -310,7 +326,7 @@ static inline bool vgrant_is_direct(struct vgrant_pool *pool, phys_addr_t phys,
 static inline bool vgrant_addr_is_direct(struct vgrant_pool *pool,
 					 dma_addr_t addr)
 {
-	return (addr - pool->direct_base) >> PAGE_SHIFT < pool->direct_refs;
+	return (addr - pool->direct_base) >> XEN_PAGE_SHIFT < pool->direct_refs;
 }
 
 /* Statistics: grant_pool/ in the device's sysfs directory */

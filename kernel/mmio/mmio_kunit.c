@@ -175,7 +175,7 @@ static void vgm_test_types(struct kunit *test)
 static unsigned int rings(struct vgm_test *ctx)
 {
 	return identify(ctx) ? 0 : ctx->id.need.coherent_bytes /
-		(PAGE_SIZE << get_order(vring_size(128, PAGE_SIZE)));
+		(PAGE_SIZE << get_order(vring_size(128, VGRANT_RING_ALIGN)));
 }
 
 static void set_config16(struct vgm_test *ctx, unsigned int offset, u16 value)
@@ -259,7 +259,7 @@ static void vgm_test_queues(struct kunit *test)
 		/* Parts that peers may map page by page, and no page more. */
 		KUNIT_EXPECT_EQ(test, ctx->id.need.coherent_bytes,
 				PAGE_SIZE << get_order(vring_size(cases[i].size,
-								  PAGE_SIZE)));
+								  VGRANT_RING_ALIGN)));
 		KUNIT_EXPECT_LE(test, ctx->id.need.coherent_bytes,
 				(size_t)SZ_2M);
 	}

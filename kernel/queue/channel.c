@@ -15,7 +15,6 @@
 #include <xen/interface/event_channel.h>
 #include <asm/xen/hypercall.h>
 
-#include "uapi/virtio_grant.h"
 #include "queue/queue.h"
 
 static bool use_events = true;

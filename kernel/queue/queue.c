@@ -12,7 +12,6 @@
 #include <linux/slab.h>
 #include <linux/virtio_ring.h>
 
-#include "uapi/virtio_grant.h"
 #include "queue/queue.h"
 
 /* How large we make a ring whose device offers @num_max entries. */

@@ -30,14 +30,18 @@
 #include <xen/interface/xen.h>
 #include <xen/interface/event_channel.h>
 
+#include "uapi/virtio_grant.h"
 #include "virtio_grant_dma.h"
 
 /* What a transport's answer is when nobody gives one. */
 #define VGRANT_NOBODY		U32_MAX
 /* Rings are at most this large, whatever the device would accept. */
 #define VGRANT_QUEUE_SIZE_MAX	1024
-/* Of the used ring, and as in Linux's own driver. */
-#define VGRANT_RING_ALIGN	PAGE_SIZE
+/*
+ * Of the used ring, as in Linux's own driver, but not for larger pages: the
+ * device does not ask for it, and the largest ring would be over 64 KiB.
+ */
+#define VGRANT_RING_ALIGN	VIRTIO_GRANT_PAGE_BYTES
 /* Segments of a request that are for the request itself and its status. */
 #define VGRANT_SEGS_EXTRA	2
 /* The device may be relayed to another domain, and that may be busy. */

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * test_pool.c - what comes back out of the guest's pool: kernel/dma/
- * itself, over the shim of tests/bench/ and the grants of tests/fake/.
+ * test_pool.c - what comes back out of the guest's pool: kernel/dma/ itself, over
+ * the shim of tests/bench/ and the grants of tests/fake/.  Built for kernels with
+ * pages of 4, 16 and 64 KiB.
  *
  * The pool is full of what others had in flight (OTHERS).  However a mapping
  * ends, and whatever the device wrote of it or promised to write, none of that
@@ -28,8 +29,8 @@
 
 #define OTHERS		0x5a	/* what was in a slot before */
 #define OWN		0xa7	/* what was in the buffer before */
-#define BUF_BYTES	(20 * PAGE_SIZE)
-#define MAX_BYTES	(16 * PAGE_SIZE)
+#define BUF_BYTES	(20 * XEN_PAGE_SIZE)
+#define MAX_BYTES	(16 * XEN_PAGE_SIZE)
 #define AROUND		5000u	/* where in it buffers begin, but for some bytes */
 
 static struct device dev;
@@ -60,6 +61,8 @@ static void view_map(void)
 	unsigned int i;
 
 	assert_non_null(refs);
+	/* No page of the kernel is granted in part: the rest may be anybody's. */
+	assert_int_equal(at_first.pages_total % XEN_PFN_PER_PAGE, 0);
 	for (i = 0; i < at_first.pages_total; i++)
 		refs[i] = at_first.first_ref + i;
 	fake_enter(BACKEND);
@@ -90,7 +93,7 @@ static void pool_make(unsigned int kib, bool is_filled)
 	vgrant_pool_set_filled(pool, is_filled);
 	vgrant_pool_read_stats(pool, &at_first);
 	view_map();
-	memset(view, OTHERS, at_first.pages_total * PAGE_SIZE);
+	memset(view, OTHERS, at_first.pages_total * XEN_PAGE_SIZE);
 }
 
 static void pool_unmake(void)
@@ -152,7 +155,7 @@ static void device_writes(dma_addr_t addr, size_t from, size_t end,
 static void others_write(dma_addr_t addr, size_t bytes)
 {
 	memset(device_at(addr), OTHERS, bytes <= VGRANT_SMALL_BYTES ?
-	       VGRANT_SMALL_BYTES : PAGE_ALIGN(bytes));
+	       VGRANT_SMALL_BYTES : ALIGN(bytes, XEN_PAGE_SIZE));
 }
 
 static dma_addr_t map(u8 *at, size_t bytes, enum dma_data_direction dir,
@@ -191,11 +194,11 @@ static u8 unwritten(size_t bytes)
 /* Every size up to some, and those around the ends of pages. */
 static size_t size_after(size_t bytes)
 {
-	size_t beyond = bytes % PAGE_SIZE;
+	size_t beyond = bytes % XEN_PAGE_SIZE;
 
-	if (bytes < 600 || beyond < 20 || beyond >= PAGE_SIZE - 20)
+	if (bytes < 600 || beyond < 20 || beyond >= XEN_PAGE_SIZE - 20)
 		return bytes + 1;
-	return ALIGN(bytes, PAGE_SIZE) - 20;
+	return ALIGN(bytes, XEN_PAGE_SIZE) - 20;
 }
 
 #define for_each_size(bytes) \
@@ -293,7 +296,7 @@ static void all_written(void **state)
 static void pages_written(void **state)
 {
 	unsigned int mask, page, end;
-	size_t bytes = 5 * PAGE_SIZE + 600, from, to;
+	size_t bytes = 5 * XEN_PAGE_SIZE + 600, from, to;
 	u8 *at = buf + AROUND;
 
 	(void)state;
@@ -306,13 +309,13 @@ static void pages_written(void **state)
 			addr = map(at, bytes, DMA_FROM_DEVICE, 0);
 			for (page = 0; page < 6; page++)
 				if (mask & 1u << page)
-					device_writes(addr, page * PAGE_SIZE,
-						      min((page + 1) * PAGE_SIZE,
+					device_writes(addr, page * XEN_PAGE_SIZE,
+						      min((page + 1) * XEN_PAGE_SIZE,
 							  bytes), mask);
 			end_mapping(end, addr, bytes, DMA_FROM_DEVICE);
 			for (page = 0; page < 6; page++) {
-				from = page * PAGE_SIZE;
-				to = min(from + PAGE_SIZE, bytes);
+				from = page * XEN_PAGE_SIZE;
+				to = min(from + XEN_PAGE_SIZE, bytes);
 				if (mask & 1u << page)
 					assert_true(is_pattern(at, from, to,
 							       mask));
@@ -420,7 +423,7 @@ static void no_room_for_the_rest(void **state)
 {
 	static const size_t sizes[] = { 512, 4096, 8192, 65536 };
 	struct vgrant_pool_stats stats;
-	dma_addr_t addr[256];
+	dma_addr_t addr[1024];
 	unsigned int i, k, nr;
 	u8 *many;
 
@@ -440,7 +443,7 @@ static void no_room_for_the_rest(void **state)
 			end_mapping(UNMAP, addr[k], sizes[i], DMA_FROM_DEVICE);
 			assert_null(memchr(many, OTHERS, sizes[i]));
 		}
-		memset(view, OTHERS, at_first.pages_total * PAGE_SIZE);
+		memset(view, OTHERS, at_first.pages_total * XEN_PAGE_SIZE);
 	}
 	vgrant_pool_read_stats(pool, &stats);
 	assert_int_equal(stats.exhaustions, ARRAY_SIZE(sizes));
@@ -449,7 +452,7 @@ static void no_room_for_the_rest(void **state)
 
 static void list_without_room(void **state)
 {
-	struct scatterlist sg[256];
+	static struct scatterlist sg[1024];
 	unsigned int i;
 
 	(void)state;
@@ -457,7 +460,7 @@ static void list_without_room(void **state)
 	memset(buf, OWN, BUF_BYTES);
 	for (i = 0; i < ARRAY_SIZE(sg); i++)
 		sg[i] = (struct scatterlist){
-			.phys = virt_to_phys(buf), .length = PAGE_SIZE,
+			.phys = virt_to_phys(buf), .length = XEN_PAGE_SIZE,
 		};
 	assert_int_equal(ops->map_sg(&dev, sg, ARRAY_SIZE(sg), DMA_FROM_DEVICE,
 				     0), -ENOMEM);
@@ -566,11 +569,31 @@ static void cut_up(void **state)
 	}
 }
 
-/* Granted where they are: nothing is copied, and nothing of the pool is there. */
+/* The device writes to what was granted directly, whatever else is beside it. */
+static void direct_writes(dma_addr_t addr, size_t bytes, u8 c)
+{
+	unsigned int i, pages = bytes / XEN_PAGE_SIZE;
+	xen_ref_t refs[MAX_BYTES / XEN_PAGE_SIZE];
+	u8 *there;
+
+	for (i = 0; i < pages; i++)
+		refs[i] = virtio_grant_addr_ref(addr) + i;
+	fake_enter(BACKEND);
+	assert_int_equal(xen_gnttab_map(gt, GUEST, refs, pages, 3,
+					(void **)&there), 0);
+	memset(there, c, bytes);
+	assert_int_equal(xen_gnttab_unmap(gt, there, pages), 0);
+	fake_enter(0);
+}
+
+/*
+ * Granted where they are: nothing is copied, and nothing of the pool is there.
+ * Whole pages of Xen's are, also where they are in the midst of a kernel's.
+ */
 static void direct(void **state)
 {
 	struct vgrant_pool_stats stats;
-	u8 *at = buf + PAGE_SIZE;
+	u8 *at = buf + XEN_PAGE_SIZE;
 	dma_addr_t addr;
 	size_t bytes;
 
@@ -581,13 +604,15 @@ static void direct(void **state)
 		memset(buf, OWN, BUF_BYTES);
 		addr = map(at, bytes, DMA_FROM_DEVICE, 0);
 		assert_true(addr != DMA_MAPPING_ERROR);
+		if (!(bytes % XEN_PAGE_SIZE))
+			direct_writes(addr, bytes, OTHERS);
 		end_mapping(UNMAP, addr, bytes, DMA_FROM_DEVICE);
-		assert_true(is_all(at, bytes, bytes % PAGE_SIZE ?
-			    unwritten(bytes) : OWN));
+		assert_true(is_all(at, bytes, bytes % XEN_PAGE_SIZE ?
+			    unwritten(bytes) : OTHERS));
 		check_around(at, bytes);
 	}
 	vgrant_pool_read_stats(pool, &stats);
-	assert_int_equal(stats.direct_mappings, MAX_BYTES / PAGE_SIZE);
+	assert_int_equal(stats.direct_mappings, MAX_BYTES / XEN_PAGE_SIZE);
 	pool_unmake();
 }
 
@@ -604,7 +629,7 @@ static void coherent(void **state)
 	for (history = 0; history < 16; history++) {
 		assert_int_equal(gnttab_alloc_grant_reference_seq(history * 7,
 								  &ref), 0);
-		kshim_buffer((history % 5 + 1) * PAGE_SIZE);
+		kshim_buffer((history % 5 + 1) * XEN_PAGE_SIZE);
 		pool_make(1024, history % 2);
 		for (bytes = 1; bytes <= MAX_BYTES; bytes += 700) {
 			align = PAGE_SIZE << get_order(bytes);
@@ -653,7 +678,7 @@ static void coherent_as_announced(void **state)
 		vgrant_pool_attach(pool);
 		ops = get_dma_ops(&dev);
 		for (nr = 0; nr < ARRAY_SIZE(full); nr++) {
-			full[nr] = map(buf, PAGE_SIZE, DMA_TO_DEVICE, 0);
+			full[nr] = map(buf, XEN_PAGE_SIZE, DMA_TO_DEVICE, 0);
 			if (full[nr] == DMA_MAPPING_ERROR)
 				break;
 		}
@@ -667,7 +692,7 @@ static void coherent_as_announced(void **state)
 		for (k = 0; k < 8; k++)
 			ops->free(&dev, sizes[i], va[k], rings[k], 0);
 		while (nr--)
-			end_mapping(UNMAP, full[nr], PAGE_SIZE, DMA_TO_DEVICE);
+			end_mapping(UNMAP, full[nr], XEN_PAGE_SIZE, DMA_TO_DEVICE);
 		vgrant_pool_detach(pool);
 		assert_int_equal(vgrant_pool_destroy(pool), 0);
 	}
@@ -675,7 +700,8 @@ static void coherent_as_announced(void **state)
 
 /* ---- many at once ---------------------------------------------------------------- */
 
-#define LIVE	40u
+/* With large pages, the smallest pool is larger. */
+#define LIVE	(PAGE_SIZE > SZ_16K ? 160u : 40u)
 
 static unsigned int rnd(unsigned int n)
 {
@@ -739,6 +765,62 @@ static void many(void **state)
 	pool_unmake();
 }
 
+/* A backend that looks into all that it was granted sees the pool alone. */
+static void nothing_else_is_granted(void **state)
+{
+	u8 *before = kshim_buffer(1), *after;
+	unsigned int turn;
+
+	(void)state;
+	for (turn = 0; turn < 20; turn++) {
+		memset(before, OWN, PAGE_SIZE);
+		/* 508 KiB are no whole number of the largest pages. */
+		pool_make(508 + 4 * turn, true);
+		after = kshim_buffer(1);
+		memset(after, OWN, PAGE_SIZE);
+		assert_null(memchr(view, OWN,
+				   at_first.pages_total * XEN_PAGE_SIZE));
+		assert_true(is_all(before, PAGE_SIZE, OWN));
+		pool_unmake();
+		before = after;
+	}
+}
+
+/* A page of the kernel is one segment, of as many as a request needs. */
+static void a_page_is_a_segment(void **state)
+{
+	struct vgrant_pool_need need = {
+		.segs_max = 256, .segs_enough = 66, .coherent_bytes = SZ_64K,
+	};
+	dma_addr_t addr[256], header, table;
+	struct vgrant_pool_stats stats;
+	unsigned int i;
+	u8 *page = kshim_buffer(1);
+
+	(void)state;
+	vgrant_pool_kib = 4;
+	pool = vgrant_pool_create(&dev, BACKEND, &need);
+	assert_false(IS_ERR(pool));
+	vgrant_pool_attach(pool);
+	ops = get_dma_ops(&dev);
+	vgrant_pool_read_stats(pool, &stats);
+	assert_true(stats.mapping_max_bytes >= PAGE_SIZE);
+	assert_true(stats.segs_max >= 66 && stats.segs_max <= 256);
+	for (i = 0; i < stats.segs_max; i++) {
+		addr[i] = map(page, PAGE_SIZE, DMA_TO_DEVICE, 0);
+		assert_true(addr[i] != DMA_MAPPING_ERROR);
+	}
+	header = map(page, 16, DMA_TO_DEVICE, 0);
+	table = map(page, 16 * (stats.segs_max + 2), DMA_TO_DEVICE, 0);
+	assert_true(header != DMA_MAPPING_ERROR && table != DMA_MAPPING_ERROR);
+	end_mapping(UNMAP, table, 16 * (stats.segs_max + 2), DMA_TO_DEVICE);
+	end_mapping(UNMAP, header, 16, DMA_TO_DEVICE);
+	while (i--)
+		end_mapping(UNMAP, addr[i], PAGE_SIZE, DMA_TO_DEVICE);
+	vgrant_pool_detach(pool);
+	assert_int_equal(vgrant_pool_destroy(pool), 0);
+}
+
 static void over_a_suspend(void **state)
 {
 	dma_addr_t addr;
@@ -773,6 +855,8 @@ int main(void)
 		TEST(coherent),
 		TEST(coherent_as_announced),
 		TEST(many),
+		TEST(nothing_else_is_granted),
+		TEST(a_page_is_a_segment),
 		TEST(over_a_suspend),
 	};
 
