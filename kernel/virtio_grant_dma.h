@@ -25,6 +25,10 @@ struct vgrant_pool;
  *	fewer than these; 0 if it cannot.  What it must be content with, is
  *	segs_max of struct vgrant_pool_stats
  * @queues: how many queues share it
+ * @is_divided: buffers stay in a queue until there is something to receive: so
+ *	that they can't take all that there is, each direction has an eighth of the
+ *	pool for itself.  Otherwise all of them come back by and by, and either
+ *	direction can have everything
  * @coherent_bytes: sum of the coherent allocations (the rings), each of at most
  *	64 KiB and rounded up to a power of two of pages: so they are aligned
  */
@@ -32,6 +36,7 @@ struct vgrant_pool_need {
 	unsigned int segs_max;
 	unsigned int segs_enough;
 	unsigned int queues;
+	bool is_divided;
 	size_t coherent_bytes;
 };
 
@@ -48,6 +53,7 @@ struct vgrant_pool_need {
  * @small_in_use: of those, occupied
  * @mapping_max_bytes: largest buffer that can be mapped
  * @segs_max: as many of them make the largest request
+ * @reserve_pages: pages that each direction has for itself
  * @mappings: buffers mapped so far
  * @exhaustions: mappings refused because nothing was free
  * @bytes_in: bytes copied into the pool
@@ -65,6 +71,7 @@ struct vgrant_pool_stats {
 	unsigned int small_in_use;
 	size_t mapping_max_bytes;
 	unsigned int segs_max;
+	unsigned int reserve_pages;
 	u64 mappings;
 	u64 exhaustions;
 	u64 bytes_in;

@@ -58,6 +58,7 @@ struct vgrant_test {
 	struct vgrant_view view;
 	u8 *buf;		/* room for buffers, canaries around them */
 	unsigned int segs_enough;
+	bool is_divided;
 	unsigned int pool_kib_before;
 	unsigned int direct_kib_before;
 	bool zero_before;
@@ -280,6 +281,7 @@ static void pool_make(struct kunit *test, unsigned int pool_kib,
 		.segs_max = segs_max,
 		.segs_enough = ctx->segs_enough,
 		.queues = 1,
+		.is_divided = ctx->is_divided,
 		.coherent_bytes = RING_BYTES,
 	};
 
@@ -1107,6 +1109,56 @@ static void vgrant_test_exhaustion(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, nr, ctx->stats.small_total + pages);
 	unmap_all(ctx, addr, nr, 16);
 	expect_idle(test);
+}
+
+/* Buffers that take a page each, and no two of them begin in one cache line. */
+#define POSTED_BYTES	(VGRANT_SMALL_BYTES + 1)
+#define POSTED_APART	320
+
+/* Posted for ever in one direction: the other goes on, with what is its own. */
+static void check_directions(struct kunit *test, enum dma_data_direction first,
+			     enum dma_data_direction then)
+{
+	struct vgrant_test *ctx = test->priv;
+	unsigned int nr, max, round;
+	dma_addr_t *addr, last;
+
+	max = ctx->stats.pages_total;
+	KUNIT_ASSERT_LE(test, max, BUF_BYTES / POSTED_APART);
+	addr = kunit_kcalloc(test, max, sizeof(*addr), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, addr);
+	for (nr = 0; nr < max; nr++) {
+		addr[nr] = dma_map_single(ctx->dev, ctx->buf + nr * POSTED_APART,
+					  POSTED_BYTES, first);
+		if (dma_mapping_error(ctx->dev, addr[nr]))
+			break;
+	}
+	KUNIT_EXPECT_LE(test, nr, max - ctx->stats.pages_in_use -
+				  ctx->stats.reserve_pages);
+	for (round = 0; round < 100; round++) {
+		last = dma_map_single(ctx->dev, ctx->buf + 64, SZ_64K, then);
+		KUNIT_EXPECT_FALSE(test, dma_mapping_error(ctx->dev, last));
+		dma_unmap_single(ctx->dev, last, SZ_64K, then);
+		last = dma_map_single(ctx->dev, ctx->buf + 128, POSTED_BYTES,
+				      first);
+		KUNIT_EXPECT_TRUE(test, dma_mapping_error(ctx->dev, last));
+	}
+	while (nr--)
+		dma_unmap_single(ctx->dev, addr[nr], POSTED_BYTES, first);
+	expect_idle(test);
+}
+
+static void vgrant_test_directions(struct kunit *test)
+{
+	struct vgrant_test *ctx = test->priv;
+
+	ctx->is_divided = true;
+	pool_make(test, POOL_KIB, SEGS_MAX, false);
+	KUNIT_EXPECT_GE(test, ctx->stats.reserve_pages, 16U);
+	check_directions(test, DMA_FROM_DEVICE, DMA_TO_DEVICE);
+	check_directions(test, DMA_FROM_DEVICE, DMA_BIDIRECTIONAL);
+	check_directions(test, DMA_TO_DEVICE, DMA_FROM_DEVICE);
+	check_directions(test, DMA_BIDIRECTIONAL, DMA_FROM_DEVICE);
 }
 
 /* Each CPU can have all that is free, wherever it was used before. */
@@ -2066,6 +2118,7 @@ static struct kunit_case vgrant_test_cases[] = {
 	KUNIT_CASE(vgrant_test_sg_partial),
 	KUNIT_CASE(vgrant_test_limits),
 	KUNIT_CASE(vgrant_test_exhaustion),
+	KUNIT_CASE(vgrant_test_directions),
 	KUNIT_CASE(vgrant_test_cpus),
 	KUNIT_CASE_SLOW(vgrant_test_runs),
 	KUNIT_CASE(vgrant_test_adjacent),

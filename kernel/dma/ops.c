@@ -155,7 +155,7 @@ static __always_inline dma_addr_t vgrant_map_phys(struct device *dev,
 		if (addr != DMA_MAPPING_ERROR)
 			return addr;
 	}
-	if (unlikely(!vgrant_slot_get(pool, size, &slot))) {
+	if (unlikely(!vgrant_slot_get(pool, size, dir, &slot))) {
 		/* The ring says -ENOMEM, and the layers above try again. */
 		raw_cpu_inc(pool->cpu->exhaustions);
 		return DMA_MAPPING_ERROR;

@@ -20,11 +20,11 @@
  *
  * Layout of a pool of N pages, page i being granted as first_ref + i:
  *
- *	0        small_pages                       coherent_first    N
- *	+--------+---------------------------------+-----------------+
- *	| small  | pages                           | coherent memory |
- *	| slots  |                                 | (rings)         |
- *	+--------+---------------------------------+-----------------+
+ *	0        small_pages   reserve_first       coherent_first    N
+ *	+--------+-------------+-------------------+-----------------+
+ *	| small  | pages       : to     : from     | coherent memory |
+ *	| slots  |             : device : device   | (rings)         |
+ *	+--------+-------------+-------------------+-----------------+
  *
  * Each of the three is an area: a bitmap of slots, small ones of 256 bytes or
  * pages.  A buffer is contiguous in one small slot or in as many pages as it
@@ -37,6 +37,14 @@
  * window is as large as what is in flight asks for and no larger, so that the
  * same few pages stay in the caches.  A CPU whose window is full takes what is
  * free anywhere.
+ *
+ * A device that keeps buffers for what it may receive some day (a network card, a
+ * console) could have all slots with them, and nothing could be sent any more.  In
+ * its pool no window reaches the last pages, and who finds no room elsewhere looks
+ * there: one half is for what the device only writes, the other for what it reads.
+ * Only then is the direction looked at.  An indirect table is read; that of
+ * buffers to be written is taken after them, at most one for two, so that such
+ * tables never have more than half of what is for the other direction.
  *
  * Addresses: uapi/virtio_grant.h.  Required of a platform's DMA by virtio 1.2,
  * section 6.1 (VIRTIO_F_ACCESS_PLATFORM).
@@ -56,6 +64,8 @@
 
 #include "dma/pool_priv.h"
 
+/* Of a pool that is divided, one page in this many is one direction's alone. */
+#define VGRANT_RESERVE_SHARE	8u
 /* One page in this many is set apart for small slots. */
 #define VGRANT_SMALL_SHARE	16
 /* References that are given back when addresses have been aligned. */
@@ -168,7 +178,7 @@ unsigned int vgrant_pages_in_use(struct vgrant_pool *pool)
 {
 	struct vgrant_area *area = &pool->area[VGRANT_PAGE];
 	unsigned int n = vgrant_pages_apart(pool) +
-			 vgrant_count(area, area->first, area->end);
+			 vgrant_count(area, area->first, pool->coherent_first);
 	int before = atomic_read(&pool->pages_high_water);
 
 	/* Now and then is often enough for this, and nobody waits for it. */
@@ -194,9 +204,21 @@ static void vgrant_turn_back(const struct vgrant_area *area,
 	cursor->next = start;
 }
 
-bool vgrant_take_slowly(struct vgrant_pool *pool,
-			enum vgrant_class class,
-			unsigned int nr, unsigned int *at)
+/* No page is left that either direction may have. */
+static bool vgrant_take_reserve(struct vgrant_pool *pool, unsigned int nr,
+				enum dma_data_direction dir, unsigned int *at)
+{
+	enum vgrant_reserve which = dir == DMA_FROM_DEVICE ?
+				    VGRANT_FROM_DEVICE : VGRANT_TO_DEVICE;
+	unsigned int first = pool->reserve_first + which * pool->reserve_pages;
+
+	return vgrant_take_within(&pool->area[VGRANT_PAGE], first,
+				  first + pool->reserve_pages, nr, 1, at);
+}
+
+bool vgrant_take_slowly(struct vgrant_pool *pool, enum vgrant_class class,
+			unsigned int nr, enum dma_data_direction dir,
+			unsigned int *at)
 {
 	struct vgrant_cursor *cursor = &raw_cpu_ptr(pool->cpu)->cursor[class];
 	struct vgrant_area *area = &pool->area[class];
@@ -213,8 +235,11 @@ bool vgrant_take_slowly(struct vgrant_pool *pool,
 	if (vgrant_take_within(area, cursor->start, area->end, nr, 1, at) ||
 	    vgrant_take_within(area, area->first, area->end, nr, 1, at))
 		return true;
-	if (class == VGRANT_PAGE)
-		vgrant_pages_in_use(pool);
+	if (class != VGRANT_PAGE)
+		return false;
+	if (vgrant_take_reserve(pool, nr, dir, at))
+		return true;
+	vgrant_pages_in_use(pool);
 	return false;
 }
 
@@ -288,8 +313,9 @@ static unsigned int vgrant_coherent_pages(size_t bytes)
 /*
  * Sizes of everything, from the wish and the need.  A request must fit into
  * an otherwise idle pool, or it would wait for ever: its segments get seven
- * eighths of what the rings leave, the last eighth is for its headers and
- * indirect table.  Of the sizes with which enough segments fit, the largest.
+ * eighths of what the rings and the other direction leave, the last eighth is for
+ * its headers and indirect table.  Of the sizes with which enough segments fit,
+ * the largest.
  */
 static void vgrant_pool_measure(struct vgrant_pool *pool,
 				const struct vgrant_pool_need *need)
@@ -300,6 +326,12 @@ static void vgrant_pool_measure(struct vgrant_pool *pool,
 	pool->coherent_first = pool->pages -
 			       vgrant_coherent_pages(need->coherent_bytes);
 	data_pages = pool->coherent_first - pool->small_pages;
+	if (need->is_divided) {
+		pool->reserve_pages = max(data_pages / VGRANT_RESERVE_SHARE,
+					  VGRANT_BUFFER_PAGES);
+		/* The other direction's, and what is lost where ours begins. */
+		data_pages -= pool->reserve_pages + VGRANT_BUFFER_PAGES;
+	}
 	/* The block layer wants a segment to hold a page of the kernel. */
 	for (pages = VGRANT_BUFFER_PAGES; pages > XEN_PFN_PER_PAGE; pages /= 2)
 		if (vgrant_segs_fit(data_pages, pages) >= vgrant_segs_needed(need))
@@ -328,6 +360,10 @@ static unsigned int vgrant_pages_needed(const struct vgrant_pool_need *need)
 	if (XEN_PFN_PER_PAGE > 1)
 		segs += VGRANT_SEGS_MISSED;
 	data_pages = (segs * XEN_PFN_PER_PAGE + 7) / 7 * 8 + 8;
+	if (need->is_divided)
+		data_pages = (data_pages + VGRANT_BUFFER_PAGES) *
+			     VGRANT_RESERVE_SHARE / (VGRANT_RESERVE_SHARE - 1) +
+			     2 * VGRANT_BUFFER_PAGES + 1;
 	return (data_pages + vgrant_coherent_pages(need->coherent_bytes)) *
 		VGRANT_SMALL_SHARE / (VGRANT_SMALL_SHARE - 1) + 1;
 }
@@ -417,6 +453,7 @@ static void vgrant_pool_align(struct vgrant_pool *pool, size_t coherent_bytes)
 	pool->base = virtio_grant_addr(pool->first_ref, 0);
 	pool->coherent_first = round_up(pool->first_ref + pool->coherent_first,
 					align) - pool->first_ref;
+	pool->reserve_first = pool->coherent_first - 2 * pool->reserve_pages;
 }
 
 static int vgrant_area_init(struct vgrant_area *area, unsigned int first,
@@ -455,6 +492,8 @@ static int vgrant_pool_alloc_slots(struct vgrant_pool *pool)
 		vgrant_pool_free_slots(pool);
 		return -ENOMEM;
 	}
+	/* The reserves have bits there as well; nobody comes to them by chance. */
+	pool->area[VGRANT_PAGE].end = pool->reserve_first;
 	atomic_set(&pool->pages_high_water, vgrant_pages_apart(pool));
 	return 0;
 }

@@ -28,7 +28,7 @@
 #define VGRANT_SMALL_SHIFT	8
 #define VGRANT_SMALL_PER_PAGE	(XEN_PAGE_SIZE >> VGRANT_SMALL_SHIFT)
 /* No buffer is larger than this many pages. */
-#define VGRANT_BUFFER_PAGES	16
+#define VGRANT_BUFFER_PAGES	16u
 
 /* Areas that cursors move in. */
 enum vgrant_class {
@@ -54,6 +54,13 @@ struct vgrant_cpu {
 	u64 bytes_in;
 	u64 bytes_out;
 	u64 direct_mappings;
+};
+
+/* Pages that one direction has for itself: what the device could read, or not. */
+enum vgrant_reserve {
+	VGRANT_TO_DEVICE,
+	VGRANT_FROM_DEVICE,
+	VGRANT_RESERVES,
 };
 
 /* Slots side by side: first to end - 1.  Atomic operations on the bits only. */
@@ -90,6 +97,8 @@ struct vgrant_pool {
 	u64 mark;		/* see vgrant_mark() */
 	unsigned int pages;
 	unsigned int small_pages;
+	unsigned int reserve_first;	/* == coherent_first: none */
+	unsigned int reserve_pages;	/* for each direction */
 	unsigned int coherent_first;
 	unsigned int mapping_max_pages;
 	unsigned int segs_max;
@@ -159,7 +168,8 @@ bool vgrant_take_within(struct vgrant_area *area, unsigned int from,
 			unsigned int end, unsigned int nr, unsigned int align,
 			unsigned int *at);
 bool vgrant_take_slowly(struct vgrant_pool *pool, enum vgrant_class class,
-			unsigned int nr, unsigned int *at);
+			unsigned int nr, enum dma_data_direction dir,
+			unsigned int *at);
 unsigned int vgrant_count(const struct vgrant_area *area, unsigned int from,
 			  unsigned int end);
 unsigned int vgrant_pages_in_use(struct vgrant_pool *pool);
@@ -191,7 +201,9 @@ static inline unsigned int vgrant_pages_apart(const struct vgrant_pool *pool)
 
 static __always_inline bool vgrant_take(struct vgrant_pool *pool,
 					enum vgrant_class class,
-					unsigned int nr, unsigned int *at)
+					unsigned int nr,
+					enum dma_data_direction dir,
+					unsigned int *at)
 {
 	struct vgrant_cursor *cursor = &raw_cpu_ptr(pool->cpu)->cursor[class];
 	struct vgrant_area *area = &pool->area[class];
@@ -203,7 +215,7 @@ static __always_inline bool vgrant_take(struct vgrant_pool *pool,
 		*at = next;
 		return true;
 	}
-	return vgrant_take_slowly(pool, class, nr, at);
+	return vgrant_take_slowly(pool, class, nr, dir, at);
 }
 
 /* Slots */
@@ -213,16 +225,18 @@ bool vgrant_slot_find_within(struct vgrant_pool *pool, u64 offset,
 
 static __always_inline bool vgrant_slot_get(struct vgrant_pool *pool,
 					    size_t size_bytes,
+					    enum dma_data_direction dir,
 					    struct vgrant_slot *slot)
 {
 	if (size_bytes <= VGRANT_SMALL_BYTES) {
 		slot->class = VGRANT_SMALL;
-		if (likely(vgrant_take(pool, VGRANT_SMALL, 1, &slot->nr)))
+		if (likely(vgrant_take(pool, VGRANT_SMALL, 1, dir, &slot->nr)))
 			return true;
 		/* The small ones are used up, pages may be left. */
 	}
 	slot->class = VGRANT_PAGE;
-	return vgrant_take(pool, VGRANT_PAGE, XEN_PFN_UP(size_bytes), &slot->nr);
+	return vgrant_take(pool, VGRANT_PAGE, XEN_PFN_UP(size_bytes), dir,
+			   &slot->nr);
 }
 
 static inline struct vgrant_use *vgrant_slot_use(struct vgrant_pool *pool,

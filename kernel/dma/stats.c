@@ -21,6 +21,7 @@ void vgrant_pool_read_stats(struct vgrant_pool *pool,
 	stats->small_total = small->end;
 	stats->mapping_max_bytes = vgrant_mapping_max(pool);
 	stats->segs_max = pool->segs_max;
+	stats->reserve_pages = pool->reserve_pages;
 
 	stats->pages_in_use = vgrant_pages_in_use(pool);
 	stats->pages_high_water = atomic_read(&pool->pages_high_water);

@@ -50,6 +50,28 @@ int vgm_seg_max_offset(u32 device)
 }
 
 /*
+ * Do drivers of this type leave buffers with the device until it has something
+ * for them?  One that is not known here may.
+ */
+static bool vgm_keeps_buffers(u32 device)
+{
+	switch (device) {
+	case VIRTIO_ID_BLOCK:
+	case VIRTIO_ID_RNG:
+	case VIRTIO_ID_9P:
+	case VIRTIO_ID_CRYPTO:
+	case VIRTIO_ID_FS:
+	case VIRTIO_ID_PMEM:
+	case VIRTIO_ID_I2C_ADAPTER:
+	/* Eight events, in small slots. */
+	case VIRTIO_ID_SCSI:
+		return false;
+	default:
+		return true;
+	}
+}
+
+/*
  * How many queues a driver of this type can ask for, whatever else answers to
  * QueueSel.  The device says it, and it costs memory only.
  */
@@ -169,6 +191,7 @@ int vgm_identify(struct device *dev, void __iomem *base,
 		return -EINVAL;
 	}
 	vgm_measure_queues(base, id);
+	id->need.is_divided = vgm_keeps_buffers(id->device);
 	if (!id->need.segs_max) {
 		dev_err(dev, "refused: the device has no queue\n");
 		return -EINVAL;

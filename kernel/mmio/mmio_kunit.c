@@ -278,8 +278,10 @@ static void vgm_test_segs(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, ctx->id.need.segs_max, 256U);
 	KUNIT_EXPECT_EQ(test, ctx->id.need.segs_enough, 66U);
 	KUNIT_EXPECT_EQ(test, ctx->id.ring_min, 256U);
+	KUNIT_EXPECT_FALSE(test, ctx->id.need.is_divided);
 	set_reg(ctx, VIRTIO_MMIO_DEVICE_ID, VIRTIO_ID_NET);
 	KUNIT_ASSERT_EQ(test, identify(ctx), 0);
+	KUNIT_EXPECT_TRUE(test, ctx->id.need.is_divided);
 	KUNIT_EXPECT_LT(test, ctx->id.need.segs_max, 64U);
 	KUNIT_EXPECT_EQ(test, ctx->id.need.segs_enough, 0U);
 	set_reg(ctx, VIRTIO_MMIO_DEVICE_ID, VIRTIO_ID_CONSOLE);

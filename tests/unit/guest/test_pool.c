@@ -40,6 +40,7 @@ static struct vgrant_pool_stats at_first;
 static struct xen_gnttab *gt;
 static u8 *view;		/* of the pool, as its backend has it */
 static u8 *buf;
+static bool is_divided;		/* of the next pool */
 
 /* Each is the end of the test. */
 void bench_die(const char *fmt, ...)
@@ -83,6 +84,7 @@ static void pool_make(unsigned int kib, bool is_filled)
 {
 	struct vgrant_pool_need need = {
 		.segs_max = 64, .segs_enough = 8, .coherent_bytes = 4 * PAGE_SIZE,
+		.is_divided = is_divided,
 	};
 
 	vgrant_pool_kib = kib;
@@ -117,6 +119,7 @@ static int setup(void **state)
 	fake_enter(0);
 	buf = kshim_buffer(BUF_BYTES);
 	vgrant_direct_kib = 0;
+	is_divided = false;
 	return 0;
 }
 
@@ -821,6 +824,205 @@ static void a_page_is_a_segment(void **state)
 	assert_int_equal(vgrant_pool_destroy(pool), 0);
 }
 
+/* ---- directions ------------------------------------------------------------------ */
+
+#define FULL_MAX	4096u
+
+static dma_addr_t full[2][FULL_MAX];
+
+/* Maps buffers until there is no room, returns how many. */
+static unsigned int fill(unsigned int which, size_t bytes,
+			 enum dma_data_direction dir)
+{
+	unsigned int n;
+
+	for (n = 0; n < FULL_MAX; n++) {
+		full[which][n] = map(buf, bytes, dir, 0);
+		if (full[which][n] == DMA_MAPPING_ERROR)
+			return n;
+	}
+	fail_msg("%u buffers of %zu bytes, and room for more", n, bytes);
+	return 0;
+}
+
+static void empty(unsigned int which, unsigned int n, size_t bytes,
+		  enum dma_data_direction dir)
+{
+	while (n--)
+		end_mapping(UNMAP, full[which][n], bytes, dir);
+}
+
+static unsigned int pages_free(void)
+{
+	struct vgrant_pool_stats stats;
+
+	vgrant_pool_read_stats(pool, &stats);
+	return stats.pages_total - stats.pages_in_use;
+}
+
+/* One direction keeps all that it can get, and the other goes on. */
+static void one_direction_is_full(void **state)
+{
+	static const struct {
+		enum dma_data_direction first, then;
+	} ways[] = {
+		{ DMA_FROM_DEVICE, DMA_TO_DEVICE },
+		{ DMA_FROM_DEVICE, DMA_BIDIRECTIONAL },
+		{ DMA_TO_DEVICE, DMA_FROM_DEVICE },
+		{ DMA_BIDIRECTIONAL, DMA_FROM_DEVICE },
+	};
+	static const size_t sizes[] = { 16, 256, 4096, 8192, 65536 };
+	unsigned int way, i, k, round, n, left;
+
+	(void)state;
+	is_divided = true;
+	for (way = 0; way < ARRAY_SIZE(ways); way++) {
+		enum dma_data_direction first = ways[way].first;
+		enum dma_data_direction then = ways[way].then;
+
+		pool_make(1024, true);
+		assert_true(at_first.reserve_pages >= MAX_BYTES / XEN_PAGE_SIZE);
+		for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+			n = fill(0, sizes[i], first);
+			assert_true(pages_free() >= at_first.reserve_pages);
+			for (k = 0; k < ARRAY_SIZE(sizes); k++) {
+				unsigned int pages = XEN_PFN_UP(sizes[k]);
+
+				left = fill(1, sizes[k], then);
+				assert_true(left >= at_first.reserve_pages / pages);
+				empty(1, left, sizes[k], then);
+			}
+			/* What comes back of one is never the other's. */
+			for (round = 0; round < 1000; round++) {
+				dma_addr_t addr = map(buf, sizes[round % 5], then,
+						      0);
+
+				assert_true(addr != DMA_MAPPING_ERROR);
+				end_mapping(UNMAP, addr, sizes[round % 5], then);
+				assert_true(map(buf, sizes[i], first, 0) ==
+					    DMA_MAPPING_ERROR);
+			}
+			empty(0, n, sizes[i], first);
+		}
+		pool_unmake();
+	}
+}
+
+/* Where all buffers come back, either direction can have everything. */
+static void undivided(void **state)
+{
+	enum dma_data_direction dir;
+	unsigned int n;
+
+	(void)state;
+	pool_make(1024, true);
+	assert_int_equal(at_first.reserve_pages, 0);
+	for (dir = DMA_BIDIRECTIONAL; dir <= DMA_FROM_DEVICE; dir++) {
+		n = fill(0, XEN_PAGE_SIZE, dir);
+		assert_int_equal(n, at_first.pages_total - at_first.pages_in_use);
+		assert_int_equal(pages_free(), 0);
+		empty(0, n, XEN_PAGE_SIZE, dir);
+	}
+	pool_unmake();
+}
+
+/* Each with a table that the device reads: those don't fill the other direction. */
+static void posted_with_tables(void **state)
+{
+	static const size_t tables[] = { 32, 300 };
+	unsigned int i, n, left;
+	dma_addr_t table[FULL_MAX];
+
+	(void)state;
+	is_divided = true;
+	for (i = 0; i < ARRAY_SIZE(tables); i++) {
+		pool_make(1024, true);
+		for (n = 0; n + 1 < FULL_MAX; n += 2) {
+			full[0][n] = map(buf, 4096, DMA_FROM_DEVICE, 0);
+			if (full[0][n] == DMA_MAPPING_ERROR)
+				break;
+			full[0][n + 1] = map(buf, 4096, DMA_FROM_DEVICE, 0);
+			if (full[0][n + 1] == DMA_MAPPING_ERROR) {
+				end_mapping(UNMAP, full[0][n], 4096,
+					    DMA_FROM_DEVICE);
+				break;
+			}
+			table[n] = map(buf, tables[i], DMA_TO_DEVICE, 0);
+			assert_true(table[n] != DMA_MAPPING_ERROR);
+		}
+		left = fill(1, XEN_PAGE_SIZE, DMA_TO_DEVICE);
+		assert_true(left >= at_first.reserve_pages / 2 - 1);
+		empty(1, left, XEN_PAGE_SIZE, DMA_TO_DEVICE);
+		while (n) {
+			n -= 2;
+			end_mapping(UNMAP, table[n], tables[i], DMA_TO_DEVICE);
+			end_mapping(UNMAP, full[0][n], 4096, DMA_FROM_DEVICE);
+			end_mapping(UNMAP, full[0][n + 1], 4096, DMA_FROM_DEVICE);
+		}
+		pool_unmake();
+	}
+}
+
+/* The largest request fits into an idle pool, whatever its direction. */
+static void a_request_fits(void **state)
+{
+	static const unsigned int segs[] = { 1, 2, 7, 47, 64 };
+	/* References that are given back are not used again by the shim. */
+	static const unsigned int kib[] = { 4, 512, 1000,
+					    PAGE_SIZE > SZ_16K ? 4 : 4096 };
+	enum dma_data_direction dir;
+	unsigned int i, k, n, divided;
+
+	(void)state;
+	for (divided = 0; divided < 2; divided++) {
+		for (i = 0; i < ARRAY_SIZE(segs); i++) {
+			for (k = 0; k < ARRAY_SIZE(kib); k++) {
+				struct vgrant_pool_need need = {
+					.segs_max = segs[i],
+					.coherent_bytes = 2 * PAGE_SIZE,
+					.is_divided = divided,
+				};
+				size_t table = 16 * (segs[i] + 2);
+				dma_addr_t addr[3];
+
+				vgrant_pool_kib = kib[k];
+				pool = vgrant_pool_create(&dev, BACKEND, &need);
+				assert_false(IS_ERR(pool));
+				vgrant_pool_attach(pool);
+				ops = get_dma_ops(&dev);
+				vgrant_pool_read_stats(pool, &at_first);
+				assert_int_equal(at_first.segs_max, segs[i]);
+				for (dir = DMA_TO_DEVICE; dir <= DMA_FROM_DEVICE;
+				     dir++) {
+					addr[0] = map(buf, 16, DMA_TO_DEVICE, 0);
+					for (n = 0; n < segs[i]; n++) {
+						full[0][n] =
+							map(buf, at_first.mapping_max_bytes,
+							    dir, 0);
+						assert_true(full[0][n] !=
+							    DMA_MAPPING_ERROR);
+					}
+					addr[1] = map(buf, 1, DMA_FROM_DEVICE, 0);
+					addr[2] = map(buf, table, DMA_TO_DEVICE, 0);
+					for (n = 0; n < 3; n++)
+						assert_true(addr[n] !=
+							    DMA_MAPPING_ERROR);
+					end_mapping(UNMAP, addr[2], table,
+						    DMA_TO_DEVICE);
+					empty(0, segs[i], at_first.mapping_max_bytes,
+					      dir);
+					end_mapping(UNMAP, addr[1], 1,
+						    DMA_FROM_DEVICE);
+					end_mapping(UNMAP, addr[0], 16,
+						    DMA_TO_DEVICE);
+				}
+				vgrant_pool_detach(pool);
+				assert_int_equal(vgrant_pool_destroy(pool), 0);
+			}
+		}
+	}
+}
+
 static void over_a_suspend(void **state)
 {
 	dma_addr_t addr;
@@ -857,6 +1059,10 @@ int main(void)
 		TEST(many),
 		TEST(nothing_else_is_granted),
 		TEST(a_page_is_a_segment),
+		TEST(one_direction_is_full),
+		TEST(undivided),
+		TEST(posted_with_tables),
+		TEST(a_request_fits),
 		TEST(over_a_suspend),
 	};
 
