@@ -17,6 +17,7 @@
 
 struct device;
 struct vgrant_pool;
+struct virtio_device;
 
 /**
  * struct vgrant_pool_need - what a pool has to be able to hold
@@ -95,6 +96,7 @@ unsigned int vgrant_pool_destroy(struct vgrant_pool *pool);
 
 void vgrant_pool_attach(struct vgrant_pool *pool);
 void vgrant_pool_detach(struct vgrant_pool *pool);
+void vgrant_pool_set_map(struct vgrant_pool *pool, struct virtio_device *vdev);
 
 void vgrant_pool_fail(struct vgrant_pool *pool);
 void vgrant_pool_revive(struct vgrant_pool *pool);

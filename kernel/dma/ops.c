@@ -9,6 +9,8 @@
 #include <linux/module.h>
 #include <linux/scatterlist.h>
 #include <linux/sysfs.h>
+#include <linux/virtio.h>
+#include <linux/virtio_config.h>
 
 #include "dma/pool_priv.h"
 
@@ -386,6 +388,98 @@ const struct dma_map_ops vgrant_dma_ops = {
 	.dma_supported = vgrant_dma_supported,
 	.max_mapping_size = vgrant_max_mapping_size,
 };
+
+/*
+ * Mapping operations of a virtio device: the same
+ *
+ * Its rings call them without the DMA API in between.  Drivers find no device for
+ * DMA then (virtqueue_dma_dev()): so virtio_net does not leave its unused pages
+ * mapped, in slots that others could have.
+ */
+
+static dma_addr_t vgrant_virtio_map_page(union virtio_map map,
+					 struct page *page,
+					 unsigned long offset, size_t size,
+					 enum dma_data_direction dir,
+					 unsigned long attrs)
+{
+	return vgrant_map_phys(map.dma_dev, page_to_phys(page) + offset, size,
+			       dir, attrs);
+}
+
+static void vgrant_virtio_unmap_page(union virtio_map map, dma_addr_t addr,
+				     size_t size, enum dma_data_direction dir,
+				     unsigned long attrs)
+{
+	vgrant_unmap_phys(map.dma_dev, addr, size, dir, attrs);
+}
+
+static void vgrant_virtio_sync_for_cpu(union virtio_map map, dma_addr_t addr,
+				       size_t size,
+				       enum dma_data_direction dir)
+{
+	vgrant_sync_for_cpu(map.dma_dev, addr, size, dir);
+}
+
+static void vgrant_virtio_sync_for_device(union virtio_map map,
+					  dma_addr_t addr, size_t size,
+					  enum dma_data_direction dir)
+{
+	vgrant_sync_for_device(map.dma_dev, addr, size, dir);
+}
+
+static void *vgrant_virtio_alloc(union virtio_map map, size_t size,
+				 dma_addr_t *addr, gfp_t gfp)
+{
+	return vgrant_alloc(map.dma_dev, size, addr, gfp, 0);
+}
+
+static void vgrant_virtio_free(union virtio_map map, size_t size, void *va,
+			       dma_addr_t addr, unsigned long attrs)
+{
+	vgrant_free(map.dma_dev, size, va, addr, attrs);
+}
+
+static bool vgrant_virtio_need_sync(union virtio_map map, dma_addr_t addr)
+{
+	return true;
+}
+
+static int vgrant_virtio_mapping_error(union virtio_map map, dma_addr_t addr)
+{
+	return addr == DMA_MAPPING_ERROR ? -ENOMEM : 0;
+}
+
+static size_t vgrant_virtio_max_mapping_size(union virtio_map map)
+{
+	return vgrant_max_mapping_size(map.dma_dev);
+}
+
+static const struct virtio_map_ops vgrant_virtio_map_ops = {
+	.map_page = vgrant_virtio_map_page,
+	.unmap_page = vgrant_virtio_unmap_page,
+	.sync_single_for_cpu = vgrant_virtio_sync_for_cpu,
+	.sync_single_for_device = vgrant_virtio_sync_for_device,
+	.alloc = vgrant_virtio_alloc,
+	.free = vgrant_virtio_free,
+	.need_sync = vgrant_virtio_need_sync,
+	.mapping_error = vgrant_virtio_mapping_error,
+	.max_mapping_size = vgrant_virtio_max_mapping_size,
+};
+
+/**
+ * vgrant_pool_set_map - have a virtio device's rings map without the DMA API
+ * @pool: an attached pool
+ * @vdev: a child of its device, not registered yet, and gone when the pool is
+ *	detached
+ *
+ * Before Linux 6.18 rings have no such way, and nothing happens.
+ */
+void vgrant_pool_set_map(struct vgrant_pool *pool, struct virtio_device *vdev)
+{
+	vgrant_set_virtio_map(vdev, &vgrant_virtio_map_ops, pool->dev);
+}
+EXPORT_SYMBOL_GPL(vgrant_pool_set_map);
 
 /**
  * vgrant_pool_attach - route the device's DMA through the pool

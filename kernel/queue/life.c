@@ -256,6 +256,7 @@ int vgrant_dev_make_pool(struct vgrant_device *vgd,
 	}
 	vgrant_pool_set_held_handler(vgd->pool, vgrant_buffer_held, vgd);
 	vgrant_pool_attach(vgd->pool);
+	vgrant_pool_set_map(vgd->pool, &vgd->vdev);
 	ret = dma_set_mask_and_coherent(vgd->dev, DMA_BIT_MASK(64));
 	if (ret) {
 		vgrant_dev_destroy_pool(vgd);

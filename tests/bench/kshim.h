@@ -50,6 +50,7 @@ typedef u32 grant_ref_t;
 #define LINUX_VERSION_CODE	KERNEL_VERSION(6, 18, 0)
 #define VGRANT_HAVE_MAP_PHYS		1
 #define VGRANT_HAVE_DEVICE_OVERRIDE	1
+#define VGRANT_HAVE_VIRTIO_MAP		1
 #define CONFIG_64BIT	1
 #define CONFIG_XEN	1
 #define CONFIG_DMA_OPS	1
@@ -578,6 +579,38 @@ static inline void set_dma_ops(struct device *dev,
 {
 	dev->dma_ops = ops;
 }
+
+/* ---- virtio: mapping ------------------------------------------------------------- */
+
+union virtio_map {
+	struct device *dma_dev;
+};
+
+struct virtio_map_ops {
+	dma_addr_t (*map_page)(union virtio_map map, struct page *page,
+			       unsigned long offset, size_t bytes,
+			       enum dma_data_direction dir,
+			       unsigned long attrs);
+	void (*unmap_page)(union virtio_map map, dma_addr_t addr, size_t bytes,
+			   enum dma_data_direction dir, unsigned long attrs);
+	void (*sync_single_for_cpu)(union virtio_map map, dma_addr_t addr,
+				    size_t bytes, enum dma_data_direction dir);
+	void (*sync_single_for_device)(union virtio_map map, dma_addr_t addr,
+				       size_t bytes,
+				       enum dma_data_direction dir);
+	void *(*alloc)(union virtio_map map, size_t bytes, dma_addr_t *addr,
+		       gfp_t gfp);
+	void (*free)(union virtio_map map, size_t bytes, void *va,
+		     dma_addr_t addr, unsigned long attrs);
+	bool (*need_sync)(union virtio_map map, dma_addr_t addr);
+	int (*mapping_error)(union virtio_map map, dma_addr_t addr);
+	size_t (*max_mapping_size)(union virtio_map map);
+};
+
+struct virtio_device {
+	const struct virtio_map_ops *map;
+	union virtio_map vmap;
+};
 
 /* ---- Xen: the fake's --------------------------------------------------------------- */
 

@@ -1023,6 +1023,60 @@ static void a_request_fits(void **state)
 	}
 }
 
+/* A virtio ring's own way to map (Linux 6.18) is the same, but for the DMA API. */
+static void map_of_a_virtio_device(void **state)
+{
+	struct virtio_device vdev = { 0 };
+	const struct virtio_map_ops *m;
+	struct page *page = virt_to_page(buf);
+	dma_addr_t addr, ring;
+	unsigned int n;
+	u8 *va;
+
+	(void)state;
+	pool_make(512, true);
+	vgrant_pool_set_map(pool, &vdev);
+	m = vdev.map;
+	assert_int_equal(m->max_mapping_size(vdev.vmap),
+			 at_first.mapping_max_bytes);
+
+	memset(buf, OWN, BUF_BYTES);
+	addr = m->map_page(vdev.vmap, page, 100, 5000, DMA_TO_DEVICE, 0);
+	assert_false(m->mapping_error(vdev.vmap, addr));
+	assert_true(virtio_grant_addr_valid(addr));
+	assert_true(is_all(device_at(addr), 5000, OWN));
+	memset(buf + 100, OTHERS, 50);
+	assert_true(m->need_sync(vdev.vmap, addr));
+	m->sync_single_for_device(vdev.vmap, addr, 50, DMA_TO_DEVICE);
+	assert_true(is_all(device_at(addr), 50, OTHERS));
+	m->unmap_page(vdev.vmap, addr, 5000, DMA_TO_DEVICE, 0);
+
+	memset(buf, OWN, BUF_BYTES);
+	addr = m->map_page(vdev.vmap, page, 100, 5000, DMA_FROM_DEVICE, 0);
+	device_writes(addr, 0, 5000, 3);
+	m->sync_single_for_cpu(vdev.vmap, addr, 100, DMA_FROM_DEVICE);
+	assert_true(is_pattern(buf + 100, 0, 100, 3));
+	assert_true(is_all(buf + 200, 4900, OWN));
+	m->unmap_page(vdev.vmap, addr, 5000, DMA_FROM_DEVICE, 0);
+	assert_true(is_pattern(buf + 100, 0, 5000, 3));
+	check_around(buf + 100, 5000);
+
+	va = m->alloc(vdev.vmap, 10246, &ring, GFP_KERNEL);
+	assert_non_null(va);
+	memset(va, OTHERS, 10246);
+	assert_true(is_all(device_at(ring), 10246, OTHERS));
+	for (n = 0; n < FULL_MAX; n++) {
+		full[0][n] = m->map_page(vdev.vmap, page, 0, 4096,
+					 DMA_TO_DEVICE, 0);
+		if (m->mapping_error(vdev.vmap, full[0][n]))
+			break;
+	}
+	assert_true(n > 8 && n < FULL_MAX);
+	empty(0, n, 4096, DMA_TO_DEVICE);
+	m->free(vdev.vmap, 10246, va, ring, 0);
+	pool_unmake();
+}
+
 static void over_a_suspend(void **state)
 {
 	dma_addr_t addr;
@@ -1063,6 +1117,7 @@ int main(void)
 		TEST(undivided),
 		TEST(posted_with_tables),
 		TEST(a_request_fits),
+		TEST(map_of_a_virtio_device),
 		TEST(over_a_suspend),
 	};
 
