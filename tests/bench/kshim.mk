@@ -3,7 +3,7 @@
 # kshim.mk - how kernel/dma/ is compiled for user space: every header of the
 # kernel that it includes is kshim.h.  Included by unit.mk; for bench.mk, too.
 
-KSHIM_SRC := $(filter-out %_kunit.c,$(wildcard kernel/dma/*.c))
+KSHIM_SRC := $(filter-out %kunit.c,$(wildcard kernel/dma/*.c))
 KSHIM_HDR := $(wildcard kernel/dma/*.h) kernel/virtio_grant_dma.h kernel/compat.h
 KSHIM_INCLUDE := build/kshim/include
 # Of what calls the driver, and of the driver itself.
