@@ -5,7 +5,7 @@
 #
 #	build.sh [KERNEL...]
 #
-# KERNEL is 6.1, 6.12 or newest (Debian's, arm64), one of them with /amd64
+# KERNEL is 6.1, 6.12, 6.12-16k or newest (Debian's, arm64), one of them with /amd64
 # appended, or lockdep, debug or plain (ours, see build-kernel.sh; built if need be).
 # Without arguments: 6.1 6.12.  Nothing is rebuilt that is up to date.
 
@@ -31,7 +31,7 @@ done
 
 # What a build depends on: sources, headers, compiler.
 inputs() {
-	cat "$here"/*.[ch] "$here"/uapi/*.h "$here/Kbuild" "$here/Makefile"
+	cat "$here"/*.[ch] "$here"/*/*.[ch] "$here/Kbuild" "$here/Makefile"
 	cksum "$1/Module.symvers" "$1/.config"
 	aarch64-linux-gnu-gcc --version | head -n 1
 }
@@ -45,6 +45,7 @@ build_one() {
 	case "$name" in
 	6.1) suite=bookworm ;;
 	6.12) suite=trixie ;;
+	6.12-16k) suite=trixie arch=arm64-16k ;;
 	newest) suite=$(vg_headers_newest "$arch") ;;
 	lockdep|debug|plain)
 		"$here/build-kernel.sh" "$name"

@@ -45,7 +45,7 @@ verdict() {
 suite_of() {
 	case "$1" in
 	6.1) echo bookworm ;;
-	6.12) echo trixie ;;
+	6.12|6.12-16k) echo trixie ;;
 	newest) vg_headers_newest "$2" ;;
 	*) return 1 ;;
 	esac
@@ -60,6 +60,8 @@ expected=$(printf '%s' "$expected" | tr -d '\n')
 check() {
 	local kernel="${1%/*}" arch="${1#*/}" suite kdir version out
 
+	# Debian's flavour with pages of 16 KiB.
+	[ "$kernel" != 6.12-16k ] || arch="$arch-16k"
 	suite=$(suite_of "$kernel" "$arch") || {
 		verdict FAIL "$1: no such kernel is to be had"
 		return
@@ -116,7 +118,7 @@ style() {
 	   checkpatch "$script" --no-tree --strict --quiet --terse \
 			--ignore CONST_STRUCT,MACRO_ARG_REUSE \
 			--ignore LINE_SPACING,PREFER_KERNEL_TYPES,CAMELCASE -f \
-			"$here"/virtio_grant*.[ch] "$here"/uapi/*.h >>"$log" 2>&1; then
+			"$here"/virtio_grant*.[ch] "$here"/*/*.[ch] >>"$log" 2>&1; then
 		verdict PASS "style (checkpatch)"
 	else
 		head -n 20 "$log" >&2
@@ -137,7 +139,7 @@ if [ "${1:-}" = style ]; then
 else
 	if [ $# -eq 0 ]; then
 		set -- 6.1/arm64 6.1/amd64 6.12/arm64 6.12/amd64 \
-			newest/arm64 newest/amd64
+			6.12-16k/arm64 newest/arm64 newest/amd64
 		style
 	fi
 	for target; do

@@ -97,6 +97,51 @@ static dma_addr_t map##_page(struct device *dev, struct page *page,	\
 #define DMA_ATTR_MMIO	0
 #endif
 
+/*
+ * 6.18: a virtio device can have its own operations for mapping, which its rings
+ * call in place of the DMA API.  Before, there are none to be set.
+ */
+#ifdef VGRANT_HAVE_VIRTIO_MAP
+static inline void vgrant_set_virtio_map(struct virtio_device *vdev,
+					 const struct virtio_map_ops *ops,
+					 struct device *dev)
+{
+	vdev->map = ops;
+	vdev->vmap.dma_dev = dev;
+}
+#else
+union virtio_map {
+	struct device *dma_dev;
+};
+
+struct virtio_map_ops {
+	dma_addr_t (*map_page)(union virtio_map map, struct page *page,
+			       unsigned long offset, size_t size,
+			       enum dma_data_direction dir,
+			       unsigned long attrs);
+	void (*unmap_page)(union virtio_map map, dma_addr_t addr, size_t size,
+			   enum dma_data_direction dir, unsigned long attrs);
+	void (*sync_single_for_cpu)(union virtio_map map, dma_addr_t addr,
+				    size_t size, enum dma_data_direction dir);
+	void (*sync_single_for_device)(union virtio_map map, dma_addr_t addr,
+				       size_t size,
+				       enum dma_data_direction dir);
+	void *(*alloc)(union virtio_map map, size_t size, dma_addr_t *addr,
+		       gfp_t gfp);
+	void (*free)(union virtio_map map, size_t size, void *va,
+		     dma_addr_t addr, unsigned long attrs);
+	bool (*need_sync)(union virtio_map map, dma_addr_t addr);
+	int (*mapping_error)(union virtio_map map, dma_addr_t addr);
+	size_t (*max_mapping_size)(union virtio_map map);
+};
+
+static inline void vgrant_set_virtio_map(struct virtio_device *vdev,
+					 const struct virtio_map_ops *ops,
+					 struct device *dev)
+{
+}
+#endif
+
 /* 6.4 */
 #ifndef VIRTIO_F_NOTIFICATION_DATA
 #define VIRTIO_F_NOTIFICATION_DATA	38

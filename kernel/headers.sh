@@ -6,13 +6,14 @@
 
 vg_headers_tools="aarch64-linux-gnu-gcc make flex bison"
 
-# vg_headers_debs SUITE ARCH: its packages.  For what the rig boots they are the
-# image's: the modules are to fit.
+# vg_headers_debs SUITE ARCH: its packages.  For what the rig boots (all of arm64,
+# and its flavours) they are the image's, if there is one: the modules are to fit.
 vg_headers_debs() {
-	case "$1/$2" in
-	bookworm/arm64|trixie/arm64) vg_apt_kernel "$1" "$2" all ;;
-	*) vg_apt_kernel "$1" "$2" headers ;;
+	case "$2" in
+	arm64*)
+		vg_apt_kernel "$1" "$2" all 2>/dev/null && return 0 ;;
 	esac
+	vg_apt_kernel "$1" "$2" headers
 }
 
 # vg_headers_version SUITE ARCH: the version of the suite's newest kernel whose
@@ -131,7 +132,7 @@ vg_headers_make() {
 
 	shift 3
 	case "$arch" in
-	arm64) prefix=aarch64-linux-gnu- ;;
+	arm64*) arch=arm64 prefix=aarch64-linux-gnu- ;;
 	amd64) arch=x86_64 ;;
 	esac
 	# shellcheck disable=SC2046 # words without blanks

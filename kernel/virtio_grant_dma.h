@@ -17,6 +17,7 @@
 
 struct device;
 struct vgrant_pool;
+struct virtio_device;
 
 /**
  * struct vgrant_pool_need - what a pool has to be able to hold
@@ -25,6 +26,10 @@ struct vgrant_pool;
  *	fewer than these; 0 if it cannot.  What it must be content with, is
  *	segs_max of struct vgrant_pool_stats
  * @queues: how many queues share it
+ * @is_divided: buffers stay in a queue until there is something to receive: so
+ *	that they can't take all that there is, each direction has an eighth of the
+ *	pool for itself.  Otherwise all of them come back by and by, and either
+ *	direction can have everything
  * @coherent_bytes: sum of the coherent allocations (the rings), each of at most
  *	64 KiB and rounded up to a power of two of pages: so they are aligned
  */
@@ -32,6 +37,7 @@ struct vgrant_pool_need {
 	unsigned int segs_max;
 	unsigned int segs_enough;
 	unsigned int queues;
+	bool is_divided;
 	size_t coherent_bytes;
 };
 
@@ -48,6 +54,7 @@ struct vgrant_pool_need {
  * @small_in_use: of those, occupied
  * @mapping_max_bytes: largest buffer that can be mapped
  * @segs_max: as many of them make the largest request
+ * @reserve_pages: pages that each direction has for itself
  * @mappings: buffers mapped so far
  * @exhaustions: mappings refused because nothing was free
  * @bytes_in: bytes copied into the pool
@@ -65,6 +72,7 @@ struct vgrant_pool_stats {
 	unsigned int small_in_use;
 	size_t mapping_max_bytes;
 	unsigned int segs_max;
+	unsigned int reserve_pages;
 	u64 mappings;
 	u64 exhaustions;
 	u64 bytes_in;
@@ -88,6 +96,7 @@ unsigned int vgrant_pool_destroy(struct vgrant_pool *pool);
 
 void vgrant_pool_attach(struct vgrant_pool *pool);
 void vgrant_pool_detach(struct vgrant_pool *pool);
+void vgrant_pool_set_map(struct vgrant_pool *pool, struct virtio_device *vdev);
 
 void vgrant_pool_fail(struct vgrant_pool *pool);
 void vgrant_pool_revive(struct vgrant_pool *pool);

@@ -33,14 +33,14 @@ $(BENCH_BUILD)/bench-backend: $(BENCH_BUILD)/tests/bench/backend.o $(BENCH_LIB)
 		$^ $(BENCH_LIBS) -o $@
 
 # ---- the guest: every header that its driver includes is kshim.h (kshim.mk)
-BENCH_DRIVER_OBJ := $(BENCH_BUILD)/$(KSHIM_SRC:.c=.o)
+BENCH_DRIVER_OBJ := $(KSHIM_SRC:%.c=$(BENCH_BUILD)/%.o)
 BENCH_GUEST_OBJ := $(BENCH_DRIVER_OBJ) \
 	$(BENCH_BUILD)/tests/bench/guest.o $(BENCH_BUILD)/tests/bench/kshim.o
 
 $(BENCH_GUEST_OBJ): $(KSHIM_INCLUDE)/made
 $(BENCH_GUEST_OBJ): BENCH_CFLAGS += $(KSHIM_CPPFLAGS)
 $(BENCH_DRIVER_OBJ): BENCH_CFLAGS := -O2 -fPIE $(KSHIM_DRIVER_CFLAGS)
-$(BENCH_DRIVER_OBJ): $(KSHIM_SRC) tests/bench/bench.mk
+$(BENCH_DRIVER_OBJ): $(BENCH_BUILD)/%.o: %.c tests/bench/bench.mk
 	@mkdir -p $(@D)
 	$(BENCH_CC) $(BENCH_CFLAGS) -MMD -MP -c $< -o $@ || { \
 		echo "tests/bench/kshim.h has not all that $< wants from the kernel" >&2; \

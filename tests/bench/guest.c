@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * guest.c - the guest's slot allocator, kernel/virtio_grant_dma.c itself over
+ * guest.c - the guest's slot allocator, kernel/dma/ itself over
  * kshim.h, called through its DMA operations as a virtio ring calls them.
  *
  * A unit is a single buffer mapped and unmapped, or a request: header, data,

@@ -29,6 +29,8 @@ void kshim_start(unsigned int guest_domid, unsigned int backend_domid)
 	fake_domain_create((xen_domid_t)backend_domid, 1, 64);
 	guest = (xen_domid_t)guest_domid;
 	fake_domain_create(guest, 1, KSHIM_PAGES);
+	/* Its first frame is the fake's: ours begin with a whole page. */
+	fake_alloc_pages(guest, XEN_PFN_PER_PAGE - 1);
 	kshim_mem = fake_page(guest, 0);
 	nr_pages = 0;
 }
@@ -42,14 +44,24 @@ void kshim_stop(void)
 	free_page = NULL;
 }
 
+/* Nothing else takes frames: they come in whole pages. */
+static struct page *alloc_pages_in_a_row(unsigned int n)
+{
+	unsigned int frame = fake_alloc_pages(guest, n * XEN_PFN_PER_PAGE);
+
+	if (frame % XEN_PFN_PER_PAGE)
+		bench_die("frame %u does not begin a page", frame);
+	return &kshim_page[frame / XEN_PFN_PER_PAGE];
+}
+
 void *kshim_buffer(size_t bytes)
 {
 	unsigned int n = (unsigned int)PFN_UP(bytes), i;
-	unsigned int pfn = fake_alloc_pages(guest, n);
+	struct page *page = alloc_pages_in_a_row(n);
 
 	for (i = 0; i < n; i++)
-		kshim_page[pfn + i].refs = 1;
-	return fake_page(guest, pfn);
+		page[i].refs = 1;
+	return page_address(page);
 }
 
 /* ---- memory ------------------------------------------------------------------ */
@@ -80,7 +92,7 @@ void *kmemdup(const void *p, size_t bytes, gfp_t gfp)
 
 struct page *alloc_page(gfp_t gfp)
 {
-	struct page *page = &kshim_page[fake_alloc_pages(guest, 1)];
+	struct page *page = alloc_pages_in_a_row(1);
 
 	(void)gfp;	/* they are zero */
 	page->refs = 1;
@@ -93,6 +105,16 @@ void __free_page(struct page *page)
 	if (--page->refs)
 		bench_die("a page is freed with %d references", page->refs);
 	nr_pages--;
+}
+
+void kshim_put_page(struct page *page)
+{
+	if (page->refs < 1)
+		bench_die("a page is put too often");
+	if (page->refs == 1)
+		__free_page(page);
+	else
+		page->refs--;
 }
 
 /* Nobody else allocates in between, so that pages of a pool are in a row. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * kshim.h - as much of the kernel as kernel/virtio_grant_dma.c wants to see, in
+ * kshim.h - as much of the kernel as kernel/dma/ wants to see, in
  * user space: one CPU, one thread, pages and grants of tests/fake.
  *
  * Every <linux/...> and <xen/...> that the driver includes is this file: the
@@ -39,6 +39,7 @@ typedef u32 grant_ref_t;
 #define U32_MAX		UINT32_MAX
 #define SZ_1K		0x400
 #define SZ_4K		0x1000
+#define SZ_16K		0x4000
 #define SZ_64K		0x10000
 #define SZ_1M		0x100000
 #define SZ_64M		0x4000000
@@ -49,6 +50,7 @@ typedef u32 grant_ref_t;
 #define LINUX_VERSION_CODE	KERNEL_VERSION(6, 18, 0)
 #define VGRANT_HAVE_MAP_PHYS		1
 #define VGRANT_HAVE_DEVICE_OVERRIDE	1
+#define VGRANT_HAVE_VIRTIO_MAP		1
 #define CONFIG_64BIT	1
 #define CONFIG_XEN	1
 #define CONFIG_DMA_OPS	1
@@ -113,7 +115,10 @@ typedef u32 grant_ref_t;
 
 /* ---- memory ---------------------------------------------------------------- */
 
+/* Of the kernel; those of Xen, and of the fake, are of 4 KiB in any case. */
+#ifndef PAGE_SHIFT
 #define PAGE_SHIFT	12
+#endif
 #define PAGE_SIZE	(1UL << PAGE_SHIFT)
 #define PAGE_MASK	(~(PAGE_SIZE - 1))
 #define PFN_UP(x)	(((x) + PAGE_SIZE - 1) >> PAGE_SHIFT)
@@ -122,6 +127,13 @@ typedef u32 grant_ref_t;
 #define PFN_DOWN(x)	((x) >> PAGE_SHIFT)
 #define PAGE_ALIGN(x)	ALIGN(x, PAGE_SIZE)
 #define PAGE_ALIGNED(x)	IS_ALIGNED(x, PAGE_SIZE)
+#define offset_in_page(p) ((unsigned long)(p) & ~PAGE_MASK)
+#define XEN_PAGE_SHIFT	12
+#define XEN_PAGE_SIZE	(1UL << XEN_PAGE_SHIFT)
+#define XEN_PAGE_MASK	(~(XEN_PAGE_SIZE - 1))
+#define XEN_PFN_PER_PAGE (PAGE_SIZE / XEN_PAGE_SIZE)
+#define XEN_PFN_DOWN(x)	((x) >> XEN_PAGE_SHIFT)
+#define XEN_PFN_UP(x)	(((x) + XEN_PAGE_SIZE - 1) >> XEN_PAGE_SHIFT)
 #define GFP_KERNEL	0u
 #define __GFP_ZERO	1u
 #define __GFP_NOWARN	2u
@@ -145,7 +157,7 @@ int strcmp(const char *a, const char *b);
 })
 u64 get_random_u64(void);
 
-/* A page of the fake guest; its number is that of its frame. */
+/* A page of the kernel; its number is that of its frames, XEN_PFN_PER_PAGE each. */
 struct page {
 	int refs;
 };
@@ -174,11 +186,11 @@ static inline phys_addr_t virt_to_phys(const void *va)
 #define pfn_to_page(pfn)	(&kshim_page[pfn])
 #define virt_to_page(va)	phys_to_page(virt_to_phys(va))
 #define page_address(page)	phys_to_virt(page_to_phys(page))
-#define xen_page_to_gfn(page)	kshim_pfn(page)
+#define xen_page_to_gfn(page)	(kshim_pfn(page) * XEN_PFN_PER_PAGE)
 #define PageSlab(page)		((void)(page), false)
 #define page_count(page)	((page)->refs)
 #define get_page(page)		((void)(page)->refs++)
-#define put_page(page)		((void)(page)->refs--)
+#define put_page(page)		kshim_put_page(page)
 #define clear_highpage(page)	memset(page_address(page), 0, PAGE_SIZE)
 #define clear_page(va)		memset(va, 0, PAGE_SIZE)
 
@@ -202,6 +214,7 @@ void *kmemdup(const void *p, size_t bytes, gfp_t gfp);
 
 struct page *alloc_page(gfp_t gfp);
 void __free_page(struct page *page);
+void kshim_put_page(struct page *page);
 void *vmap(struct page **page, unsigned int n, unsigned long flags, int prot);
 void vunmap(const void *va);
 unsigned long totalram_pages(void);
@@ -566,6 +579,38 @@ static inline void set_dma_ops(struct device *dev,
 {
 	dev->dma_ops = ops;
 }
+
+/* ---- virtio: mapping ------------------------------------------------------------- */
+
+union virtio_map {
+	struct device *dma_dev;
+};
+
+struct virtio_map_ops {
+	dma_addr_t (*map_page)(union virtio_map map, struct page *page,
+			       unsigned long offset, size_t bytes,
+			       enum dma_data_direction dir,
+			       unsigned long attrs);
+	void (*unmap_page)(union virtio_map map, dma_addr_t addr, size_t bytes,
+			   enum dma_data_direction dir, unsigned long attrs);
+	void (*sync_single_for_cpu)(union virtio_map map, dma_addr_t addr,
+				    size_t bytes, enum dma_data_direction dir);
+	void (*sync_single_for_device)(union virtio_map map, dma_addr_t addr,
+				       size_t bytes,
+				       enum dma_data_direction dir);
+	void *(*alloc)(union virtio_map map, size_t bytes, dma_addr_t *addr,
+		       gfp_t gfp);
+	void (*free)(union virtio_map map, size_t bytes, void *va,
+		     dma_addr_t addr, unsigned long attrs);
+	bool (*need_sync)(union virtio_map map, dma_addr_t addr);
+	int (*mapping_error)(union virtio_map map, dma_addr_t addr);
+	size_t (*max_mapping_size)(union virtio_map map);
+};
+
+struct virtio_device {
+	const struct virtio_map_ops *map;
+	union virtio_map vmap;
+};
 
 /* ---- Xen: the fake's --------------------------------------------------------------- */
 

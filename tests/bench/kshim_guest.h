@@ -6,7 +6,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Pages that are given back are not used again, and large ones are soon gone. */
+#if defined(PAGE_SHIFT) && PAGE_SHIFT > 12
+#define KSHIM_PAGES	131072u
+#else
 #define KSHIM_PAGES	16384u
+#endif
 
 void kshim_start(unsigned int guest_domid, unsigned int backend_domid);
 void kshim_stop(void);

@@ -75,16 +75,42 @@ $(UNIT_BUILD)/tests/unit/test_raw.o: UNIT_CPPFLAGS += -isystem tests/unit/stand-
 # The guest's pool, over the shim of the kernel.
 include tests/bench/kshim.mk
 UNIT_POOL := $(UNIT_BUILD)/tests/unit/guest/test_pool
-UNIT_POOL_OBJ := $(UNIT_BUILD)/$(KSHIM_SRC:.c=.o) $(UNIT_BUILD)/tests/bench/kshim.o
+UNIT_POOL_DRIVER_OBJ := $(KSHIM_SRC:%.c=$(UNIT_BUILD)/%.o)
+UNIT_POOL_OBJ := $(UNIT_POOL_DRIVER_OBJ) $(UNIT_BUILD)/tests/bench/kshim.o
 
 $(UNIT_POOL).o $(UNIT_POOL_OBJ): $(KSHIM_INCLUDE)/made
 $(UNIT_POOL).o $(UNIT_POOL_OBJ): UNIT_CPPFLAGS += $(KSHIM_CPPFLAGS)
-$(UNIT_BUILD)/$(KSHIM_SRC:.c=.o): UNIT_CFLAGS := $(KSHIM_DRIVER_CFLAGS) -O1 \
+$(UNIT_POOL_DRIVER_OBJ): UNIT_CFLAGS := $(KSHIM_DRIVER_CFLAGS) -O1 \
 	$(filter -f%,$(UNIT_CFLAGS))
 $(UNIT_POOL): $(UNIT_POOL).o $(UNIT_POOL_OBJ) $(UNIT_BUILD)/libunit.a
 	$(UNIT_CC) $(UNIT_CFLAGS) $^ $(UNIT_LIBS) -o $@
 
-UNIT_ALL := $(UNIT_TESTS) $(UNIT_TSAN_TESTS)
+# The same for kernels with larger pages.
+UNIT_POOL_SRC := $(KSHIM_SRC) tests/bench/kshim.c tests/unit/guest/test_pool.c
+UNIT_POOL_16K := $(UNIT_POOL)_16k
+UNIT_POOL_64K := $(UNIT_POOL)_64k
+UNIT_POOL_16K_OBJ := $(UNIT_POOL_SRC:%.c=$(UNIT_BUILD)/16k/%.o)
+UNIT_POOL_64K_OBJ := $(UNIT_POOL_SRC:%.c=$(UNIT_BUILD)/64k/%.o)
+UNIT_POOL_LARGE_OBJ := $(UNIT_POOL_16K_OBJ) $(UNIT_POOL_64K_OBJ)
+
+$(UNIT_POOL_16K_OBJ): UNIT_CPPFLAGS += -DPAGE_SHIFT=14
+$(UNIT_POOL_64K_OBJ): UNIT_CPPFLAGS += -DPAGE_SHIFT=16
+$(UNIT_POOL_LARGE_OBJ): UNIT_CPPFLAGS += $(KSHIM_CPPFLAGS)
+$(UNIT_POOL_LARGE_OBJ): $(KSHIM_INCLUDE)/made
+$(foreach s,16k 64k,$(KSHIM_SRC:%.c=$(UNIT_BUILD)/$(s)/%.o)): UNIT_CFLAGS := \
+	$(KSHIM_DRIVER_CFLAGS) -O1 $(filter -f%,$(UNIT_CFLAGS))
+$(UNIT_POOL_16K_OBJ): $(UNIT_BUILD)/16k/%.o: %.c
+	@mkdir -p $(@D)
+	$(UNIT_CC) $(UNIT_CPPFLAGS) $(UNIT_CFLAGS) -MMD -MP -c $< -o $@
+$(UNIT_POOL_64K_OBJ): $(UNIT_BUILD)/64k/%.o: %.c
+	@mkdir -p $(@D)
+	$(UNIT_CC) $(UNIT_CPPFLAGS) $(UNIT_CFLAGS) -MMD -MP -c $< -o $@
+$(UNIT_POOL_16K): $(UNIT_POOL_16K_OBJ) $(UNIT_BUILD)/libunit.a
+	$(UNIT_CC) $(UNIT_CFLAGS) $^ $(UNIT_LIBS) -o $@
+$(UNIT_POOL_64K): $(UNIT_POOL_64K_OBJ) $(UNIT_BUILD)/libunit.a
+	$(UNIT_CC) $(UNIT_CFLAGS) $^ $(UNIT_LIBS) -o $@
+
+UNIT_ALL := $(UNIT_TESTS) $(UNIT_POOL_16K) $(UNIT_POOL_64K) $(UNIT_TSAN_TESTS)
 
 .PHONY: check-unit unit-build
 unit-build: $(UNIT_ALL)
@@ -93,7 +119,7 @@ check-unit: unit-build
 	@sh tests/unit/run.sh $(UNIT_BUILD) \
 		$(if $(UNIT_ONLY),$(filter %/$(UNIT_ONLY),$(UNIT_ALL)),$(UNIT_ALL))
 
--include $(UNIT_LIB_OBJ:.o=.d) $(UNIT_TESTS:=.d) $(UNIT_POOL_OBJ:.o=.d) $(UNIT_TSAN_OBJ:.o=.d)
+-include $(UNIT_LIB_OBJ:.o=.d) $(UNIT_TESTS:=.d) $(UNIT_POOL_OBJ:.o=.d) $(UNIT_POOL_LARGE_OBJ:.o=.d) $(UNIT_TSAN_OBJ:.o=.d)
 .SECONDARY: $(UNIT_TESTS:=.o)
 
 include tests/fuzz/fuzz.mk

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * test_pool.c - what comes back out of the guest's pool: kernel/virtio_grant_dma.c
- * itself, over the shim of tests/bench/ and the grants of tests/fake/.
+ * test_pool.c - what comes back out of the guest's pool: kernel/dma/ itself, over
+ * the shim of tests/bench/ and the grants of tests/fake/.  Built for kernels with
+ * pages of 4, 16 and 64 KiB.
  *
  * The pool is full of what others had in flight (OTHERS).  However a mapping
  * ends, and whatever the device wrote of it or promised to write, none of that
@@ -28,8 +29,8 @@
 
 #define OTHERS		0x5a	/* what was in a slot before */
 #define OWN		0xa7	/* what was in the buffer before */
-#define BUF_BYTES	(20 * PAGE_SIZE)
-#define MAX_BYTES	(16 * PAGE_SIZE)
+#define BUF_BYTES	(20 * XEN_PAGE_SIZE)
+#define MAX_BYTES	(16 * XEN_PAGE_SIZE)
 #define AROUND		5000u	/* where in it buffers begin, but for some bytes */
 
 static struct device dev;
@@ -39,6 +40,7 @@ static struct vgrant_pool_stats at_first;
 static struct xen_gnttab *gt;
 static u8 *view;		/* of the pool, as its backend has it */
 static u8 *buf;
+static bool is_divided;		/* of the next pool */
 
 /* Each is the end of the test. */
 void bench_die(const char *fmt, ...)
@@ -60,6 +62,8 @@ static void view_map(void)
 	unsigned int i;
 
 	assert_non_null(refs);
+	/* No page of the kernel is granted in part: the rest may be anybody's. */
+	assert_int_equal(at_first.pages_total % XEN_PFN_PER_PAGE, 0);
 	for (i = 0; i < at_first.pages_total; i++)
 		refs[i] = at_first.first_ref + i;
 	fake_enter(BACKEND);
@@ -80,6 +84,7 @@ static void pool_make(unsigned int kib, bool is_filled)
 {
 	struct vgrant_pool_need need = {
 		.segs_max = 64, .segs_enough = 8, .coherent_bytes = 4 * PAGE_SIZE,
+		.is_divided = is_divided,
 	};
 
 	vgrant_pool_kib = kib;
@@ -90,7 +95,7 @@ static void pool_make(unsigned int kib, bool is_filled)
 	vgrant_pool_set_filled(pool, is_filled);
 	vgrant_pool_read_stats(pool, &at_first);
 	view_map();
-	memset(view, OTHERS, at_first.pages_total * PAGE_SIZE);
+	memset(view, OTHERS, at_first.pages_total * XEN_PAGE_SIZE);
 }
 
 static void pool_unmake(void)
@@ -114,6 +119,7 @@ static int setup(void **state)
 	fake_enter(0);
 	buf = kshim_buffer(BUF_BYTES);
 	vgrant_direct_kib = 0;
+	is_divided = false;
 	return 0;
 }
 
@@ -152,7 +158,7 @@ static void device_writes(dma_addr_t addr, size_t from, size_t end,
 static void others_write(dma_addr_t addr, size_t bytes)
 {
 	memset(device_at(addr), OTHERS, bytes <= VGRANT_SMALL_BYTES ?
-	       VGRANT_SMALL_BYTES : PAGE_ALIGN(bytes));
+	       VGRANT_SMALL_BYTES : ALIGN(bytes, XEN_PAGE_SIZE));
 }
 
 static dma_addr_t map(u8 *at, size_t bytes, enum dma_data_direction dir,
@@ -191,11 +197,11 @@ static u8 unwritten(size_t bytes)
 /* Every size up to some, and those around the ends of pages. */
 static size_t size_after(size_t bytes)
 {
-	size_t beyond = bytes % PAGE_SIZE;
+	size_t beyond = bytes % XEN_PAGE_SIZE;
 
-	if (bytes < 600 || beyond < 20 || beyond >= PAGE_SIZE - 20)
+	if (bytes < 600 || beyond < 20 || beyond >= XEN_PAGE_SIZE - 20)
 		return bytes + 1;
-	return ALIGN(bytes, PAGE_SIZE) - 20;
+	return ALIGN(bytes, XEN_PAGE_SIZE) - 20;
 }
 
 #define for_each_size(bytes) \
@@ -293,7 +299,7 @@ static void all_written(void **state)
 static void pages_written(void **state)
 {
 	unsigned int mask, page, end;
-	size_t bytes = 5 * PAGE_SIZE + 600, from, to;
+	size_t bytes = 5 * XEN_PAGE_SIZE + 600, from, to;
 	u8 *at = buf + AROUND;
 
 	(void)state;
@@ -306,13 +312,13 @@ static void pages_written(void **state)
 			addr = map(at, bytes, DMA_FROM_DEVICE, 0);
 			for (page = 0; page < 6; page++)
 				if (mask & 1u << page)
-					device_writes(addr, page * PAGE_SIZE,
-						      min((page + 1) * PAGE_SIZE,
+					device_writes(addr, page * XEN_PAGE_SIZE,
+						      min((page + 1) * XEN_PAGE_SIZE,
 							  bytes), mask);
 			end_mapping(end, addr, bytes, DMA_FROM_DEVICE);
 			for (page = 0; page < 6; page++) {
-				from = page * PAGE_SIZE;
-				to = min(from + PAGE_SIZE, bytes);
+				from = page * XEN_PAGE_SIZE;
+				to = min(from + XEN_PAGE_SIZE, bytes);
 				if (mask & 1u << page)
 					assert_true(is_pattern(at, from, to,
 							       mask));
@@ -420,7 +426,7 @@ static void no_room_for_the_rest(void **state)
 {
 	static const size_t sizes[] = { 512, 4096, 8192, 65536 };
 	struct vgrant_pool_stats stats;
-	dma_addr_t addr[256];
+	dma_addr_t addr[1024];
 	unsigned int i, k, nr;
 	u8 *many;
 
@@ -440,7 +446,7 @@ static void no_room_for_the_rest(void **state)
 			end_mapping(UNMAP, addr[k], sizes[i], DMA_FROM_DEVICE);
 			assert_null(memchr(many, OTHERS, sizes[i]));
 		}
-		memset(view, OTHERS, at_first.pages_total * PAGE_SIZE);
+		memset(view, OTHERS, at_first.pages_total * XEN_PAGE_SIZE);
 	}
 	vgrant_pool_read_stats(pool, &stats);
 	assert_int_equal(stats.exhaustions, ARRAY_SIZE(sizes));
@@ -449,7 +455,7 @@ static void no_room_for_the_rest(void **state)
 
 static void list_without_room(void **state)
 {
-	struct scatterlist sg[256];
+	static struct scatterlist sg[1024];
 	unsigned int i;
 
 	(void)state;
@@ -457,7 +463,7 @@ static void list_without_room(void **state)
 	memset(buf, OWN, BUF_BYTES);
 	for (i = 0; i < ARRAY_SIZE(sg); i++)
 		sg[i] = (struct scatterlist){
-			.phys = virt_to_phys(buf), .length = PAGE_SIZE,
+			.phys = virt_to_phys(buf), .length = XEN_PAGE_SIZE,
 		};
 	assert_int_equal(ops->map_sg(&dev, sg, ARRAY_SIZE(sg), DMA_FROM_DEVICE,
 				     0), -ENOMEM);
@@ -566,11 +572,31 @@ static void cut_up(void **state)
 	}
 }
 
-/* Granted where they are: nothing is copied, and nothing of the pool is there. */
+/* The device writes to what was granted directly, whatever else is beside it. */
+static void direct_writes(dma_addr_t addr, size_t bytes, u8 c)
+{
+	unsigned int i, pages = bytes / XEN_PAGE_SIZE;
+	xen_ref_t refs[MAX_BYTES / XEN_PAGE_SIZE];
+	u8 *there;
+
+	for (i = 0; i < pages; i++)
+		refs[i] = virtio_grant_addr_ref(addr) + i;
+	fake_enter(BACKEND);
+	assert_int_equal(xen_gnttab_map(gt, GUEST, refs, pages, 3,
+					(void **)&there), 0);
+	memset(there, c, bytes);
+	assert_int_equal(xen_gnttab_unmap(gt, there, pages), 0);
+	fake_enter(0);
+}
+
+/*
+ * Granted where they are: nothing is copied, and nothing of the pool is there.
+ * Whole pages of Xen's are, also where they are in the midst of a kernel's.
+ */
 static void direct(void **state)
 {
 	struct vgrant_pool_stats stats;
-	u8 *at = buf + PAGE_SIZE;
+	u8 *at = buf + XEN_PAGE_SIZE;
 	dma_addr_t addr;
 	size_t bytes;
 
@@ -581,13 +607,15 @@ static void direct(void **state)
 		memset(buf, OWN, BUF_BYTES);
 		addr = map(at, bytes, DMA_FROM_DEVICE, 0);
 		assert_true(addr != DMA_MAPPING_ERROR);
+		if (!(bytes % XEN_PAGE_SIZE))
+			direct_writes(addr, bytes, OTHERS);
 		end_mapping(UNMAP, addr, bytes, DMA_FROM_DEVICE);
-		assert_true(is_all(at, bytes, bytes % PAGE_SIZE ?
-			    unwritten(bytes) : OWN));
+		assert_true(is_all(at, bytes, bytes % XEN_PAGE_SIZE ?
+			    unwritten(bytes) : OTHERS));
 		check_around(at, bytes);
 	}
 	vgrant_pool_read_stats(pool, &stats);
-	assert_int_equal(stats.direct_mappings, MAX_BYTES / PAGE_SIZE);
+	assert_int_equal(stats.direct_mappings, MAX_BYTES / XEN_PAGE_SIZE);
 	pool_unmake();
 }
 
@@ -604,7 +632,7 @@ static void coherent(void **state)
 	for (history = 0; history < 16; history++) {
 		assert_int_equal(gnttab_alloc_grant_reference_seq(history * 7,
 								  &ref), 0);
-		kshim_buffer((history % 5 + 1) * PAGE_SIZE);
+		kshim_buffer((history % 5 + 1) * XEN_PAGE_SIZE);
 		pool_make(1024, history % 2);
 		for (bytes = 1; bytes <= MAX_BYTES; bytes += 700) {
 			align = PAGE_SIZE << get_order(bytes);
@@ -653,7 +681,7 @@ static void coherent_as_announced(void **state)
 		vgrant_pool_attach(pool);
 		ops = get_dma_ops(&dev);
 		for (nr = 0; nr < ARRAY_SIZE(full); nr++) {
-			full[nr] = map(buf, PAGE_SIZE, DMA_TO_DEVICE, 0);
+			full[nr] = map(buf, XEN_PAGE_SIZE, DMA_TO_DEVICE, 0);
 			if (full[nr] == DMA_MAPPING_ERROR)
 				break;
 		}
@@ -667,7 +695,7 @@ static void coherent_as_announced(void **state)
 		for (k = 0; k < 8; k++)
 			ops->free(&dev, sizes[i], va[k], rings[k], 0);
 		while (nr--)
-			end_mapping(UNMAP, full[nr], PAGE_SIZE, DMA_TO_DEVICE);
+			end_mapping(UNMAP, full[nr], XEN_PAGE_SIZE, DMA_TO_DEVICE);
 		vgrant_pool_detach(pool);
 		assert_int_equal(vgrant_pool_destroy(pool), 0);
 	}
@@ -675,7 +703,8 @@ static void coherent_as_announced(void **state)
 
 /* ---- many at once ---------------------------------------------------------------- */
 
-#define LIVE	40u
+/* With large pages, the smallest pool is larger. */
+#define LIVE	(PAGE_SIZE > SZ_16K ? 160u : 40u)
 
 static unsigned int rnd(unsigned int n)
 {
@@ -739,6 +768,315 @@ static void many(void **state)
 	pool_unmake();
 }
 
+/* A backend that looks into all that it was granted sees the pool alone. */
+static void nothing_else_is_granted(void **state)
+{
+	u8 *before = kshim_buffer(1), *after;
+	unsigned int turn;
+
+	(void)state;
+	for (turn = 0; turn < 20; turn++) {
+		memset(before, OWN, PAGE_SIZE);
+		/* 508 KiB are no whole number of the largest pages. */
+		pool_make(508 + 4 * turn, true);
+		after = kshim_buffer(1);
+		memset(after, OWN, PAGE_SIZE);
+		assert_null(memchr(view, OWN,
+				   at_first.pages_total * XEN_PAGE_SIZE));
+		assert_true(is_all(before, PAGE_SIZE, OWN));
+		pool_unmake();
+		before = after;
+	}
+}
+
+/* A page of the kernel is one segment, of as many as a request needs. */
+static void a_page_is_a_segment(void **state)
+{
+	struct vgrant_pool_need need = {
+		.segs_max = 256, .segs_enough = 66, .coherent_bytes = SZ_64K,
+	};
+	dma_addr_t addr[256], header, table;
+	struct vgrant_pool_stats stats;
+	unsigned int i;
+	u8 *page = kshim_buffer(1);
+
+	(void)state;
+	vgrant_pool_kib = 4;
+	pool = vgrant_pool_create(&dev, BACKEND, &need);
+	assert_false(IS_ERR(pool));
+	vgrant_pool_attach(pool);
+	ops = get_dma_ops(&dev);
+	vgrant_pool_read_stats(pool, &stats);
+	assert_true(stats.mapping_max_bytes >= PAGE_SIZE);
+	assert_true(stats.segs_max >= 66 && stats.segs_max <= 256);
+	for (i = 0; i < stats.segs_max; i++) {
+		addr[i] = map(page, PAGE_SIZE, DMA_TO_DEVICE, 0);
+		assert_true(addr[i] != DMA_MAPPING_ERROR);
+	}
+	header = map(page, 16, DMA_TO_DEVICE, 0);
+	table = map(page, 16 * (stats.segs_max + 2), DMA_TO_DEVICE, 0);
+	assert_true(header != DMA_MAPPING_ERROR && table != DMA_MAPPING_ERROR);
+	end_mapping(UNMAP, table, 16 * (stats.segs_max + 2), DMA_TO_DEVICE);
+	end_mapping(UNMAP, header, 16, DMA_TO_DEVICE);
+	while (i--)
+		end_mapping(UNMAP, addr[i], PAGE_SIZE, DMA_TO_DEVICE);
+	vgrant_pool_detach(pool);
+	assert_int_equal(vgrant_pool_destroy(pool), 0);
+}
+
+/* ---- directions ------------------------------------------------------------------ */
+
+#define FULL_MAX	4096u
+
+static dma_addr_t full[2][FULL_MAX];
+
+/* Maps buffers until there is no room, returns how many. */
+static unsigned int fill(unsigned int which, size_t bytes,
+			 enum dma_data_direction dir)
+{
+	unsigned int n;
+
+	for (n = 0; n < FULL_MAX; n++) {
+		full[which][n] = map(buf, bytes, dir, 0);
+		if (full[which][n] == DMA_MAPPING_ERROR)
+			return n;
+	}
+	fail_msg("%u buffers of %zu bytes, and room for more", n, bytes);
+	return 0;
+}
+
+static void empty(unsigned int which, unsigned int n, size_t bytes,
+		  enum dma_data_direction dir)
+{
+	while (n--)
+		end_mapping(UNMAP, full[which][n], bytes, dir);
+}
+
+static unsigned int pages_free(void)
+{
+	struct vgrant_pool_stats stats;
+
+	vgrant_pool_read_stats(pool, &stats);
+	return stats.pages_total - stats.pages_in_use;
+}
+
+/* One direction keeps all that it can get, and the other goes on. */
+static void one_direction_is_full(void **state)
+{
+	static const struct {
+		enum dma_data_direction first, then;
+	} ways[] = {
+		{ DMA_FROM_DEVICE, DMA_TO_DEVICE },
+		{ DMA_FROM_DEVICE, DMA_BIDIRECTIONAL },
+		{ DMA_TO_DEVICE, DMA_FROM_DEVICE },
+		{ DMA_BIDIRECTIONAL, DMA_FROM_DEVICE },
+	};
+	static const size_t sizes[] = { 16, 256, 4096, 8192, 65536 };
+	unsigned int way, i, k, round, n, left;
+
+	(void)state;
+	is_divided = true;
+	for (way = 0; way < ARRAY_SIZE(ways); way++) {
+		enum dma_data_direction first = ways[way].first;
+		enum dma_data_direction then = ways[way].then;
+
+		pool_make(1024, true);
+		assert_true(at_first.reserve_pages >= MAX_BYTES / XEN_PAGE_SIZE);
+		for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+			n = fill(0, sizes[i], first);
+			assert_true(pages_free() >= at_first.reserve_pages);
+			for (k = 0; k < ARRAY_SIZE(sizes); k++) {
+				unsigned int pages = XEN_PFN_UP(sizes[k]);
+
+				left = fill(1, sizes[k], then);
+				assert_true(left >= at_first.reserve_pages / pages);
+				empty(1, left, sizes[k], then);
+			}
+			/* What comes back of one is never the other's. */
+			for (round = 0; round < 1000; round++) {
+				dma_addr_t addr = map(buf, sizes[round % 5], then,
+						      0);
+
+				assert_true(addr != DMA_MAPPING_ERROR);
+				end_mapping(UNMAP, addr, sizes[round % 5], then);
+				assert_true(map(buf, sizes[i], first, 0) ==
+					    DMA_MAPPING_ERROR);
+			}
+			empty(0, n, sizes[i], first);
+		}
+		pool_unmake();
+	}
+}
+
+/* Where all buffers come back, either direction can have everything. */
+static void undivided(void **state)
+{
+	enum dma_data_direction dir;
+	unsigned int n;
+
+	(void)state;
+	pool_make(1024, true);
+	assert_int_equal(at_first.reserve_pages, 0);
+	for (dir = DMA_BIDIRECTIONAL; dir <= DMA_FROM_DEVICE; dir++) {
+		n = fill(0, XEN_PAGE_SIZE, dir);
+		assert_int_equal(n, at_first.pages_total - at_first.pages_in_use);
+		assert_int_equal(pages_free(), 0);
+		empty(0, n, XEN_PAGE_SIZE, dir);
+	}
+	pool_unmake();
+}
+
+/* Each with a table that the device reads: those don't fill the other direction. */
+static void posted_with_tables(void **state)
+{
+	static const size_t tables[] = { 32, 300 };
+	unsigned int i, n, left;
+	dma_addr_t table[FULL_MAX];
+
+	(void)state;
+	is_divided = true;
+	for (i = 0; i < ARRAY_SIZE(tables); i++) {
+		pool_make(1024, true);
+		for (n = 0; n + 1 < FULL_MAX; n += 2) {
+			full[0][n] = map(buf, 4096, DMA_FROM_DEVICE, 0);
+			if (full[0][n] == DMA_MAPPING_ERROR)
+				break;
+			full[0][n + 1] = map(buf, 4096, DMA_FROM_DEVICE, 0);
+			if (full[0][n + 1] == DMA_MAPPING_ERROR) {
+				end_mapping(UNMAP, full[0][n], 4096,
+					    DMA_FROM_DEVICE);
+				break;
+			}
+			table[n] = map(buf, tables[i], DMA_TO_DEVICE, 0);
+			assert_true(table[n] != DMA_MAPPING_ERROR);
+		}
+		left = fill(1, XEN_PAGE_SIZE, DMA_TO_DEVICE);
+		assert_true(left >= at_first.reserve_pages / 2 - 1);
+		empty(1, left, XEN_PAGE_SIZE, DMA_TO_DEVICE);
+		while (n) {
+			n -= 2;
+			end_mapping(UNMAP, table[n], tables[i], DMA_TO_DEVICE);
+			end_mapping(UNMAP, full[0][n], 4096, DMA_FROM_DEVICE);
+			end_mapping(UNMAP, full[0][n + 1], 4096, DMA_FROM_DEVICE);
+		}
+		pool_unmake();
+	}
+}
+
+/* The largest request fits into an idle pool, whatever its direction. */
+static void a_request_fits(void **state)
+{
+	static const unsigned int segs[] = { 1, 2, 7, 47, 64 };
+	/* References that are given back are not used again by the shim. */
+	static const unsigned int kib[] = { 4, 512, 1000,
+					    PAGE_SIZE > SZ_16K ? 4 : 4096 };
+	enum dma_data_direction dir;
+	unsigned int i, k, n, divided;
+
+	(void)state;
+	for (divided = 0; divided < 2; divided++) {
+		for (i = 0; i < ARRAY_SIZE(segs); i++) {
+			for (k = 0; k < ARRAY_SIZE(kib); k++) {
+				struct vgrant_pool_need need = {
+					.segs_max = segs[i],
+					.coherent_bytes = 2 * PAGE_SIZE,
+					.is_divided = divided,
+				};
+				size_t table = 16 * (segs[i] + 2);
+				dma_addr_t addr[3];
+
+				vgrant_pool_kib = kib[k];
+				pool = vgrant_pool_create(&dev, BACKEND, &need);
+				assert_false(IS_ERR(pool));
+				vgrant_pool_attach(pool);
+				ops = get_dma_ops(&dev);
+				vgrant_pool_read_stats(pool, &at_first);
+				assert_int_equal(at_first.segs_max, segs[i]);
+				for (dir = DMA_TO_DEVICE; dir <= DMA_FROM_DEVICE;
+				     dir++) {
+					addr[0] = map(buf, 16, DMA_TO_DEVICE, 0);
+					for (n = 0; n < segs[i]; n++) {
+						full[0][n] =
+							map(buf, at_first.mapping_max_bytes,
+							    dir, 0);
+						assert_true(full[0][n] !=
+							    DMA_MAPPING_ERROR);
+					}
+					addr[1] = map(buf, 1, DMA_FROM_DEVICE, 0);
+					addr[2] = map(buf, table, DMA_TO_DEVICE, 0);
+					for (n = 0; n < 3; n++)
+						assert_true(addr[n] !=
+							    DMA_MAPPING_ERROR);
+					end_mapping(UNMAP, addr[2], table,
+						    DMA_TO_DEVICE);
+					empty(0, segs[i], at_first.mapping_max_bytes,
+					      dir);
+					end_mapping(UNMAP, addr[1], 1,
+						    DMA_FROM_DEVICE);
+					end_mapping(UNMAP, addr[0], 16,
+						    DMA_TO_DEVICE);
+				}
+				vgrant_pool_detach(pool);
+				assert_int_equal(vgrant_pool_destroy(pool), 0);
+			}
+		}
+	}
+}
+
+/* A virtio ring's own way to map (Linux 6.18) is the same, but for the DMA API. */
+static void map_of_a_virtio_device(void **state)
+{
+	struct virtio_device vdev = { 0 };
+	const struct virtio_map_ops *m;
+	struct page *page = virt_to_page(buf);
+	dma_addr_t addr, ring;
+	unsigned int n;
+	u8 *va;
+
+	(void)state;
+	pool_make(512, true);
+	vgrant_pool_set_map(pool, &vdev);
+	m = vdev.map;
+	assert_int_equal(m->max_mapping_size(vdev.vmap),
+			 at_first.mapping_max_bytes);
+
+	memset(buf, OWN, BUF_BYTES);
+	addr = m->map_page(vdev.vmap, page, 100, 5000, DMA_TO_DEVICE, 0);
+	assert_false(m->mapping_error(vdev.vmap, addr));
+	assert_true(virtio_grant_addr_valid(addr));
+	assert_true(is_all(device_at(addr), 5000, OWN));
+	memset(buf + 100, OTHERS, 50);
+	assert_true(m->need_sync(vdev.vmap, addr));
+	m->sync_single_for_device(vdev.vmap, addr, 50, DMA_TO_DEVICE);
+	assert_true(is_all(device_at(addr), 50, OTHERS));
+	m->unmap_page(vdev.vmap, addr, 5000, DMA_TO_DEVICE, 0);
+
+	memset(buf, OWN, BUF_BYTES);
+	addr = m->map_page(vdev.vmap, page, 100, 5000, DMA_FROM_DEVICE, 0);
+	device_writes(addr, 0, 5000, 3);
+	m->sync_single_for_cpu(vdev.vmap, addr, 100, DMA_FROM_DEVICE);
+	assert_true(is_pattern(buf + 100, 0, 100, 3));
+	assert_true(is_all(buf + 200, 4900, OWN));
+	m->unmap_page(vdev.vmap, addr, 5000, DMA_FROM_DEVICE, 0);
+	assert_true(is_pattern(buf + 100, 0, 5000, 3));
+	check_around(buf + 100, 5000);
+
+	va = m->alloc(vdev.vmap, 10246, &ring, GFP_KERNEL);
+	assert_non_null(va);
+	memset(va, OTHERS, 10246);
+	assert_true(is_all(device_at(ring), 10246, OTHERS));
+	for (n = 0; n < FULL_MAX; n++) {
+		full[0][n] = m->map_page(vdev.vmap, page, 0, 4096,
+					 DMA_TO_DEVICE, 0);
+		if (m->mapping_error(vdev.vmap, full[0][n]))
+			break;
+	}
+	assert_true(n > 8 && n < FULL_MAX);
+	empty(0, n, 4096, DMA_TO_DEVICE);
+	m->free(vdev.vmap, 10246, va, ring, 0);
+	pool_unmake();
+}
+
 static void over_a_suspend(void **state)
 {
 	dma_addr_t addr;
@@ -773,6 +1111,13 @@ int main(void)
 		TEST(coherent),
 		TEST(coherent_as_announced),
 		TEST(many),
+		TEST(nothing_else_is_granted),
+		TEST(a_page_is_a_segment),
+		TEST(one_direction_is_full),
+		TEST(undivided),
+		TEST(posted_with_tables),
+		TEST(a_request_fits),
+		TEST(map_of_a_virtio_device),
 		TEST(over_a_suspend),
 	};
 

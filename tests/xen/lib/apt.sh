@@ -499,31 +499,32 @@ vg_apt_known() {
 
 # vg_apt_kernel SUITE ARCH headers|all: paths of the .debs of the newest kernel of
 # that suite whose packages are all to be had: its headers, what they depend on and,
-# if asked for, its image and modules.  The first is that of the headers.
+# if asked for, its image and modules.  The first is that of the headers.  ARCH may
+# name one of Debian's flavours, too: arm64-16k.
 vg_apt_kernel() {
 	vg_apt_remembered "kernel" "$@"
 }
 
 vg_apt_find_kernel() {
-	local suite="$1" arch="$2" newest release
+	local suite="$1" flavour="$2" arch="${2%%-*}" newest release
 
-	newest=$(vg_apt_depends "$suite" "$arch" "linux-headers-$arch" |
+	newest=$(vg_apt_depends "$suite" "$arch" "linux-headers-$flavour" |
 		sed -n 's/^linux-headers-//p' | head -n 1)
 	[ -n "$newest" ] || {
-		vg_apt_say "$suite has no kernel for $arch"
+		vg_apt_say "$suite has no kernel for $flavour"
 		return 1
 	}
 	vg_apt_kernel_debs "$suite" "$arch" "$3" "$newest" && return 0
 	# Older ones of the same series: bookworm's security has others, too.
 	while read -r release; do
 		[ "$release" != "$newest" ] || continue
-		vg_apt_say "$suite: trying the kernel $release for $arch"
+		vg_apt_say "$suite: trying the kernel $release for $flavour"
 		vg_apt_kernel_debs "$suite" "$arch" "$3" "$release" && return 0
 	done < <(vg_apt_names "$suite" "$arch" \
 			"linux-headers-$(sed -E 's/^([0-9]+[.][0-9]+).*/\1/' \
-				<<<"$newest")[.][^-]*(-[0-9]+)?-$arch" |
+				<<<"$newest")[.][^-]*(-[0-9]+)?-$flavour" |
 		sed 's/^linux-headers-//' | sort -rV)
-	vg_apt_say "$suite: no kernel for $arch of which the mirror has all packages"
+	vg_apt_say "$suite: no kernel for $flavour of which the mirror has all packages"
 	return 1
 }
 

@@ -4,18 +4,30 @@
 # our own: a directory with Image, version and lib/modules/<version>, as the
 # script that builds it leaves it.  Sourced after common.sh.
 #
-# A kernel's short name: 6.1, 6.12, newest (Debian's); or that of a directory in
-# build/kernels/; or whatever stands before the "=" in VG_KERNELS, a list of
+# A kernel's short name: 6.1, 6.12, newest (Debian's), 6.12-16k (Debian's with pages
+# of 16 KiB); or that of a directory in build/kernels/; or whatever stands before the "=" in VG_KERNELS, a list of
 # NAME=DIRECTORY words.
 
 # vg_kernel_suite NAME: the Debian suite that ships it.
 vg_kernel_suite() {
 	case "$1" in
 	6.1) echo bookworm ;;
-	6.12) echo trixie ;;
-	newest) vg_apt_newest ;;
+	6.12|6.12-16k) echo trixie ;;
+	newest) vg_kernel_newest ;;
 	*) return 1 ;;
 	esac
+}
+
+# vg_kernel_newest: the newest suite that has all of one.
+vg_kernel_newest() {
+	local suite
+
+	for suite in sid forky trixie; do
+		vg_apt_kernel "$suite" arm64 all >/dev/null || continue
+		printf '%s\n' "$suite"
+		return 0
+	done
+	return 1
 }
 
 vg_make_kernel() {
@@ -50,7 +62,7 @@ vg_make_kernel() {
 
 # vg_kernel NAME: its directory.
 vg_kernel() {
-	local word suite debs
+	local word suite debs arch=arm64
 
 	for word in ${VG_KERNELS:-}; do
 		if [ "${word%%=*}" = "$1" ]; then
@@ -66,7 +78,8 @@ vg_kernel() {
 		vg_say "no kernel is called '$1'"
 		return 1
 	}
-	debs=$(vg_apt_kernel "$suite" arm64 all) || return 1
+	[ "$1" != 6.12-16k ] || arch=arm64-16k
+	debs=$(vg_apt_kernel "$suite" "$arch" all) || return 1
 	debs=$(grep -E '/linux-(image|base|binary|modules)-[^/]*$' <<<"$debs")
 	debs=" ${debs//$'\n'/ }"
 	vg_cached "kernel-$1" "$(vg_key "$debs" "$(declare -f vg_make_kernel)")" \

@@ -1,439 +1,30 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * virtio_grant_mmio_kunit.c - what the transport driver accepts and refuses.
+ * life_kunit.c - the life and death of a device, over a register window that is
+ * plain memory.
  *
- * The register window is plain memory: enough for a driver that looks before
- * it does anything.  Selectors have no effect there, so a queue's and a
- * feature word's value holds for all.  What depends on a device that answers
- * (interrupts, claims) is tested with a real one, on Xen.
- *
- * The suite virtio_grant_mmio_life has such a window driven, by a virtio driver
- * of one queue, and makes the device fail in each way at each moment of its life.
- * Such a device remembers what was written, and never uses a buffer.
+ * It is driven by a virtio driver of one queue, and fails in each way at each
+ * moment of its life.  Such a device remembers what was written, and never uses a
+ * buffer.
  */
-#include <kunit/device.h>
 #include <kunit/test.h>
-#include <linux/bits.h>
-#include <linux/cpumask.h>
 #include <linux/delay.h>
-#include <linux/io.h>
 #include <linux/interrupt.h>
+#include <linux/io.h>
 #include <linux/module.h>
 #include <linux/platform_device.h>
 #include <linux/scatterlist.h>
-#include <linux/sizes.h>
 #include <linux/virtio.h>
 #include <linux/virtio_config.h>
 #include <xen/events.h>
 #include <xen/interface/event_channel.h>
 #include <asm/xen/hypercall.h>
-#include <linux/workqueue.h>
 #include <uapi/linux/virtio_blk.h>
 #include <uapi/linux/virtio_config.h>
-#include <uapi/linux/virtio_console.h>
 #include <uapi/linux/virtio_ids.h>
 #include <uapi/linux/virtio_mmio.h>
-#include <uapi/linux/virtio_net.h>
-#include <uapi/linux/virtio_ring.h>
 
-#include "virtio_grant_mmio.h"
-
-#define WINDOW_BYTES	0x200
-#define MAGIC		0x74726976
-#define BOTH_FEATURES	(BIT(VIRTIO_F_VERSION_1 - 32) | \
-			 BIT(VIRTIO_F_ACCESS_PLATFORM - 32))
-
-struct vgm_test {
-	struct device *dev;
-	void __iomem *base;
-	struct vgm_identity id;
-};
-
-static void set_reg(struct vgm_test *ctx, unsigned int offset, u32 value)
-{
-	writel(value, ctx->base + offset);
-}
-
-static int identify(struct vgm_test *ctx)
-{
-	return vgm_identify(ctx->dev, ctx->base, &ctx->id);
-}
-
-/* A window as our backend's disk would show it. */
-static int vgm_test_init(struct kunit *test)
-{
-	struct vgm_test *ctx = kunit_kzalloc(test, sizeof(*ctx), GFP_KERNEL);
-	void *window = kunit_kzalloc(test, WINDOW_BYTES, GFP_KERNEL);
-
-	if (!ctx || !window)
-		return -ENOMEM;
-	test->priv = ctx;
-	ctx->base = (void __iomem __force *)window;
-	ctx->dev = kunit_device_register(test, "vgm-kunit");
-	if (IS_ERR(ctx->dev))
-		return PTR_ERR(ctx->dev);
-	set_reg(ctx, VIRTIO_MMIO_MAGIC_VALUE, MAGIC);
-	set_reg(ctx, VIRTIO_MMIO_VERSION, 2);
-	set_reg(ctx, VIRTIO_MMIO_DEVICE_ID, 2);
-	set_reg(ctx, VIRTIO_MMIO_VENDOR_ID, 0x4e455358);
-	set_reg(ctx, VIRTIO_MMIO_DEVICE_FEATURES, BOTH_FEATURES);
-	set_reg(ctx, VIRTIO_MMIO_QUEUE_NUM_MAX, 128);
-	return vgm_accept_types("block");
-}
-
-static void vgm_test_accepts(struct kunit *test)
-{
-	struct vgm_test *ctx = test->priv;
-
-	KUNIT_ASSERT_EQ(test, identify(ctx), 0);
-	KUNIT_EXPECT_EQ(test, ctx->id.device, 2U);
-	KUNIT_EXPECT_EQ(test, ctx->id.vendor, 0x4e455358U);
-	KUNIT_EXPECT_EQ(test, ctx->id.need.segs_max, 128U);
-	/* Looking must not have touched the device's status. */
-	KUNIT_EXPECT_EQ(test, readl(ctx->base + VIRTIO_MMIO_STATUS), 0U);
-}
-
-static void vgm_test_nobody(struct kunit *test)
-{
-	struct vgm_test *ctx = test->priv;
-	unsigned int i;
-
-	for (i = 0; i < WINDOW_BYTES; i += 4)
-		set_reg(ctx, i, U32_MAX);
-	KUNIT_EXPECT_EQ(test, identify(ctx), -EAGAIN);
-}
-
-static void vgm_test_magic(struct kunit *test)
-{
-	struct vgm_test *ctx = test->priv;
-
-	set_reg(ctx, VIRTIO_MMIO_MAGIC_VALUE, MAGIC ^ 1);
-	KUNIT_EXPECT_EQ(test, identify(ctx), -EINVAL);
-	set_reg(ctx, VIRTIO_MMIO_MAGIC_VALUE, 0);
-	KUNIT_EXPECT_EQ(test, identify(ctx), -EINVAL);
-}
-
-static void vgm_test_version(struct kunit *test)
-{
-	static const u32 bad[] = { 0, 1, 3, U32_MAX };
-	struct vgm_test *ctx = test->priv;
-	unsigned int i;
-
-	for (i = 0; i < ARRAY_SIZE(bad); i++) {
-		set_reg(ctx, VIRTIO_MMIO_VERSION, bad[i]);
-		KUNIT_EXPECT_EQ(test, identify(ctx), -EINVAL);
-	}
-}
-
-static void vgm_test_no_device(struct kunit *test)
-{
-	struct vgm_test *ctx = test->priv;
-
-	set_reg(ctx, VIRTIO_MMIO_DEVICE_ID, 0);
-	KUNIT_EXPECT_EQ(test, identify(ctx), -ENODEV);
-}
-
-/* The guest, and not the backend, chooses which driver binds. */
-static void vgm_test_types(struct kunit *test)
-{
-	static const char * const bad[] = {
-		"", "disk", "0", "128", "4294967297", "-2", "2x", "block,,net",
-		"block,", "block console", "Block",
-	};
-	struct vgm_test *ctx = test->priv;
-	unsigned int i;
-	u32 id;
-
-	for (id = 3; id < 128; id++) {
-		set_reg(ctx, VIRTIO_MMIO_DEVICE_ID, id);
-		KUNIT_EXPECT_EQ(test, identify(ctx), -ENODEV);
-		KUNIT_EXPECT_EQ(test, ctx->id.vendor, 0U);
-	}
-	set_reg(ctx, VIRTIO_MMIO_DEVICE_ID, 0x102);
-	KUNIT_EXPECT_EQ(test, identify(ctx), -ENODEV);
-	set_reg(ctx, VIRTIO_MMIO_DEVICE_ID, U32_MAX);
-	KUNIT_EXPECT_EQ(test, identify(ctx), -ENODEV);
-
-	KUNIT_ASSERT_EQ(test, vgm_accept_types("console, 26,net"), 0);
-	set_reg(ctx, VIRTIO_MMIO_DEVICE_ID, VIRTIO_ID_BLOCK);
-	KUNIT_EXPECT_EQ(test, identify(ctx), -ENODEV);
-	set_reg(ctx, VIRTIO_MMIO_DEVICE_ID, VIRTIO_ID_CONSOLE);
-	KUNIT_EXPECT_EQ(test, identify(ctx), 0);
-	set_reg(ctx, VIRTIO_MMIO_DEVICE_ID, VIRTIO_ID_FS);
-	KUNIT_EXPECT_EQ(test, identify(ctx), 0);
-
-	/* What is refused changes nothing. */
-	for (i = 0; i < ARRAY_SIZE(bad); i++) {
-		KUNIT_EXPECT_EQ_MSG(test, vgm_accept_types(bad[i]), -EINVAL,
-				    "\"%s\"", bad[i]);
-		KUNIT_EXPECT_EQ(test, identify(ctx), 0);
-	}
-	KUNIT_EXPECT_EQ(test, vgm_accept_types("127"), 0);
-}
-
-/* Queues that the pool has room for: as many as the type can have. */
-static unsigned int rings(struct vgm_test *ctx)
-{
-	return identify(ctx) ? 0 : ctx->id.need.coherent_bytes /
-		(PAGE_SIZE << get_order(vring_size(128, PAGE_SIZE)));
-}
-
-static void set_config16(struct vgm_test *ctx, unsigned int offset, u16 value)
-{
-	writew(value, ctx->base + VIRTIO_MMIO_CONFIG + offset);
-}
-
-static void vgm_test_count(struct kunit *test)
-{
-	struct vgm_test *ctx = test->priv;
-	const unsigned int nr_blk = offsetof(struct virtio_blk_config,
-					     num_queues);
-	const unsigned int nr_net = offsetof(struct virtio_net_config,
-					     max_virtqueue_pairs);
-
-	KUNIT_ASSERT_EQ(test, vgm_accept_types("block,net,console,scsi,rng"), 0);
-	set_config16(ctx, nr_blk, 4);
-	KUNIT_EXPECT_EQ(test, rings(ctx), 1U);
-	KUNIT_EXPECT_EQ(test, ctx->id.need.queues, 1U);
-	set_reg(ctx, VIRTIO_MMIO_DEVICE_FEATURES,
-		BOTH_FEATURES | BIT(VIRTIO_BLK_F_MQ));
-	KUNIT_EXPECT_EQ(test, rings(ctx), 4U);
-	KUNIT_EXPECT_EQ(test, ctx->id.need.queues,
-			min(4U, num_possible_cpus()));
-	set_config16(ctx, nr_blk, 0);
-	KUNIT_EXPECT_EQ(test, rings(ctx), 1U);
-	set_config16(ctx, nr_blk, U16_MAX);
-	KUNIT_EXPECT_EQ(test, rings(ctx), 64U);
-
-	set_reg(ctx, VIRTIO_MMIO_DEVICE_ID, VIRTIO_ID_NET);
-	set_reg(ctx, VIRTIO_MMIO_DEVICE_FEATURES, BOTH_FEATURES);
-	KUNIT_EXPECT_EQ(test, rings(ctx), 2U);
-	set_reg(ctx, VIRTIO_MMIO_DEVICE_FEATURES, BOTH_FEATURES |
-		BIT(VIRTIO_NET_F_MQ) | BIT(VIRTIO_NET_F_CTRL_VQ));
-	set_config16(ctx, nr_net, 3);
-	KUNIT_EXPECT_EQ(test, rings(ctx), 7U);
-	set_config16(ctx, nr_net, U16_MAX);
-	KUNIT_EXPECT_EQ(test, rings(ctx), 64U);
-
-	set_reg(ctx, VIRTIO_MMIO_DEVICE_ID, VIRTIO_ID_CONSOLE);
-	set_reg(ctx, VIRTIO_MMIO_DEVICE_FEATURES, BOTH_FEATURES & ~BIT(1));
-	KUNIT_EXPECT_EQ(test, rings(ctx), 0U);
-	set_reg(ctx, VIRTIO_MMIO_DEVICE_ID, VIRTIO_ID_RNG);
-	set_reg(ctx, VIRTIO_MMIO_DEVICE_FEATURES, BOTH_FEATURES);
-	KUNIT_EXPECT_EQ(test, rings(ctx), 8U);
-}
-
-static void vgm_test_features(struct kunit *test)
-{
-	struct vgm_test *ctx = test->priv;
-
-	set_reg(ctx, VIRTIO_MMIO_DEVICE_FEATURES, 0);
-	KUNIT_EXPECT_EQ(test, identify(ctx), -EINVAL);
-	set_reg(ctx, VIRTIO_MMIO_DEVICE_FEATURES,
-		BIT(VIRTIO_F_ACCESS_PLATFORM - 32));
-	KUNIT_EXPECT_EQ(test, identify(ctx), -EINVAL);
-	set_reg(ctx, VIRTIO_MMIO_DEVICE_FEATURES, BIT(VIRTIO_F_VERSION_1 - 32));
-	KUNIT_EXPECT_EQ(test, identify(ctx), -EINVAL);
-	set_reg(ctx, VIRTIO_MMIO_DEVICE_FEATURES, BOTH_FEATURES);
-	KUNIT_EXPECT_EQ(test, identify(ctx), 0);
-}
-
-/* However large a queue the device would take, ours are bounded. */
-static void vgm_test_queues(struct kunit *test)
-{
-	static const struct {
-		u32 num_max;
-		unsigned int size;
-	} cases[] = {
-		{ 1, 1 }, { 2, 2 }, { 3, 2 }, { 100, 64 }, { 256, 256 },
-		{ 1023, 512 }, { 1024, 1024 }, { 32768, 1024 },
-		{ 0x80000000, 1024 }, { 0xfffffffe, 1024 },
-	};
-	struct vgm_test *ctx = test->priv;
-	unsigned int i;
-
-	for (i = 0; i < ARRAY_SIZE(cases); i++) {
-		set_reg(ctx, VIRTIO_MMIO_QUEUE_NUM_MAX, cases[i].num_max);
-		KUNIT_ASSERT_EQ(test, identify(ctx), 0);
-		KUNIT_EXPECT_EQ(test, ctx->id.need.segs_max, cases[i].size);
-		/* Parts that peers may map page by page, and no page more. */
-		KUNIT_EXPECT_EQ(test, ctx->id.need.coherent_bytes,
-				PAGE_SIZE << get_order(vring_size(cases[i].size,
-								  PAGE_SIZE)));
-		KUNIT_EXPECT_LE(test, ctx->id.need.coherent_bytes,
-				(size_t)SZ_2M);
-	}
-	set_reg(ctx, VIRTIO_MMIO_QUEUE_NUM_MAX, 0);
-	KUNIT_EXPECT_EQ(test, identify(ctx), -EINVAL);
-}
-
-/* What of a request the pool may bound depends on the kind of device. */
-static void vgm_test_segs(struct kunit *test)
-{
-	struct vgm_test *ctx = test->priv;
-
-	KUNIT_ASSERT_EQ(test, vgm_accept_types("block,net,console"), 0);
-	set_reg(ctx, VIRTIO_MMIO_QUEUE_NUM_MAX, 256);
-	KUNIT_ASSERT_EQ(test, identify(ctx), 0);
-	KUNIT_EXPECT_EQ(test, ctx->id.need.segs_max, 256U);
-	KUNIT_EXPECT_EQ(test, ctx->id.need.segs_enough, 66U);
-	KUNIT_EXPECT_EQ(test, ctx->id.ring_min, 256U);
-	set_reg(ctx, VIRTIO_MMIO_DEVICE_ID, VIRTIO_ID_NET);
-	KUNIT_ASSERT_EQ(test, identify(ctx), 0);
-	KUNIT_EXPECT_LT(test, ctx->id.need.segs_max, 64U);
-	KUNIT_EXPECT_EQ(test, ctx->id.need.segs_enough, 0U);
-	set_reg(ctx, VIRTIO_MMIO_DEVICE_ID, VIRTIO_ID_CONSOLE);
-	KUNIT_ASSERT_EQ(test, identify(ctx), 0);
-	KUNIT_EXPECT_EQ(test, ctx->id.need.segs_max, 256U);
-	KUNIT_EXPECT_EQ(test, ctx->id.need.segs_enough, 0U);
-}
-
-struct look {
-	struct work_struct work;
-	struct vgm_settling *settling;
-	u32 generation;
-	bool settles;
-};
-
-static void look_work(struct work_struct *work)
-{
-	struct look *look = container_of(work, struct look, work);
-
-	look->settles = vgm_settles(look->settling, look->generation);
-}
-
-/* Reading a long field ends: with another task's looks in between, too. */
-static void vgm_test_settles(struct kunit *test)
-{
-	struct vgm_settling s = { .generation = 7 };
-	struct look look = { .settling = &s };
-	unsigned int i, n;
-
-	spin_lock_init(&s.lock);
-	for (i = 0; i < 100; i++)
-		KUNIT_EXPECT_TRUE(test, vgm_settles(&s, 7));
-	/* A change before each reading, or in the midst of it now and then. */
-	for (i = 0; i < 100; i++) {
-		KUNIT_EXPECT_TRUE(test, vgm_settles(&s, 1000 + i));
-		KUNIT_EXPECT_TRUE(test, vgm_settles(&s, 2000 + i));
-		KUNIT_EXPECT_TRUE(test, vgm_settles(&s, 2000 + i));
-	}
-	for (n = 0; n < 1000 && vgm_settles(&s, 3000 + n); n++)
-		;
-	KUNIT_EXPECT_EQ(test, n, (unsigned int)VGM_CHANGES_MAX);
-	/* Once settled, all is well. */
-	KUNIT_EXPECT_TRUE(test, vgm_settles(&s, 3000 + n));
-
-	INIT_WORK_ONSTACK(&look.work, look_work);
-	for (n = 0; n < 1000; n++) {
-		look.generation = 5000 + n;
-		if (!vgm_settles(&s, look.generation))
-			break;
-		schedule_work(&look.work);
-		flush_work(&look.work);
-		if (!look.settles)
-			break;
-	}
-	destroy_work_on_stack(&look.work);
-	KUNIT_EXPECT_LT(test, n, 1000U);
-}
-
-/* Every CPU has exactly one queue, every queue a CPU. */
-static void vgm_test_spread(struct kunit *test)
-{
-	struct cpumask *mask = kunit_kzalloc(test, sizeof(*mask), GFP_KERNEL);
-	struct cpumask *seen = kunit_kzalloc(test, sizeof(*seen), GFP_KERNEL);
-	unsigned int cpus = num_possible_cpus(), nr, i;
-
-	KUNIT_ASSERT_NOT_NULL(test, mask);
-	KUNIT_ASSERT_NOT_NULL(test, seen);
-	for (nr = 1; nr <= cpus + 3; nr++) {
-		cpumask_clear(seen);
-		for (i = 0; i < nr; i++) {
-			vgm_spread(mask, i, nr);
-			KUNIT_EXPECT_FALSE(test, cpumask_empty(mask));
-			if (nr <= cpus)
-				KUNIT_EXPECT_FALSE(test,
-						   cpumask_intersects(seen, mask));
-			cpumask_or(seen, seen, mask);
-		}
-		KUNIT_EXPECT_TRUE(test, cpumask_equal(seen, cpu_possible_mask));
-	}
-}
-
-/* Whatever the backend says: two bits are the device's, the others the driver's. */
-static void vgm_test_status(struct kunit *test)
-{
-	const u8 features_ok = VIRTIO_CONFIG_S_FEATURES_OK;
-	const u8 needs_reset = VIRTIO_CONFIG_S_NEEDS_RESET;
-	unsigned int written, read, bad = 0;
-
-	for (written = 0; written < 0x100; written++) {
-		u8 nobody = vgm_status(written, U32_MAX);
-
-		bad += nobody != ((written & ~features_ok) |
-				  VIRTIO_CONFIG_S_FAILED);
-		for (read = 0; read < 0x100; read++) {
-			u8 got = vgm_status(written, read);
-
-			bad += got != vgm_status(written, read | 0xffffff00 << 1);
-			bad += !!((got ^ written) & ~(features_ok | needs_reset));
-			bad += (got & features_ok) !=
-			       (written & read & features_ok);
-			bad += (got & needs_reset) !=
-			       ((written | read) & needs_reset);
-		}
-	}
-	KUNIT_EXPECT_EQ(test, bad, 0U);
-}
-
-/* A device that runs shows all that a ready driver wrote, and needs no reset. */
-static void vgm_test_status_fault(struct kunit *test)
-{
-	const u8 ready = VIRTIO_CONFIG_S_DRIVER_OK;
-	unsigned int written, read, bad = 0;
-
-	for (written = 0; written < 0x100; written++)
-		for (read = 0; read < 0x100; read++) {
-			bool is_bad = read & VIRTIO_CONFIG_S_NEEDS_RESET ||
-				      (written & ready && 0xf & written & ~read);
-
-			bad += is_bad != !!vgm_status_fault(written, read);
-		}
-	KUNIT_EXPECT_EQ(test, bad, 0U);
-}
-
-static struct kunit_case vgm_test_cases[] = {
-	KUNIT_CASE(vgm_test_accepts),
-	KUNIT_CASE(vgm_test_nobody),
-	KUNIT_CASE(vgm_test_magic),
-	KUNIT_CASE(vgm_test_version),
-	KUNIT_CASE(vgm_test_no_device),
-	KUNIT_CASE(vgm_test_types),
-	KUNIT_CASE(vgm_test_count),
-	KUNIT_CASE(vgm_test_settles),
-	KUNIT_CASE(vgm_test_features),
-	KUNIT_CASE(vgm_test_queues),
-	KUNIT_CASE(vgm_test_segs),
-	KUNIT_CASE(vgm_test_spread),
-	KUNIT_CASE(vgm_test_status),
-	KUNIT_CASE(vgm_test_status_fault),
-	{ }
-};
-
-/* As the module was loaded. */
-static void vgm_test_suite_exit(struct kunit_suite *suite)
-{
-	vgm_accept_types("block");
-}
-
-static struct kunit_suite vgm_test_suite = {
-	.name = "virtio_grant_mmio",
-	.suite_exit = vgm_test_suite_exit,
-	.init = vgm_test_init,
-	.test_cases = vgm_test_cases,
-};
-/* Life and death */
+#include "mmio/kunit_priv.h"
 
 #define LIFE_VENDOR	0x74736574
 #define LIFE_BYTES	64
@@ -746,7 +337,7 @@ static int life_init(struct kunit *test)
 	test->priv = life;
 	the_life = life;
 	vgrant_pool_kib = 256;
-	vgm_ms_per_s = LIFE_MS_PER_S;
+	vgrant_ms_per_s = LIFE_MS_PER_S;
 	ret = register_virtio_driver(&life_driver);
 	if (ret)
 		goto unbind_irq;
@@ -770,8 +361,8 @@ static void life_exit(struct kunit *test)
 	unbind_from_irqhandler(life->irq, life);
 	platform_device_unregister(life->pdev);
 	vgrant_pool_kib = 0;
-	vgm_ms_per_s = MSEC_PER_SEC;
-	vgm_wait_s = 90;
+	vgrant_ms_per_s = MSEC_PER_SEC;
+	vgrant_wait_s = 90;
 }
 
 static void life_begins(struct life *life, enum life_stage stage,
@@ -858,7 +449,7 @@ static void life_test_awake(struct kunit *test)
 	unsigned int i;
 	char what[40];
 
-	vgm_wait_s = 5;
+	vgrant_wait_s = 5;
 	for (stage = 0; stage <= LIFE_RUNS; stage++) {
 		for (i = 0; i < ARRAY_SIZE(life_faults); i++) {
 			snprintf(what, sizeof(what), "%s at %u",
@@ -884,7 +475,7 @@ static void life_test_removal(struct kunit *test)
 	char what[40];
 
 	/* For ever: who leaves does not wait. */
-	vgm_wait_s = 0;
+	vgrant_wait_s = 0;
 	for (stage = LIFE_REMOVING; stage <= LIFE_WAS_RESET; stage++) {
 		for (i = 0; i < ARRAY_SIZE(life_faults); i++) {
 			snprintf(what, sizeof(what), "%s at %u",
@@ -916,7 +507,7 @@ static void life_test_sleep(struct kunit *test)
 	unsigned int i;
 	char what[40];
 
-	vgm_wait_s = 0;
+	vgrant_wait_s = 0;
 	for (stage = LIFE_FREEZING; stage < LIFE_STAGES; stage++) {
 		for (i = 0; i < ARRAY_SIZE(life_faults); i++) {
 			snprintf(what, sizeof(what), "%s at %u",
@@ -957,7 +548,7 @@ static void life_test_every_bit_of_status(struct kunit *test)
 	life_begins(life, LIFE_STAGES, NULL);
 	for (i = 0; i < 10; i++) {
 		u8 status = i < 8 ? 0xf ^ BIT(i) : i == 8 ? 0 : 0xff;
-		bool is_bad = vgm_status_fault(0xf, status);
+		bool is_bad = vgrant_status_fault(0xf, status);
 
 		snprintf(what, sizeof(what), "status %#x", status);
 		life_reg(life, VIRTIO_MMIO_STATUS, status);
@@ -984,11 +575,11 @@ static void life_test_silence(struct kunit *test)
 
 	life_begins(life, LIFE_STAGES, NULL);
 	for (i = 0; i < 3; i++) {
-		vgm_wait_s = i == 1 ? 4 : 0;
+		vgrant_wait_s = i == 1 ? 4 : 0;
 		KUNIT_ASSERT_FALSE(test, life_has_failed(life));
 		memcpy_fromio(running, life->base, WINDOW_BYTES);
 		life_nobody(life);
-		if (vgm_wait_s) {
+		if (vgrant_wait_s) {
 			KUNIT_EXPECT_TRUE(test, life_becomes(life, true));
 			life_drain(life);
 			KUNIT_EXPECT_EQ(test, life->done, 1U);
@@ -1003,7 +594,7 @@ static void life_test_silence(struct kunit *test)
 	}
 	KUNIT_EXPECT_EQ(test, life->probes, 1U);
 	/* And if it has forgotten all, its driver is bound anew. */
-	vgm_wait_s = 4;
+	vgrant_wait_s = 4;
 	life_nobody(life);
 	KUNIT_EXPECT_TRUE(test, life_becomes(life, true));
 	life_heals(life);
@@ -1045,7 +636,7 @@ static void life_test_shortage(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, life_has_failed(life));
 	life->probes = 1;
 #endif
-	vgm_wait_s = 4;
+	vgrant_wait_s = 4;
 	life_nobody(life);
 	KUNIT_EXPECT_TRUE(test, life_becomes(life, true));
 	life->shortages = 2;
@@ -1113,9 +704,5 @@ static struct kunit_suite life_test_suite = {
 	.exit = life_exit,
 	.test_cases = life_test_cases,
 };
-kunit_test_suites(&vgm_test_suite, &life_test_suite);
 
-VGRANT_KUNIT_IMPORTS;
-MODULE_DESCRIPTION("KUnit suite of virtio_grant_mmio");
-MODULE_AUTHOR("The virtio-grant authors");
-MODULE_LICENSE("GPL");
+kunit_test_suite(life_test_suite);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * virtio_grant_mmio_disk_kunit.c - the transport driver below a driver of our
+ * disk_kunit.c - the transport driver below a driver of our
  * own, for the first disk that no other driver has.
  *
  * What takes a backend that answers and guests that do more with their queues
@@ -22,7 +22,7 @@
 #include <uapi/linux/virtio_mmio.h>
 
 #include "uapi/virtio_grant.h"
-#include "virtio_grant_mmio.h"
+#include "mmio/mmio_priv.h"
 
 #define DISK_REQUESTS	8
 #define DISK_BYTES	4096
@@ -275,7 +275,7 @@ static void disk_call_work(struct work_struct *work)
 	unsigned int i;
 
 	for (i = 0; i < 20; i++)
-		vgm_callback(0, disk.vq);
+		vgrant_callback(0, disk.vq);
 }
 
 /* Wherever a queue's callback is called from, it is by one at a time. */
@@ -306,7 +306,7 @@ static void disk_test_callback(struct kunit *test)
 		destroy_work_on_stack(&work[i]);
 	}
 	disk.lingers = false;
-	vgm_callback(0, disk.vq);
+	vgrant_callback(0, disk.vq);
 	KUNIT_EXPECT_EQ(test, disk_wait(1), 1U);
 	KUNIT_EXPECT_GE(test, atomic_read(&disk.nr_calls), 40);
 	KUNIT_EXPECT_EQ(test, atomic_read(&disk.nr_inside_max), 1);

@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * queue.h - a virtio device of a backend that sees granted pages only: its
+ * queues, and its life.  Whatever carries it, a transport, is a table of
+ * functions (struct vgrant_transport): nothing here knows of a register.
+ *
+ * queue.c has queues come and go; track.c knows which buffers are in them;
+ * channel.c has their events; status.c features and status; fail.c gives back
+ * what a backend that is gone never answered; watch.c looks whether it is; life.c
+ * has the device come back, sleep and leave.
+ *
+ * Who is not trusted: the backend, and whoever answers for it.  Waits are
+ * bounded, and what it wrote is checked before use.
+ */
+#ifndef VIRTIO_GRANT_QUEUE_H
+#define VIRTIO_GRANT_QUEUE_H
+
+#include <linux/completion.h>
+#include <linux/cpumask.h>
+#include <linux/interrupt.h>
+#include <linux/jiffies.h>
+#include <linux/mutex.h>
+#include <linux/notifier.h>
+#include <linux/spinlock.h>
+#include <linux/types.h>
+#include <linux/virtio.h>
+#include <linux/virtio_config.h>
+#include <linux/virtio_ring.h>
+#include <linux/workqueue.h>
+#include <xen/interface/xen.h>
+#include <xen/interface/event_channel.h>
+
+#include "uapi/virtio_grant.h"
+#include "virtio_grant_dma.h"
+
+/* What a transport's answer is when nobody gives one. */
+#define VGRANT_NOBODY		U32_MAX
+/* Rings are at most this large, whatever the device would accept. */
+#define VGRANT_QUEUE_SIZE_MAX	1024
+/*
+ * Of the used ring, as in Linux's own driver, but not for larger pages: the
+ * device does not ask for it, and the largest ring would be over 64 KiB.
+ */
+#define VGRANT_RING_ALIGN	VIRTIO_GRANT_PAGE_BYTES
+/* Segments of a request that are for the request itself and its status. */
+#define VGRANT_SEGS_EXTRA	2
+/* The device may be relayed to another domain, and that may be busy. */
+#define VGRANT_RESET_MS		2000
+/* How often to see whether a device that failed for its silence answers again. */
+#define VGRANT_COME_BACK_S	2
+
+struct vgrant_device;
+
+/**
+ * struct vgrant_transport - what carries a device
+ * @answers: does somebody answer at all?
+ * @ask_identity: returns 0; -EAGAIN if nobody answers; -ENODEV if it is not the
+ *	device that it was
+ * @read_caps: VIRTIO_GRANT_CAP_* of the contract, of a device that is there
+ * @read_features: what the device offers; 0 if nobody answers
+ * @write_features: what the driver accepts
+ * @read_status: the device's Status, or VGRANT_NOBODY
+ * @write_status: sets it; 0 begins a reset, which is over when it reads 0
+ * @announce: the pool, if the device can keep it mapped; sets is_announced
+ * @withdraw: undoes it, and waits until the device has let go
+ * @queue_is_ready: returns 0, 1, or -EAGAIN if nobody answers
+ * @queue_size_max: entries that the device has for it; 0 or VGRANT_NOBODY if
+ *	there is no such queue
+ * @queue_enable: tells the device where the ring is, and starts it
+ * @queue_stop: stops it alone; returns no if the device does not let go
+ * @queue_reset: resets it alone; returns NULL, or what went wrong
+ * @set_port: the device is to use this event channel; 0 or a negative errno
+ * @clear_port: it is to let go of it; returns no if it does not
+ * @notify: there are buffers, of a queue without a channel; from any context
+ * @interrupt: handler of the device's own interrupt, with the device as argument;
+ *	calls vgrant_callbacks()
+ *
+ * All but @notify and @interrupt may sleep.  Those of queues are called one at a
+ * time, under queue_lock.
+ */
+struct vgrant_transport {
+	bool (*answers)(struct vgrant_device *vgd);
+	int (*ask_identity)(struct vgrant_device *vgd);
+	u32 (*read_caps)(struct vgrant_device *vgd);
+	u64 (*read_features)(struct vgrant_device *vgd);
+	void (*write_features)(struct vgrant_device *vgd, u64 features);
+	u32 (*read_status)(struct vgrant_device *vgd);
+	void (*write_status)(struct vgrant_device *vgd, u8 status);
+	void (*announce)(struct vgrant_device *vgd);
+	void (*withdraw)(struct vgrant_device *vgd);
+	int (*queue_is_ready)(struct vgrant_device *vgd, unsigned int index);
+	u32 (*queue_size_max)(struct vgrant_device *vgd, unsigned int index);
+	void (*queue_enable)(struct vgrant_device *vgd, struct virtqueue *vq);
+	bool (*queue_stop)(struct vgrant_device *vgd, unsigned int index);
+	const char *(*queue_reset)(struct vgrant_device *vgd,
+				   unsigned int index);
+	int (*set_port)(struct vgrant_device *vgd, unsigned int index,
+			evtchn_port_t port);
+	bool (*clear_port)(struct vgrant_device *vgd, unsigned int index);
+	void (*notify)(struct virtqueue *vq);
+	irqreturn_t (*interrupt)(int irq, void *vgd);
+};
+
+/*
+ * What we keep of a virtqueue; its priv.  The event channel: irq is 0 without
+ * one, then the transport and its interrupt serve.
+ *
+ * busy has a bit for each buffer (by the number of its first descriptor) that
+ * was made available and not used yet, as far as seen: the ring does not tell,
+ * and it takes knowing to fail them when the backend is gone.
+ */
+struct vgrant_queue {
+	struct vgrant_device *vgd;
+	unsigned int index;
+	evtchn_port_t port;
+	unsigned int irq;
+	struct cpumask cpus;	/* that its events go to; empty: anywhere */
+	bool is_reset;		/* nothing is called; under queue_lock */
+	spinlock_t callback_lock;
+
+	spinlock_t lock;	/* the rest */
+	unsigned long *busy;
+	u16 avail_seen;
+	u16 used_seen;
+	u16 used_watched;
+	u16 used_at_event;
+	bool has_lost_track;
+};
+
+struct vgrant_device {
+	struct virtio_device vdev;
+	struct device *dev;	/* the parent: for messages, and for DMA */
+	const struct vgrant_transport *transport;
+	struct vgrant_pool *pool;
+	domid_t backend;
+	int irq;
+	u32 caps;		/* VIRTIO_GRANT_CAP_*, as probed */
+	u32 segs_max;		/* what seg_max in the configuration may say */
+	unsigned int ring_min;	/* size of the smallest ring */
+	/*
+	 * By queue index; entries are NULL while a queue does not exist.  The
+	 * array and its length change only while no interrupt is requested.
+	 */
+	struct virtqueue **queue;
+	unsigned int nr_queues;
+	struct mutex queue_lock;	/* queues come and go, and fail */
+	struct work_struct fault_work;
+	struct delayed_work watch_work;
+	struct delayed_work come_back_work;
+	struct notifier_block bus_notifier;
+	bool has_failed;	/* changes under queue_lock */
+	bool may_come_back;	/* failed for its silence only; likewise */
+	bool is_buffer_held;
+	bool is_leaving;	/* its driver is about to let go of it */
+	bool is_going;		/* so are we, or we fall asleep */
+	bool is_asleep;		/* between freeze and the end of restore */
+	bool is_last_try;	/* ... to wake its driver: with any queues */
+	bool has_overslept;	/* its driver did not wake up */
+	bool is_announced;	/* the pool, since the last reset */
+	bool wants_driver;	/* the probe that come_back_work made failed */
+	unsigned int nr_binds;	/* so often */
+	unsigned int silent_s;	/* watch_work's: so long, as far as seen */
+	unsigned int looks_in_vain;	/* watch_work's: without progress */
+	u8 status;		/* as the driver has written it */
+	unsigned int resets;	/* of status */
+	unsigned int nr_queues_before;	/* it fell asleep */
+	struct completion released;
+};
+
+static inline struct vgrant_device *vgrant_dev_of(struct virtio_device *vdev)
+{
+	return container_of(vdev, struct vgrant_device, vdev);
+}
+
+extern unsigned int vgrant_ms_per_s;
+
+static inline unsigned long vgrant_seconds(unsigned int s)
+{
+	return msecs_to_jiffies(s * vgrant_ms_per_s);
+}
+
+static inline u16 vgrant_used_idx(struct virtqueue *vq)
+{
+	return virtio16_to_cpu(vq->vdev,
+			       READ_ONCE(virtqueue_get_vring(vq)->used->idx));
+}
+
+/* track.c */
+void vgrant_track(struct virtqueue *vq);
+void vgrant_track_anew(struct virtqueue *vq);
+irqreturn_t vgrant_callback(int irq, struct virtqueue *vq);
+void vgrant_callback_now(struct virtqueue *vq);
+void vgrant_callbacks(struct vgrant_device *vgd, int irq);
+bool vgrant_queue_is_stalled(struct virtqueue *vq);
+
+/* channel.c */
+bool vgrant_uses_events(const struct vgrant_device *vgd);
+bool vgrant_notify(struct virtqueue *vq);
+void vgrant_channel_open(struct vgrant_queue *q, const char *name);
+void vgrant_channel_close(struct vgrant_queue *q);
+void vgrant_synchronize_cbs(struct virtio_device *vdev);
+void vgrant_spread(struct cpumask *cpus, unsigned int index, unsigned int nr);
+int vgrant_route(struct vgrant_queue *q);
+int vgrant_set_vq_affinity(struct virtqueue *vq, const struct cpumask *cpus);
+const struct cpumask *vgrant_get_vq_affinity(struct virtio_device *vdev,
+					     int index);
+
+/* queue.c: what a virtio_config_ops has for queues */
+unsigned int vgrant_queue_size(u32 num_max);
+int vgrant_find_vqs(struct virtio_device *vdev, unsigned int nvqs,
+		    struct virtqueue *vqs[], struct virtqueue_info vqs_info[],
+		    struct irq_affinity *desc);
+void vgrant_del_vqs(struct virtio_device *vdev);
+int vgrant_disable_vq_and_reset(struct virtqueue *vq);
+int vgrant_enable_vq_after_reset(struct virtqueue *vq);
+
+/* status.c: and for features and status */
+u64 vgrant_get_features(struct virtio_device *vdev);
+int vgrant_finalize_features(struct virtio_device *vdev);
+u8 vgrant_status(u8 written, u32 read);
+const char *vgrant_status_fault(u8 written, u32 read);
+u8 vgrant_get_status(struct virtio_device *vdev);
+void vgrant_set_status(struct virtio_device *vdev, u8 status);
+void vgrant_reset(struct virtio_device *vdev);
+
+/* fail.c: the device is no more */
+void vgrant_dev_fail(struct vgrant_device *vgd, const char *why);
+void vgrant_dev_fail_setup_locked(struct vgrant_device *vgd, const char *why);
+void vgrant_dev_give_up(struct vgrant_device *vgd, const char *why);
+
+/* watch.c: is it there? */
+extern unsigned int vgrant_wait_s;
+bool vgrant_dev_is_gone(struct vgrant_device *vgd);
+int vgrant_ask(struct vgrant_device *vgd, const char **why);
+void vgrant_dev_check(struct vgrant_device *vgd);
+void vgrant_dev_config_changed(struct vgrant_device *vgd);
+void vgrant_dev_suspect(struct vgrant_device *vgd);
+void vgrant_dev_watch(struct vgrant_device *vgd);
+void vgrant_dev_leave(struct vgrant_device *vgd);
+void vgrant_buffer_held(void *priv);
+void vgrant_fault_work(struct work_struct *work);
+void vgrant_watch_work(struct work_struct *work);
+
+/* life.c */
+void vgrant_dev_init(struct vgrant_device *vgd, struct device *dev,
+		     const struct vgrant_transport *transport,
+		     const struct virtio_config_ops *config, domid_t backend,
+		     int irq);
+int vgrant_dev_make_pool(struct vgrant_device *vgd,
+			 const struct vgrant_pool_need *need);
+int vgrant_dev_register(struct vgrant_device *vgd);
+void vgrant_dev_unregister(struct vgrant_device *vgd);
+int vgrant_dev_freeze(struct vgrant_device *vgd);
+int vgrant_dev_restore(struct vgrant_device *vgd);
+void vgrant_come_back_work(struct work_struct *work);
+
+#endif /* VIRTIO_GRANT_QUEUE_H */

@@ -1,0 +1,299 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * watch.c - is a device's backend there, and does it still run the device?
+ *
+ * A backend that is gone (nobody answers) is waited for as long as the guest's
+ * owner says; then, or when what answers does not run the device any more, the
+ * device fails: fail.c.
+ */
+#include <linux/delay.h>
+#include <linux/device.h>
+#include <linux/jiffies.h>
+#include <linux/module.h>
+#include <linux/sched.h>
+#include <linux/time.h>
+
+#include "queue/queue.h"
+
+/* Nobody answers, for longer than a busy machine would explain. */
+#define VGRANT_GONE_S		3
+/* How often to see whether queues with buffers in them make progress. */
+#define VGRANT_WATCH_S		10
+/* The same, of a device that was asked and did not answer. */
+#define VGRANT_SILENT_S		1
+/* While its driver leaves, no progress at so many looks is the end of it. */
+#define VGRANT_LEAVE_LOOKS	3
+/*
+ * How long requests wait for a backend that does not answer.  Longer than a
+ * driver domain's hiccup, or a restart of its daemons, takes; with what it takes
+ * to notice, below the 120 s after which Linux warns of hung tasks, or panics.
+ */
+#define VGRANT_WAIT_S		90
+
+unsigned int vgrant_wait_s = VGRANT_WAIT_S;
+EXPORT_SYMBOL_IF_KUNIT(vgrant_wait_s);
+module_param_named(wait_s, vgrant_wait_s, uint, 0644);
+MODULE_PARM_DESC(wait_s,
+		 "seconds that requests wait for a backend that does not answer, before they fail (default: 90; 0: for ever)");
+
+/* The KUnit suite has shorter seconds. */
+unsigned int vgrant_ms_per_s = MSEC_PER_SEC;
+EXPORT_SYMBOL_IF_KUNIT(vgrant_ms_per_s);
+
+/*
+ * Does nobody answer, for longer than a busy machine would explain?  The
+ * broker gives up sooner, and gives an answer that is late to the next read.
+ */
+bool vgrant_dev_is_gone(struct vgrant_device *vgd)
+{
+	unsigned long end = jiffies + vgrant_seconds(VGRANT_GONE_S);
+
+	while (!vgd->transport->answers(vgd)) {
+		if (time_after(jiffies, end))
+			return true;
+		msleep(100);
+	}
+	return false;
+}
+
+/* Returns 0; -EAGAIN if nobody answers; -EIO if one that is ready is not. */
+static int vgrant_ask_queues(struct vgrant_device *vgd)
+{
+	unsigned int i;
+	int ready, ret = 0;
+
+	mutex_lock(&vgd->queue_lock);
+	for (i = 0; i < vgd->nr_queues && !ret; i++) {
+		if (!vgd->queue[i] || vgd->queue[i]->reset)
+			continue;
+		ready = vgd->transport->queue_is_ready(vgd, i);
+		if (ready <= 0)
+			ret = ready ?: -EIO;
+	}
+	mutex_unlock(&vgd->queue_lock);
+	return ret;
+}
+
+/*
+ * Asks the device how it is: it, and not what we show to the core.
+ *
+ * Its driver may reset it meanwhile, and begin anew: then what we read means
+ * nothing.  Status of ours is lowered before the device's and raised after it,
+ * so a running device never shows less.
+ *
+ * Returns: 0; -EAGAIN if nobody answers; or -EIO, and @why.
+ */
+int vgrant_ask(struct vgrant_device *vgd, const char **why)
+{
+	unsigned int resets = READ_ONCE(vgd->resets);
+	u8 written = READ_ONCE(vgd->status);
+	u32 status;
+	int ret;
+
+	*why = "another device has taken its place";
+	ret = vgd->transport->ask_identity(vgd);
+	if (ret)
+		return ret == -ENODEV ? -EIO : ret;
+	status = vgd->transport->read_status(vgd);
+	if (status == VGRANT_NOBODY)
+		return -EAGAIN;
+	*why = vgrant_status_fault(written, status);
+	if (!*why && written & VIRTIO_CONFIG_S_DRIVER_OK) {
+		ret = vgrant_ask_queues(vgd);
+		if (ret == -EIO)
+			*why = "a queue is not ready any more";
+	}
+	if (READ_ONCE(vgd->resets) != resets)
+		return 0;
+	return *why ? -EIO : ret;
+}
+
+/*
+ * Nobody has answered for @silent_s seconds, of them @s since this was said the
+ * last time.  The device fails if that is too long.
+ *
+ * Seconds are counted, and not told by the clock: a guest that stood still with
+ * its backend must not find that its time is over.
+ */
+static void vgrant_is_silent(struct vgrant_device *vgd, unsigned int silent_s,
+			     unsigned int s)
+{
+	unsigned int limit_s = READ_ONCE(vgrant_wait_s);
+
+	/* While nothing is in flight, nothing is lost by trying again later. */
+	if (READ_ONCE(vgd->is_leaving) || READ_ONCE(vgd->is_going) ||
+	    !(READ_ONCE(vgd->status) & VIRTIO_CONFIG_S_DRIVER_OK)) {
+		vgrant_dev_give_up(vgd,
+				   "the backend does not answer, and its driver comes or goes");
+		return;
+	}
+	if (silent_s == s && limit_s)
+		dev_warn(vgd->dev, "the backend does not answer: waiting for up to %u s\n",
+			 limit_s);
+	else if (silent_s == s)
+		dev_warn(vgd->dev, "the backend does not answer: waiting\n");
+	if (limit_s && silent_s >= limit_s)
+		vgrant_dev_give_up(vgd, "the backend does not answer");
+}
+
+/*
+ * Asks the device how it is, and waits until it answers or has failed.  May
+ * sleep for as long as the guest's owner wants.
+ */
+void vgrant_dev_check(struct vgrant_device *vgd)
+{
+	unsigned long pause = vgrant_seconds(VGRANT_GONE_S);
+	unsigned int silent_s = 0;
+	const char *why;
+	int ret;
+
+	while ((ret = vgrant_ask(vgd, &why)) == -EAGAIN &&
+	       !READ_ONCE(vgd->has_failed)) {
+		/* One that says who it is, and no more, is as good as none. */
+		if (!vgrant_dev_is_gone(vgd))
+			schedule_timeout_uninterruptible(pause);
+		silent_s += VGRANT_GONE_S;
+		vgrant_is_silent(vgd, silent_s, VGRANT_GONE_S);
+	}
+	if (ret == -EIO)
+		vgrant_dev_fail(vgd, why);
+}
+
+/* The same for watch_work, which comes again instead of waiting. */
+static void vgrant_look(struct vgrant_device *vgd)
+{
+	unsigned int s = vgd->silent_s ? VGRANT_SILENT_S : VGRANT_GONE_S;
+	const char *why;
+	int ret = vgrant_ask(vgd, &why);
+
+	if (ret == -EAGAIN && !vgd->silent_s && !vgrant_dev_is_gone(vgd))
+		ret = vgrant_ask(vgd, &why);
+	if (ret == -EAGAIN) {
+		vgd->silent_s += s;
+		vgrant_is_silent(vgd, vgd->silent_s, s);
+		return;
+	}
+	if (vgd->silent_s)
+		dev_info(vgd->dev, "the backend answers again\n");
+	vgd->silent_s = 0;
+	if (ret)
+		vgrant_dev_fail(vgd, why);
+}
+
+void vgrant_buffer_held(void *priv)
+{
+	struct vgrant_device *vgd = priv;
+
+	WRITE_ONCE(vgd->is_buffer_held, true);
+	vgrant_dev_suspect(vgd);
+}
+
+/* A configuration change that looked like a failure, or a failure. */
+void vgrant_fault_work(struct work_struct *work)
+{
+	struct vgrant_device *vgd = container_of(work, struct vgrant_device,
+						 fault_work);
+
+	if (READ_ONCE(vgd->is_buffer_held)) {
+		vgrant_dev_fail(vgd, "the backend keeps a buffer mapped");
+		return;
+	}
+	vgrant_dev_check(vgd);
+	if (!READ_ONCE(vgd->has_failed))
+		virtio_config_changed(&vgd->vdev);
+}
+
+/*
+ * The configuration changed, says the device; from its interrupt.  That of one
+ * which has failed is nothing to act upon.
+ */
+void vgrant_dev_config_changed(struct vgrant_device *vgd)
+{
+	u32 status = vgd->transport->read_status(vgd);
+
+	if (status == VGRANT_NOBODY ||
+	    vgrant_status_fault(READ_ONCE(vgd->status), status))
+		vgrant_dev_suspect(vgd);
+	else
+		virtio_config_changed(&vgd->vdev);
+}
+
+/* Something looks as if nobody were there; from any context. */
+void vgrant_dev_suspect(struct vgrant_device *vgd)
+{
+	queue_work(system_long_wq, &vgd->fault_work);
+}
+
+static void vgrant_watch_queues(struct vgrant_device *vgd, bool *is_stalled,
+				bool *is_broken)
+{
+	unsigned int i;
+
+	*is_stalled = false;
+	*is_broken = false;
+	mutex_lock(&vgd->queue_lock);
+	for (i = 0; i < vgd->nr_queues; i++) {
+		if (!vgd->queue[i] || vgd->queue[i]->reset)
+			continue;
+		if (vgrant_queue_is_stalled(vgd->queue[i]))
+			*is_stalled = true;
+		if (virtqueue_is_broken(vgd->queue[i]) &&
+		    vgd->status & VIRTIO_CONFIG_S_DRIVER_OK)
+			*is_broken = true;
+	}
+	mutex_unlock(&vgd->queue_lock);
+}
+
+/*
+ * With event channels nobody is ever asked anything, and a backend that died
+ * would go unnoticed.  So where buffers wait and none comes back, ask; a
+ * backend that is only slow will answer.
+ *
+ * A driver that leaves waits for its buffers, and nothing but their coming back
+ * ends that: there a backend that answers must do something as well.
+ */
+void vgrant_watch_work(struct work_struct *work)
+{
+	struct vgrant_device *vgd = container_of(to_delayed_work(work),
+						 struct vgrant_device,
+						 watch_work);
+	bool is_stalled, is_broken;
+
+	if (READ_ONCE(vgd->has_failed))
+		return;
+	vgrant_watch_queues(vgd, &is_stalled, &is_broken);
+	if (is_broken)
+		vgrant_dev_fail(vgd, "the backend broke the rules of a ring");
+	else if (is_stalled || READ_ONCE(vgd->is_leaving))
+		vgrant_look(vgd);
+	else
+		vgd->silent_s = 0;
+
+	vgd->looks_in_vain = is_stalled && READ_ONCE(vgd->is_leaving) ?
+			     vgd->looks_in_vain + 1 : 0;
+	if (vgd->looks_in_vain >= VGRANT_LEAVE_LOOKS)
+		vgrant_dev_fail(vgd, "its driver leaves, and the backend does nothing");
+	if (!READ_ONCE(vgd->has_failed) && READ_ONCE(vgd->nr_queues))
+		queue_delayed_work(system_long_wq, &vgd->watch_work,
+				   vgrant_seconds(vgd->silent_s ?
+						  VGRANT_SILENT_S :
+						  VGRANT_WATCH_S));
+}
+
+/*
+ * Its driver is about to let go of the device, for which it waits for what is in
+ * the queues.  What the device's owner would wait for is not worth it any more.
+ */
+void vgrant_dev_leave(struct vgrant_device *vgd)
+{
+	WRITE_ONCE(vgd->is_leaving, true);
+	mod_delayed_work(system_long_wq, &vgd->watch_work, 0);
+}
+
+/* Its queues are there. */
+void vgrant_dev_watch(struct vgrant_device *vgd)
+{
+	vgd->silent_s = 0;
+	queue_delayed_work(system_long_wq, &vgd->watch_work,
+			   vgrant_seconds(VGRANT_WATCH_S));
+}
