@@ -68,8 +68,6 @@ FNR == 1 {
 		bad("else belongs behind the brace")
 	if (code ~ /^[a-z].*\) \{$/ && code !~ /=|^(struct|enum|union|extern|static const)/)
 		bad("the brace of a function has a line of its own")
-	if (code ~ /;[ \t]+;/)
-		bad("an empty statement")
 	before = code
 }
 END {

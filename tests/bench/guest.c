@@ -43,7 +43,7 @@ struct config {
 	unsigned int depth;
 	enum order order;
 	bool is_filled;		/* the backend promises to fill its buffers */
-	unsigned int direct_kib;	/* granted, not copied, from this size */
+	unsigned int direct_kib; /* granted, not copied, from this size */
 	struct buf buf[BUFS_MAX];	/* until one of no bytes */
 };
 
@@ -187,7 +187,8 @@ static void check_data(const struct config *c)
 	for (k = 0; k < nr_bufs; k++)
 		for (i = 0; i < c->buf[k].bytes; i++)
 			if (((u8 *)phys_to_virt(buffer[0][k]))[i] !=
-			    (c->buf[k].dir == DMA_TO_DEVICE ? 0x11 + k : 0x77 + k))
+			    (c->buf[k].dir == DMA_TO_DEVICE ? 0x11 + k :
+							      0x77 + k))
 				bench_die("%s: wrong data back", c->name);
 	xen_gnttab_close(gt);
 	fake_enter(0);

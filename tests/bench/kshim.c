@@ -64,7 +64,7 @@ void *kshim_buffer(size_t bytes)
 	return page_address(page);
 }
 
-/* ---- memory ------------------------------------------------------------------ */
+/* ---- memory ------------------------------------------------------------- */
 
 void *kshim_zalloc(size_t bytes)
 {
@@ -139,7 +139,7 @@ unsigned long totalram_pages(void)
 	return 1ul << 20;
 }
 
-/* ---- bitmaps: lib/find_bit.c and lib/bitmap.c do it word by word, too ------------ */
+/* ---- bitmaps: lib/find_bit.c and lib/bitmap.c do it word by word, too ---- */
 
 unsigned long kshim_find(const unsigned long *map, unsigned long bits,
 			 unsigned long from, unsigned long invert)
@@ -214,8 +214,8 @@ unsigned int bitmap_weight(const unsigned long *map, unsigned int bits)
 	for (i = 0; i < bits / BITS_PER_LONG; i++)
 		n += (unsigned int)__builtin_popcountl(map[i]);
 	if (bits % BITS_PER_LONG)
-		n += (unsigned int)__builtin_popcountl(map[i] &
-						       (BIT(bits % BITS_PER_LONG) - 1));
+		n += (unsigned int)__builtin_popcountl(
+			map[i] & (BIT(bits % BITS_PER_LONG) - 1));
 	return n;
 }
 
@@ -225,7 +225,7 @@ u64 get_random_u64(void)
 	return 0x9e3779b97f4a7c15;
 }
 
-/* ---- messages ---------------------------------------------------------------------- */
+/* ---- messages ----------------------------------------------------------- */
 
 void kshim_warn(const char *where, const char *fmt, ...)
 {
@@ -253,7 +253,7 @@ void kshim_deadlock(void)
 	bench_die("a lock is taken twice");
 }
 
-/* ---- never called --------------------------------------------------------------------- */
+/* ---- never called ------------------------------------------------------- */
 
 int sysfs_emit(char *buf, const char *fmt, ...)
 {
@@ -273,7 +273,7 @@ int of_add_property(struct device_node *np, struct property *prop)
 	return -EINVAL;
 }
 
-/* ---- Xen ------------------------------------------------------------------------------- */
+/* ---- Xen ---------------------------------------------------------------- */
 
 bool xen_domain(void)
 {

@@ -18,7 +18,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* ---- words ----------------------------------------------------------------- */
+/* ---- words -------------------------------------------------------------- */
 
 typedef uint8_t u8;
 typedef uint16_t u16;
@@ -113,7 +113,7 @@ typedef u32 grant_ref_t;
 #define PTR_ERR(p)	((long)(p))
 #define IS_ERR(p)	((unsigned long)(p) >= (unsigned long)-4095)
 
-/* ---- memory ---------------------------------------------------------------- */
+/* ---- memory ------------------------------------------------------------- */
 
 /* Of the kernel; those of Xen, and of the fake, are of 4 KiB in any case. */
 #ifndef PAGE_SHIFT
@@ -157,7 +157,10 @@ int strcmp(const char *a, const char *b);
 })
 u64 get_random_u64(void);
 
-/* A page of the kernel; its number is that of its frames, XEN_PFN_PER_PAGE each. */
+/*
+ * A page of the kernel; its number is that of its frames, XEN_PFN_PER_PAGE
+ * each.
+ */
 struct page {
 	int refs;
 };
@@ -219,7 +222,7 @@ void *vmap(struct page **page, unsigned int n, unsigned long flags, int prot);
 void vunmap(const void *va);
 unsigned long totalram_pages(void);
 
-/* ---- one CPU ---------------------------------------------------------------- */
+/* ---- one CPU ------------------------------------------------------------ */
 
 #define num_possible_cpus()	1u
 #define nr_cpu_ids		1u
@@ -237,7 +240,7 @@ unsigned long totalram_pages(void);
 #define raw_smp_processor_id()	0
 #define smp_processor_id()	0
 
-/* ---- locks: one exchange, one store, as if nobody else wanted them ------------ */
+/* ---- locks: one exchange, one store, as if nobody else wanted them ------ */
 
 typedef struct {
 	u32 word;
@@ -283,7 +286,7 @@ extern volatile unsigned long kshim_irq_flags;
 })
 #define lockdep_assert_held(l)	((void)(l))
 
-/* ---- atomics ------------------------------------------------------------------ */
+/* ---- atomics ------------------------------------------------------------ */
 
 typedef struct {
 	int counter;
@@ -349,7 +352,7 @@ struct mutex {
 #define mutex_lock(m)		spin_lock(&(m)->l)
 #define mutex_unlock(m)		spin_unlock(&(m)->l)
 
-/* ---- bitmaps ----------------------------------------------------------------- */
+/* ---- bitmaps ------------------------------------------------------------ */
 
 #define BITS_TO_LONGS(n)	DIV_ROUND_UP(n, BITS_PER_LONG)
 #define bitmap_zalloc(n, gfp) \
@@ -426,7 +429,7 @@ void bitmap_set(unsigned long *map, unsigned int first, unsigned int n);
 void bitmap_clear(unsigned long *map, unsigned int first, unsigned int n);
 unsigned int bitmap_weight(const unsigned long *map, unsigned int bits);
 
-/* ---- messages: each is the end, but for those of no consequence --------------- */
+/* ---- messages: each is the end, but for those of no consequence --------- */
 
 void kshim_warn(const char *where, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
@@ -450,7 +453,7 @@ void kshim_say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 #define pr_warn(...)		kshim_say(__VA_ARGS__)
 #define pr_info(...)		kshim_say(__VA_ARGS__)
 
-/* ---- time --------------------------------------------------------------------- */
+/* ---- time --------------------------------------------------------------- */
 
 extern unsigned long jiffies;
 #define HZ			1000
@@ -459,7 +462,7 @@ extern unsigned long jiffies;
 #define time_before(a, b)	time_after(b, a)
 #define msleep(ms)		((void)(jiffies += (ms)))
 
-/* ---- modules, devices, sysfs: there is nothing of it --------------------------- */
+/* ---- modules, devices, sysfs: there is nothing of it -------------------- */
 
 #define KBUILD_MODNAME		"bench"
 #define EXPORT_SYMBOL_GPL(symbol)
@@ -513,7 +516,7 @@ int sysfs_emit(char *buf, const char *fmt, ...);
 #define device_add_group(dev, group)	((void)(dev), (void)(group), 0)
 #define device_remove_group(dev, group)	((void)(dev), (void)(group))
 
-/* ---- DMA ------------------------------------------------------------------------ */
+/* ---- DMA ---------------------------------------------------------------- */
 
 enum dma_data_direction {
 	DMA_BIDIRECTIONAL,
@@ -580,7 +583,7 @@ static inline void set_dma_ops(struct device *dev,
 	dev->dma_ops = ops;
 }
 
-/* ---- virtio: mapping ------------------------------------------------------------- */
+/* ---- virtio: mapping ---------------------------------------------------- */
 
 union virtio_map {
 	struct device *dma_dev;
@@ -612,7 +615,7 @@ struct virtio_device {
 	union virtio_map vmap;
 };
 
-/* ---- Xen: the fake's --------------------------------------------------------------- */
+/* ---- Xen: the fake's ---------------------------------------------------- */
 
 bool xen_domain(void);
 int gnttab_alloc_grant_reference_seq(unsigned int n, grant_ref_t *first);

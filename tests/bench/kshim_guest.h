@@ -6,7 +6,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Pages that are given back are not used again, and large ones are soon gone. */
+/*
+ * Pages that are given back are not used again, and large ones are soon gone.
+ */
 #if defined(PAGE_SHIFT) && PAGE_SHIFT > 12
 #define KSHIM_PAGES	131072u
 #else

@@ -100,7 +100,8 @@ static inline int flat_read(struct vg_mem *m, uint64_t addr, void *buf,
 
 static inline int flat_map_req(struct vg_mem *m, const struct vg_seg *segs,
 			       unsigned int nr_segs, struct vg_mem_bufs *bufs,
-			       struct vg_mem_req **req, enum vg_mem_fault *fault)
+			       struct vg_mem_req **req,
+			       enum vg_mem_fault *fault)
 {
 	struct flat *f = (struct flat *)m;
 	struct iovec *iov = bufs->iov;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * test_pool.c - what comes back out of the guest's pool: kernel/dma/ itself, over
- * the shim of tests/bench/ and the grants of tests/fake/.  Built for kernels with
- * pages of 4, 16 and 64 KiB.
+ * test_pool.c - what comes back out of the guest's pool: kernel/dma/ itself,
+ * over the shim of tests/bench/ and the grants of tests/fake/.  Built for
+ * kernels with pages of 4, 16 and 64 KiB.
  *
  * The pool is full of what others had in flight (OTHERS).  However a mapping
  * ends, and whatever the device wrote of it or promised to write, none of that
@@ -31,12 +31,13 @@
 #define OWN		0xa7	/* what was in the buffer before */
 #define BUF_BYTES	(20 * XEN_PAGE_SIZE)
 #define MAX_BYTES	(16 * XEN_PAGE_SIZE)
-#define AROUND		5000u	/* where in it buffers begin, but for some bytes */
+#define AROUND		5000u	/* where in it buffers begin, roughly */
 
 static struct device dev;
 static struct vgrant_pool *pool;
 static const struct dma_map_ops *ops;
 static struct vgrant_pool_stats at_first;
+	size_t most;
 static struct xen_gnttab *gt;
 static u8 *view;		/* of the pool, as its backend has it */
 static u8 *buf;
@@ -54,7 +55,7 @@ void bench_die(const char *fmt, ...)
 	abort();
 }
 
-/* ---- a pool and its backend ------------------------------------------------- */
+/* ---- a pool and its backend --------------------------------------------- */
 
 static void view_map(void)
 {
@@ -62,7 +63,9 @@ static void view_map(void)
 	unsigned int i;
 
 	assert_non_null(refs);
-	/* No page of the kernel is granted in part: the rest may be anybody's. */
+	/*
+	 * No page of the kernel is granted in part: the rest may be anybody's.
+	 */
 	assert_int_equal(at_first.pages_total % XEN_PFN_PER_PAGE, 0);
 	for (i = 0; i < at_first.pages_total; i++)
 		refs[i] = at_first.first_ref + i;
@@ -83,7 +86,9 @@ static void view_unmap(void)
 static void pool_make(unsigned int kib, bool is_filled)
 {
 	struct vgrant_pool_need need = {
-		.segs_max = 64, .segs_enough = 8, .coherent_bytes = 4 * PAGE_SIZE,
+		.segs_max = 64,
+		.segs_enough = 8,
+		.coherent_bytes = 4 * PAGE_SIZE,
 		.is_divided = is_divided,
 	};
 
@@ -133,7 +138,7 @@ static int teardown(void **state)
 	return 0;
 }
 
-/* ---- buffers ------------------------------------------------------------------ */
+/* ---- buffers ------------------------------------------------------------ */
 
 static u8 pattern(size_t i, unsigned int seed)
 {
@@ -207,10 +212,10 @@ static size_t size_after(size_t bytes)
 #define for_each_size(bytes) \
 	for ((bytes) = 1; (bytes) <= MAX_BYTES; (bytes) = size_after(bytes))
 
-/* ---- ways for a mapping to end --------------------------------------------------- */
+/* ---- ways for a mapping to end ------------------------------------------ */
 
 enum end {
-	UNMAP,		/* a request done, cancelled, or not mapped to its end */
+	UNMAP, /* a request done, cancelled, or not mapped to its end */
 	UNMAP_SG,
 	SYNC_UNMAP,
 	SYNC_ONLY,
@@ -252,7 +257,8 @@ static void never_written(void **state)
 				addr = map(at, bytes, DMA_FROM_DEVICE, 0);
 				assert_true(addr != DMA_MAPPING_ERROR);
 				end_mapping(end, addr, bytes, DMA_FROM_DEVICE);
-				assert_true(is_all(at, bytes, unwritten(bytes)));
+				assert_true(
+					is_all(at, bytes, unwritten(bytes)));
 				check_around(at, bytes);
 				others_write(addr, bytes);
 			}
@@ -286,9 +292,12 @@ static void all_written(void **state)
 			/* Data that looks like nothing at all. */
 			for (end = 0; end < 2; end++) {
 				addr = map(at, bytes, DMA_FROM_DEVICE, 0);
-				memset(device_at(addr), end ? 0 : OTHERS, bytes);
-				end_mapping(UNMAP, addr, bytes, DMA_FROM_DEVICE);
-				assert_true(is_all(at, bytes, end ? 0 : OTHERS));
+				memset(device_at(addr), end ? 0 : OTHERS,
+				       bytes);
+				end_mapping(UNMAP, addr, bytes,
+					    DMA_FROM_DEVICE);
+				assert_true(
+					is_all(at, bytes, end ? 0 : OTHERS));
 			}
 		}
 		pool_unmake();
@@ -312,9 +321,11 @@ static void pages_written(void **state)
 			addr = map(at, bytes, DMA_FROM_DEVICE, 0);
 			for (page = 0; page < 6; page++)
 				if (mask & 1u << page)
-					device_writes(addr, page * XEN_PAGE_SIZE,
-						      min((page + 1) * XEN_PAGE_SIZE,
-							  bytes), mask);
+					device_writes(
+						addr, page * XEN_PAGE_SIZE,
+						min((page + 1) * XEN_PAGE_SIZE,
+						    bytes),
+						mask);
 			end_mapping(end, addr, bytes, DMA_FROM_DEVICE);
 			for (page = 0; page < 6; page++) {
 				from = page * XEN_PAGE_SIZE;
@@ -336,7 +347,9 @@ static void pages_written(void **state)
 /* It stopped, or began, in the midst of a page. */
 static void torn(void **state)
 {
-	static const size_t sizes[] = { 300, 512, 4096, 4097, 4111, 9000, 65536 };
+	static const size_t sizes[] = {
+		300, 512, 4096, 4097, 4111, 9000, 65536
+	};
 	unsigned int filled, i, from_behind;
 	u8 *at = buf + AROUND;
 	size_t bytes, part, k;
@@ -354,10 +367,12 @@ static void torn(void **state)
 				memset(buf, OWN, BUF_BYTES);
 				addr = map(at, bytes, DMA_FROM_DEVICE, 0);
 				if (from_behind)
-					device_writes(addr, bytes - part, bytes, 1);
+					device_writes(addr, bytes - part, bytes,
+						      1);
 				else
 					device_writes(addr, 0, part, 1);
-				end_mapping(UNMAP, addr, bytes, DMA_FROM_DEVICE);
+				end_mapping(UNMAP, addr, bytes,
+					    DMA_FROM_DEVICE);
 				assert_null(memchr(at, OTHERS, bytes));
 				check_around(at, bytes);
 				if (!filled && !from_behind) {
@@ -419,8 +434,8 @@ static void status_is_no_success(void **state)
 }
 
 /*
- * There is no room for all of a request: what was mapped of it is unmapped as if
- * it were done (virtqueue_add_split() in Linux).
+ * There is no room for all of a request: what was mapped of it is unmapped as
+ * if it were done (virtqueue_add_split() in Linux).
  */
 static void no_room_for_the_rest(void **state)
 {
@@ -528,7 +543,8 @@ static void both_ways(void **state)
 			for (end = 0; end < END_NR; end++) {
 				memset(buf, OWN, BUF_BYTES);
 				addr = map(at, bytes, DMA_BIDIRECTIONAL, 0);
-				end_mapping(end, addr, bytes, DMA_BIDIRECTIONAL);
+				end_mapping(end, addr, bytes,
+					    DMA_BIDIRECTIONAL);
 				assert_true(is_all(buf, BUF_BYTES, OWN));
 			}
 			addr = map(at, bytes, DMA_BIDIRECTIONAL,
@@ -561,7 +577,8 @@ static void cut_up(void **state)
 			ops->sync_single_for_cpu(&dev, addr + from, piece,
 						 DMA_FROM_DEVICE);
 			if (from / piece % 3)
-				assert_true(is_pattern(at, from, from + piece, 9));
+				assert_true(
+					is_pattern(at, from, from + piece, 9));
 			else
 				assert_true(is_all(at + from, piece, 0));
 			check_around(at, from + piece);
@@ -572,7 +589,9 @@ static void cut_up(void **state)
 	}
 }
 
-/* The device writes to what was granted directly, whatever else is beside it. */
+/*
+ * The device writes to what was granted directly, whatever else is beside it.
+ */
 static void direct_writes(dma_addr_t addr, size_t bytes, u8 c)
 {
 	unsigned int i, pages = bytes / XEN_PAGE_SIZE;
@@ -619,7 +638,9 @@ static void direct(void **state)
 	pool_unmake();
 }
 
-/* Coherent memory is zeroes, aligned to its size for both sides, nobody else's. */
+/*
+ * Coherent memory is zeroes, aligned to its size for both sides, nobody else's.
+ */
 static void coherent(void **state)
 {
 	unsigned int history, nr, i;
@@ -646,7 +667,8 @@ static void coherent(void **state)
 				assert_true(is_all(device_at(addr[nr]), bytes,
 						   (u8)(nr + 1)));
 				assert_true(IS_ALIGNED(addr[nr], align));
-				assert_true(IS_ALIGNED((uintptr_t)va[nr], align));
+				assert_true(
+					IS_ALIGNED((uintptr_t)va[nr], align));
 			}
 			assert_true(nr > 8);
 			for (i = 0; i < nr; i++) {
@@ -654,8 +676,8 @@ static void coherent(void **state)
 				ops->free(&dev, bytes, va[i], addr[i], 0);
 			}
 		}
-		assert_null(ops->alloc(&dev, MAX_BYTES + 1, &addr[0], GFP_KERNEL,
-				       0));
+		assert_null(ops->alloc(&dev, MAX_BYTES + 1, &addr[0],
+				       GFP_KERNEL, 0));
 		pool_unmake();
 	}
 }
@@ -663,7 +685,9 @@ static void coherent(void **state)
 /* What was announced has room, each at its place, in an otherwise full pool. */
 static void coherent_as_announced(void **state)
 {
-	static const size_t sizes[] = { 4096, 10246, 8192, 20000, 28678, 65536 };
+	static const size_t sizes[] = {
+		4096, 10246, 8192, 20000, 28678, 65536
+	};
 	dma_addr_t addr, rings[8], full[1024];
 	unsigned int i, k, nr;
 	u8 *va[8];
@@ -687,7 +711,8 @@ static void coherent_as_announced(void **state)
 		}
 		assert_true(nr >= 8 && nr < ARRAY_SIZE(full));
 		for (k = 0; k < 8; k++) {
-			va[k] = ops->alloc(&dev, sizes[i], &addr, GFP_KERNEL, 0);
+			va[k] = ops->alloc(&dev, sizes[i], &addr, GFP_KERNEL,
+					   0);
 			assert_non_null(va[k]);
 			assert_true(IS_ALIGNED(addr, bytes));
 			rings[k] = addr;
@@ -695,13 +720,14 @@ static void coherent_as_announced(void **state)
 		for (k = 0; k < 8; k++)
 			ops->free(&dev, sizes[i], va[k], rings[k], 0);
 		while (nr--)
-			end_mapping(UNMAP, full[nr], XEN_PAGE_SIZE, DMA_TO_DEVICE);
+			end_mapping(UNMAP, full[nr], XEN_PAGE_SIZE,
+				    DMA_TO_DEVICE);
 		vgrant_pool_detach(pool);
 		assert_int_equal(vgrant_pool_destroy(pool), 0);
 	}
 }
 
-/* ---- many at once ---------------------------------------------------------------- */
+/* ---- many at once ------------------------------------------------------- */
 
 /* With large pages, the smallest pool is larger. */
 #define LIVE	(PAGE_SIZE > SZ_16K ? 160u : 40u)
@@ -824,7 +850,7 @@ static void a_page_is_a_segment(void **state)
 	assert_int_equal(vgrant_pool_destroy(pool), 0);
 }
 
-/* ---- directions ------------------------------------------------------------------ */
+/* ---- directions --------------------------------------------------------- */
 
 #define FULL_MAX	4096u
 
@@ -881,7 +907,8 @@ static void one_direction_is_full(void **state)
 		enum dma_data_direction then = ways[way].then;
 
 		pool_make(1024, true);
-		assert_true(at_first.reserve_pages >= MAX_BYTES / XEN_PAGE_SIZE);
+		assert_true(at_first.reserve_pages >=
+			    MAX_BYTES / XEN_PAGE_SIZE);
 		for (i = 0; i < ARRAY_SIZE(sizes); i++) {
 			n = fill(0, sizes[i], first);
 			assert_true(pages_free() >= at_first.reserve_pages);
@@ -889,16 +916,18 @@ static void one_direction_is_full(void **state)
 				unsigned int pages = XEN_PFN_UP(sizes[k]);
 
 				left = fill(1, sizes[k], then);
-				assert_true(left >= at_first.reserve_pages / pages);
+				assert_true(left >=
+					    at_first.reserve_pages / pages);
 				empty(1, left, sizes[k], then);
 			}
 			/* What comes back of one is never the other's. */
 			for (round = 0; round < 1000; round++) {
-				dma_addr_t addr = map(buf, sizes[round % 5], then,
-						      0);
+				dma_addr_t addr =
+					map(buf, sizes[round % 5], then, 0);
 
 				assert_true(addr != DMA_MAPPING_ERROR);
-				end_mapping(UNMAP, addr, sizes[round % 5], then);
+				end_mapping(UNMAP, addr, sizes[round % 5],
+					    then);
 				assert_true(map(buf, sizes[i], first, 0) ==
 					    DMA_MAPPING_ERROR);
 			}
@@ -919,14 +948,18 @@ static void undivided(void **state)
 	assert_int_equal(at_first.reserve_pages, 0);
 	for (dir = DMA_BIDIRECTIONAL; dir <= DMA_FROM_DEVICE; dir++) {
 		n = fill(0, XEN_PAGE_SIZE, dir);
-		assert_int_equal(n, at_first.pages_total - at_first.pages_in_use);
+		assert_int_equal(n,
+				 at_first.pages_total - at_first.pages_in_use);
 		assert_int_equal(pages_free(), 0);
 		empty(0, n, XEN_PAGE_SIZE, dir);
 	}
 	pool_unmake();
 }
 
-/* Each with a table that the device reads: those don't fill the other direction. */
+/*
+ * Each with a table that the device reads: those don't fill the other
+ * direction.
+ */
 static void posted_with_tables(void **state)
 {
 	static const size_t tables[] = { 32, 300 };
@@ -957,7 +990,8 @@ static void posted_with_tables(void **state)
 			n -= 2;
 			end_mapping(UNMAP, table[n], tables[i], DMA_TO_DEVICE);
 			end_mapping(UNMAP, full[0][n], 4096, DMA_FROM_DEVICE);
-			end_mapping(UNMAP, full[0][n + 1], 4096, DMA_FROM_DEVICE);
+			end_mapping(UNMAP, full[0][n + 1], 4096,
+				    DMA_FROM_DEVICE);
 		}
 		pool_unmake();
 	}
@@ -991,26 +1025,29 @@ static void a_request_fits(void **state)
 				vgrant_pool_attach(pool);
 				ops = get_dma_ops(&dev);
 				vgrant_pool_read_stats(pool, &at_first);
+				most = at_first.mapping_max_bytes;
 				assert_int_equal(at_first.segs_max, segs[i]);
-				for (dir = DMA_TO_DEVICE; dir <= DMA_FROM_DEVICE;
-				     dir++) {
-					addr[0] = map(buf, 16, DMA_TO_DEVICE, 0);
+				for (dir = DMA_TO_DEVICE;
+				     dir <= DMA_FROM_DEVICE; dir++) {
+					addr[0] =
+						map(buf, 16, DMA_TO_DEVICE, 0);
 					for (n = 0; n < segs[i]; n++) {
-						full[0][n] =
-							map(buf, at_first.mapping_max_bytes,
-							    dir, 0);
+						full[0][n] = map(buf, most, dir,
+								 0);
 						assert_true(full[0][n] !=
 							    DMA_MAPPING_ERROR);
 					}
-					addr[1] = map(buf, 1, DMA_FROM_DEVICE, 0);
-					addr[2] = map(buf, table, DMA_TO_DEVICE, 0);
+					addr[1] =
+						map(buf, 1, DMA_FROM_DEVICE, 0);
+					addr[2] = map(buf, table, DMA_TO_DEVICE,
+						      0);
 					for (n = 0; n < 3; n++)
 						assert_true(addr[n] !=
 							    DMA_MAPPING_ERROR);
 					end_mapping(UNMAP, addr[2], table,
 						    DMA_TO_DEVICE);
-					empty(0, segs[i], at_first.mapping_max_bytes,
-					      dir);
+					empty(0, segs[i],
+					      at_first.mapping_max_bytes, dir);
 					end_mapping(UNMAP, addr[1], 1,
 						    DMA_FROM_DEVICE);
 					end_mapping(UNMAP, addr[0], 16,
@@ -1023,7 +1060,9 @@ static void a_request_fits(void **state)
 	}
 }
 
-/* A virtio ring's own way to map (Linux 6.18) is the same, but for the DMA API. */
+/*
+ * A virtio ring's own way to map (Linux 6.18) is the same, but for the DMA API.
+ */
 static void map_of_a_virtio_device(void **state)
 {
 	struct virtio_device vdev = { 0 };
