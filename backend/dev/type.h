@@ -114,7 +114,7 @@ struct vg_dev_option {
 };
 
 #define VG_DEV_FDS_MAX		20u
-#define VG_DEV_BLOB_BYTES	512u
+#define VG_DEV_BLOB_BYTES	640u
 #define VG_DEV_WORDS		4u
 
 /* What a device is made of, on its way to the worker. */

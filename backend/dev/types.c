@@ -9,10 +9,11 @@
 #include "dev/type.h"
 #include "lib/util.h"
 
-extern const struct vg_dev_type vg_dev_blk, vg_dev_rng;
+extern const struct vg_dev_type vg_dev_blk, vg_dev_console, vg_dev_rng;
 
 const struct vg_dev_type *const vg_dev_types[] = {
 	&vg_dev_blk,
+	&vg_dev_console,
 	&vg_dev_rng,
 };
 const unsigned int vg_nr_dev_types = ARRAY_SIZE(vg_dev_types);

@@ -159,8 +159,8 @@ int vg_device_range_add(struct vg_device *dev, unsigned int index,
 int vg_device_range_remove(struct vg_device *dev, unsigned int index);
 
 /*
- * The configuration space; -EINVAL: not inside of it.  All zeroes, and nothing
- * is written, while the device is broken.
+ * The configuration space; -EINVAL: not inside of it.  All zeroes while the
+ * device is broken; nothing is written while it is being reset.
  */
 int vg_device_config_read(struct vg_device *dev, unsigned int offset,
 			  void *buf, unsigned int len_bytes);

@@ -40,11 +40,16 @@ $(UNIT_BUILD)/libunit.a: $(UNIT_LIB_OBJ)
 $(filter-out %/test_pool,$(UNIT_TESTS)): $(UNIT_BUILD)/%: $(UNIT_BUILD)/%.o $(UNIT_BUILD)/libunit.a
 	$(UNIT_CC) $(UNIT_CFLAGS) $< $(UNIT_BUILD)/libunit.a $(UNIT_LIBS) -o $@
 
+UNIT_COMMA := ,
 # Whose calls of the C library can be made to fail.
 UNIT_WRAPPED := vg_now_ns open flock fcntl fstat ftruncate pread preadv2 \
 	socketpair memfd_create mmap sendmsg recvmsg epoll_ctl epoll_create1 \
 	eventfd
 $(UNIT_BUILD)/tests/unit/test_lives: UNIT_LIBS += $(UNIT_WRAPPED:%=-Wl,--wrap=%)
+$(UNIT_BUILD)/tests/unit/device/test_console: UNIT_LIBS += $(addprefix \
+	-Wl$(UNIT_COMMA)--wrap=,posix_openpt ioctl mkdirat openat open fstat \
+	fchmod fcntl unlinkat symlinkat socket bind listen tcgetattr \
+	tcsetattr epoll_create1)
 
 # What has threads a second time, under ThreadSanitizer, if gcc has it.
 UNIT_TSAN_BUILD := $(UNIT_BUILD)/tsan
