@@ -2,7 +2,7 @@
 /*
  * broker.c - finds the guests' virtio devices in xenstore and gives each a
  * relay page and an event channel; runs a process for each guest that does the
- * rest (broker_child.h).  How that is divided: broker_priv.h.
+ * rest (child.h).  How that is divided: broker_priv.h.
  *
  * This process issues no device-model operation and looks at nothing that a
  * guest wrote; of the driver domain it reads one word, the backend's state, for

@@ -2,7 +2,7 @@
 /*
  * broker.h - virtio-grant-broker without its main(): finds the guests' virtio
  * devices in xenstore, gives each a relay, and each guest a process
- * (broker_child.h).
+ * (child.h).
  */
 #ifndef VG_BROKER_H
 #define VG_BROKER_H

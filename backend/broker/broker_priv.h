@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * priv.h - what the files of the broker's parent share.  Nothing else
- * includes it; the processes of guests, which it starts, see broker_child.h.
+ * broker_priv.h - what the files of the broker's parent share.  Nothing else
+ * includes it; the processes of guests, which it starts, see child.h.
  *
  *	broker.c		the life of the whole
  *	scan.c		what there is to be served, from /libxl

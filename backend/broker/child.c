@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * child.c - see broker_child.h.
+ * child.c - see child.h.
  *
  * Its life: take the guest's IOREQ server over or make one, give up everything
  * else (xen_confine()), say so, then do what the parent says until it says END

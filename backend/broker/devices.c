@@ -4,8 +4,9 @@
  * and its port, which outlive the process that serves it, and the three keys by
  * which the backend finds them.
  *
- * Into the backend's node we write only (relay.h); nothing there is believed.
- * Nor is the backend's state in the page, which is shown and no more.
+ * Into the backend's node we write only (relay/page.h); nothing there is
+ * believed.  Nor is the backend's state in the page, which is shown and no
+ * more.
  *
  * A device begins NEW, as the scan has found it; vg_bparent_dev_start() gives
  * it a relay and to its guest's process (STARTING), and when that has the

@@ -5,7 +5,7 @@
  *
  * Knows no device type, no virtqueue, no xenstore, and touches no guest
  * memory.  What it holds privilege for is in xen_ioreq_*().  Runs in a process
- * of its own (broker_child.h).
+ * of its own (child.h).
  */
 #ifndef VG_BROKER_GUEST_H
 #define VG_BROKER_GUEST_H

@@ -4,7 +4,7 @@
  * started with a guest's first device, told of each, replaced when it ends or
  * hangs, and told to end with the last.
  *
- * Such a process is not trusted (broker_child.h): a message that answers none
+ * Such a process is not trusted (child.h): a message that answers none
  * of ours is nonsense, and too much of that ends it, as does not reading what
  * it is told.  It is not waited for, unless the broker ends: after a kill its
  * end is looked for by a timer.

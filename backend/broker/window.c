@@ -21,10 +21,10 @@
  * request.  So does a backend that attaches anew, but not more often than
  * SESSION_NS, or it could hold a vCPU for the limit at every access.  An access
  * that finds the device dead, or the backend gone, asks whether it is there
- * (relay.h): what a hostile process of its domain wrote does not outlast the
- * process.
+ * (relay/page.h): what a hostile process of its domain wrote does not outlast
+ * the process.
  *
- * What the registers are called and where they are: mmio.h.
+ * What the registers are called and where they are: transport/mmio_regs.h.
  */
 #include "broker/guest_priv.h"
 
@@ -80,7 +80,7 @@ static void write_own_words(struct vg_bchild_dev *d)
 	WRITE_ONCE(d->relay->nr_queues_max, VG_RELAY_QUEUES_MAX);
 	WRITE_ONCE(d->relay->version, VG_RELAY_VERSION);
 	WRITE_ONCE(d->relay->broker_looks, d->g->is_looking);
-	/* The others before it; partner: relay_is_whole() of worker.c. */
+	/* The others before it; partner: is_whole() of relay/backend.c. */
 	store_release(&d->relay->magic, VG_RELAY_MAGIC);
 }
 
@@ -90,7 +90,7 @@ static void ask_backend(struct vg_bchild_dev *d)
 	if (d->sh->is_dead && vg_now_ns() < d->revivable_ns)
 		return;
 	write_own_words(d);
-	/* Partner: the acquire in relay_event() of worker.c. */
+	/* Partner: the acquire in correct() of relay/backend.c. */
 	store_release(&d->relay->asked, ++d->asked);
 	tell_backend(d);
 }
@@ -134,7 +134,8 @@ static void ring(struct vg_bchild_dev *d, uint64_t queue)
 	/*
 	 * Release: what the guest wrote to the ring before its MMIO write is
 	 * ordered before it by Xen's world switch; this keeps our bit behind
-	 * it.  Partner: the exchange (acquire) in the worker's relay_event().
+	 * it.  Partner: the exchange (acquire) in on_event() of
+	 * relay/backend.c.
 	 */
 	__atomic_fetch_or(&d->relay->notify[queue / 32], 1u << (queue % 32),
 			  __ATOMIC_RELEASE);
@@ -161,7 +162,7 @@ static void forward(struct vg_bchild_dev *d, unsigned int vcpu, uint32_t op,
 
 	WRITE_ONCE(slot->op, op);
 	WRITE_ONCE(slot->data, data);
-	/* op and data before seq; partner: worker's relay_take(). */
+	/* op and data before seq; partner: take_access() of relay/backend.c. */
 	store_release(&slot->seq, o->seq);
 	__atomic_fetch_or(&d->relay->pending[vcpu / 32], 1u << (vcpu % 32),
 			  __ATOMIC_RELEASE);
@@ -273,7 +274,7 @@ static void take_answer(struct vg_bchild_dev *d, unsigned int vcpu)
 {
 	struct vg_relay_slot *slot = &d->relay->slot[vcpu];
 	struct vg_bchild_access *o = &d->g->out[vcpu];
-	/* Partner: the release in the worker's relay_reply(). */
+	/* Partner: the release in link_reply() of relay/backend.c. */
 	uint32_t seq = load_acquire(&slot->rsp_seq);
 	uint32_t data = READ_ONCE(slot->rsp_data);
 	uint64_t now;
@@ -319,7 +320,7 @@ static void new_session(struct vg_bchild_dev *d, uint32_t session)
 	for (v = 0; v < g->nr_vcpus; v++) {
 		if (g->out[v].dev != d)
 			continue;
-		/* Partner: the exchange (acquire) in relay_event(). */
+		/* Partner: the exchange (acquire) in on_event(), as above. */
 		__atomic_fetch_or(&d->relay->pending[v / 32], 1u << (v % 32),
 				  __ATOMIC_RELEASE);
 		n++;
@@ -352,7 +353,7 @@ static void backend_event(struct vg_bchild_dev *d)
 	irq = __atomic_exchange_n(&d->relay->irq, 0, __ATOMIC_ACQUIRE);
 	if (irq & INT_ALL)
 		raise_irq(d, irq & INT_ALL);
-	/* Acquire: partner of the release of the state in relay_attach(). */
+	/* Acquire: partner of the release of the state in announce(). */
 	if (load_acquire(&d->relay->backend_state) == VG_RELAY_BACKEND_READY) {
 		session = READ_ONCE(d->relay->backend_session);
 		if (session != d->session)
@@ -487,7 +488,7 @@ static void look_on(struct vg_bchild_guest *g)
 	say_looking(g, false);
 	/*
 	 * From here on they tell us; what they have set before is looked for a
-	 * last time.  Partner: notify_broker() in worker.c.
+	 * last time.  Partner: notify_broker() of relay/backend.c.
 	 */
 	smp_mb();
 	look(g);

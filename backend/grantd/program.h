@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * program.h - what tells virtio-grantd from virtio-foreignd, which are the
- * same sources otherwise (grantd_main.c): each links one definition of it.
+ * same sources otherwise (main.c): each links one definition of it.
  */
 #ifndef VG_PROGRAM_H
 #define VG_PROGRAM_H

@@ -3,8 +3,7 @@
  * log.h - one line per event, to standard error, in the form that
  * sd-daemon(3) understands ("<3>text") when the journal listens, plain
  * otherwise.  No control character leaves here, whoever wrote it (printable.h).
- * The caller logs once, with domain, device and queue: see
- * design.md, rules of the code, 3.
+ * The caller logs once, with domain, device and queue (docs/contributing.md).
  */
 #ifndef VG_LOG_H
 #define VG_LOG_H

@@ -20,7 +20,7 @@
 
 /*
  * Unused by the specification.  The extension of kernel/uapi (persistent
- * ranges, event channels) will live here; a device without it reads 0.
+ * ranges, event channels) is here; a device without it reads 0.
  */
 #define VG_MMIO_EXT_FIRST	0x0d0u
 #define VG_MMIO_EXT_LAST	0x0fbu

@@ -2,7 +2,7 @@
 /*
  * ring.c - the walk of a split virtqueue (virtio 1.3, 2.7).
  *
- * Not trusted: the guest.  See virtqueue.h for the rules that follow.
+ * Not trusted: the guest.  See ring.h for the rules that follow.
  *
  * What one pop costs at the most: segs_max descriptors, whatever the chain
  * looks like; what a guest can make us allocate: nothing.

@@ -2,7 +2,7 @@
 /*
  * ioctls.h - the requests of /dev/xen/gntdev and /dev/xen/evtchn as numbers,
  * for the filter of system calls (sandbox_filter.c).  Includes no Xen header;
- * confined.c compares them with the kernel's own.
+ * raw.c compares them with the kernel's own.
  */
 #ifndef VG_XEN_IOCTLS_H
 #define VG_XEN_IOCTLS_H

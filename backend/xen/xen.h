@@ -2,7 +2,7 @@
 /*
  * xen.h - everything that the rest of the backend may ask of Xen.
  *
- * This is the boundary of design.md rule 1: the files in backend/xen/
+ * This is a boundary (docs/architecture.md): the files in backend/xen/
  * implement it over libxengnttab, libxenevtchn, libxenstore,
  * libxendevicemodel and libxenforeignmemory; tests/fake/ implements the same
  * functions over a Xen in memory.  No other file includes a Xen header.

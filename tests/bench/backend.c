@@ -12,7 +12,7 @@
  * Guest memory: with ranges announced (pool), or without, so that requests are
  * mapped (map), or up to a size copied (copy), each as the backend is told.
  * Engines: one that does
- * nothing, in place of blk_engine_sync.c, which leaves our own instructions;
+ * nothing, in place of engine_sync.c, which leaves our own instructions;
  * and io_uring, over a file in the page cache.
  */
 #include <errno.h>
@@ -99,7 +99,7 @@ static const struct config configs[] = {
 /* ---- an engine that does nothing ---------------------------------------- */
 
 /*
- * Instead of blk_engine_sync.c.  Operations stay under way while there are no
+ * Instead of engine_sync.c.  Operations stay under way while there are no
  * more than null_hold of them, so that the depth can exceed the batch.
  */
 static unsigned int null_hold;

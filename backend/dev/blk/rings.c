@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * rings.c - see blk_rings.h.
+ * rings.c - see rings.h.
  *
  * Restrictions (io_uring_register(2), IORING_REGISTER_RESTRICTIONS): reads and
  * writes, syncing, allocating, all on registered files only, and of the

@@ -279,7 +279,7 @@ static void killed_at_each_step(void **state)
 			steps++;
 		}
 	}
-	/* Not by accident none: see vg_step() in virtqueue.c. */
+	/* Not by accident none: see vg_step() in ring.c and inflight.h. */
 	assert_in_range(steps, 40 * 60, 40 * 2000);
 }
 
