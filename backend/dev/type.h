@@ -82,6 +82,12 @@ void vg_queue_want(struct vg_device *dev, unsigned int queue, unsigned int n);
 struct vg_queue_traits {
 	unsigned int segs_max;		/* most descriptors of a chain */
 	/*
+	 * A power of two: it never has more entries than that.  For one that
+	 * is full of buffers all the time, since its guest has to find memory
+	 * for them.  0: as many as the device's others.
+	 */
+	unsigned int size_max;
+	/*
 	 * Requests are started when vg_queue_want() asks for them; else
 	 * whenever there are some.  What nobody asked for stays in the ring.
 	 */

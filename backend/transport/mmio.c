@@ -427,8 +427,7 @@ static uint32_t reg_read(struct vg_mmio *m, uint32_t offset)
 	case VIRTIO_MMIO_DEVICE_FEATURES:
 		return features_read(m);
 	case VIRTIO_MMIO_QUEUE_NUM_MAX:
-		return sel->queue < m->info->nr_queues ?
-		       m->info->queue_size_max : 0;
+		return vg_device_queue_num_max(m->dev, sel->queue);
 	case VIRTIO_MMIO_QUEUE_READY:
 		return vg_device_queue_is_enabled(m->dev, sel->queue);
 	case VIRTIO_MMIO_QUEUE_RESET:

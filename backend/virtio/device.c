@@ -545,6 +545,14 @@ int vg_device_queue_setup(struct vg_device *dev, unsigned int queue,
 	return 0;
 }
 
+unsigned int vg_device_queue_num_max(const struct vg_device *dev,
+				     unsigned int queue)
+{
+	const struct vg_queue *q = queue_of(dev, queue);
+
+	return q ? q->num_max : 0;
+}
+
 bool vg_device_queue_is_enabled(const struct vg_device *dev,
 				unsigned int queue)
 {
@@ -588,7 +596,7 @@ static int queue_map(struct vg_queue *q)
 	struct vg_device *dev = q->dev;
 	int err;
 
-	if (q->cfg.num > dev->info.queue_size_max) {
+	if (q->cfg.num > q->num_max) {
 		vg_device_break(dev, q, VG_BROKEN_QUEUE_SIZE, VG_MEM_OK,
 				q->cfg.num);
 		return -EINVAL;

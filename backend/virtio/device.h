@@ -85,7 +85,7 @@ struct vg_transport_ops {
 struct vg_device_info {
 	uint32_t virtio_id;
 	uint64_t features;		/* offered */
-	unsigned int nr_queues, queue_size_max;
+	unsigned int nr_queues, queue_size_max;	/* of any: some take less */
 	size_t config_bytes;
 	unsigned int nr_ranges;		/* that can be announced; 0: none */
 	bool has_channels;		/* vg_device_queue_bind() works */
@@ -131,6 +131,9 @@ int vg_device_queue_setup(struct vg_device *dev, unsigned int queue,
 			  const struct vg_vq_config *cfg);
 int vg_device_queue_enable(struct vg_device *dev, unsigned int queue);
 int vg_device_queue_stop(struct vg_device *dev, unsigned int queue);
+/* How many entries it can have; 0: there is no such queue. */
+unsigned int vg_device_queue_num_max(const struct vg_device *dev,
+				     unsigned int queue);
 bool vg_device_queue_is_enabled(const struct vg_device *dev,
 				unsigned int queue);
 bool vg_device_queue_is_stopping(const struct vg_device *dev,

@@ -46,6 +46,7 @@ struct vg_queue {
 	struct vg_mem *mem;		/* the device's, or a view of it */
 	struct vg_dev_stats *stats;	/* one writer: who runs it */
 	const struct vg_queue_traits *traits;
+	unsigned int num_max;		/* entries */
 
 	struct vg_vq_config cfg;	/* changes while !is_ready only */
 	bool is_ready;			/* enabled */

@@ -96,11 +96,11 @@ int vg_queue_requests_create(struct vg_queue *q)
 
 	if (q->request_memory)
 		return 0;
-	p = calloc(q->dev->info.queue_size_max, each);
+	p = calloc(q->num_max, each);
 	if (!p)
 		return -EAGAIN;
 	q->request_memory = p;
-	for (i = 0; i < q->dev->info.queue_size_max; i++, p += each) {
+	for (i = 0; i < q->num_max; i++, p += each) {
 		struct vg_request *r = (void *)p;
 
 		r->queue = q;
@@ -710,6 +710,9 @@ void vg_queue_init(struct vg_queue *q, struct vg_device *dev,
 	q->dev = dev;
 	q->index = index;
 	q->traits = vg_device_traits(dev, index);
+	q->num_max = dev->info.queue_size_max;
+	if (q->traits->size_max)
+		q->num_max = min_u(q->num_max, q->traits->size_max);
 	q->mem = dev->mem;
 	if (dev->may_thread)
 		q->mem = dev->mem->ops->view(dev->mem);

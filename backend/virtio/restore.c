@@ -93,7 +93,7 @@ static enum vg_broken ring_restore(struct vg_queue *q, unsigned int flags,
 
 	if (!(flags & VG_STATE_Q_READY))
 		return VG_BROKEN_NOT;
-	if (q->cfg.num > dev->info.queue_size_max)
+	if (q->cfg.num > q->num_max)
 		return VG_BROKEN_STATE;
 	*err = vg_queue_requests_create(q);
 	if (*err)

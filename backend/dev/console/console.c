@@ -38,6 +38,8 @@
 /* Linux splices a whole pipe at once, of 256 pages at the most by default. */
 #define TX_SEGS_MAX		256u
 #define SEGS_MAX		16u
+/* Linux fills them with a page for each entry, of each port. */
+#define RX_SIZE_MAX		32u
 #define QUEUE_CONTROL		2u	/* to the guest; from it: the next */
 
 static const char *const stat_names[] = {
@@ -297,7 +299,7 @@ static unsigned int con_nr_queues(void *priv)
 static const struct vg_queue_traits *con_traits(void *priv, unsigned int queue)
 {
 	static const struct vg_queue_traits rx = {
-		.segs_max = SEGS_MAX, .is_pull = true,
+		.segs_max = SEGS_MAX, .size_max = RX_SIZE_MAX, .is_pull = true,
 	}, tx = {
 		.segs_max = TX_SEGS_MAX, .is_pull = true,
 	};

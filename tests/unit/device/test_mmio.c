@@ -1195,6 +1195,33 @@ static void test_restarted(void **state)
 	host_destroy(h);
 }
 
+/* A queue's own, if that is less. */
+static void test_queue_num_max(void **state)
+{
+	static const struct vg_queue_traits small = {
+		.segs_max = 8, .size_max = 16,
+	}, large = {
+		.segs_max = 8, .size_max = 256,
+	};
+	struct flat_queue q;
+	struct host *h;
+
+	(void)state;
+	held = (struct held){ .traits = &large, .nr_queues = 2 };
+	h = host_create(&test_type, NULL);
+	assert_int_equal(host_read(h, VIRTIO_MMIO_QUEUE_NUM_MAX), 64);
+	host_destroy(h);
+	held.traits = &small;
+	h = host_create(&test_type, NULL);
+	assert_int_equal(host_read(h, VIRTIO_MMIO_QUEUE_NUM_MAX), 16);
+	host_start_driver(h, 16, 0);
+	assert_int_equal(stats(h)->broken, VG_BROKEN_NOT);
+	drv_init(&q, &h->f, 32);
+	host_set_queue(h, 1, &q);
+	assert_int_equal(stats(h)->broken, VG_BROKEN_QUEUE_SIZE);
+	host_destroy(h);
+}
+
 static void test_queue_size_max(void **state)
 {
 	static const unsigned int bad[] = { 0, 3, 100, 65536 };
@@ -1361,6 +1388,7 @@ int main(void)
 		T(test_stall_and_go), T(test_stall_in_own_turn),
 		T(test_stall_and_reset), T(test_resume),
 		cmocka_unit_test(test_restarted),
+		cmocka_unit_test(test_queue_num_max),
 		cmocka_unit_test(test_queue_size_max), T(test_random),
 	};
 

@@ -241,7 +241,7 @@ console() {
 
 _write_config() {
 	local name="$1" kind="$2" word kernel=6.12 mem=256 vcpus=1 cmdline='' \
-		modprobe=xen-blkfront extra=''
+		modprobe=xen-blkfront extra='' console='console=hvc0 '
 
 	shift 2
 	[ "$kind" = guest ] || {
@@ -267,6 +267,10 @@ _write_config() {
 " ;;
 		esac
 	done
+	# One of hvc's is the kernel's; the rig talks over the first in any case.
+	case "$cmdline" in
+	*console=*) console='' ;;
+	esac
 	[ -r "/vg/in/kernel/$kernel/Image" ] ||
 		fail "the scenario does not say '# rig: kernels ... $kernel'"
 	cat >"/vg/log/$name.cfg" <<-EOC
@@ -275,7 +279,7 @@ _write_config() {
 	ramdisk="/vg/in/kernel/$kernel/initrd"
 	memory=$mem
 	vcpus=$vcpus
-	cmdline="console=hvc0 rdinit=/init loglevel=5 panic=-1 vg.name=$name vg.modprobe=$modprobe $cmdline"
+	cmdline="${console}rdinit=/init loglevel=5 panic=-1 vg.name=$name vg.modprobe=$modprobe $cmdline"
 	on_crash="preserve"
 	on_reboot="restart"
 	$extra

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# The small devices: entropy for a guest, configured by libxl's generic virtio
-# device, beside a disk of the same guest; over the pool, and of a mainline guest
-# over its own grants.  What they have survives the death of their worker.
+# The small devices: entropy for a guest, and a console with a named port, both
+# configured by libxl's generic virtio device, beside a disk of the same guest.
+# What they have survives the death of their worker.
 #
 # rig: kernels 6.12
 # rig: needs backend modules
-# rig: timeout 300
+# rig: timeout 420
 
 . /vg/in/dom0/virtio.sh
 
@@ -31,10 +31,26 @@ rng_reads() {
 		2>/dev/null | od -An -v -tx1 | tr -d ' \n'"
 }
 
-step "the daemons, and a guest with a disk and an entropy device"
+# console_says PATTERN: what DomD has read from the guest's console so far.
+console_says() {
+	retry 20 in_domain DomD "grep -a -q '$1' /tmp/console" ||
+		fail "the console does not say \"$1\" but" \
+			"$(in_domain DomD 'tail -c 300 /tmp/console')"
+}
+
+# sum DOMAIN FILE BYTES: when the file has so many.
+sum() {
+	retry 60 in_domain "$1" "test \$(stat -c %s $2) -ge $3" ||
+		fail "$2 of $1 has $(in_domain "$1" "stat -c %s $2") bytes, not $3"
+	in_domain "$1" "md5sum <$2"
+}
+
+step "the daemons, and a guest with a disk, an entropy device and a console"
 start_broker -v
-start_driver DomD -v "--rng-rate=$RATE"
-start_guest G1 "disk=[$(virtio_disk /dev/ram0 xvda DomD)]" "$(small 4)"
+start_driver DomD -v "--rng-rate=$RATE" --console-ports=console,agent \
+	--console-log=/run
+start_guest G1 cmdline=console=hvc1 \
+	"disk=[$(virtio_disk /dev/ram0 xvda DomD)]" "$(small 4 3)"
 # What a backend may be, is the guest's choice: disks, unless it says more.
 load_ours G1 types=block,rng,console
 has_disk G1 vda
@@ -42,6 +58,49 @@ in_domain G1 'modprobe virtio_rng'
 retry 30 in_domain G1 'grep -q virtio_rng /sys/class/misc/hw_random/rng_available' ||
 	fail "no entropy device: $(in_domain G1 'dmesg | grep -i virtio | tail -n 3')"
 in_domain G1 'echo virtio_rng.0 >/sys/class/misc/hw_random/rng_current'
+
+step "its console: the kernel's messages, both directions, its size"
+con=/run/virtio-grant/console/$(domid G1)-1
+retry 30 in_domain G1 ': 2>/dev/null </dev/hvc1' ||
+	fail "no /dev/hvc1: $(in_domain G1 'dmesg | grep -i virtio | tail -n 3')"
+in_domain DomD "test -L $con/console && cat $con/console >/tmp/console &"
+in_domain G1 'stty -F /dev/hvc1 raw -echo; echo VG-KMSG >/dev/kmsg; echo VG-TTY >/dev/hvc1'
+console_says VG-KMSG
+console_says VG-TTY
+# (Linux 6.12 does not repeat there what it said before the console was there.)
+retry 20 in_domain DomD "grep -a -q VG-KMSG /run/dom*-1.log" ||
+	fail "its log has \"$(in_domain DomD 'head -c 300 /run/dom*-1.log')\""
+in_domain G1 'cat /dev/hvc1 >/tmp/typed & echo'
+in_domain DomD "echo VG-TYPED >$con/console"
+retry 20 in_domain G1 'grep -q VG-TYPED /tmp/typed' || fail "nothing can be typed"
+in_domain DomD "stty -F $con/console rows 41 cols 123"
+retry 20 in_domain G1 'test "$(stty -F /dev/hvc1 size)" = "41 123"' ||
+	fail "its size is $(in_domain G1 'stty -F /dev/hvc1 size')"
+
+step "its port: a stream between programs, and its worker is killed"
+retry 20 in_domain G1 'grep -q agent /sys/class/virtio-ports/*/name' ||
+	fail "no port of the name agent but" "$(in_domain G1 \
+		'grep . /sys/class/virtio-ports/*/name')"
+port=$(in_domain G1 'grep -l agent /sys/class/virtio-ports/*/name |
+	cut -d / -f 5')
+in_domain DomD "dd if=/dev/urandom of=/tmp/out bs=1k count=100 2>/dev/null
+	cat $con/agent >/tmp/in & echo"
+# Linux lets one program at a time open it, and reads nothing while there is
+# nobody here.
+in_domain G1 "dd if=/dev/urandom of=/tmp/out bs=1k count=200 2>/dev/null
+	mkfifo /tmp/more
+	exec 3<>/dev/$port
+	while :; do cat <&3 >>/tmp/in; sleep 0.2; done >/dev/null 2>&1 &
+	cat /tmp/out /tmp/more >&3 2>/dev/null & echo"
+in_domain DomD "cat /tmp/out >$con/agent & echo"
+expect "$(sum G1 /tmp/out 204800)" "$(sum DomD /tmp/in 204800)" "from the guest"
+expect "$(sum DomD /tmp/out 102400)" "$(sum G1 /tmp/in 102400)" "to the guest"
+pid=$(in_domain DomD "virtio-grantctl --json | sed -n 's/.*\"worker_pid\": *\([0-9]*\).*/\1/p' | head -n 1")
+in_domain DomD "kill -9 $pid"
+in_domain G1 'echo VG-AFTER >/dev/hvc1'
+console_says VG-AFTER
+in_domain G1 "echo VG-PORT >/tmp/more"
+retry 20 in_domain DomD 'grep -a -q VG-PORT /tmp/in' || fail "the port is dead"
 
 step "random bytes, at their rate and no more, while the disk is used"
 one=$(rng_reads G1 64) two=$(rng_reads G1 64)
