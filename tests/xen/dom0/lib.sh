@@ -521,6 +521,13 @@ virtio_disk() {
 		"$2" "${4:-rw}" "$3" "${5:-raw}" "$1"
 }
 
+# virtio_device TYPE BACKEND: one element of xl's virtio list, of that device ID
+# (hexadecimal).
+virtio_device() {
+	printf "'type=virtio,device%s,transport=mmio,backend=%s,grant_usage=1'" \
+		"$1" "$2"
+}
+
 # pv_disk TARGET VDEV [BACKEND]: the same for Xen's PV block.
 pv_disk() {
 	printf "'vdev=%s,access=rw,backendtype=phy,format=raw%s,target=%s'" \

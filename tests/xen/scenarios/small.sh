@@ -2,28 +2,16 @@
 #
 # The small devices: entropy for a guest, and a console with a named port, both
 # configured by libxl's generic virtio device, beside a disk of the same guest.
-# What they have survives the death of their worker.
+# What they have survives the death of their worker.  Then both for a mainline
+# guest, whose kernel has virtio_console in itself.
 #
 # rig: kernels 6.12
-# rig: needs backend modules
+# rig: needs backend modules kernel:lockdep
 # rig: timeout 420
 
 . /vg/in/dom0/virtio.sh
 
 RATE=20000
-
-# small TYPE...: libxl's device for each virtio device ID, in hexadecimal.
-small() {
-	local id sep=
-
-	printf 'virtio=['
-	for id; do
-		printf "%s'type=virtio,device%s,transport=mmio,backend=DomD,grant_usage=1'" \
-			"$sep" "$id"
-		sep=','
-	done
-	printf ']'
-}
 
 # rng_reads GUEST BYTES: that many random bytes, as text; they are not the same.
 rng_reads() {
@@ -50,7 +38,8 @@ start_broker -v
 start_driver DomD -v "--rng-rate=$RATE" --console-ports=console,agent \
 	--console-log=/run
 start_guest G1 cmdline=console=hvc1 \
-	"disk=[$(virtio_disk /dev/ram0 xvda DomD)]" "$(small 4 3)"
+	"disk=[$(virtio_disk /dev/ram0 xvda DomD)]" \
+	"virtio=[$(virtio_device 4 DomD),$(virtio_device 3 DomD)]"
 # What a backend may be, is the guest's choice: disks, unless it says more.
 load_ours G1 types=block,rng,console
 has_disk G1 vda
@@ -142,3 +131,19 @@ no_trouble G1 DomD
 stop_guest G1
 retry 20 in_domain DomD "! virtio-grantctl | grep 'virtio/0'" ||
 	fail "the device is left: $(in_domain DomD virtio-grantctl)"
+
+step "a mainline guest, and its boot console"
+start_guest G2 kernel=lockdep cmdline=console=hvc1 \
+	"virtio=[$(virtio_device 4 DomD),$(virtio_device 3 DomD)]"
+id=$(domid G2)
+in_domain G2 'modprobe virtio_rng; modprobe virtio_mmio
+	! lsmod | grep "virtio_grant\|virtio_console"'
+retry 30 in_domain G2 'grep "^hvc1 .*C" /proc/consoles' ||
+	fail "not the kernel's console: $(in_domain G2 'cat /proc/consoles; dmesg |
+		grep -i "virtio\|console" | tail -n 5')"
+in_domain G2 'echo VG-BOOT >/dev/kmsg'
+retry 20 in_domain DomD "grep -a -q VG-BOOT /run/dom$id-1.log" ||
+	fail "its log has \"$(in_domain DomD "tail -c 300 /run/dom$id-1.log")\""
+[ "$(rng_reads G2 64 | wc -c)" = 128 ] || fail "no random bytes"
+no_trouble G2
+stop_guest G2
