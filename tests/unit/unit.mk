@@ -49,7 +49,7 @@ $(UNIT_BUILD)/tests/unit/test_lives: UNIT_LIBS += $(UNIT_WRAPPED:%=-Wl,--wrap=%)
 $(UNIT_BUILD)/tests/unit/device/test_console: UNIT_LIBS += $(addprefix \
 	-Wl$(UNIT_COMMA)--wrap=,posix_openpt ioctl mkdirat openat open fstat \
 	fchmod fcntl unlinkat symlinkat socket bind listen tcgetattr \
-	tcsetattr epoll_create1)
+	tcsetattr epoll_ctl)
 
 # What has threads a second time, under ThreadSanitizer, if gcc has it.
 UNIT_TSAN_BUILD := $(UNIT_BUILD)/tsan
