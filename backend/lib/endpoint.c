@@ -223,7 +223,8 @@ static int pty_open(struct vg_endpoints *ends, unsigned int i)
 	if (ioctl(ends->fd[i], TIOCGPTN, &n) < 0)
 		return -errno;
 	ends->pts[i] = vg_strf("/dev/pts/%u", n);
-	if (ends->dir && symlinkat(ends->pts[i], ends->dir_fd, ends->conf.name[i]) < 0)
+	if (ends->dir &&
+	    symlinkat(ends->pts[i], ends->dir_fd, ends->conf.name[i]) < 0)
 		return -errno;
 	return 0;
 }
@@ -240,7 +241,8 @@ static int socket_open(struct vg_endpoints *ends, unsigned int i)
 		     ends->dir_fd, ends->conf.name[i]);
 	if ((size_t)n >= sizeof(sa.sun_path))
 		return -ENAMETOOLONG;
-	ends->fd[i] = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	ends->fd[i] = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK |
+			     SOCK_CLOEXEC, 0);
 	/* From bind() on it has that mode. */
 	if (ends->fd[i] < 0 || fchmod(ends->fd[i], 0600) < 0 ||
 	    bind(ends->fd[i], (struct sockaddr *)&sa, sizeof(sa)) < 0 ||

@@ -50,10 +50,11 @@ const char *vg_endpoint_option_log_max(const char *text);
 void *vg_endpoints_create(void);
 void vg_endpoints_destroy(void *ends);
 /*
- * Makes them, unless they are there, as the keys <kind>-ports and <kind>-backing
- * say, else the options; and their directory, or empties that.  With @top NULL
- * there is none, so no sockets, and ptys have no names.  @nr_known: so many, or
- * 0.  0, or negative errno with *@why a new text.
+ * Makes them, unless they are there, as the keys <kind>-ports and
+ * <kind>-backing say, else the options; and their directory, or empties that.
+ * With @top NULL there is none, so no sockets, and ptys have no names.
+ * @nr_known: so many, no others; or 0.  0, or negative errno with *@why a new
+ * text.
  */
 int vg_endpoints_open(struct vg_endpoints *ends, const char *top,
 		      const char *kind, const char *owner,
@@ -67,9 +68,9 @@ void vg_endpoints_close(void *ends);
  * the caller's: fds[0] for all that comes out of the first end to be appended
  * to, or -1; then of each a non-blocking pty's master, or listening socket.
  *
- * The log is <dir>/dom<owner>.log.  If it can't be had, or is no file, that is
- * an error only if it @needs_log.  0, or negative errno and no descriptors; with
- * either, *@why may be a new text.
+ * The log is <dir>/dom<owner>.log, for our user alone.  If it can't be had, or
+ * is no file, that is an error only if it @needs_log.  0, or negative errno and
+ * no descriptors; with either, *@why may be a new text.
  */
 int vg_endpoints_copy(const struct vg_endpoints *ends, bool needs_log, int *fds,
 		      struct vg_endpoint_conf *conf, char **why);

@@ -12,7 +12,8 @@
  * can go on after us; only a client is gone then.
  *
  * Besides what a loop does it calls read, write, close, recvmsg, and
- * VG_STREAM_SYSCALLS (number, argument or -1, its value).  SIGPIPE is ignored; SIGXFSZ, too, if there is a log.
+ * VG_STREAM_SYSCALLS (number, argument or -1, its value).  SIGPIPE is ignored;
+ * SIGXFSZ, too, if there is a log.
  */
 #ifndef VG_LIB_STREAM_H
 #define VG_LIB_STREAM_H
@@ -62,8 +63,8 @@ enum vg_stream_stat {
 /*
  * @fd, non-blocking, is the stream's from now on: a pty's master, or, with
  * @is_socket, a listening socket.  @stats: VG_STREAM_STAT_NR counters with one
- * writer, this thread; @bit: the stream's in masks.  Nobody is attached before vg_stream_look(), or the loop,
- * found out.
+ * writer, this thread; @bit: the stream's in masks.  Nobody is attached before
+ * vg_stream_look(), or the loop, found out.
  */
 struct vg_stream *vg_stream_create(struct vg_loop *loop, int fd, bool is_socket,
 				   const struct vg_stream_user *user, void *arg,
