@@ -4,7 +4,8 @@
 VG_DEVICE_SRCS := \
 	$(addprefix backend/virtio/,broken.c device.c inflight.c poll.c \
 		queue.c ranges.c restore.c ring.c state.c stats.c) \
-	backend/transport/mmio.c backend/lib/lane.c \
+	backend/transport/mmio.c \
+	$(addprefix backend/lib/,lane.c endpoint.c stream.c) \
 	$(addprefix backend/mem/,mem.c pool.c grants.c) \
 	backend/dev/types.c $(sort $(wildcard backend/dev/*/*.c))
 VG_DEVICE_LIBS := -luring

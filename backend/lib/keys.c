@@ -40,3 +40,24 @@ int vg_keys_read_u64_if(const struct vg_keys *keys, const char *key,
 	*why = NULL;
 	return 0;
 }
+
+int vg_keys_parse_if(const struct vg_keys *k, const char *key,
+		     const char *(*parse)(void *arg, const char *text),
+		     void *arg, char **why)
+{
+	char *v = vg_keys_read(k, key);
+	const char *wrong;
+	int err = -errno;
+
+	if (!v && err != -ENOENT)
+		*why = vg_strf("xenstore key %s/%s: %s", k->where, key,
+			       strerror(-err));
+	if (!v)
+		return err == -ENOENT ? 0 : err;
+	wrong = parse(arg, v);
+	if (wrong)
+		*why = vg_strf("xenstore key %s/%s: \"%s\": %s", k->where, key,
+			       v, wrong);
+	free(v);
+	return wrong ? -EINVAL : 0;
+}

@@ -34,6 +34,14 @@ int vg_keys_read_u64(const struct vg_keys *keys, const char *key, uint64_t max,
 int vg_keys_read_u64_if(const struct vg_keys *keys, const char *key,
 			uint64_t max, uint64_t *value, char **why);
 
+/*
+ * What @parse, which gets @arg, makes of it, if it is there: NULL, or what is
+ * wrong with it.  Errors as above.
+ */
+int vg_keys_parse_if(const struct vg_keys *keys, const char *key,
+		     const char *(*parse)(void *arg, const char *text),
+		     void *arg, char **why);
+
 /* Whether it is there and "1". */
 static inline bool vg_keys_is_1(const struct vg_keys *keys, const char *key)
 {

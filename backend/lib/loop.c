@@ -25,6 +25,7 @@ struct vg_fd {
 	void (*cb)(void *arg);
 	void *arg;
 	bool dead;
+	uint32_t wanted, events;	/* EPOLL* */
 	struct vg_fd *next_dead;
 };
 
@@ -97,6 +98,7 @@ int vg_loop_add_fd(struct vg_loop *l, int fd, void (*cb)(void *arg), void *arg,
 	vfd->fd = fd;
 	vfd->cb = cb;
 	vfd->arg = arg;
+	vfd->wanted = EPOLLIN;
 	if (epoll_ctl(l->epfd, EPOLL_CTL_ADD, fd, &ev) < 0) {
 		int err = -errno;
 
@@ -115,6 +117,28 @@ void vg_loop_del_fd(struct vg_loop *l, struct vg_fd *vfd)
 	vfd->dead = true;
 	vfd->next_dead = l->dead;
 	l->dead = vfd;
+}
+
+void vg_loop_want(struct vg_loop *l, struct vg_fd *vfd, bool is_readable,
+		  bool is_writable)
+{
+	struct epoll_event ev = {
+		.events = (is_readable ? EPOLLIN : 0) |
+			  (is_writable ? EPOLLOUT : 0),
+		.data.ptr = vfd,
+	};
+
+	if (vfd->wanted == ev.events)
+		return;
+	vfd->wanted = ev.events;
+	epoll_ctl(l->epfd, EPOLL_CTL_MOD, vfd->fd, &ev);
+}
+
+unsigned int vg_fd_events(const struct vg_fd *vfd)
+{
+	return (vfd->events & EPOLLIN ? VG_FD_READABLE : 0) |
+	       (vfd->events & EPOLLOUT ? VG_FD_WRITABLE : 0) |
+	       (vfd->events & (EPOLLHUP | EPOLLERR) ? VG_FD_HUNG_UP : 0);
 }
 
 struct vg_timer *vg_timer_create(struct vg_loop *l, void (*cb)(void *arg),
@@ -280,6 +304,7 @@ int vg_loop_run_once(struct vg_loop *l, int timeout_ms)
 
 		if (vfd->dead)
 			continue;
+		vfd->events = ev[i].events;
 		vfd->cb(vfd->arg);
 		ran++;
 	}

@@ -26,6 +26,18 @@ int vg_loop_add_fd(struct vg_loop *loop, int fd, void (*cb)(void *arg),
 /* Also from within any callback; @cb is not called again. */
 void vg_loop_del_fd(struct vg_loop *loop, struct vg_fd *vfd);
 
+/*
+ * @cb runs while @fd is one of these, in place of readable; or has hung up,
+ * which goes without asking, and does not end: then it is to be deleted.
+ */
+void vg_loop_want(struct vg_loop *loop, struct vg_fd *vfd, bool is_readable,
+		  bool is_writable);
+/* From within @cb: why it runs. */
+#define VG_FD_READABLE		1u
+#define VG_FD_WRITABLE		2u
+#define VG_FD_HUNG_UP		4u	/* or is in error */
+unsigned int vg_fd_events(const struct vg_fd *vfd);
+
 /* One-shot, disarmed at first; arming again moves it.  Owned by the caller. */
 struct vg_timer *vg_timer_create(struct vg_loop *loop, void (*cb)(void *arg),
 				 void *arg);

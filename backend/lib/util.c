@@ -93,6 +93,20 @@ char *vg_strf(const char *fmt, ...)
 	return s;
 }
 
+size_t vg_iov_copy(const struct iovec *v, unsigned int nr, void *buf,
+		   size_t bytes, bool is_to_iov)
+{
+	size_t left = bytes, n;
+	uint8_t *p = buf;
+
+	for (; nr && left; nr--, v++, p += n, left -= n) {
+		n = min_u(left, v->iov_len);
+		memcpy(is_to_iov ? v->iov_base : p,
+		       is_to_iov ? p : v->iov_base, n);
+	}
+	return bytes - left;
+}
+
 bool vg_error_passes(int err)
 {
 	switch (err) {

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/uio.h>
 
 #define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
 #define min_u(a, b)	((a) < (b) ? (a) : (b))
@@ -48,6 +49,10 @@ extern void (*vg_read_hook)(const volatile void *word, size_t bytes);
  */
 #define count_add(c, n) \
 	__atomic_store_n(&(c), (c) + (__typeof__(c))(n), __ATOMIC_RELAXED)
+/* One bit of a word like that. */
+#define bit_set(c, bit, is) \
+	__atomic_store_n(&(c), (is) ? (c) | (bit) : (c) & ~(bit), \
+			 __ATOMIC_RELAXED)
 #define count_read(c)		__atomic_load_n(&(c), __ATOMIC_RELAXED)
 
 /*
@@ -64,6 +69,10 @@ char *vg_strf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void *vg_zalloc(size_t bytes);
 void *vg_calloc(size_t n, size_t bytes);
 char *vg_strdup(const char *s);
+
+/* Between @buf and buffers, as far as either goes: how many bytes. */
+size_t vg_iov_copy(const struct iovec *iov, unsigned int nr, void *buf,
+		   size_t bytes, bool is_to_iov);
 
 /*
  * Whether this errno, negative, says that something is short now, so that the

@@ -98,7 +98,8 @@ static enum vg_broken ring_restore(struct vg_queue *q, unsigned int flags,
 	*err = vg_queue_requests_create(q);
 	if (*err)
 		return VG_BROKEN_STATE;
-	*err = vg_vq_take_over(&q->vq, &q->cfg, q->traits->drops);
+	*err = vg_vq_take_over(&q->vq, &q->cfg, q->traits->drops,
+			       q->traits->is_pull);
 	if (vg_error_passes(*err))
 		return VG_BROKEN_STATE;
 	if (*err) {

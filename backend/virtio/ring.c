@@ -21,7 +21,8 @@
 #define USED_ALIGN_BYTES	4u
 /*
  * A request that was under way at so many deaths is the likely cause of them,
- * and is not tried once more.
+ * and is not tried once more.  Not one that waits (vq->waits): it is under way
+ * most of the time, at whatever death.
  */
 #define REDONE_MAX		8u
 
@@ -320,6 +321,14 @@ static int walk_chain(struct vg_vq *vq, struct vg_chain *c)
 
 /* ---- taking chains ------------------------------------------------------ */
 
+static void redo_count(struct vg_vq *vq, uint16_t head, int by)
+{
+	if (vq->waits)
+		count_add(vq->inflight.log->redone, by);
+	else
+		vg_inflight_redo_count(&vq->inflight, head, by);
+}
+
 /* The next chain that a predecessor had taken and not finished. */
 static int pop_redo(struct vg_vq *vq, struct vg_chain *c)
 {
@@ -327,12 +336,13 @@ static int pop_redo(struct vg_vq *vq, struct vg_chain *c)
 
 	*c = (struct vg_chain){ .segs = vq->segs };
 	c->head = vq->redo[vq->redo_at];
-	if (vg_inflight_redone(&vq->inflight, c->head) >= REDONE_MAX)
+	if (!vq->waits &&
+	    vg_inflight_redone(&vq->inflight, c->head) >= REDONE_MAX)
 		return vq_break(vq, VG_BROKEN_DEADLY, c->head);
 	err = walk_chain(vq, c);
 	if (err)
 		return err;
-	vg_inflight_redo_count(&vq->inflight, c->head, 1);
+	redo_count(vq, c->head, 1);
 	vq->redo_at++;
 	vq->is_redone = true;
 	return 1;
@@ -340,7 +350,7 @@ static int pop_redo(struct vg_vq *vq, struct vg_chain *c)
 
 static void unpop_redo(struct vg_vq *vq)
 {
-	vg_inflight_redo_count(&vq->inflight, vq->redo[--vq->redo_at], -1);
+	redo_count(vq, vq->redo[--vq->redo_at], -1);
 }
 
 int vg_vq_pop(struct vg_vq *vq, struct vg_chain *c)
@@ -534,11 +544,12 @@ static int take_over(struct vg_vq *vq, struct vg_inflight_found *found,
 }
 
 int vg_vq_take_over(struct vg_vq *vq, const struct vg_vq_config *cfg,
-		    bool drops)
+		    bool drops, bool waits)
 {
 	struct vg_inflight_found found;
 	int err = map_parts(vq, cfg);
 
+	vq->waits = waits;
 	if (err)
 		return err;
 	found.done = vg_calloc(2 * cfg->num, sizeof(*found.done));

@@ -71,6 +71,7 @@ struct vg_vq {
 	uint16_t *redo;			/* heads of a predecessor's, in order */
 	unsigned int nr_redo, redo_at;
 	bool is_redone;			/* the last chain was one of them */
+	bool waits;			/* see vg_vq_take_over() */
 
 	enum vg_broken broken;
 	enum vg_mem_fault fault;	/* if broken by an address */
@@ -96,10 +97,11 @@ int vg_vq_map(struct vg_vq *vq, const struct vg_vq_config *cfg);
  * The same for a queue that a predecessor ran, and whose log is believed as far
  * as it makes sense (else VG_BROKEN_STATE).  What was under way comes out of
  * vg_vq_pop() first, or with @drops is used without a byte; what was finished
- * is there to be shown.
+ * is there to be shown.  A request that was under way at too many deaths is
+ * VG_BROKEN_DEADLY; not with @waits: those wait (for input, for a reader).
  */
 int vg_vq_take_over(struct vg_vq *vq, const struct vg_vq_config *cfg,
-		    bool drops);
+		    bool drops, bool waits);
 void vg_vq_unmap(struct vg_vq *vq);
 
 /*

@@ -9,7 +9,8 @@
 VG_SANDBOX_SRCS := tests/sandbox/probe.c backend/grantd/sandbox.c \
 	backend/grantd/sandbox_filter.c backend/mem/mem.c \
 	$(filter backend/virtio/% backend/dev/%,$(VG_DEVICE_SRCS)) \
-	$(addprefix backend/lib/,loop.c lane.c util.c log.c printable.c keys.c)
+	$(addprefix backend/lib/,loop.c lane.c util.c log.c printable.c \
+		keys.c endpoint.c stream.c)
 
 build/host/vg-sandbox-probe: $(VG_SANDBOX_SRCS) $(wildcard backend/*/*.h backend/*/*/*.h)
 	@mkdir -p $(@D)

@@ -5,6 +5,7 @@
  */
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "lib/loop.h"
@@ -117,6 +118,53 @@ static void removal_from_within(void **state)
 	assert_int_equal(vg_loop_run_once(loop, 0), 1);
 	assert_int_equal(calls[0] + calls[1], 1);
 	assert_int_equal(vg_loop_run_once(loop, 0), 0);
+}
+
+static unsigned int events;
+
+static void on_events(void *arg)
+{
+	(void)arg;
+	calls[0]++;
+	events = vg_fd_events(vfd[0]);
+}
+
+/* The next turn tells that, or with 0 nothing. */
+static void expect_events(unsigned int want)
+{
+	assert_int_equal(vg_loop_run_once(loop, 0), want ? 1 : 0);
+	if (want)
+		assert_int_equal(events, want);
+}
+
+static void what_is_wanted(void **state)
+{
+	int sv[2];
+
+	(void)state;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, sv), 0);
+	assert_int_equal(vg_loop_add_fd(loop, sv[0], on_events, NULL, &vfd[0]),
+			 0);
+	expect_events(0);
+	vg_loop_want(loop, vfd[0], true, true);
+	expect_events(VG_FD_WRITABLE);
+	assert_int_equal(write(sv[1], "x", 1), 1);
+	expect_events(VG_FD_READABLE | VG_FD_WRITABLE);
+	vg_loop_want(loop, vfd[0], false, false);
+	expect_events(0);
+	vg_loop_want(loop, vfd[0], true, false);
+	expect_events(VG_FD_READABLE);
+	vg_loop_want(loop, vfd[0], false, true);
+	expect_events(VG_FD_WRITABLE);
+	/* Whatever is wanted. */
+	vg_loop_want(loop, vfd[0], false, false);
+	close(sv[1]);
+	expect_events(VG_FD_HUNG_UP);
+	expect_events(VG_FD_HUNG_UP);
+	vg_loop_del_fd(loop, vfd[0]);
+	vfd[0] = NULL;
+	expect_events(0);
+	close(sv[0]);
 }
 
 static void on_timer(void *arg)
@@ -257,6 +305,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(descriptors),
 		T(removal_from_within),
+		T(what_is_wanted),
 		T(timers),
 		T(timer_destroys_another),
 		T(deferred_calls),

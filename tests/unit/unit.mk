@@ -46,10 +46,14 @@ UNIT_WRAPPED := vg_now_ns open flock fcntl fstat ftruncate pread preadv2 \
 	socketpair memfd_create mmap sendmsg recvmsg epoll_ctl epoll_create1 \
 	eventfd
 $(UNIT_BUILD)/tests/unit/test_lives: UNIT_LIBS += $(UNIT_WRAPPED:%=-Wl,--wrap=%)
-$(UNIT_BUILD)/tests/unit/device/test_console: UNIT_LIBS += $(addprefix \
-	-Wl$(UNIT_COMMA)--wrap=,posix_openpt ioctl mkdirat openat open fstat \
-	fchmod fcntl unlinkat symlinkat socket bind listen tcgetattr \
-	tcsetattr epoll_create1)
+UNIT_ENDS := posix_openpt ioctl mkdirat openat open fstat fchmod fcntl \
+	unlinkat symlinkat socket bind listen tcgetattr tcsetattr
+$(UNIT_BUILD)/tests/unit/test_endpoint: UNIT_LIBS += \
+	$(UNIT_ENDS:%=-Wl,--wrap=%)
+$(UNIT_BUILD)/tests/unit/device/test_console: UNIT_LIBS += \
+	$(UNIT_ENDS:%=-Wl,--wrap=%) -Wl,--wrap=epoll_ctl
+$(UNIT_BUILD)/tests/unit/test_stream: UNIT_LIBS += $(addprefix \
+	-Wl$(UNIT_COMMA)--wrap=,epoll_ctl accept4 ppoll)
 
 # What has threads a second time, under ThreadSanitizer, if gcc has it.
 UNIT_TSAN_BUILD := $(UNIT_BUILD)/tsan

@@ -1,18 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * console.c - the virtio console device (virtio 1.3, 5.3) in the worker: its
- * configuration space, control messages and state.  The bytes are port.c's.
+ * console.c - the virtio console (virtio 1.3, 5.3).  How users find its ports
+ * is lib/endpoint.h's, how bytes get there and back lib/stream.h's.
  *
  * Not trusted: the guest.  A control message is copied before it is looked at,
- * and what is pending towards the guest is a bit per port and kind: however
- * often it asks, there is no more to be sent than that.
+ * and what is pending towards the guest is a bit per port and kind.
  *
  * Requests.  All queues are pulled from: input and messages to the guest, when
  * there are some; output, while none of that port waits for its reader; the
- * guest's messages, always.  What a predecessor had begun is begun again, in
- * all queues: output may be written twice then, but not be lost; a receive
- * buffer is filled with what comes next, since one without a byte is the end of
- * the stream to Linux, or an old message.
+ * guest's messages, always.  What a predecessor had begun is begun again: a
+ * message or output may come twice then, but is not lost; a receive buffer gets
+ * what comes next, since one without a byte is the end of the stream to Linux.
  *
  * State.  What a message of the guest changed is saved before the message is
  * shown as used; that one to the guest was sent, after it was.  So one who is
@@ -20,360 +18,349 @@
  */
 #include <endian.h>
 #include <errno.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include <linux/virtio_console.h>
 
-#include "dev/console/port.h"
+#include "dev/type.h"
+#include "lib/endpoint.h"
+#include "lib/stream.h"
 #include "lib/util.h"
 #include "virtio/state.h"
 
 #define BIT(n)			(1u << (n))
-#define SIZE_NS			(UINT64_C(1000) * 1000 * 1000)
-/* Linux splices a whole pipe at once, of 256 pages at the most by default. */
-#define TX_SEGS_MAX		256u
-#define SEGS_MAX		16u
-/* Linux fills them with a page for each entry, of each port. */
-#define RX_SIZE_MAX		32u
+#define PORTS_MAX		VG_ENDPOINTS_MAX
+/* Port 0's, control, then two for each port: 5.3.2. */
+#define QUEUES(nr_ports)	(2 * ((nr_ports) + 1))
 #define QUEUE_CONTROL		2u	/* to the guest; from it: the next */
 
-static const char *const stat_names[] = {
-	"tx_bytes", "rx_bytes", "dropped_bytes", "emergency_bytes",
-	"control_messages", "bad_messages", "opens", "attaches", "resizes",
-	"log_bytes", "log_lost_bytes", "attached_mask", "open_mask", NULL,
+enum {
+	STAT_CONTROL_MESSAGES = VG_STREAM_STAT_NR, STAT_BAD_MESSAGES,
+	STAT_OPENS, STAT_NR
 };
 
-_Static_assert(VG_CON_STAT_NR <= VG_DEV_STATS_NR_TYPE, "counters");
-_Static_assert(ARRAY_SIZE(stat_names) == VG_CON_STAT_NR + 1, "names");
+static const char *const stat_names[] = {
+	"tx_bytes", "rx_bytes", "dropped_bytes", "log_bytes", "log_lost_bytes",
+	"attaches", "attached_mask", "open_mask", "control_messages",
+	"bad_messages", "opens", NULL,
+};
+_Static_assert(STAT_NR <= VG_DEV_STATS_NR_TYPE, "counters");
+_Static_assert(ARRAY_SIZE(stat_names) == STAT_NR + 1, "names");
+_Static_assert(sizeof(struct vg_endpoint_conf) <= VG_DEV_BLOB_BYTES, "blob");
+_Static_assert(PORTS_MAX + 1 <= VG_DEV_FDS_MAX, "descriptors");
+
+/* Messages that the guest is to get, in the order in which it gets them. */
+enum { MSG_ADD, MSG_CONSOLE, MSG_NAME, MSG_RESIZE, MSG_OPEN, MSG_NR };
+
+/* What a successor gets, and does not trust. */
+struct state {
+	uint16_t cols, rows;		/* as told; 0: not known */
+	struct port_state {
+		uint8_t is_added : 1, is_ready : 1; /* it was told; has it */
+		uint8_t is_opened : 1;	/* the guest said so */
+		uint8_t told_open : 1;	/* it was told of a peer */
+		uint8_t pending;	/* BIT(MSG_*), until shown */
+	} port[PORTS_MAX];
+};
+_Static_assert(sizeof(struct state) <= VG_STATE_TYPE_BYTES, "state");
+
+struct queue {
+	struct con *con;
+	struct port *port;
+	unsigned int index;
+	bool is_asked;			/* for a request, by vg_queue_want() */
+	struct vg_req *req;		/* which came */
+};
+
+struct port {
+	struct con *con;
+	unsigned int index;
+	struct port_state *s;
+	uint8_t sent;			/* of what is pending */
+	struct vg_stream *stream;
+	struct queue *rx, *tx;
+};
+
+struct con {
+	struct vg_device *dev;
+	struct vg_endpoint_conf conf;
+	uint64_t *stats;
+	struct vg_deferred *shown;
+	struct state s;
+	struct port port[PORTS_MAX];
+	struct queue queue[QUEUES(PORTS_MAX)];
+};
+
+#define for_each_port(p, con) \
+	for (p = (con)->port; p < (con)->port + (con)->conf.nr; p++)
+
+/* ---- requests ------------------------------------------------------------ */
+
+/* Whether there is one; else there will be. */
+static bool has_request(struct queue *q)
+{
+	if (!q->req && !q->is_asked) {
+		q->is_asked = true;
+		vg_queue_want(q->con->dev, q->index, 1);
+	}
+	return q->req;
+}
+
+static void complete(struct queue *q, size_t bytes)
+{
+	struct vg_req *req = q->req;
+
+	q->req = NULL;
+	vg_req_complete(req, (uint32_t)bytes);
+	if (q->index % 2)
+		has_request(q);
+}
 
 /* ---- messages to the guest ----------------------------------------------- */
 
-struct message {
-	struct virtio_console_control c;
-	union {
-		struct {
-			uint16_t cols, rows;
-		} size;
-		char name[VG_CON_NAME_MAX];
-	};
-};
-
-static bool host_is_open(const struct vg_con_port *p)
+static bool host_is_open(const struct port *p)
 {
-	return !p->index || p->has_peer;
+	return !p->index || vg_stream_is_attached(p->stream);
 }
 
-static size_t message_build(const struct vg_con_port *p, enum vg_con_msg what,
-			    struct message *m)
+/* Into the buffer that there is.  One that is too small is of no use. */
+static void message_send(struct port *p, unsigned int what)
 {
-	static const uint16_t event[] = {
+	static const uint16_t event[MSG_NR] = {
 		VIRTIO_CONSOLE_PORT_ADD, VIRTIO_CONSOLE_CONSOLE_PORT,
 		VIRTIO_CONSOLE_PORT_NAME, VIRTIO_CONSOLE_RESIZE,
 		VIRTIO_CONSOLE_PORT_OPEN,
 	};
-	const char *name = p->con->parts.name[p->index];
-	uint16_t value = what == VG_CON_MSG_OPEN ? host_is_open(p) : 1;
-
-	m->c.id = htole32(p->index);
-	m->c.event = htole16(event[what]);
-	m->c.value = htole16(value);
-	if (what == VG_CON_MSG_NAME) {
-		memcpy(m->name, name, strlen(name));
-		return sizeof(m->c) + strlen(name);
-	}
-	if (what != VG_CON_MSG_RESIZE)
-		return sizeof(m->c);
+	struct con *con = p->con;
+	struct queue *q = &con->queue[QUEUE_CONTROL];
+	const char *name = con->conf.name[p->index];
 	/* In Linux before 2025 the other way round. */
-	m->size.cols = htole16(p->con->cols);
-	m->size.rows = htole16(p->con->rows);
-	return sizeof(m->c) + sizeof(m->size);
-}
+	uint16_t size[] = { htole16(con->s.cols), htole16(con->s.rows) };
+	struct {
+		struct virtio_console_control c;
+		uint8_t more[VG_ENDPOINT_NAME_MAX];
+	} m = { .c = {
+		.id = htole32(p->index), .event = htole16(event[what]),
+		.value = htole16(what == MSG_OPEN ? host_is_open(p) : 1),
+	} };
+	size_t n = what == MSG_NAME ? strlen(name) :
+		   what == MSG_RESIZE ? sizeof(size) : 0;
 
-static size_t copy_in(const struct vg_req *req, const void *from, size_t bytes)
-{
-	const uint8_t *p = from;
-	unsigned int i;
-
-	if (bytes > req->in_bytes)
-		return 0;
-	for (i = req->nr_out; bytes; i++) {
-		size_t n = min_u(bytes, req->iov[i].iov_len);
-
-		memcpy(req->iov[i].iov_base, p, n);
-		p += n;
-		bytes -= n;
+	memcpy(m.more, what == MSG_NAME ? (const void *)name : size, n);
+	n += sizeof(m.c);
+	if (n > q->req->in_bytes) {
+		count_add(con->stats[STAT_BAD_MESSAGES], 1);
+		return complete(q, 0);
 	}
-	return (size_t)(p - (const uint8_t *)from);
-}
-
-/* Into the buffer that there is.  One that is too small is of no use. */
-static void message_send(struct vg_con_port *p, enum vg_con_msg what)
-{
-	struct vg_con *con = p->con;
-	struct vg_req *req = con->control;
-	struct message m;
-	size_t n = copy_in(req, &m, message_build(p, what, &m));
-
-	con->control = NULL;
-	if (n) {
-		p->pending &= (uint8_t)~BIT(what);
-		p->unshown |= (uint8_t)BIT(what);
-		p->is_added |= what == VG_CON_MSG_ADD;
-		if (what == VG_CON_MSG_OPEN)
-			p->told_open = host_is_open(p);
-	} else {
-		count_add(con->stats[VG_CON_BAD_MESSAGES], 1);
-	}
-	vg_req_complete(req, (uint32_t)n);
+	vg_iov_copy(q->req->iov, q->req->nr_in, &m, n, true);
+	p->sent |= (uint8_t)BIT(what);
+	p->s->is_added |= what == MSG_ADD;
+	if (what == MSG_OPEN)
+		p->s->told_open = host_is_open(p);
+	complete(q, n);
 	/* In this order: the queue's turn, which shows it, comes first. */
 	vg_deferred_schedule(con->shown);
 }
 
-/* What is pending, as far as there are buffers; or asks for one. */
-static void messages_send(struct vg_con *con)
+/* More is pending; what is, is sent as far as there are buffers. */
+static void post(struct port *p, unsigned int what)
 {
-	unsigned int i;
+	unsigned int left;
 
-	for (i = 0; i < con->parts.nr_ports; i++) {
-		struct vg_con_port *p = &con->port[i];
-
-		while (con->control && p->pending)
-			message_send(p, (enum vg_con_msg)
-					__builtin_ctz(p->pending));
-		if (!p->pending || con->control_asked)
-			continue;
-		con->control_asked = true;
-		vg_queue_want(con->dev, QUEUE_CONTROL, 1);
-	}
+	p->s->pending |= (uint8_t)what;
+	p->sent &= (uint8_t)~what;
+	while ((left = p->s->pending & ~p->sent) &&
+	       has_request(&p->con->queue[QUEUE_CONTROL]))
+		message_send(p, (unsigned int)__builtin_ctz(left));
 }
 
-static void post(struct vg_con_port *p, uint8_t what)
+/* What is pending, and whether it is open if that is news. */
+static void post_news(struct port *p)
 {
-	p->pending |= what;
-	messages_send(p->con);
+	post(p, p->s->is_ready && p->s->told_open != host_is_open(p) ?
+		BIT(MSG_OPEN) : 0);
 }
 
 static void on_shown(void *arg)
 {
-	struct vg_con *con = arg;
-	unsigned int i;
+	struct con *con = arg;
+	struct port *p;
 
-	for (i = 0; i < con->parts.nr_ports; i++)
-		con->port[i].unshown = 0;
-	vg_device_save(con->dev);
-}
-
-/* ---- size ---------------------------------------------------------------- */
-
-static void on_size_timer(void *arg)
-{
-	struct vg_con *con = arg;
-	struct vg_con_port *p = &con->port[0];
-	struct winsize ws;
-
-	if (!p->has_peer || con->parts.is_socket)
-		return;
-	vg_timer_arm(con->size_timer, SIZE_NS);
-	if (ioctl(p->fd, TIOCGWINSZ, &ws) < 0 || !ws.ws_col || !ws.ws_row ||
-	    (ws.ws_col == con->cols && ws.ws_row == con->rows))
-		return;
-	con->cols = ws.ws_col;
-	con->rows = ws.ws_row;
-	count_add(con->stats[VG_CON_RESIZES], 1);
-	if (p->is_ready)
-		post(p, BIT(VG_CON_MSG_RESIZE));
-	vg_device_config_changed(con->dev);
-	vg_device_save(con->dev);
-}
-
-void vg_con_peer_changed(struct vg_con_port *p)
-{
-	if (!p->index) {
-		on_size_timer(p->con);
-	} else if (p->is_ready && p->told_open != p->has_peer) {
-		post(p, BIT(VG_CON_MSG_OPEN));
-		vg_device_save(p->con->dev);
+	for_each_port(p, con) {
+		p->s->pending &= (uint8_t)~p->sent;
+		p->sent = 0;
 	}
+	vg_device_save(con->dev);
+}
+
+/* ---- bytes --------------------------------------------------------------- */
+
+static void port_want(struct port *p)
+{
+	vg_stream_want(p->stream, (p->index ? 0 : VG_STREAM_SIZE) |
+		       (p->tx->req ? VG_STREAM_ROOM : 0) |
+		       (!p->s->is_opened ? 0 : VG_STREAM_OPEN |
+			(p->rx->is_asked ? 0 : VG_STREAM_INPUT)));
+}
+
+/* What can be done now is, and it is seen to that the rest will be. */
+static void port_run(struct port *p)
+{
+	port_want(p);
+	vg_stream_look(p->stream);
+}
+
+static void on_ready(void *arg, bool has_input)
+{
+	struct port *p = arg;
+	struct vg_req *req = p->tx->req;
+	size_t n;
+
+	if (has_input && has_request(p->rx)) {
+		n = vg_stream_read(p->stream, p->rx->req->iov,
+				   p->rx->req->nr_in);
+		/* Nothing: a false alarm. */
+		if (n)
+			complete(p->rx, n);
+	}
+	if (req && vg_stream_put(p->stream, req->iov, req->nr_out, false))
+		complete(p->tx, 0);
+	port_want(p);
+}
+
+static void on_changed(void *arg)
+{
+	struct port *p = arg;
+	struct con *con = p->con;
+
+	post_news(p);
+	if (vg_stream_resized(p->stream, &con->s.cols, &con->s.rows)) {
+		post(p, p->s->is_ready ? BIT(MSG_RESIZE) : 0);
+		vg_device_config_changed(con->dev);
+	}
+	vg_device_save(con->dev);
 }
 
 /* ---- messages of the guest ----------------------------------------------- */
 
-static void port_set_open(struct vg_con_port *p, bool is_opened)
+static void set_opened(struct port *p, bool is_opened)
 {
-	uint64_t bit = UINT64_C(1) << p->index;
-
-	if (p->is_opened == is_opened)
-		return;
-	p->is_opened = is_opened;
-	count_add(p->con->stats[VG_CON_OPENS], is_opened);
-	count_add(p->con->stats[VG_CON_OPEN], is_opened ? bit : -bit);
-}
-
-static void ports_announce(struct vg_con *con, bool is_wanted)
-{
-	unsigned int i;
-
-	for (i = 0; i < con->parts.nr_ports; i++) {
-		con->port[i].pending = 0;
-		/* 5.3.6.2.1: none that there is. */
-		if (is_wanted && !con->port[i].is_added)
-			post(&con->port[i], BIT(VG_CON_MSG_ADD));
-	}
-}
-
-static void port_ready(struct vg_con_port *p, bool is_ready)
-{
-	p->is_ready = p->is_added = is_ready;
-	p->pending = 0;
-	if (!is_ready)
-		return;
-	if (!p->index)
-		p->pending = BIT(VG_CON_MSG_CONSOLE) |
-			     (p->con->cols ? BIT(VG_CON_MSG_RESIZE) : 0);
-	post(p, BIT(VG_CON_MSG_NAME) | BIT(VG_CON_MSG_OPEN));
-}
-
-/* False: it is none that we know. */
-static bool message_take(struct vg_con *con, const struct vg_req *req)
-{
-	struct virtio_console_control c;
-	struct vg_con_port *p;
-	size_t at = 0;
-	unsigned int i;
-
-	for (i = 0; i < req->nr_out && at < sizeof(c); i++) {
-		size_t n = min_u(sizeof(c) - at, req->iov[i].iov_len);
-
-		memcpy((uint8_t *)&c + at, req->iov[i].iov_base, n);
-		at += n;
-	}
-	if (at < sizeof(c))
-		return false;
-	if (le16toh(c.event) == VIRTIO_CONSOLE_DEVICE_READY) {
-		ports_announce(con, c.value);
-		return true;
-	}
-	if (le32toh(c.id) >= con->parts.nr_ports)
-		return false;
-	p = &con->port[le32toh(c.id)];
-	if (le16toh(c.event) == VIRTIO_CONSOLE_PORT_READY)
-		port_ready(p, c.value);
-	else if (le16toh(c.event) == VIRTIO_CONSOLE_PORT_OPEN)
-		port_set_open(p, c.value);
-	else
-		return false;
-	vg_con_port_run(p);
-	return true;
+	count_add(p->con->stats[STAT_OPENS], is_opened && !p->s->is_opened);
+	p->s->is_opened = is_opened;
 }
 
 /* Linux waits for it with a processor: it ends at once. */
-static void message_start(struct vg_con *con, struct vg_req *req)
+static void message_take(struct con *con, struct queue *q)
 {
-	bool is_good = con->is_multiport && message_take(con, req);
+	struct virtio_console_control c;
+	bool is_whole = vg_iov_copy(q->req->iov, q->req->nr_out, &c, sizeof(c),
+				    false) == sizeof(c);
+	unsigned int event = is_whole ? le16toh(c.event) : UINT_MAX;
+	struct port *p = is_whole && le32toh(c.id) < con->conf.nr ?
+			 &con->port[le32toh(c.id)] : NULL;
 
-	count_add(con->stats[VG_CON_CONTROL_MESSAGES], 1);
-	count_add(con->stats[VG_CON_BAD_MESSAGES], !is_good);
-	if (is_good)
-		vg_device_save(con->dev);
-	vg_req_complete(req, 0);
-	vg_queue_want(con->dev, QUEUE_CONTROL + 1, 1);
+	if (event == VIRTIO_CONSOLE_DEVICE_READY) {
+		for_each_port(p, con) {
+			p->s->pending &= p->sent;
+			/* 5.3.6.2.1: none that there is. */
+			post(p, c.value && !p->s->is_added ? BIT(MSG_ADD) : 0);
+		}
+	} else if (p && event == VIRTIO_CONSOLE_PORT_READY) {
+		port_run(p);
+		p->s->is_ready = p->s->is_added = !!c.value;
+		p->s->pending &= p->sent;
+		post(p, !c.value ? 0 : BIT(MSG_NAME) | BIT(MSG_OPEN) |
+			(p->index ? 0 : BIT(MSG_CONSOLE)) |
+			(p->index || !con->s.cols ? 0 : BIT(MSG_RESIZE)));
+	} else if (p && event == VIRTIO_CONSOLE_PORT_OPEN) {
+		set_opened(p, c.value);
+		port_run(p);
+	} else {
+		count_add(con->stats[STAT_BAD_MESSAGES], 1);
+	}
+	count_add(con->stats[STAT_CONTROL_MESSAGES], 1);
+	vg_device_save(con->dev);
+	complete(q, 0);
 }
 
 /* ---- queues -------------------------------------------------------------- */
 
-static struct vg_con_port *port_of(struct vg_con *con, unsigned int queue)
-{
-	return &con->port[queue < QUEUE_CONTROL ? 0 : queue / 2 - 1];
-}
-
 static unsigned int con_nr_queues(void *priv)
 {
-	return VG_CON_QUEUES(((struct vg_con *)priv)->parts.nr_ports);
+	return QUEUES(((struct con *)priv)->conf.nr);
 }
 
 static const struct vg_queue_traits *con_traits(void *priv, unsigned int queue)
 {
-	static const struct vg_queue_traits rx = {
-		.segs_max = SEGS_MAX, .size_max = RX_SIZE_MAX, .is_pull = true,
-	}, tx = {
-		.segs_max = TX_SEGS_MAX, .is_pull = true,
+	static const struct vg_queue_traits traits[] = {
+		/* Linux fills them with a page for each entry, of each port. */
+		{ .segs_max = 16, .size_max = 32, .is_pull = true },
+		/* Linux splices a pipe at once, by default of 256 pages. */
+		{ .segs_max = 256, .is_pull = true },
 	};
 
 	(void)priv;
-	return queue % 2 && queue != QUEUE_CONTROL + 1 ? &tx : &rx;
+	return &traits[queue % 2 && queue != QUEUE_CONTROL + 1];
 }
 
-struct con_queue {
-	struct vg_con *con;
-	unsigned int index;
-};
+/* There is a request, or none is asked for any more. */
+static void queue_run(struct queue *q)
+{
+	struct port *p;
+
+	q->is_asked = false;
+	if (q->index == QUEUE_CONTROL)
+		for_each_port(p, q->con)
+			post(p, 0);
+	else if (q->port)
+		port_run(q->port);
+	else if (q->req)
+		message_take(q->con, q);
+	if (q->index % 2)
+		has_request(q);
+}
 
 static void *con_queue_create(void *priv, unsigned int queue,
 			      struct vg_loop *loop, uint64_t *stats)
 {
-	struct con_queue *q = vg_zalloc(sizeof(*q));
-	struct vg_con *con = priv;
+	struct queue *q = &((struct con *)priv)->queue[queue];
 
 	(void)loop;
 	(void)stats;
-	q->con = con;
-	q->index = queue;
-	if (queue % 2) {
-		vg_queue_want(con->dev, queue, 1);
-	} else if (queue == QUEUE_CONTROL) {
-		con->control_asked = false;
-		messages_send(con);
-	} else {
-		port_of(con, queue)->rx_asked = false;
-		vg_con_port_run(port_of(con, queue));
-	}
+	queue_run(q);
 	return q;
-}
-
-static void con_queue_destroy(void *queue)
-{
-	free(queue);
 }
 
 /* 5.3.6.1: no buffer goes the wrong way. */
 static int con_start(void *queue, struct vg_req *req)
 {
-	const struct con_queue *q = queue;
-	struct vg_con *con = q->con;
-	bool is_tx = q->index % 2;
+	struct queue *q = queue;
 
-	if (is_tx ? req->nr_in : req->nr_out)
+	if (q->index % 2 ? req->nr_in : req->nr_out)
 		return -EPROTO;
-	if (q->index == QUEUE_CONTROL) {
-		con->control_asked = false;
-		con->control = req;
-		messages_send(con);
-	} else if (q->index == QUEUE_CONTROL + 1) {
-		message_start(con, req);
-	} else if (is_tx) {
-		vg_con_port_start_tx(port_of(con, q->index), req);
-	} else {
-		vg_con_port_start_rx(port_of(con, q->index), req);
-	}
+	q->req = req;
+	queue_run(q);
 	return 0;
 }
 
 static void con_cancel(void *queue)
 {
-	const struct con_queue *q = queue;
-	struct vg_req *req = q->con->control;
+	struct queue *q = queue;
+	struct vg_req *req = q->req;
 
-	if (q->index / 2 != QUEUE_CONTROL / 2) {
-		vg_con_port_cancel(port_of(q->con, q->index), q->index % 2);
-	} else if (q->index == QUEUE_CONTROL && req) {
-		q->con->control = NULL;
-		vg_req_cancel(req);
-	}
+	if (!req)
+		return;
+	q->req = NULL;
+	/* If it is left to a successor, that one writes it from its start. */
+	if (q->port && q == q->port->tx)
+		vg_stream_give_up(q->port->stream, req->iov,
+				  vg_req_is_ending(req) ? req->nr_out : 0);
+	vg_req_cancel(req);
+	if (q->index % 2)
+		has_request(q);
 }
 
 /* ---- features, configuration, state -------------------------------------- */
@@ -385,127 +372,85 @@ static uint64_t con_features(void *priv)
 	       BIT(VIRTIO_CONSOLE_F_EMERG_WRITE);
 }
 
+/* There is but one port then, and nobody says of it that it is open. */
 static int con_set_features(void *priv, uint64_t features)
 {
-	struct vg_con *con = priv;
-
-	con->has_driver = true;
-	con->is_multiport = features & BIT(VIRTIO_CONSOLE_F_MULTIPORT);
+	if (!(features & BIT(VIRTIO_CONSOLE_F_MULTIPORT)))
+		set_opened(((struct con *)priv)->port, true);
 	return 0;
 }
 
 static void con_reset(void *priv)
 {
-	struct vg_con *con = priv;
-	unsigned int i;
+	struct port *p;
 
-	con->has_driver = con->is_multiport = false;
-	for (i = 0; i < con->parts.nr_ports; i++) {
-		struct vg_con_port *p = &con->port[i];
-
-		p->is_added = p->is_ready = p->told_open = false;
-		p->pending = p->unshown = 0;
-		port_set_open(p, false);
-		vg_con_port_run(p);
+	for_each_port(p, (struct con *)priv) {
+		set_opened(p, false);
+		*p->s = (struct port_state){ 0 };
+		p->sent = 0;
+		port_run(p);
 	}
 }
 
 static void con_config_read(void *priv, unsigned int offset, void *buf,
 			    unsigned int len_bytes)
 {
-	const struct vg_con *con = priv;
+	const struct con *con = priv;
 	const struct virtio_console_config c = {
-		.cols = htole16(con->cols), .rows = htole16(con->rows),
-		.max_nr_ports = htole32(con->parts.nr_ports),
+		.cols = htole16(con->s.cols), .rows = htole16(con->s.rows),
+		.max_nr_ports = htole32(con->conf.nr),
 	};
 
 	memcpy(buf, (const uint8_t *)&c + offset, len_bytes);
 }
 
+/* An emergency: one byte past the queues, now or never. */
 static void con_config_write(void *priv, unsigned int offset, const void *buf,
 			     unsigned int len_bytes)
 {
 	unsigned int at = offsetof(struct virtio_console_config, emerg_wr);
-	struct vg_con *con = priv;
+	struct port *p = ((struct con *)priv)->port;
+	struct iovec byte = { (uint8_t *)buf + at - offset, 1 };
 
 	if (offset <= at && at - offset < len_bytes)
-		vg_con_port_emergency(&con->port[0],
-				      ((const uint8_t *)buf)[at - offset]);
+		vg_stream_put(p->stream, &byte, 1, true);
 }
-
-struct con_state {
-	uint16_t cols, rows;
-	struct {
-		uint8_t is_added, is_ready, is_opened, told_open, pending;
-	} port[VG_CON_PORTS_MAX];
-};
-_Static_assert(sizeof(struct con_state) <= VG_STATE_TYPE_BYTES, "state");
 
 static void con_get_state(void *priv, void *state)
 {
-	const struct vg_con *con = priv;
-	struct con_state *s = state;
-	unsigned int i;
-
-	s->cols = con->cols;
-	s->rows = con->rows;
-	for (i = 0; i < con->parts.nr_ports; i++) {
-		const struct vg_con_port *p = &con->port[i];
-
-		s->port[i].is_added = p->is_added;
-		s->port[i].is_ready = p->is_ready;
-		s->port[i].is_opened = p->is_opened;
-		s->port[i].told_open = p->told_open;
-		s->port[i].pending = p->pending | p->unshown;
-	}
+	memcpy(state, &((struct con *)priv)->s, sizeof(struct state));
 }
 
 static void con_put_state(void *priv, const void *state)
 {
-	const struct con_state *s = state;
-	struct vg_con *con = priv;
-	unsigned int i;
+	struct con *con = priv;
+	struct port *p;
 
-	con->cols = s->cols;
-	con->rows = s->rows;
-	for (i = 0; i < con->parts.nr_ports; i++) {
-		struct vg_con_port *p = &con->port[i];
-
-		p->is_added = s->port[i].is_added & 1;
-		p->is_ready = s->port[i].is_ready & 1;
-		p->told_open = s->port[i].told_open & 1;
-		p->pending = s->port[i].pending & (BIT(VG_CON_MSG_NR) - 1);
-		port_set_open(p, s->port[i].is_opened & 1);
-	}
+	memcpy(&con->s, state, sizeof(con->s));
+	for_each_port(p, con)
+		p->s->pending &= BIT(MSG_NR) - 1;
 }
 
 /* Who was attached may be gone, or somebody else be there. */
 static void con_begin(void *priv, bool is_taken_over)
 {
-	struct vg_con *con = priv;
-	unsigned int i;
+	struct con *con = priv;
+	struct port *p;
 
 	(void)is_taken_over;
-	for (i = 0; i < con->parts.nr_ports; i++) {
-		struct vg_con_port *p = &con->port[i];
-
-		vg_con_port_run(p);
-		if (p->is_ready && p->told_open != host_is_open(p))
-			post(p, BIT(VG_CON_MSG_OPEN));
+	for_each_port(p, con) {
+		port_run(p);
+		post_news(p);
 	}
-	messages_send(con);
 	vg_device_save(con->dev);
 }
 
 /* ---- life ---------------------------------------------------------------- */
 
-/* It leads to who connects to this device's sockets; to its ptys. */
 static void con_prepare(struct vg_dev_prepared *p)
 {
-	static const struct vg_dev_syscall calls[] = {
-		{ SYS_accept4, -1, 0 },
-		{ SYS_ioctl, 1, TIOCGWINSZ },
-	};
+	/* They lead to who connects here, and to its ptys. */
+	static const struct vg_dev_syscall calls[] = { VG_STREAM_SYSCALLS };
 
 	/* A log that grew behind our back is no reason to die. */
 	signal(SIGXFSZ, SIG_IGN);
@@ -515,58 +460,112 @@ static void con_prepare(struct vg_dev_prepared *p)
 
 static void con_destroy(void *priv)
 {
-	struct vg_con *con = priv;
-	unsigned int i;
+	struct con *con = priv;
+	struct port *p;
 
-	for (i = 0; i < con->parts.nr_ports; i++)
-		vg_con_port_exit(&con->port[i]);
-	vg_timer_destroy(con->size_timer);
+	for_each_port(p, con)
+		vg_stream_destroy(p->stream);
 	vg_deferred_destroy(con->shown);
-	if (con->log_fd >= 0)
-		close(con->log_fd);
 	free(con);
 }
 
 static int con_create(struct vg_device *dev, const struct vg_dev_parts *parts,
 		      void **priv)
 {
-	struct vg_con *con = vg_zalloc(sizeof(*con));
-	struct vg_loop *loop = vg_device_loop(dev);
+	static const struct vg_stream_user user = { on_changed, on_ready };
+	struct con *con = vg_zalloc(sizeof(*con));
 	unsigned int i;
-	int err = 0;
+	struct port *p;
 
 	con->dev = dev;
-	memcpy(&con->parts, parts->blob, sizeof(con->parts));
+	memcpy(&con->conf, parts->blob, sizeof(con->conf));
 	con->stats = vg_device_type_stats(dev);
-	con->log_fd = parts->fds[VG_CON_FD_LOG];
-	con->shown = vg_deferred_create(loop, on_shown, con);
-	con->size_timer = vg_timer_create(loop, on_size_timer, con);
-	for (i = 0; i < con->parts.nr_ports; i++) {
-		struct vg_con_port *p = &con->port[i];
-		int fd = parts->fds[VG_CON_FD_PORTS + i];
-
+	con->shown = vg_deferred_create(vg_device_loop(dev), on_shown, con);
+	for (i = 0; i < con_nr_queues(con); i++)
+		con->queue[i] = (struct queue){ .con = con, .index = i };
+	for_each_port(p, con) {
 		p->con = con;
-		p->index = i;
-		p->ep = -1;
-		p->fd = con->parts.is_socket ? -1 : fd;
-		p->listen_fd = con->parts.is_socket ? fd : -1;
-		if (!err)
-			err = vg_con_port_init(p);
+		p->index = (unsigned int)(p - con->port);
+		p->s = &con->s.port[p->index];
+		p->rx = &con->queue[p->index ? QUEUES(p->index) : 0];
+		p->tx = p->rx + 1;
+		p->rx->port = p->tx->port = p;
+		p->stream = vg_stream_create(vg_device_loop(dev),
+					     parts->fds[p->index + 1],
+					     con->conf.is_socket, &user,
+					     p, con->stats, p->index);
 	}
-	if (err) {
-		con_destroy(con);
-		return err;
-	}
+	/*
+	 * Linux' hvc console waits with a processor for each of its requests:
+	 * at most 0.1 s, and over time a tenth of it.
+	 */
+	vg_stream_patience(con->port[0].stream, UINT64_C(100000000), 10);
+	vg_stream_log(con->port[0].stream, parts->fds[0],
+		      con->conf.log_left_bytes);
 	*priv = con;
 	return 0;
 }
 
+/* ---- in the supervisor -------------------------------------------------- */
+
+static const struct vg_dev_option options[] = {
+	{ "console-ports", 0, "NAME,...",
+	  "the ports of a console device, up to 16; the first is the console",
+	  vg_endpoint_option_names },
+	{ "console-backing", 0, "pty|socket", "what they are here (pty)",
+	  vg_endpoint_option_backing },
+	{ "console-log", 0, "DIR",
+	  "append each console's output to a file in DIR",
+	  vg_endpoint_option_log },
+	{ "console-log-max", 0, "KIB", "as long as that is no larger (1024)",
+	  vg_endpoint_option_log_max },
+	{ 0 },
+};
+
+static void *res_create(void *daemon, const char *label)
+{
+	(void)daemon;
+	(void)label;
+	return vg_endpoints_create();
+}
+
+static int res_open(void *res, const struct vg_dev_how *how,
+		    struct vg_dev_parts *parts, char **why)
+{
+	bool is_known = how->was_served || how->has_left;
+	char *owner = vg_strf("%u-%u", how->guest, how->devid);
+	struct vg_endpoint_conf conf = { 0 };
+	int err = vg_endpoints_open(res, how->run_dir, "console", owner,
+				    how->keys, is_known ?
+				    how->nr_queues / 2 - 1 : 0, why);
+
+	free(owner);
+	vg_dev_parts_init(parts);
+	/* A guest that was served goes on without a log. */
+	if (!err)
+		err = vg_endpoints_copy(res, !is_known, parts->fds, &conf, why);
+	memcpy(parts->blob, &conf, sizeof(conf));
+	parts->nr_queues = QUEUES(conf.nr);
+	parts->file_max_bytes = conf.log_max_bytes;
+	return err;
+}
+
+static const struct vg_dev_host host = {
+	.create = res_create,
+	.destroy = vg_endpoints_destroy,
+	.open = res_open,
+	.close = vg_endpoints_close,
+	.summary = vg_endpoints_summary,
+	.describe = vg_endpoints_describe,
+};
+
+extern const struct vg_dev_type vg_dev_console;	/* types.c */
 const struct vg_dev_type vg_dev_console = {
 	.name = "console",
 	.virtio_id = VIRTIO_ID_CONSOLE,
-	.options = vg_con_options,
+	.options = options,
 	.stat_names = stat_names,
-	.host = &vg_con_host,
+	.host = &host,
 	.prepare = con_prepare,
 	.create = con_create,
 	.destroy = con_destroy,
@@ -579,11 +578,9 @@ const struct vg_dev_type vg_dev_console = {
 	.config_bytes = sizeof(struct virtio_console_config),
 	.config_read = con_config_read,
 	.config_write = con_config_write,
-	.req_priv_bytes = sizeof(struct vg_con_tx),
 	.start = con_start,
 	.cancel = con_cancel,
 	.queue_create = con_queue_create,
-	.queue_destroy = con_queue_destroy,
 	.get_state = con_get_state,
 	.put_state = con_put_state,
 };

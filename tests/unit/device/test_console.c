@@ -9,6 +9,7 @@
 #include <json-c/json.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -23,22 +24,28 @@
 #include <linux/virtio_console.h>
 
 #include "host.h"
-#include "dev/console/console.h"
+#include "dev/type.h"
 #include "grantd/sandbox_filter.h"
+#include "lib/endpoint.h"
 #include "lib/util.h"
 #include "virtio/state.h"
 
 #define NUM		16u
 #define MULTIPORT	(UINT64_C(1) << VIRTIO_CONSOLE_F_MULTIPORT)
-#define PAGE		4096u
+#define PORTS_MAX	VG_ENDPOINTS_MAX
+#define QUEUES_MAX	(2 * (PORTS_MAX + 1))
+#define FD_LOG		0u
+
+extern const struct vg_dev_type vg_dev_console;
 
 /* ---- calls of the C library that fail ------------------------------------ */
 
 static unsigned int nr_calls, fail_at;	/* 0: none */
+static unsigned int fail_nr = 1;
 
 static bool fails(void)
 {
-	if (!fail_at || ++nr_calls != fail_at)
+	if (!fail_at || ++nr_calls < fail_at || nr_calls >= fail_at + fail_nr)
 		return false;
 	errno = EIO;
 	return true;
@@ -67,7 +74,8 @@ WRAP(bind, (int fd, const struct sockaddr *sa, socklen_t len), (fd, sa, len))
 WRAP(listen, (int fd, int backlog), (fd, backlog))
 WRAP(tcgetattr, (int fd, struct termios *t), (fd, t))
 WRAP(tcsetattr, (int fd, int how, const struct termios *t), (fd, how, t))
-WRAP(epoll_create1, (int flags), (flags))
+WRAP(epoll_ctl, (int ep, int op, int fd, struct epoll_event *ev),
+     (ep, op, fd, ev))
 
 /* ---- the toolstack and the supervisor ------------------------------------ */
 
@@ -90,7 +98,7 @@ static void option(const char *name, const char *arg, const char *wrong)
 {
 	const struct vg_dev_option *o;
 
-	for (o = vg_con_options; o->name; o++)
+	for (o = vg_dev_console.options; o->name; o++)
 		if (!strcmp(o->name, name))
 			break;
 	assert_non_null(o->name);
@@ -107,8 +115,8 @@ struct env {
 	struct vg_dev_how how;
 	struct vg_dev_parts parts;
 	struct vg_state *state;
-	struct flat_queue q[VG_CON_QUEUES(VG_CON_PORTS_MAX)];
-	uint64_t rx_addr[VG_CON_QUEUES(VG_CON_PORTS_MAX)][NUM];
+	struct flat_queue q[QUEUES_MAX];
+	uint64_t rx_addr[QUEUES_MAX][NUM];
 	unsigned int nr_queues;
 	int peer[4];
 };
@@ -117,7 +125,7 @@ static int res_open(struct env *e, char **why)
 {
 	*why = NULL;
 	memset(&e->parts, 0, sizeof(e->parts));
-	return vg_con_host.open(e->res, &e->how, &e->parts, why);
+	return vg_dev_console.host->open(e->res, &e->how, &e->parts, why);
 }
 
 static void parts_close(struct env *e)
@@ -187,7 +195,7 @@ static void env_prepare(struct env *e, const char *ports, const char *backing)
 	backing_key = backing;
 	keys_errno = ENOENT;
 	e->run_dir = unit_tmpdir();
-	e->res = vg_con_host.create(NULL, "dom5 console");
+	e->res = vg_dev_console.host->create(NULL, "dom5 console");
 	e->how = (struct vg_dev_how){
 		.keys = &keys, .guest = 5, .devid = 2, .run_dir = e->run_dir,
 		.nr_queues = 4,
@@ -220,9 +228,9 @@ static void env_destroy(struct env *e)
 			close(e->peer[i]);
 	if (e->h)
 		host_destroy(e->h);
-	vg_con_host.close(e->res);
+	vg_dev_console.host->close(e->res);
 	assert_int_equal(access(path_of(e, ""), F_OK), -1);
-	vg_con_host.destroy(e->res);
+	vg_dev_console.host->destroy(e->res);
 	unit_rm_r(e->run_dir);
 	free(e->state);
 	free(e);
@@ -230,9 +238,13 @@ static void env_destroy(struct env *e)
 
 /* ---- the driver ---------------------------------------------------------- */
 
-static uint64_t counter(struct env *e, enum vg_con_stat which)
+static uint64_t counter(struct env *e, const char *name)
 {
-	return vg_device_stats(e->h->dev)->type[which];
+	unsigned int i;
+
+	for (i = 0; strcmp(vg_dev_console.stat_names[i], name); i++)
+		;
+	return vg_device_stats(e->h->dev)->type[i];
 }
 
 static unsigned int rx_of(unsigned int port)
@@ -420,13 +432,13 @@ static int attach(struct env *e, const char *port)
 /* It is noticed by the clock. */
 static int attach_seen(struct env *e, const char *port)
 {
-	uint64_t before = counter(e, VG_CON_ATTACHES);
+	uint64_t before = counter(e, "attaches");
 	unsigned int i;
 	int fd = attach(e, port);
 
-	for (i = 0; i < 200 && counter(e, VG_CON_ATTACHES) == before; i++)
+	for (i = 0; i < 200 && counter(e, "attaches") == before; i++)
 		vg_loop_run_once(e->h->loop, 5);
-	assert_int_equal(counter(e, VG_CON_ATTACHES), before + 1);
+	assert_int_equal(counter(e, "attaches"), before + 1);
 	host_run(e->h);
 	return fd;
 }
@@ -527,21 +539,21 @@ static void control_protocol(void **state)
 	expect_name(e, 1, "agent");
 	expect(e, 1, VIRTIO_CONSOLE_PORT_OPEN, 0);
 	expect_nothing(e);
-	assert_int_equal(counter(e, VG_CON_OPENS), 0);
+	assert_int_equal(counter(e, "opens"), 0);
 	control(e, 1, VIRTIO_CONSOLE_PORT_OPEN, 1);
 	control(e, 1, VIRTIO_CONSOLE_PORT_OPEN, 1);
-	assert_int_equal(counter(e, VG_CON_OPENS), 1);
-	assert_int_equal(counter(e, VG_CON_OPEN), 2);
+	assert_int_equal(counter(e, "opens"), 1);
+	assert_int_equal(counter(e, "open_mask"), 2);
 	control(e, 1, VIRTIO_CONSOLE_PORT_OPEN, 0);
-	assert_int_equal(counter(e, VG_CON_OPEN), 0);
+	assert_int_equal(counter(e, "open_mask"), 0);
 	/* The driver could not add it, and tries again. */
 	control(e, 1, VIRTIO_CONSOLE_PORT_READY, 0);
 	expect_nothing(e);
 	control(e, 0, VIRTIO_CONSOLE_DEVICE_READY, 1);
 	expect(e, 1, VIRTIO_CONSOLE_PORT_ADD, -1);
 	expect_nothing(e);
-	assert_int_equal(counter(e, VG_CON_BAD_MESSAGES), 0);
-	assert_int_equal(counter(e, VG_CON_CONTROL_MESSAGES), 9);
+	assert_int_equal(counter(e, "bad_messages"), 0);
+	assert_int_equal(counter(e, "control_messages"), 9);
 	/* Nothing of that is left after a reset. */
 	host_write(e->h, VIRTIO_MMIO_STATUS, 0);
 	driver_start(e, 0);
@@ -569,8 +581,8 @@ static void control_bad(void **state)
 	control(e, 0, VIRTIO_CONSOLE_PORT_ADD, 1);
 	control(e, 0, VIRTIO_CONSOLE_PORT_NAME, 1);
 	control(e, 0, 0xffff, 0xffff);
-	assert_int_equal(counter(e, VG_CON_BAD_MESSAGES), 7);
-	assert_int_equal(counter(e, VG_CON_OPENS), 0);
+	assert_int_equal(counter(e, "bad_messages"), 7);
+	assert_int_equal(counter(e, "opens"), 0);
 	/* One in pieces, with something behind it. */
 	{
 		struct virtio_console_control c = { .event = 0, .value = 1 };
@@ -585,12 +597,12 @@ static void control_bad(void **state)
 		notify(e, 3);
 		assert_true(used(e, 3));
 	}
-	assert_int_equal(counter(e, VG_CON_BAD_MESSAGES), 7);
+	assert_int_equal(counter(e, "bad_messages"), 7);
 	/* A buffer without room for any message is counted and goes back. */
 	post_rx(e, 2, 7);
 	assert_true(drv_used(&e->q[2], &id, &len));
 	assert_int_equal(len, 0);
-	assert_int_equal(counter(e, VG_CON_BAD_MESSAGES), 8);
+	assert_int_equal(counter(e, "bad_messages"), 8);
 	control_buffers(e, 2);
 	expect(e, 0, VIRTIO_CONSOLE_PORT_ADD, -1);
 	expect(e, 1, VIRTIO_CONSOLE_PORT_ADD, -1);
@@ -653,9 +665,9 @@ static void without_multiport(void **state)
 	post_rx(e, 0, 64);
 	say(e->peer[0], "root\r");
 	expect_input(e, 0, "root\r");
-	assert_int_equal(counter(e, VG_CON_TX_BYTES), 7);
-	assert_int_equal(counter(e, VG_CON_RX_BYTES), 5);
-	assert_int_equal(counter(e, VG_CON_DROPPED_BYTES), 0);
+	assert_int_equal(counter(e, "tx_bytes"), 7);
+	assert_int_equal(counter(e, "rx_bytes"), 5);
+	assert_int_equal(counter(e, "dropped_bytes"), 0);
 	env_destroy(e);
 }
 
@@ -692,7 +704,7 @@ static void bytes_both_ways(void **state)
 	}
 	assert_int_equal(came, sizeof(data));
 	assert_memory_equal(got, data, sizeof(data));
-	assert_int_equal(counter(e, VG_CON_DROPPED_BYTES), 0);
+	assert_int_equal(counter(e, "dropped_bytes"), 0);
 	/* And back: buffers of several pieces. */
 	for (sent = came = 0; came < sizeof(data);) {
 		uint64_t at = flat_alloc(&e->h->f, 900, 1);
@@ -737,7 +749,7 @@ static void input_waits(void **state)
 	control(e, 1, VIRTIO_CONSOLE_PORT_OPEN, 1);
 	expect_input(e, 1, "hel");
 	run_ms(e, 20);
-	assert_int_equal(counter(e, VG_CON_RX_BYTES), 3);
+	assert_int_equal(counter(e, "rx_bytes"), 3);
 	/* Closed while a buffer is asked for: not into that one. */
 	control(e, 1, VIRTIO_CONSOLE_PORT_OPEN, 0);
 	post_rx(e, 4, 3);
@@ -793,7 +805,7 @@ static void flow_control(void **state)
 		all += sizeof(big);
 	}
 	run_ms(e, 300);
-	assert_int_equal(counter(e, VG_CON_DROPPED_BYTES), 0);
+	assert_int_equal(counter(e, "dropped_bytes"), 0);
 	for (i = 0; used(e, 5); i++)
 		;
 	assert_true(i < 10);
@@ -816,8 +828,8 @@ static void flow_control(void **state)
 	for (i = 0; used(e, 5); i++)
 		;
 	assert_int_equal(i, 10);
-	assert_int_equal(counter(e, VG_CON_TX_BYTES) +
-			 counter(e, VG_CON_DROPPED_BYTES),
+	assert_int_equal(counter(e, "tx_bytes") +
+			 counter(e, "dropped_bytes"),
 			 2 * 10 * sizeof(big) + 1);
 	env_destroy(e);
 }
@@ -845,17 +857,17 @@ static void console_drops(void **state)
 	ports_up(e, 1);
 	/* Nobody there: at once. */
 	assert_true(tx(e, 0, "boot"));
-	assert_int_equal(counter(e, VG_CON_DROPPED_BYTES), 4);
+	assert_int_equal(counter(e, "dropped_bytes"), 4);
 	e->peer[0] = *state ? client(e, "console") : attach(e, "console");
 	from = vg_now_ns();
 	fill(e, 0);
-	assert_int_equal(counter(e, VG_CON_DROPPED_BYTES), 4);
+	assert_int_equal(counter(e, "dropped_bytes"), 4);
 	assert_true(wait_used(e, 1, &id, &len));
 	assert_true(vg_now_ns() - from >= 90 * UINT64_C(1000000));
 	assert_true(vg_now_ns() - from < 1500 * UINT64_C(1000000));
-	assert_true(counter(e, VG_CON_DROPPED_BYTES) > 1000);
+	assert_true(counter(e, "dropped_bytes") > 1000);
 	/* It is not waited for again and again. */
-	before = counter(e, VG_CON_DROPPED_BYTES);
+	before = counter(e, "dropped_bytes");
 	from = vg_now_ns();
 	for (i = 0; i < 100; i++) {
 		tx_put(e, 0, "0123456789abcdef", 16);
@@ -863,7 +875,7 @@ static void console_drops(void **state)
 			vg_loop_run_once(e->h->loop, 1);
 	}
 	assert_true(vg_now_ns() - from < 1500 * UINT64_C(1000000));
-	assert_int_equal(counter(e, VG_CON_DROPPED_BYTES), before + 1600);
+	assert_int_equal(counter(e, "dropped_bytes"), before + 1600);
 	/* It reads again. */
 	while (take(e, e->peer[0], (char[4096]){ 0 }, 4096))
 		;
@@ -883,16 +895,16 @@ static void detach_and_attach(void **state)
 		e->peer[0] = *state ? client(e, "agent") :
 				      attach_seen(e, "agent");
 		expect(e, 1, VIRTIO_CONSOLE_PORT_OPEN, 1);
-		assert_int_equal(counter(e, VG_CON_ATTACHED), 2);
+		assert_int_equal(counter(e, "attached_mask"), 2);
 		assert_true(tx(e, 1, "one"));
 		expect_text(e, e->peer[0], "one");
 		close(e->peer[0]);
 		e->peer[0] = -1;
 		host_run(e->h);
 		expect(e, 1, VIRTIO_CONSOLE_PORT_OPEN, 0);
-		assert_int_equal(counter(e, VG_CON_ATTACHED), 0);
+		assert_int_equal(counter(e, "attached_mask"), 0);
 		assert_true(tx(e, 1, "two"));
-		assert_int_equal(counter(e, VG_CON_DROPPED_BYTES), 3 * i + 3);
+		assert_int_equal(counter(e, "dropped_bytes"), 3 * i + 3);
 	}
 	/* Coming and going is nothing to a console. */
 	e->peer[0] = *state ? client(e, "con") : attach_seen(e, "con");
@@ -909,19 +921,19 @@ static void second_client(void **state)
 	ports_up(e, 1);
 	e->peer[0] = client(e, "console");
 	e->peer[1] = client(e, "console");
-	assert_int_equal(counter(e, VG_CON_ATTACHES), 1);
+	assert_int_equal(counter(e, "attaches"), 1);
 	assert_true(tx(e, 0, "to the first"));
 	expect_text(e, e->peer[0], "to the first");
 	close(e->peer[0]);
 	e->peer[0] = -1;
 	host_run(e->h);
-	assert_int_equal(counter(e, VG_CON_ATTACHES), 2);
+	assert_int_equal(counter(e, "attaches"), 2);
 	assert_true(tx(e, 0, "to the second"));
 	expect_text(e, e->peer[1], "to the second");
 	/* One that only says that it has no more to say is gone. */
 	shutdown(e->peer[1], SHUT_WR);
 	host_run(e->h);
-	assert_int_equal(counter(e, VG_CON_ATTACHED), 0);
+	assert_int_equal(counter(e, "attached_mask"), 0);
 	/* No request waits for the next one. */
 	post_rx(e, 0, 64);
 	assert_int_equal(vg_device_stats(e->h->dev)->in_flight, 0);
@@ -931,7 +943,7 @@ static void second_client(void **state)
 	close(e->peer[0]);
 	e->peer[0] = -1;
 	host_run(e->h);
-	assert_int_equal(counter(e, VG_CON_ATTACHED), 0);
+	assert_int_equal(counter(e, "attached_mask"), 0);
 	assert_int_equal(vg_device_stats(e->h->dev)->in_flight, 0);
 	env_destroy(e);
 }
@@ -979,9 +991,9 @@ static void cancel(void **state)
 		e->h->nr_replies = 0;
 	}
 	assert_int_equal(vg_device_stats(e->h->dev)->in_flight, 0);
-	assert_true(counter(e, VG_CON_DROPPED_BYTES) > 0);
-	assert_int_equal(counter(e, VG_CON_TX_BYTES) +
-			 counter(e, VG_CON_DROPPED_BYTES), bytes);
+	assert_true(counter(e, "dropped_bytes") > 0);
+	assert_int_equal(counter(e, "tx_bytes") +
+			 counter(e, "dropped_bytes"), bytes);
 	drv_init(&e->q[5], &e->h->f, NUM);
 	host_set_queue(e->h, 5, &e->q[5]);
 	host_run(e->h);
@@ -991,8 +1003,8 @@ static void cancel(void **state)
 	host_run(e->h);
 	assert_int_equal(host_read(e->h, VIRTIO_MMIO_STATUS), 0);
 	assert_int_equal(e->h->f.reqs_now, 0);
-	assert_int_equal(counter(e, VG_CON_TX_BYTES) +
-			 counter(e, VG_CON_DROPPED_BYTES), bytes);
+	assert_int_equal(counter(e, "tx_bytes") +
+			 counter(e, "dropped_bytes"), bytes);
 	while (take(e, e->peer[0], (char[4096]){ 0 }, 4096))
 		;
 	ports_up(e, 2);
@@ -1051,7 +1063,6 @@ static void resize(void **state)
 	set_size(e->peer[0], 0, 0);
 	run_ms(e, 1100);
 	expect_nothing(e);
-	assert_int_equal(counter(e, VG_CON_RESIZES), 2);
 	env_destroy(e);
 }
 
@@ -1062,8 +1073,9 @@ static struct json_object *described(struct env *e, struct json_object **notes)
 	struct json_object *o = json_object_new_object();
 
 	*notes = json_object_new_array();
-	vg_con_host.describe(e->res, vg_device_stats(e->h->dev)->type, o,
-			     *notes);
+	vg_dev_console.host->describe(e->res,
+				      vg_device_stats(e->h->dev)->type, o,
+				      *notes);
 	return o;
 }
 
@@ -1094,7 +1106,7 @@ static void log_is_bounded(void **state)
 	assert_true(tx(e, 0, "first "));
 	e->peer[0] = attach_seen(e, "con");
 	tx_put(e, 0, big, sizeof(big));
-	assert_int_equal(counter(e, VG_CON_LOG_BYTES), 706);
+	assert_int_equal(counter(e, "log_bytes"), 706);
 	o = described(e, &notes);
 	assert_string_equal(note(notes), "");
 	json_object_put(o);
@@ -1102,8 +1114,8 @@ static void log_is_bounded(void **state)
 	/* A successor goes on where it ended. */
 	worker_replace(e);
 	tx_put(e, 0, big, sizeof(big));
-	assert_int_equal(counter(e, VG_CON_LOG_BYTES), 318);
-	assert_int_equal(counter(e, VG_CON_LOG_LOST_BYTES), 382);
+	assert_int_equal(counter(e, "log_bytes"), 318);
+	assert_int_equal(counter(e, "log_lost_bytes"), 382);
 	o = described(e, &notes);
 	assert_non_null(strstr(note(notes), "takes no more"));
 	json_object_put(o);
@@ -1134,7 +1146,7 @@ static void log_is_bounded(void **state)
 		assert_int_equal(res_open(e, &why), 0);
 		assert_non_null(strstr(why, path));
 		free(why);
-		assert_int_equal(e->parts.fds[VG_CON_FD_LOG], -1);
+		assert_int_equal(e->parts.fds[FD_LOG], -1);
 		parts_close(e);
 	}
 	env_destroy(e);
@@ -1154,7 +1166,7 @@ static void emergency_write(void **state)
 	(void)state;
 	/* Without a driver, and without anybody. */
 	host_write(e->h, VIRTIO_MMIO_CONFIG + 8, 'a');
-	assert_int_equal(counter(e, VG_CON_DROPPED_BYTES), 1);
+	assert_int_equal(counter(e, "dropped_bytes"), 1);
 	e->peer[0] = attach(e, "console");
 	host_write(e->h, VIRTIO_MMIO_CONFIG + 8, 'b' | 0x4100);
 	assert_true(host_access(e->h, VIRTIO_MMIO_CONFIG + 8, 1, true, 'c',
@@ -1164,18 +1176,18 @@ static void emergency_write(void **state)
 	host_write(e->h, VIRTIO_MMIO_CONFIG + 4, 0x11223344);
 	assert_int_equal(host_read(e->h, VIRTIO_MMIO_CONFIG), 0);
 	expect_text(e, e->peer[0], "bc");
-	assert_int_equal(counter(e, VG_CON_EMERGENCY_BYTES), 3);
+	assert_int_equal(counter(e, "tx_bytes"), 2);
 	/* It never waits. */
 	driver_start(e, 0);
 	fill(e, 0);
-	dropped = counter(e, VG_CON_DROPPED_BYTES);
-	all = dropped + counter(e, VG_CON_TX_BYTES);
+	dropped = counter(e, "dropped_bytes");
+	all = dropped + counter(e, "tx_bytes");
 	/* The kernel finds room for some, a little later. */
 	for (i = 0; i < 100000 &&
-	     counter(e, VG_CON_DROPPED_BYTES) == dropped; i++)
+	     counter(e, "dropped_bytes") == dropped; i++)
 		host_write(e->h, VIRTIO_MMIO_CONFIG + 8, 'd');
-	assert_int_equal(counter(e, VG_CON_DROPPED_BYTES), dropped + 1);
-	assert_int_equal(counter(e, VG_CON_TX_BYTES) + dropped + 1, all + i);
+	assert_int_equal(counter(e, "dropped_bytes"), dropped + 1);
+	assert_int_equal(counter(e, "tx_bytes") + dropped + 1, all + i);
 	assert_false(used(e, 1));
 	/* Nor does it need the rings. */
 	host_write(e->h, VIRTIO_MMIO_STATUS, 0);
@@ -1197,6 +1209,7 @@ static void options(void **state)
 {
 	static const char ports16[] = "a,b,c,d,e,f,g,h,i,j,k,l,m,n,o,p";
 	static const char long_name[] = "a23456789012345678901234567890123";
+	struct vg_endpoint_conf conf;
 	struct env *e;
 	char *why;
 
@@ -1226,7 +1239,8 @@ static void options(void **state)
 	env_prepare(e, NULL, NULL);
 	assert_int_equal(res_open(e, &why), 0);
 	assert_int_equal(e->parts.nr_queues, 6);
-	assert_int_equal(((struct vg_con_parts *)e->parts.blob)->is_socket, 1);
+	memcpy(&conf, e->parts.blob, sizeof(conf));
+	assert_int_equal(conf.is_socket, 1);
 	parts_close(e);
 	env_destroy(e);
 	option("console-backing", "pty", NULL);
@@ -1286,7 +1300,7 @@ static void links(void **state)
 		assert_false(t.c_oflag & OPOST);
 		close(fd);
 	}
-	s = vg_con_host.summary(e->res);
+	s = vg_dev_console.host->summary(e->res);
 	assert_non_null(strstr(s, "/console/5-2/con, 2 ports"));
 	free(s);
 	e->peer[0] = *state ? client(e, "agent") : -1;
@@ -1359,7 +1373,7 @@ static void calls_fail(void **state)
 		assert_int_equal(err, -EIO);
 		assert_non_null(why);
 		free(why);
-		vg_con_host.close(e->res);
+		vg_dev_console.host->close(e->res);
 		assert_int_equal(unit_nr_fds(), fds);
 	}
 	assert_true(n > 10 && n < 100);
@@ -1368,35 +1382,29 @@ static void calls_fail(void **state)
 	free(path);
 }
 
-static void create_fails(void **state)
+/* What the loop can't be told to watch is looked at. */
+static void watch_fails(void **state)
 {
-	struct env *e = calloc(1, sizeof(*e));
-	struct vg_device_params p = {
-		.label = "x", .type = &vg_dev_console, .parts = &e->parts,
-		.queue_size_max = 64,
-	};
-	unsigned int n, fds;
-	char *why;
+	struct env *e = env_create("con,agent", NULL);
 
 	(void)state;
-	env_prepare(e, "con,agent", NULL);
-	fds = unit_nr_fds();
-	for (n = 1; n < 3; n++) {
-		struct host h = { 0 };
-
-		assert_int_equal(vg_loop_create(&h.loop), 0);
-		flat_init(&h.f);
-		assert_int_equal(res_open(e, &why), 0);
-		nr_calls = 0;
-		fail_at = n;
-		assert_int_equal(host_device_create(&h, &p), -EIO);
-		fail_at = 0;
-		vg_mmio_destroy(h.mmio);
-		vg_loop_destroy(h.loop);
-		flat_exit(&h.f);
-		vg_con_host.close(e->res);
-		assert_int_equal(unit_nr_fds(), fds);
-	}
+	ports_up(e, 2);
+	post_rx(e, 4, 64);
+	e->peer[0] = attach(e, "agent");
+	nr_calls = 0;
+	fail_at = 1;
+	fail_nr = 100;
+	assert_true(tx(e, 1, "out"));
+	fail_at = 0;
+	fail_nr = 1;
+	assert_in_range(nr_calls, 1, 99);
+	expect_text(e, e->peer[0], "out");
+	say(e->peer[0], "in");
+	expect_input(e, 1, "in");
+	close(e->peer[0]);
+	e->peer[0] = -1;
+	host_run(e->h);
+	assert_int_equal(counter(e, "attached_mask"), 0);
 	env_destroy(e);
 }
 
@@ -1421,8 +1429,8 @@ static void take_over(void **state)
 	assert_int_equal(before.st_rdev, after.st_rdev);
 	/* The guest sees no reset, and what changed. */
 	assert_int_equal(host_read(e->h, VIRTIO_MMIO_STATUS), 0xf);
-	assert_int_equal(counter(e, VG_CON_OPEN), 3);
-	assert_int_equal(counter(e, VG_CON_ATTACHED), 3);
+	assert_int_equal(counter(e, "open_mask"), 3);
+	assert_int_equal(counter(e, "attached_mask"), 3);
 	expect_resize(e, 90, 30);
 	expect_nothing(e);
 	post_rx(e, 4, 64);
@@ -1481,7 +1489,7 @@ static bool is_pending(const struct env *e)
 	struct vg_state_regs regs;
 
 	assert_int_equal(vg_state_read(e->state, 3, e->nr_queues, &regs), 0);
-	return ((uint8_t *)regs.type)[8] & 1;
+	return ((uint8_t *)regs.type)[5] & 1;
 }
 
 /* Killed in the middle of any turn: a message is sent twice, but not lost. */
@@ -1529,7 +1537,7 @@ static void take_over_output(void **state)
 	n = take(e, e->peer[0], got, sizeof(got));
 	assert_in_range(n, bytes, 2 * bytes);
 	assert_true(used(e, 5));
-	assert_int_equal(counter(e, VG_CON_DROPPED_BYTES), 0);
+	assert_int_equal(counter(e, "dropped_bytes"), 0);
 	env_destroy(e);
 }
 
@@ -1598,7 +1606,7 @@ static void confined(struct env *e, uint32_t *violation)
 	ports_up(e, 2);
 	post_rx(e, 0, 64);
 	post_rx(e, 4, 64);
-	for (i = 0; i < 2000 && counter(e, VG_CON_TX_BYTES) < 8; i++) {
+	for (i = 0; i < 2000 && counter(e, "tx_bytes") < 8; i++) {
 		vg_loop_run_once(e->h->loop, 5);
 		for (port = 0; port < 2; port++) {
 			unsigned int q = rx_of(port);
@@ -1610,10 +1618,10 @@ static void confined(struct env *e, uint32_t *violation)
 	}
 	/* Its timers, and the end of both. */
 	run_ms(e, 700);
-	for (i = 0; i < 1000 && counter(e, VG_CON_ATTACHED); i++)
+	for (i = 0; i < 1000 && counter(e, "attached_mask"); i++)
 		vg_loop_run_once(e->h->loop, 5);
-	_exit(counter(e, VG_CON_RX_BYTES) == 8 &&
-	      counter(e, VG_CON_ATTACHED) == 0 ? 0 : 3);
+	_exit(counter(e, "rx_bytes") == 8 &&
+	      counter(e, "attached_mask") == 0 ? 0 : 3);
 }
 
 static void in_its_sandbox(void **state)
@@ -1669,7 +1677,7 @@ int main(void)
 		P(console_drops), P(detach_and_attach), T(second_client),
 		P(nothing_spins), P(cancel), T(resize), T(emergency_write),
 		T(options), T(keys_override), P(links), P(stale_links),
-		P(calls_fail), T(create_fails), T(take_over),
+		P(calls_fail), T(watch_fails), T(take_over),
 		T(take_over_pending), T(message_not_lost),
 		T(take_over_output), T(take_over_socket),
 		T(state_is_not_trusted), P(in_its_sandbox),

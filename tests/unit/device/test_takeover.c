@@ -49,6 +49,7 @@ struct world {
 	unsigned int executed[SERIALS_MAX];
 	bool finished[SERIALS_MAX];
 	unsigned int lives;
+	bool waits;				/* its requests do */
 };
 
 /* ---- death -------------------------------------------------------------- */
@@ -203,7 +204,7 @@ static void follow(struct world *w, unsigned int first_at)
 		at = 0;
 		if (setjmp(grave))
 			continue;
-		err = vg_vq_take_over(&w->vq, &cfg, false);
+		err = vg_vq_take_over(&w->vq, &cfg, false, w->waits);
 		if (err)
 			fail_msg("taking over: %s, 0x%llx",
 				 vg_broken_name(w->vq.broken),
@@ -336,7 +337,8 @@ static void take_over_fails(enum vg_broken why)
 	vg_vq_exit(&w.vq);
 	vg_vq_init(&w.vq, &w.f.mem, SEGS);
 	vg_vq_set_log(&w.vq, &w.log);
-	assert_int_equal(vg_vq_take_over(&w.vq, &cfg, false), -EPROTO);
+	assert_int_equal(vg_vq_take_over(&w.vq, &cfg, false, false),
+			 -EPROTO);
 	assert_int_equal(w.vq.broken, why);
 	assert_int_equal(w.f.rings_now, 0);
 }
@@ -446,7 +448,7 @@ static void garbage(void **state)
 		vg_vq_init(&w.vq, &w.f.mem, SEGS);
 		vg_vq_set_log(&w.vq, &w.log);
 		cfg = config(&w);
-		if (!vg_vq_take_over(&w.vq, &cfg, false)) {
+		if (!vg_vq_take_over(&w.vq, &cfg, false, false)) {
 			taken_over++;
 			for (k = 0; k < 3 * NUM; k++) {
 				if (vg_vq_pop(&w.vq, &c) != 1)
@@ -486,6 +488,33 @@ static void deadly(void **state)
 	follow(&w, 0);
 	assert_int_equal(vg_vq_pop(&w.vq, &c), -EPROTO);
 	assert_int_equal(w.vq.broken, VG_BROKEN_DEADLY);
+	end(&w);
+}
+
+/* One that waited while its device died, of whatever. */
+static void waits(void **state)
+{
+	struct vg_chain c;
+	unsigned int i;
+
+	(void)state;
+	begin(&w, 3);
+	w.waits = true;
+	driver_adds(&w);
+	assert_int_equal(vg_vq_pop(&w.vq, &c), 1);
+	/* More often than the log can count. */
+	for (i = 0; i < 2 * VG_HEAD_REDONE_MAX; i++) {
+		follow(&w, 0);
+		assert_int_equal(vg_vq_pop(&w.vq, &c), 1);
+		vg_vq_unpop(&w.vq);
+		assert_int_equal(vg_vq_pop(&w.vq, &c), 1);
+		assert_int_equal(c.in_bytes, 1);
+		assert_int_equal(w.log.redone, i + 1);
+	}
+	vg_vq_push(&w.vq, c.head, 1);
+	publish(&w.vq);
+	driver_takes(&w);
+	assert_int_equal(w.shown[1], 1);
 	end(&w);
 }
 
@@ -598,6 +627,7 @@ int main(void)
 		cmocka_unit_test(lies),
 		cmocka_unit_test(garbage),
 		cmocka_unit_test(deadly),
+		cmocka_unit_test(waits),
 		cmocka_unit_test(head_twice),
 		S(registers_at_each_step),
 		S(no_state),

@@ -821,7 +821,8 @@ static void test_used_index_is_read_once(void **state)
 		head = add_good(e);
 		assert_int_equal(vg_vq_pop(&e->vq, &e->c), 1);
 		vg_vq_unmap(&e->vq);
-		assert_int_equal(RACED(vg_vq_take_over(&e->vq, &c, false)), 0);
+		assert_int_equal(RACED(vg_vq_take_over(&e->vq, &c, false,
+						       false)), 0);
 		assert_int_equal(e->vq.used_published, 2 * kind + 1);
 		assert_int_equal(RACED(vg_vq_pop(&e->vq, &e->c)), 1);
 		assert_int_equal(e->c.head, head);
