@@ -29,7 +29,7 @@
 
 #define VG_STREAM_TURN_BYTES	65536u
 #define VG_STREAM_SYSCALLS \
-	{ SYS_accept4, -1, 0 }, { SYS_ppoll, -1, 0 }, \
+	{ SYS_accept4, -1, 0 }, { SYS_ppoll, 1, 1 /* descriptor */ }, \
 	{ SYS_ioctl, 1, TIOCGWINSZ }
 
 struct vg_stream;

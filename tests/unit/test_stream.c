@@ -420,6 +420,20 @@ static void calls_fail(void **state)
 	expect_read("more");
 }
 
+/* Clients come whether or not somebody here takes part. */
+static void listening_fails(void **state)
+{
+	(void)state;
+	peer[0] = attach(true);
+	assert_true(until(vg_stream_is_attached(s)));
+	epoll_ctl_errno = ENOSPC;
+	close(peer[0]);
+	assert_true(until(!vg_stream_is_attached(s)));
+	epoll_ctl_errno = 0;
+	peer[0] = attach(true);
+	assert_true(until(vg_stream_is_attached(s)));
+}
+
 /* Nothing runs, whoever is there. */
 static void rests(void **state)
 {
@@ -451,7 +465,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		P(comes_and_goes), P(input_as_wanted), S1(one_client_at_a_time),
 		P(room), P(patience), P1(size), P(logged), P(calls_fail),
-		P(rests),
+		S1(listening_fails), P(rests),
 	};
 
 	signal(SIGPIPE, SIG_IGN);
