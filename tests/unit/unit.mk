@@ -51,11 +51,11 @@ UNIT_WRAPPED := vg_now_ns open flock fcntl fstat ftruncate pread preadv2 \
 $(UNIT_BUILD)/tests/system/test_lives: UNIT_LIBS += $(UNIT_WRAPPED:%=-Wl,--wrap=%)
 UNIT_ENDS := posix_openpt ioctl mkdirat openat open fstat fchmod fcntl \
 	unlinkat symlinkat socket bind listen tcgetattr tcsetattr
-$(UNIT_BUILD)/tests/unit/test_endpoint: UNIT_LIBS += \
+$(UNIT_BUILD)/tests/unit/lib/test_endpoint: UNIT_LIBS += \
 	$(UNIT_ENDS:%=-Wl,--wrap=%)
-$(UNIT_BUILD)/tests/unit/device/test_console: UNIT_LIBS += \
+$(UNIT_BUILD)/tests/unit/dev/console/test_console: UNIT_LIBS += \
 	$(UNIT_ENDS:%=-Wl,--wrap=%) -Wl,--wrap=epoll_ctl
-$(UNIT_BUILD)/tests/unit/test_stream: UNIT_LIBS += $(addprefix \
+$(UNIT_BUILD)/tests/unit/lib/test_stream: UNIT_LIBS += $(addprefix \
 	-Wl$(UNIT_COMMA)--wrap=,epoll_ctl accept4 ppoll)
 
 # What has threads a second time, under ThreadSanitizer, if gcc has it.
@@ -82,11 +82,11 @@ $(UNIT_TSAN_BUILD)/tests/%_tsan: $(UNIT_TSAN_BUILD)/tests/%.o $(UNIT_TSAN_BUILD)
 	$(UNIT_CC) $(UNIT_TSAN_CFLAGS) $^ $(UNIT_LIBS) -o $@
 
 # It includes what is written for Xen's library.
-$(UNIT_BUILD)/tests/unit/test_raw.o: UNIT_CPPFLAGS += -isystem tests/unit/stand-in
+$(UNIT_BUILD)/tests/unit/xen/test_raw.o: UNIT_CPPFLAGS += -isystem tests/unit/stand-in
 
 # The guest's pool, over the shim of the kernel.
 include tests/bench/kshim.mk
-UNIT_POOL := $(UNIT_BUILD)/tests/unit/guest/test_pool
+UNIT_POOL := $(UNIT_BUILD)/tests/unit/kernel/dma/test_pool
 UNIT_POOL_DRIVER_OBJ := $(KSHIM_SRC:%.c=$(UNIT_BUILD)/%.o)
 UNIT_POOL_OBJ := $(UNIT_POOL_DRIVER_OBJ) $(UNIT_BUILD)/tests/bench/kshim.o
 
@@ -98,7 +98,8 @@ $(UNIT_POOL): $(UNIT_POOL).o $(UNIT_POOL_OBJ) $(UNIT_BUILD)/libunit.a
 	$(UNIT_CC) $(UNIT_CFLAGS) $^ $(UNIT_LIBS) -o $@
 
 # The same for kernels with larger pages.
-UNIT_POOL_SRC := $(KSHIM_SRC) tests/bench/kshim.c tests/unit/guest/test_pool.c
+UNIT_POOL_SRC := $(KSHIM_SRC) tests/bench/kshim.c \
+	tests/unit/kernel/dma/test_pool.c
 UNIT_POOL_16K := $(UNIT_POOL)_16k
 UNIT_POOL_64K := $(UNIT_POOL)_64k
 UNIT_POOL_16K_OBJ := $(UNIT_POOL_SRC:%.c=$(UNIT_BUILD)/16k/%.o)
