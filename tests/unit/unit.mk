@@ -6,8 +6,8 @@
 # under ASan and UBSan.  Included by the top Makefile, or run as
 #	make -f tests/unit/unit.mk check-unit
 #
-# Leaves build/unit/summary ("N passed, N failed, N skipped") and a log per
-# program beside it.  UNIT_ONLY=test_fake runs that program alone.
+# Leaves build/unit/summary ("N passed, N failed, N skipped") and a log
+# beside each program.  UNIT_ONLY=test_fake runs that program alone.
 
 # For whoever installs packages: tests/unit/deps.sh does, and says so.
 UNIT_PACKAGES := $(shell sh tests/unit/deps.sh --list)
