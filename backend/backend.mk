@@ -5,7 +5,7 @@
 #
 # The link lines are part of the design: virtio-grantd has neither
 # libxenforeignmemory nor libxendevicemodel nor libxenctrl, directly or by
-# way of another; check-links in tests/unit/ looks at the result.
+# way of another; tests/check.sh looks at the result.
 
 VG_CFLAGS := -std=gnu11 -D_GNU_SOURCE -O2 -g -Wall -Wextra -Wshadow \
 	     -Wmissing-prototypes -Wstrict-prototypes -Wvla \

@@ -333,7 +333,7 @@ int vkt_init(struct kunit *test)
 
 	if (!xen_domain())
 		kunit_skip(test, "needs a Xen guest");
-	/* Larger ones are tests/unit/guest/test_pool.c's to test. */
+	/* Larger ones are tests/unit/kernel/dma/test_pool.c's to test. */
 	if (PAGE_SIZE != XEN_PAGE_SIZE)
 		kunit_skip(test, "maps grants as pages of the kernel's");
 	ctx = kunit_kzalloc(test, sizeof(*ctx), GFP_KERNEL);

@@ -21,7 +21,8 @@ BENCH_LIB := $(BENCH_BUILD)/libbench.a
 
 $(BENCH_BUILD)/%.o: %.c tests/bench/bench.mk
 	@mkdir -p $(@D)
-	$(BENCH_CC) -iquote backend -iquote . -iquote tests/fake -iquote tests/unit $(BENCH_CFLAGS) -MMD -MP -c $< -o $@
+	$(BENCH_CC) -iquote backend -iquote . -iquote tests/fake -iquote tests/unit \
+		-iquote tests/system $(BENCH_CFLAGS) -MMD -MP -c $< -o $@
 
 $(BENCH_LIB): $(BENCH_LIB_OBJ)
 	@rm -f $@
@@ -52,7 +53,7 @@ $(BENCH_BUILD)/bench-guest: $(BENCH_GUEST_OBJ) $(BENCH_LIB)
 # An allocation of the fake's is none of the backend's.
 $(BENCH_BUILD)/tests/fake/%.o: BENCH_CFLAGS += -Dmalloc=__libc_malloc -Dcalloc=__libc_calloc
 # It mentions what only a build for tests has: backend.c.
-$(BENCH_BUILD)/tests/unit/rig.o: BENCH_CFLAGS += -DVG_STEPS
+$(BENCH_BUILD)/tests/system/rig.o: BENCH_CFLAGS += -DVG_STEPS
 # The driver reads a word of the ring through another type.
 $(BENCH_BUILD)/tests/%.o: BENCH_CFLAGS += -fno-strict-aliasing
 

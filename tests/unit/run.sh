@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 # run.sh BUILDDIR PROGRAM... - runs cmocka programs, two at a time, and counts
-# tests from their output.  A program that dies without a failed test of its
-# own counts as one failed test.  BUILDDIR/summary gets the count; the exit
-# status is 0 only if nothing failed and something passed.
+# tests from their output, which is in PROGRAM.log: two rooms may have programs of
+# one name.  A program that dies without a failed test of its own counts as one
+# failed test.  BUILDDIR/summary gets the count; the exit status is 0 only if
+# nothing failed and something passed.
 set -u
 
 build=$1
@@ -13,25 +14,26 @@ limit_s=${UNIT_TIMEOUT_S:-240}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
+# run_one PROGRAM NUMBER
 run_one() {
-	name=$(basename "$1")
-	timeout "$limit_s" "$1" >"$build/$name.log" 2>&1
-	echo $? >"$work/$name.rc"
+	timeout "$limit_s" "$1" >"$1.log" 2>&1
+	echo $? >"$work/$2.rc"
 }
 
 n=0
 for prog; do
-	run_one "$prog" &
 	n=$((n + 1))
+	run_one "$prog" "$n" &
 	[ $((n % 2)) -ne 0 ] || wait
 done
 wait
 
-passed=0 failed=0 skipped=0
+passed=0 failed=0 skipped=0 n=0
 for prog; do
+	n=$((n + 1))
 	name=$(basename "$prog")
-	log=$build/$name.log
-	rc=$(cat "$work/$name.rc")
+	log=$prog.log
+	rc=$(cat "$work/$n.rc")
 	p=$(grep -c '^\[       OK \]' "$log")
 	# ERROR: a failed setup or teardown (with "---": an assertion's text).
 	grep '^\[  FAILED  \]\|^\[  ERROR   \]' "$log" |

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * unit.h - cmocka's headers in the order it wants them, and what every suite
- * of tests/unit/ uses.
+ * of tests/unit/ and tests/system/ uses.
  */
 #ifndef UNIT_H
 #define UNIT_H

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# unit.mk - the unit tests: every tests/unit/{,*/}test_*.c is a cmocka program,
-# linked with what it needs of backend/ and with tests/fake/ in place of
-# backend/xen/, under ASan and UBSan.  Included by the top Makefile, or run as
+# unit.mk - the tests that need no Xen: every test_*.c below tests/unit/ (a room of
+# the source each) and tests/system/ (the whole stack) is a cmocka program, linked
+# with what it needs of backend/ and with tests/fake/ in place of backend/xen/,
+# under ASan and UBSan.  Included by the top Makefile, or run as
 #	make -f tests/unit/unit.mk check-unit
 #
-# Leaves build/unit/summary ("N passed, N failed, N skipped") and a log per
-# program beside it.  UNIT_ONLY=test_fake runs that program alone.
+# Leaves build/unit/summary ("N passed, N failed, N skipped") and a log
+# beside each program.  UNIT_ONLY=test_fake runs that program alone.
 
 # For whoever installs packages: tests/unit/deps.sh does, and says so.
 UNIT_PACKAGES := $(shell sh tests/unit/deps.sh --list)
@@ -16,15 +17,17 @@ UNIT_BUILD := build/unit
 UNIT_CFLAGS := -std=gnu11 -D_GNU_SOURCE -O1 -g -Wall -Wextra -Wshadow \
 	-Wmissing-prototypes -Wstrict-prototypes -fno-omit-frame-pointer \
 	-fsanitize=address,undefined -fno-sanitize-recover=all
-UNIT_CPPFLAGS := -DVG_STEPS -iquote backend -iquote . -iquote tests/fake -iquote tests/unit
+UNIT_CPPFLAGS := -DVG_STEPS -iquote backend -iquote . -iquote tests/fake \
+	-iquote tests/unit -iquote tests/system
 UNIT_LIBS := -lcmocka -luring -lseccomp -ljson-c
 
 # Everything of the backend but its programs' main() and Xen itself.
 UNIT_BACKEND_SRC := $(filter-out backend/xen/%,$(shell grep -Lw '^int main' \
 	backend/*.c backend/*/*.c backend/*/*/*.c 2>/dev/null))
+# At any depth, so that none is forgotten.
+UNIT_TEST_SRC := $(sort $(shell find tests/system tests/unit -name 'test_*.c'))
 UNIT_LIB_SRC := $(UNIT_BACKEND_SRC) $(wildcard tests/fake/*.c) \
-	$(filter-out tests/unit/test_%,$(wildcard tests/unit/*.c))
-UNIT_TEST_SRC := $(wildcard tests/unit/test_*.c tests/unit/*/test_*.c)
+	$(filter-out $(UNIT_TEST_SRC),$(wildcard tests/unit/*.c tests/system/*.c))
 
 UNIT_LIB_OBJ := $(UNIT_LIB_SRC:%.c=$(UNIT_BUILD)/%.o)
 UNIT_TESTS := $(UNIT_TEST_SRC:%.c=$(UNIT_BUILD)/%)
@@ -45,14 +48,14 @@ UNIT_COMMA := ,
 UNIT_WRAPPED := vg_now_ns open flock fcntl fstat ftruncate pread preadv2 \
 	socketpair memfd_create mmap sendmsg recvmsg epoll_ctl epoll_create1 \
 	eventfd
-$(UNIT_BUILD)/tests/unit/test_lives: UNIT_LIBS += $(UNIT_WRAPPED:%=-Wl,--wrap=%)
+$(UNIT_BUILD)/tests/system/test_lives: UNIT_LIBS += $(UNIT_WRAPPED:%=-Wl,--wrap=%)
 UNIT_ENDS := posix_openpt ioctl mkdirat openat open fstat fchmod fcntl \
 	unlinkat symlinkat socket bind listen tcgetattr tcsetattr
-$(UNIT_BUILD)/tests/unit/test_endpoint: UNIT_LIBS += \
+$(UNIT_BUILD)/tests/unit/lib/test_endpoint: UNIT_LIBS += \
 	$(UNIT_ENDS:%=-Wl,--wrap=%)
-$(UNIT_BUILD)/tests/unit/device/test_console: UNIT_LIBS += \
+$(UNIT_BUILD)/tests/unit/dev/console/test_console: UNIT_LIBS += \
 	$(UNIT_ENDS:%=-Wl,--wrap=%) -Wl,--wrap=epoll_ctl
-$(UNIT_BUILD)/tests/unit/test_stream: UNIT_LIBS += $(addprefix \
+$(UNIT_BUILD)/tests/unit/lib/test_stream: UNIT_LIBS += $(addprefix \
 	-Wl$(UNIT_COMMA)--wrap=,epoll_ctl accept4 ppoll)
 
 # What has threads a second time, under ThreadSanitizer, if gcc has it.
@@ -64,7 +67,7 @@ UNIT_TSAN_OBJ := $(UNIT_LIB_SRC:%.c=$(UNIT_TSAN_BUILD)/%.o)
 UNIT_HAS_TSAN := $(shell echo 'int main(void) { return 0; }' | $(UNIT_CC) \
 	-fsanitize=thread -x c - -o /dev/null 2>/dev/null && echo y)
 ifeq ($(UNIT_HAS_TSAN),y)
-UNIT_TSAN_TESTS := $(UNIT_TSAN_BUILD)/tests/unit/test_queues_tsan
+UNIT_TSAN_TESTS := $(UNIT_TSAN_BUILD)/tests/system/test_queues_tsan
 endif
 
 $(UNIT_TSAN_BUILD)/%.o: %.c
@@ -75,15 +78,15 @@ $(UNIT_TSAN_BUILD)/libunit.a: $(UNIT_TSAN_OBJ)
 	@rm -f $@
 	ar rcs $@ $^
 
-$(UNIT_TSAN_BUILD)/tests/unit/%_tsan: $(UNIT_TSAN_BUILD)/tests/unit/%.o $(UNIT_TSAN_BUILD)/libunit.a
+$(UNIT_TSAN_BUILD)/tests/%_tsan: $(UNIT_TSAN_BUILD)/tests/%.o $(UNIT_TSAN_BUILD)/libunit.a
 	$(UNIT_CC) $(UNIT_TSAN_CFLAGS) $^ $(UNIT_LIBS) -o $@
 
 # It includes what is written for Xen's library.
-$(UNIT_BUILD)/tests/unit/test_raw.o: UNIT_CPPFLAGS += -isystem tests/unit/stand-in
+$(UNIT_BUILD)/tests/unit/xen/test_raw.o: UNIT_CPPFLAGS += -isystem tests/unit/stand-in
 
 # The guest's pool, over the shim of the kernel.
 include tests/bench/kshim.mk
-UNIT_POOL := $(UNIT_BUILD)/tests/unit/guest/test_pool
+UNIT_POOL := $(UNIT_BUILD)/tests/unit/kernel/dma/test_pool
 UNIT_POOL_DRIVER_OBJ := $(KSHIM_SRC:%.c=$(UNIT_BUILD)/%.o)
 UNIT_POOL_OBJ := $(UNIT_POOL_DRIVER_OBJ) $(UNIT_BUILD)/tests/bench/kshim.o
 
@@ -95,7 +98,8 @@ $(UNIT_POOL): $(UNIT_POOL).o $(UNIT_POOL_OBJ) $(UNIT_BUILD)/libunit.a
 	$(UNIT_CC) $(UNIT_CFLAGS) $^ $(UNIT_LIBS) -o $@
 
 # The same for kernels with larger pages.
-UNIT_POOL_SRC := $(KSHIM_SRC) tests/bench/kshim.c tests/unit/guest/test_pool.c
+UNIT_POOL_SRC := $(KSHIM_SRC) tests/bench/kshim.c \
+	tests/unit/kernel/dma/test_pool.c
 UNIT_POOL_16K := $(UNIT_POOL)_16k
 UNIT_POOL_64K := $(UNIT_POOL)_64k
 UNIT_POOL_16K_OBJ := $(UNIT_POOL_SRC:%.c=$(UNIT_BUILD)/16k/%.o)

@@ -21,7 +21,7 @@
 #include "lib/util.h"
 
 /* It is none of what these programs are linked with. */
-#include "../../backend/xen/remote.c"
+#include "xen/remote.c"
 
 #define GUEST	7u
 #define REFS	2048u

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * test_walk.c - the devices below a directory of xenstore (backend/walk.c):
- * each is found, nothing else is, and what can't be read is said.
+ * test_walk.c - the devices below a directory of xenstore
+ * (backend/toolstack/walk.c): each is found, nothing else is, and what can't be
+ * read is said.
  */
 #include <errno.h>
 #include <stdio.h>

@@ -8,9 +8,11 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "rig.h"
+#include "virtio/state.h"
 
 #define GUEST 3u
 
@@ -71,6 +73,42 @@ static void backend_after_broker(void **state)
 	assert_true(rig_until(fake_libxl_disk_key(&disk, "state") == 2));
 	assert_true(rig_disk_remove(&disk));
 	rig_steps(20);
+	assert_int_equal(rig_down(), 0);
+}
+
+static uint64_t allowed_bytes;
+
+static int allow_file(void *arg, xen_domid_t guest, uint64_t size_bytes)
+{
+	(void)arg;
+	assert_int_equal(guest, GUEST);
+	allowed_bytes = size_bytes;
+	return 0;
+}
+
+/* All of a state's room is its own, whoever fills its file system later. */
+static void a_states_room(void **state)
+{
+	struct fake_disk disk;
+	struct stat st;
+	char path[512];
+
+	(void)state;
+	rig_up();
+	rig.cfg.allow_file = allow_file;
+	assert_int_equal(rig_broker_start(), 0);
+	assert_int_equal(rig_sup_start(), 0);
+	rig_guest(GUEST, 1);
+	disk = rig_disk(GUEST, 0);
+	assert_true(rig_disk_add(&disk));
+	snprintf(path, sizeof(path), "%s/%u-virtio_disk-%u", rig.state_dir,
+		 GUEST, disk.devid);
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_size, vg_state_bytes(1));
+	assert_true((size_t)st.st_blocks * 512 >= vg_state_bytes(1));
+	/* And its worker may write its image to the end. */
+	assert_int_equal(allowed_bytes, RIG_IMAGE_BYTES);
+	assert_true(rig_disk_remove(&disk));
 	assert_int_equal(rig_down(), 0);
 }
 
@@ -971,6 +1009,7 @@ int main(void)
 		T(appears_and_goes),
 		cmocka_unit_test(broker_after_backend),
 		cmocka_unit_test(backend_after_broker),
+		cmocka_unit_test(a_states_room),
 		T(fifty_cycles_leave_nothing),
 		T(node_is_removed_by_us),
 		T(refusals),

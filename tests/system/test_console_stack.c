@@ -3,7 +3,7 @@
  * test_console_stack.c - a console through the whole stack: the node that libxl
  * makes of a line "virtio = [ ... ]", the broker's relay, the supervisor that
  * opens its pty, the worker that serves it, and the next one.  What the device
- * itself does is in device/test_console.c.
+ * itself does is in tests/unit/dev/console/test_console.c.
  */
 #include <fcntl.h>
 #include <stdio.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * flat.h - for the suites of this directory: guest memory in one array, and
+ * flat.h - for tests of devices and queues: guest memory in one array, and
  * the driver's side of a split virtqueue in it.
  *
  * An address is VG_ADDR_GRANT | offset in the array.  Every buffer that a

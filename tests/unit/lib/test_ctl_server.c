@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * test_ctl_server.c - the socket that virtio-grantctl asks (backend/
- * ctl_server.c): clients that are slow, many, silent, or gone in the middle.
+ * test_ctl_server.c - the socket that virtio-grantctl asks
+ * (backend/lib/ctl_server.c): clients that are slow, many, silent, or gone in
+ * the middle.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -4,8 +4,8 @@
  * only a part, is interrupted, knows no fallocate(), fails, and insists on
  * 4096-byte blocks under O_DIRECT.
  *
- * dev/blk.c is compiled into this program with an engine, a probe and system
- * calls of ours in place of its own.
+ * dev/blk/blk.c is compiled into this program with an engine, a probe and
+ * system calls of ours in place of its own.
  */
 #define vg_dev_blk		vg_dev_blk_faulty
 #define vg_blk_probe		faulty_probe

@@ -17,9 +17,9 @@ static int gntdev_ioctl(int fd, unsigned long request, void *arg);
 
 /* They are none of what these programs are linked with. */
 #define ioctl gntdev_ioctl
-#include "../../backend/xen/raw.c"
+#include "xen/raw.c"
 #undef ioctl
-#include "../../backend/xen/gnttab.c"
+#include "xen/gnttab.c"
 
 #define GUEST	7u
 #define BATCH	16u

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * host.h - for the suites of this directory: a worker that only remembers
+ * host.h - for tests of devices and queues: a worker that only remembers
  * what the device asks of it, and a driver that sets the device up.
  */
 #ifndef HOST_H

@@ -24,10 +24,10 @@
 #include "lib/child_log.h"
 #include "lib/log.h"
 #include "grantd/mapper.h"
-#include "rig.h"
 #include "grantd/sandbox.h"
 #include "grantd/spawn.c"	/* its list of mappers is looked into */
 #include "virtio/state.h"
+#include "unit.h"
 #include "lib/util.h"
 #include "xen/raw.h"
 
@@ -490,43 +490,6 @@ static void an_images_size(void **state)
 	assert_int_equal(getuid(), 0);
 }
 
-static uint64_t allowed_bytes;
-
-static int allow_file(void *arg, xen_domid_t guest, uint64_t size_bytes)
-{
-	(void)arg;
-	assert_int_equal(guest, GUEST);
-	allowed_bytes = size_bytes;
-	return 0;
-}
-
-/* All of a state's room is its own, whoever fills its file system later. */
-static void a_states_room(void **state)
-{
-	struct fake_disk disk;
-	struct stat st;
-	char path[512];
-
-	(void)state;
-	fail_at = calls = 0;
-	rig_up();
-	rig.cfg.allow_file = allow_file;
-	assert_int_equal(rig_broker_start(), 0);
-	assert_int_equal(rig_sup_start(), 0);
-	rig_guest(GUEST, 1);
-	disk = rig_disk(GUEST, 0);
-	assert_true(rig_disk_add(&disk));
-	snprintf(path, sizeof(path), "%s/%u-virtio_disk-%u", rig.state_dir,
-		 GUEST, disk.devid);
-	assert_int_equal(stat(path, &st), 0);
-	assert_int_equal(st.st_size, vg_state_bytes(1));
-	assert_true((size_t)st.st_blocks * 512 >= vg_state_bytes(1));
-	/* And its worker may write its image to the end. */
-	assert_int_equal(allowed_bytes, RIG_IMAGE_BYTES);
-	assert_true(rig_disk_remove(&disk));
-	assert_int_equal(rig_down(), 0);
-}
-
 int main(int argc, char **argv)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -544,7 +507,6 @@ int main(int argc, char **argv)
 		T(writes_without_end),
 		T(what_a_line_is),
 		cmocka_unit_test(an_images_size),
-		cmocka_unit_test(a_states_room),
 	};
 
 	for (; argc > 1; argc--)

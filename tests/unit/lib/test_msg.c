@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * test_msg.c - messages with descriptors (backend/msg.c): each arrives whole,
- * and what is no message leaves no descriptor behind, whoever sent it.
+ * test_msg.c - messages with descriptors (backend/lib/msg.c): each arrives
+ * whole, and what is no message leaves no descriptor behind, whoever sent it.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * test_libxl_keys.c - strict paths (backend/toolstack/libxl_keys.c): what names
+ * a device, and what does not.
+ */
+#include "toolstack/libxl_keys.h"
+#include "unit.h"
+#include "lib/util.h"
+
+static void backend_paths(void **state)
+{
+	static const char *const bad[] = {
+		"", "/", "/local/domain/1/backend/virtio_disk/3",
+		"/local/domain/1/backend/virtio_disk/3/",
+		"/local/domain/1/backend/virtio_disk/3/51712/",
+		"/local/domain/1/backend/virtio_disk/3/51712/x",
+		"/local/domain/1/backend/virtio_disk//51712",
+		"/local/domain//backend/virtio_disk/3/51712",
+		"local/domain/1/backend/virtio_disk/3/51712",
+		"/local/domain/1/backend/vbd/3/51712",
+		"/local/domain/1/backend/virtio_disk3/51712",
+		"/local/domain/1/backend/virtio_diskx/3/51712",
+		"/local/domain/-1/backend/virtio_disk/3/51712",
+		"/local/domain/32752/backend/virtio_disk/3/51712",
+		"/local/domain/1/backend/virtio_disk/40000/51712",
+		"/local/domain/1/backend/virtio_disk/3/4294967296",
+		"/local/domain/1/backend/virtio_disk/3/0x5",
+		"/local/domain/1/backend/virtio_disk/ 3/5",
+		"/local/domain/00000000000000000000001/backend/virtio_disk/3/5",
+		"/local/domain/1/../0/backend/virtio_disk/3/5",
+	};
+	struct vg_devname n;
+	unsigned int i;
+	char *path;
+
+	(void)state;
+	assert_int_equal(vg_devname_parse(
+		"/local/domain/1/backend/virtio_disk/32751/4294967295", &n), 0);
+	assert_int_equal(n.backend, 1);
+	assert_int_equal(n.guest, 32751);
+	assert_int_equal(n.devid, 4294967295u);
+	assert_string_equal(n.kind->name, "virtio_disk");
+	path = vg_devname_backend_path(&n);
+	assert_string_equal(path,
+		"/local/domain/1/backend/virtio_disk/32751/4294967295");
+	free(path);
+	for (i = 0; i < ARRAY_SIZE(bad); i++)
+		if (!vg_devname_parse(bad[i], &n))
+			fail_msg("\"%s\" was accepted", bad[i]);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(backend_paths),
+	};
+
+	return cmocka_run_group_tests_name("libxl_keys", tests, NULL, NULL);
+}
