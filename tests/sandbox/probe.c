@@ -1101,7 +1101,9 @@ static void dies_traced(unsigned int i, int shared_fd, int image_fd, int sock)
  */
 static void count_survivors(enum kind kind)
 {
-	unsigned int nr, alive = 0, most = VG_SANDBOX_SYSCALLS_MAX, listed;
+	unsigned int most = kind == MAPPER ? VG_SANDBOX_MAPPER_MAX :
+					      VG_SANDBOX_SYSCALLS_MAX;
+	unsigned int nr, alive = 0, listed;
 	struct vg_sandbox sb = sandbox(kind);
 	char list[1024] = "", name[64];
 
