@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * test_broker_credit.c - how long a guest waits for a backend's domain
- * (backend/broker_credit.c), whatever that does, by a clock of the test's.
+ * (backend/broker/credit.c), whatever that does, by a clock of the test's.
  */
 #include "broker/credit.h"
 #include "unit.h"

@@ -3,7 +3,7 @@
  * test_blk_probe.c - what is found about an image, from a kernel that answers
  * as we please: files, block devices, and each question that fails.
  *
- * dev/blk_probe.c is compiled into this program with calls of ours.
+ * dev/blk/probe.c is compiled into this program with calls of ours.
  */
 #include <errno.h>
 #include <fcntl.h>
