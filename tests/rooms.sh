@@ -43,7 +43,7 @@ virtio: lib mem
 dev: lib mem virtio
 transport: lib xen virtio
 relay: lib transport
-toolstack: lib xen transport
+toolstack: lib xen
 grantd: lib xen mem virtio dev transport toolstack
 broker: lib xen transport relay toolstack
 ctl: lib toolstack'
