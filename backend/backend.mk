@@ -26,6 +26,7 @@ VG_GRANTD_SRCS := $(VG_COMMON_SRCS) backend/toolstack/refusals.c \
 		  sandbox_filter.c) \
 		  $(VG_DEVICE_SRCS) \
 		  backend/transport/types.c backend/transport/ports.c \
+		  backend/transport/mmio_keys.c \
 		  backend/relay/backend.c \
 		  $(addprefix backend/xen/,remote.c raw.c gnttab.c \
 		  evtchn.c store.c)
@@ -36,11 +37,12 @@ VG_GRANTD_SRCS += backend/grantd/program_grantd.c
 VG_BROKER_SRCS := $(VG_COMMON_SRCS) \
 		  $(addprefix backend/broker/,main.c broker.c scan.c devices.c \
 		  guests.c servers.c status.c child.c guest.c window.c credit.c) \
+		  backend/transport/mmio_keys.c \
 		  backend/xen/gntshr.c backend/xen/evtchn.c \
 		  backend/xen/store.c backend/xen/ioreq.c backend/xen/confine.c
 VG_CTL_SRCS    := backend/ctl/main.c backend/lib/printable.c \
 		  backend/toolstack/refusals.c backend/toolstack/libxl_keys.c \
-		  backend/lib/util.c backend/lib/log.c backend/xen/store.c
+		  $(addprefix backend/lib/,keys.c util.c log.c) backend/xen/store.c
 
 VG_GRANTD_LIBS := -lxengnttab -lxenevtchn -lxenstore -luring -lseccomp -ljson-c
 VG_BROKER_LIBS := -lxenevtchn -lxenstore -lxendevicemodel \

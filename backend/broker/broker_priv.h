@@ -22,6 +22,7 @@
 #include "broker/child.h"
 #include "lib/util.h"
 #include "toolstack/libxl_keys.h"
+#include "transport/mmio_keys.h"
 
 #define VG_BROKER_FAILURES_MAX	16u
 
@@ -33,6 +34,12 @@ enum vg_bparent_state {
 	VG_BPARENT_IGNORED,		/* likewise: another backend's */
 };
 
+/* What the toolstack wrote of a device. */
+struct vg_bparent_keys {
+	bool grant_usage;
+	struct vg_mmio_keys mmio;
+};
+
 /* What the parent has of a device. */
 struct vg_bparent_dev {
 	struct vg_bparent_dev *next;
@@ -40,7 +47,7 @@ struct vg_bparent_dev {
 	enum vg_bparent_state state;
 	struct vg_bparent_guest *guest;	/* STARTING and RUNNING */
 	struct vg_devname name;
-	struct vg_devkeys keys;
+	struct vg_bparent_keys keys;
 	char *label;
 	unsigned int dev_index;		/* among the guest's */
 	uint32_t serial;
@@ -135,7 +142,7 @@ void vg_broker_scan_end(struct vg_broker *b);
 
 /* Found by the scan under way.  It becomes one of b->devs. */
 void vg_bparent_dev_new(struct vg_broker *b, const struct vg_devname *name,
-			const struct vg_devkeys *keys);
+			const struct vg_bparent_keys *keys);
 /* A NEW one.  What comes of it, its state says. */
 void vg_bparent_dev_start(struct vg_bparent_dev *d);
 /* Its guest's process lets go of it, if it has it. */

@@ -157,7 +157,8 @@ void vg_bparent_dev_tell(struct vg_bparent_dev *d)
 	struct vg_bchild_msg msg = {
 		.op = VG_BCHILD_ADD,
 		.dev_index = d->dev_index, .serial = d->serial,
-		.base = d->keys.base, .irq = d->keys.irq, .port = d->port,
+		.base = d->keys.mmio.base, .irq = d->keys.mmio.irq,
+		.port = d->port,
 		.backend = d->name.backend,
 		/* Else it goes on as a process that ended has left it. */
 		.is_new = d->state == VG_BPARENT_STARTING,
@@ -196,7 +197,7 @@ void vg_bparent_dev_added(struct vg_bparent_dev *d, int err)
 {
 	if (err) {
 		vg_broker_failed(d->b, "%s: window 0x%llx: %s", d->label,
-				 (unsigned long long)d->keys.base,
+				 (unsigned long long)d->keys.mmio.base,
 				 err == -EEXIST ?
 				 "another backend has it already" :
 				 strerror(-err));
@@ -215,7 +216,7 @@ void vg_bparent_dev_added(struct vg_bparent_dev *d, int err)
 	d->retry_ns = 0;
 	d->state = VG_BPARENT_RUNNING;
 	vg_info("%s: window 0x%llx, SPI %u, backend in dom%u", d->label,
-		(unsigned long long)d->keys.base, d->keys.irq,
+		(unsigned long long)d->keys.mmio.base, d->keys.mmio.irq,
 		d->name.backend);
 	vg_timer_arm(d->not_taken, NOT_TAKEN_WARN_NS);
 }
@@ -288,7 +289,7 @@ void vg_bparent_dev_start(struct vg_bparent_dev *d)
 /* ---- its beginning ------------------------------------------------------ */
 
 void vg_bparent_dev_new(struct vg_broker *b, const struct vg_devname *name,
-			const struct vg_devkeys *keys)
+			const struct vg_bparent_keys *keys)
 {
 	struct vg_bparent_dev *d = vg_zalloc(sizeof(*d)), **p;
 	char *why;

@@ -21,7 +21,7 @@
 
 static struct vg_bparent_dev *dev_find(struct vg_broker *b,
 				       const struct vg_devname *n,
-				       const struct vg_devkeys *k)
+				       const struct vg_bparent_keys *k)
 {
 	struct vg_bparent_dev *d;
 
@@ -29,7 +29,8 @@ static struct vg_bparent_dev *dev_find(struct vg_broker *b,
 		if (!d->seen && d->name.kind == n->kind &&
 		    d->name.guest == n->guest && d->name.devid == n->devid &&
 		    d->name.backend == n->backend &&
-		    d->keys.base == k->base && d->keys.irq == k->irq &&
+		    d->keys.mmio.base == k->mmio.base &&
+		    d->keys.mmio.irq == k->mmio.irq &&
 		    d->keys.grant_usage == k->grant_usage)
 			return d;
 	return NULL;
@@ -67,13 +68,46 @@ struct scan {
 	const struct vg_kind *kind;
 };
 
+/* Register accesses are all that is relayed. */
+static int is_mmio(const struct vg_keys *node, char **why)
+{
+	char *transport = vg_keys_read(node, "transport");
+	int err = transport ? 0 : -errno;
+
+	if (err)
+		*why = vg_strf("xenstore key %s/transport: %s", node->where,
+			       strerror(-err));
+	if (err == -ENOENT)
+		err = -EINVAL;
+	if (!err && strcmp(transport, VG_MMIO_TRANSPORT)) {
+		*why = vg_strf("xenstore key %s/transport: \"%s\" is not \"%s\", and no other is relayed",
+			       node->where, transport, VG_MMIO_TRANSPORT);
+		err = -EINVAL;
+	}
+	free(transport);
+	return err;
+}
+
+static int read_keys(struct xen_store *xs, const char *kind, const char *dir,
+		     struct vg_bparent_keys *keys, char **why)
+{
+	const struct vg_keys node = vg_node_keys(&xs, dir);
+	int err = is_mmio(&node, why);
+
+	if (!err)
+		err = vg_grant_usage_read(&node, &keys->grant_usage, why);
+	if (!err)
+		err = vg_mmio_keys_read(kind, &node, &keys->mmio, why);
+	return err;
+}
+
 /*
  * What libxl says about a device: 0; -ENOENT: it is gone, or said to be none of
  * ours.  Otherwise it was not seen, perhaps.
  */
 static int read_device(const struct scan *s, xen_domid_t guest,
 		       const char *node, struct vg_devname *name,
-		       struct vg_devkeys *keys)
+		       struct vg_bparent_keys *keys)
 {
 	char *backend = vg_key_read(s->b->xs, node, "backend"), *why = NULL;
 	int err = backend ? 0 : -errno;
@@ -94,7 +128,7 @@ static int read_device(const struct scan *s, xen_domid_t guest,
 	free(backend);
 	if (err)
 		return err;
-	err = vg_devkeys_read(s->b->xs, node, s->kind, keys, &why);
+	err = read_keys(s->b->xs, s->kind->name, node, keys, &why);
 	if (err)
 		vg_broker_failed(s->b, "%s", why);
 	free(why);
@@ -105,7 +139,7 @@ static void scan_device(void *arg, xen_domid_t guest, uint32_t devid,
 			const char *node)
 {
 	const struct scan *s = arg;
-	struct vg_devkeys keys;
+	struct vg_bparent_keys keys;
 	struct vg_devname name;
 	struct vg_bparent_dev *d;
 	int err;

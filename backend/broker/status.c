@@ -64,8 +64,8 @@ static struct json_object *dev_json(const struct vg_bparent_dev *d)
 	json_object_object_add(o, "device", json_object_new_string(d->label));
 	add_u64(o, "guest", d->name.guest);
 	add_u64(o, "backend_domain", d->name.backend);
-	add_u64(o, "base", d->keys.base);
-	add_u64(o, "irq", d->keys.irq);
+	add_u64(o, "base", d->keys.mmio.base);
+	add_u64(o, "irq", d->keys.mmio.irq);
 	json_object_object_add(o, "backend", json_object_new_string(
 			sh.is_dead ? "dead" :
 			state == VG_RELAY_BACKEND_READY ? "ready" :

@@ -35,7 +35,7 @@ static int move_state_once(struct vg_sdev *d, enum vg_xenbus_state from,
 
 	if (err)
 		return err;
-	err = vg_key_read_u64(xs, d->node, "state", 10, 9, &now, &why);
+	err = vg_key_read_u64(xs, d->node, "state", 9, &now, &why);
 	free(why);
 	if (!err && now != from && now != to)
 		err = -ESTALE;

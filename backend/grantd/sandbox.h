@@ -35,6 +35,8 @@
  * The most that a list may have: a worker's own and those of all device types.
  */
 #define VG_SANDBOX_SYSCALLS_MAX	28u
+/* A mapper's: read, write, ioctl, clock_gettime, exit_group. */
+#define VG_SANDBOX_MAPPER_MAX	5u
 
 enum vg_sandbox_kind {
 	VG_SANDBOX_WORKER,

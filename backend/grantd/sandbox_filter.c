@@ -108,10 +108,15 @@ static const struct refusal {
 
 static uint32_t *violation_at;
 
+/* With this argument getppid(2) ends the process; no list has that call. */
+#define END_OF_PROCESS	0x656e6421u
+
 /*
  * The process is to die of SIGSYS, as it would without this handler, but its
- * parent shall know of what.  The call below is on no list, and SIGSYS is
- * blocked in here: that is final.
+ * parent shall know of what.  A second violation would not do: SIGSYS being
+ * blocked in here, Linux lets it take its default course, but that spares the
+ * first process of a PID namespace as long as it is traced, and we are one.
+ * What the filter itself kills is spared by nobody.
  */
 static void on_violation(int sig, siginfo_t *si, void *ctx)
 {
@@ -121,7 +126,15 @@ static void on_violation(int sig, siginfo_t *si, void *ctx)
 		__atomic_store_n(violation_at, (uint32_t)si->si_syscall + 1,
 				 __ATOMIC_RELEASE);
 	for (;;)
-		syscall(SYS_getppid);
+		syscall(SYS_getppid, END_OF_PROCESS);
+}
+
+static int add_end(scmp_filter_ctx ctx)
+{
+	const struct scmp_arg_cmp arg = ARG_IS(0, END_OF_PROCESS);
+
+	return seccomp_rule_add_exact_array(ctx, SCMP_ACT_KILL_PROCESS,
+					    SCMP_SYS(getppid), 1, &arg);
 }
 
 static int add_calls(scmp_filter_ctx ctx, const struct vg_sandbox_calls *c)
@@ -184,6 +197,8 @@ int vg_sandbox_filter(const struct vg_sandbox *sb)
 	/* Calls of another architecture than ours are no less a violation. */
 	err = seccomp_attr_set(ctx, SCMP_FLTATR_ACT_BADARCH,
 			       SCMP_ACT_KILL_PROCESS);
+	if (!err)
+		err = add_end(ctx);
 	if (!err)
 		err = add_rules(ctx, 1u << sb->kind);
 	for (i = 0; i < sb->nr_calls && !err; i++)

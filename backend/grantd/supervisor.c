@@ -194,17 +194,19 @@ static int is_listed(struct vg_supervisor *s, const char *node)
 static int node_is_ours(struct vg_supervisor *s, struct vg_sdev *d)
 {
 	struct vg_keys node = vg_node_keys(&s->xs, d->node);
-	struct vg_devkeys keys;
+	const char *kind = d->name.kind->name;
+	bool grant_usage = false;
 	char *why = NULL;
 	int err, listed = 1;
 
-	err = vg_devkeys_read(s->xs, d->node, d->name.kind, &keys, &why);
+	err = vg_grant_usage_read(&node, &grant_usage, &why);
 	if (!err)
 		listed = is_listed(s, d->node);
 	/* Else it is another instance's, or another backend's. */
-	if (!err && listed == 1 && keys.grant_usage == !s->cfg.is_foreign) {
-		d->transport = vg_transport_named(keys.transport);
-		err = vg_dev_type_of(d->name.kind->name, &node, &d->type, &why);
+	if (!err && listed == 1 && grant_usage == !s->cfg.is_foreign) {
+		err = vg_transport_of(kind, &node, &d->transport, &why);
+		if (!err)
+			err = vg_dev_type_of(kind, &node, &d->type, &why);
 	}
 	if (err)
 		vg_sup_failed(s, "%s", why);
@@ -214,10 +216,10 @@ static int node_is_ours(struct vg_supervisor *s, struct vg_sdev *d)
 		return err == -EINVAL || err == -ERANGE ? 0 : err;
 	if (listed <= 0)
 		return listed;
-	if (!s->cfg.is_foreign && !keys.grant_usage && d->was_denied)
+	if (!s->cfg.is_foreign && !grant_usage && d->was_denied)
 		vg_warn("%s: grant_usage=0 asks for a backend that maps the guest's memory; this one serves grant_usage=1 only and leaves it alone",
 			d->label);
-	return keys.grant_usage == !s->cfg.is_foreign;
+	return grant_usage == !s->cfg.is_foreign;
 }
 
 /* False: nothing is to be done with it (now). */
@@ -323,7 +325,7 @@ static void scan_device(void *arg, xen_domid_t guest, uint32_t devid,
 	uint64_t state;
 	int err;
 
-	err = vg_key_read_u64(s->xs, node, "state", 10, 9, &state, &why);
+	err = vg_key_read_u64(s->xs, node, "state", 9, &state, &why);
 	if (err == -ENOENT) {
 		/* We took it away; or else it goes, or is not whole yet. */
 		if (d)

@@ -8,8 +8,8 @@
 
 #include "lib/util.h"
 
-int vg_keys_read_u64(const struct vg_keys *k, const char *key, uint64_t max,
-		     uint64_t *value, char **why)
+int vg_keys_read_radix(const struct vg_keys *k, const char *key, int radix,
+		       uint64_t max, uint64_t *value, char **why)
 {
 	char *v = vg_keys_read(k, key);
 	int err;
@@ -20,13 +20,20 @@ int vg_keys_read_u64(const struct vg_keys *k, const char *key, uint64_t max,
 			       strerror(-err));
 		return err;
 	}
-	err = vg_parse_u64(v, 10, max, value);
+	err = vg_parse_u64(v, radix, max, value);
 	if (err)
 		*why = vg_strf("xenstore key %s/%s: \"%s\" is %s", k->where,
 			       key, v, err == -ERANGE ? "out of range" :
+			       radix == 16 ? "no hexadecimal number" :
 			       "no decimal number");
 	free(v);
 	return err;
+}
+
+int vg_keys_read_u64(const struct vg_keys *k, const char *key, uint64_t max,
+		     uint64_t *value, char **why)
+{
+	return vg_keys_read_radix(k, key, 10, max, value, why);
 }
 
 int vg_keys_read_u64_if(const struct vg_keys *keys, const char *key,

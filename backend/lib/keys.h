@@ -29,6 +29,9 @@ static inline char *vg_keys_read(const struct vg_keys *keys, const char *key)
  */
 int vg_keys_read_u64(const struct vg_keys *keys, const char *key, uint64_t max,
 		     uint64_t *value, char **why);
+/* With radix 10 or 16. */
+int vg_keys_read_radix(const struct vg_keys *keys, const char *key, int radix,
+		       uint64_t max, uint64_t *value, char **why);
 
 /* The same for a key that need not be there: @value is left as it was then. */
 int vg_keys_read_u64_if(const struct vg_keys *keys, const char *key,

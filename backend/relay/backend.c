@@ -26,6 +26,7 @@
 #include "lib/util.h"
 #include "relay/page.h"
 #include "transport/mmio.h"
+#include "transport/mmio_keys.h"
 #include "transport/mmio_regs.h"
 
 #define RELAY_TRIES_MAX		20u	/* the supervisor tries, too */
@@ -78,6 +79,14 @@ static struct where where_get(const struct vg_transport_where *in)
 {
 	return (struct where){ (xen_domid_t)in->word[0], in->word[1],
 			       in->word[2] };
+}
+
+/* What the toolstack wrote; whoever forwards for the guest uses it. */
+static int check(const char *kind, const struct vg_keys *keys, char **why)
+{
+	struct vg_mmio_keys mmio;
+
+	return vg_mmio_keys_read(kind, keys, &mmio, why);
 }
 
 static int find(const struct vg_keys *keys, struct vg_transport_where *where,
@@ -506,8 +515,9 @@ static void begin(struct vg_transport *t, struct vg_device *dev)
 }
 
 const struct vg_transport_type vg_transport_mmio = {
-	.name = "mmio",
+	.name = VG_MMIO_TRANSPORT,
 	.device_ops = &vg_mmio_transport_ops,
+	.check = check,
 	.find = find,
 	.missing = missing,
 	.page = page_of,

@@ -10,11 +10,10 @@
 #include <string.h>
 
 #include "lib/util.h"
-#include "transport/mmio_regs.h"
 
 const struct vg_kind vg_kinds[] = {
-	{ .name = "virtio_disk", .base_radix = 10 },
-	{ .name = "virtio", .base_radix = 16 },
+	{ .name = "virtio_disk" },
+	{ .name = "virtio" },
 };
 const unsigned int vg_nr_kinds = ARRAY_SIZE(vg_kinds);
 
@@ -117,65 +116,20 @@ int vg_key_write(struct xen_store *xs, const char *dir, const char *key,
 }
 
 int vg_key_read_u64(struct xen_store *xs, const char *dir, const char *key,
-		    int radix, uint64_t max, uint64_t *value, char **why)
+		    uint64_t max, uint64_t *value, char **why)
 {
-	char *v = vg_key_read(xs, dir, key);
-	int err;
+	const struct vg_keys keys = vg_node_keys(&xs, dir);
 
-	if (!v) {
-		err = -errno;
-		*why = vg_strf("xenstore key %s/%s: %s", dir, key,
-			       strerror(-err));
-		return err;
-	}
-	err = vg_parse_u64(v, radix, max, value);
-	if (err)
-		*why = vg_strf("xenstore key %s/%s: \"%s\" is %s", dir, key, v,
-			       err == -ERANGE ? "out of range" :
-			       radix == 16 ? "no hexadecimal number" :
-			       "no decimal number");
-	free(v);
-	return err;
+	return vg_keys_read_u64(&keys, key, max, value, why);
 }
 
-int vg_devkeys_read(struct xen_store *xs, const char *dir,
-		    const struct vg_kind *kind, struct vg_devkeys *keys,
-		    char **why)
+int vg_grant_usage_read(const struct vg_keys *keys, bool *grant_usage,
+			char **why)
 {
-	uint64_t irq, grant_usage;
-	char *transport;
-	int err;
+	uint64_t v;
+	int err = vg_keys_read_u64(keys, "grant_usage", 1, &v, why);
 
-	transport = vg_key_read(xs, dir, "transport");
-	if (!transport && errno != ENOENT) {
-		err = -errno;
-		*why = vg_strf("xenstore key %s/transport: %s", dir,
-			       strerror(-err));
-		return err;
-	}
-	if (!transport || strcmp(transport, "mmio")) {
-		*why = vg_strf("xenstore key %s/transport: \"%s\" is not \"mmio\"",
-			       dir, transport ? transport : "");
-		free(transport);
-		return -EINVAL;
-	}
-	free(transport);
-	keys->transport = "mmio";
-	err = vg_key_read_u64(xs, dir, "grant_usage", 10, 1, &grant_usage, why);
 	if (!err)
-		err = vg_key_read_u64(xs, dir, "base", kind->base_radix,
-				      UINT64_MAX - VG_MMIO_WINDOW_BYTES + 1,
-				      &keys->base, why);
-	if (!err)
-		err = vg_key_read_u64(xs, dir, "irq", 10, 1019, &irq, why);
-	if (err)
-		return err;
-	if (irq < 32) {
-		*why = vg_strf("xenstore key %s/irq: %u is no SPI", dir,
-			       (unsigned int)irq);
-		return -EINVAL;
-	}
-	keys->irq = (uint32_t)irq;
-	keys->grant_usage = grant_usage;
-	return 0;
+		*grant_usage = v;
+	return err;
 }

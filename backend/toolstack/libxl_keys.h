@@ -28,7 +28,6 @@ enum vg_xenbus_state {
 /* A device kind of libxl's that we serve. */
 struct vg_kind {
 	const char *name;	/* directory name in xenstore */
-	int base_radix;		/* of its key "base" */
 };
 extern const struct vg_kind vg_kinds[];
 extern const unsigned int vg_nr_kinds;
@@ -48,24 +47,16 @@ char *vg_devname_label(const struct vg_devname *n);	/* for messages */
 /* -EINVAL: not exactly such a path. */
 int vg_devname_parse(const char *backend_path, struct vg_devname *n);
 
-/* What belongs neither to the device type nor to a transport of ours. */
-struct vg_devkeys {
-	const char *transport;	/* static */
-	bool grant_usage;
-	uint64_t base;		/* guest physical, of the register window */
-	uint32_t irq;		/* SPI, 32 .. 1019 */
-};
-
-/*
- * Reads and checks the keys below @dir.  0, or negative errno with *why a new
- * string that names the key and its value.
- */
-int vg_devkeys_read(struct xen_store *xs, const char *dir,
-		    const struct vg_kind *kind, struct vg_devkeys *keys,
-		    char **why);
-
 /* The keys of a node, as long as @dir and *@xs are there. */
 struct vg_keys vg_node_keys(struct xen_store **xs, const char *dir);
+
+/*
+ * Whether memory is reached through grants: 0, or negative errno with *why a
+ * new string that names the key and its value.  What belongs to the device
+ * type (dev/type.h) or the transport (transport/transport.h) is read there.
+ */
+int vg_grant_usage_read(const struct vg_keys *keys, bool *grant_usage,
+			char **why);
 
 /*
  * The value of <dir>/<key>, new; NULL with errno.  And as a number: strictly
@@ -73,7 +64,7 @@ struct vg_keys vg_node_keys(struct xen_store **xs, const char *dir);
  */
 char *vg_key_read(struct xen_store *xs, const char *dir, const char *key);
 int vg_key_read_u64(struct xen_store *xs, const char *dir, const char *key,
-		    int radix, uint64_t max, uint64_t *value, char **why);
+		    uint64_t max, uint64_t *value, char **why);
 int vg_key_write(struct xen_store *xs, const char *dir, const char *key,
 		 const char *value);
 

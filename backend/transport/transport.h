@@ -60,6 +60,12 @@ struct vg_transport_type {
 	/* ---- in the supervisor */
 
 	/*
+	 * Whether what the toolstack wrote for this transport makes sense, in
+	 * the directory @kind of its: asked once, when the device is seen.  0,
+	 * or negative errno with *why a new text that names key and value.
+	 */
+	int (*check)(const char *kind, const struct vg_keys *keys, char **why);
+	/*
 	 * Where the device is reached, from the keys of its node.  -ENOENT: not
 	 * there (yet); another error: *why is a new text for the operator.
 	 */
@@ -96,9 +102,15 @@ struct vg_transport_type {
 	void (*close)(struct vg_transport *t, bool has_successor);
 };
 
-/* types.c: the list of them; NULL: there is no such transport. */
+/* types.c: the list of them. */
 extern const struct vg_transport_type *const vg_transport_types[];
 extern const unsigned int vg_nr_transport_types;
-const struct vg_transport_type *vg_transport_named(const char *name);
+
+/*
+ * Of the device whose keys these are, whose other keys for it are checked as
+ * well: 0, or negative errno with *why a new text that names key and value.
+ */
+int vg_transport_of(const char *kind, const struct vg_keys *keys,
+		    const struct vg_transport_type **type, char **why);
 
 #endif

@@ -2,6 +2,8 @@
 /*
  * types.c - the transports that there are.  The only list of them.
  */
+#include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "lib/util.h"
@@ -13,7 +15,7 @@ const struct vg_transport_type *const vg_transport_types[] = {
 };
 const unsigned int vg_nr_transport_types = ARRAY_SIZE(vg_transport_types);
 
-const struct vg_transport_type *vg_transport_named(const char *name)
+static const struct vg_transport_type *named(const char *name)
 {
 	unsigned int i;
 
@@ -21,4 +23,41 @@ const struct vg_transport_type *vg_transport_named(const char *name)
 		if (!strcmp(vg_transport_types[i]->name, name))
 			return vg_transport_types[i];
 	return NULL;
+}
+
+/* "a", or "a, b": for messages. */
+static char *all_names(void)
+{
+	char *names = vg_strdup(vg_transport_types[0]->name), *more;
+	unsigned int i;
+
+	for (i = 1; i < vg_nr_transport_types; i++) {
+		more = vg_strf("%s, %s", names, vg_transport_types[i]->name);
+		free(names);
+		names = more;
+	}
+	return names;
+}
+
+int vg_transport_of(const char *kind, const struct vg_keys *keys,
+		    const struct vg_transport_type **type, char **why)
+{
+	char *name = vg_keys_read(keys, "transport"), *names;
+	int err = name ? 0 : -errno;
+
+	if (err) {
+		*why = vg_strf("xenstore key %s/transport: %s", keys->where,
+			       strerror(-err));
+		/* It was written with the others, or never. */
+		return err == -ENOENT ? -EINVAL : err;
+	}
+	*type = named(name);
+	if (!*type) {
+		names = all_names();
+		*why = vg_strf("xenstore key %s/transport: \"%s\" is no transport that is served here (%s)",
+			       keys->where, name, names);
+		free(names);
+	}
+	free(name);
+	return *type ? (*type)->check(kind, keys, why) : -EINVAL;
 }

@@ -17,7 +17,7 @@
  *
  *	to the lane	is_kicked_from_main	queue_notify, vg_lane_wake()
  *	to all lanes	is_halted		one of them found a bad ring
- *	to the main	is_bad, bad_*		... which; then wake_main()
+ *	to the main	is_bad, bad_*		... which; vg_device_wake_main()
  *	thread		stats, events, in_flight	counters, for show
  *
  * A lane that ends requests while wants_drain is set wakes the main thread,

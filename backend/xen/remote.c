@@ -17,10 +17,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "grantd/mapper.h"
 #include "lib/log.h"
 #include "lib/util.h"
 #include "xen/raw.h"
+#include "xen/remote_msg.h"
 
 /* Buffers have 1 KiB << class. */
 #define BUFFER_SHIFT	10

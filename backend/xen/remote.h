@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * remote.h - xen_gnttab and xen_evtchn of a process that has a mapper
- * (mapper.h): after xen_remote_set_up() the functions of xen.h go that way,
+ * (remote_msg.h): after xen_remote_set_up() the functions of xen.h go that way,
  * and who calls them sees no difference.
  */
 #ifndef VG_XEN_REMOTE_H

@@ -1064,12 +1064,46 @@ static void dies_with_parent(int shared_fd, int image_fd)
 }
 
 /*
+ * Traced, as by strace(1), it dies of a violation as well.  That it is the
+ * first process of its PID namespace must not spare it.
+ */
+static void dies_traced(unsigned int i, int shared_fd, int image_fd, int sock)
+{
+	unsigned int stops = 0;
+	char index[16];
+	int status = 0;
+	pid_t pid;
+
+	snprintf(index, sizeof(index), "%u", i);
+	shared[0] = shared[1] = 0;
+	pid = start_child(index, shared_fd, image_fd, sock);
+	if (pid < 0 || ptrace(PTRACE_SEIZE, pid, NULL, NULL)) {
+		report(false, "traced", "%s", strerror(errno));
+		return;
+	}
+	while (waitpid(pid, &status, 0) == pid && WIFSTOPPED(status)) {
+		if (++stops == 100)
+			kill(pid, SIGKILL);
+		/* The signal that it was stopped for. */
+		ptrace(PTRACE_CONT, pid, NULL, (void *)(uintptr_t)
+		       (status >> 16 ? 0 : WSTOPSIG(status)));
+	}
+	report(WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS &&
+	       shared[1] == (uint32_t)probes[i].nr + 1,
+	       "traced, it dies all the same",
+	       "status 0x%x, violation %u, %u stops", (unsigned int)status,
+	       shared[1], stops);
+}
+
+/*
  * Every number there is, all arguments zero: who survives is on the list, or
  * is answered with an error.
  */
 static void count_survivors(enum kind kind)
 {
-	unsigned int nr, alive = 0, most = VG_SANDBOX_SYSCALLS_MAX, listed;
+	unsigned int most = kind == MAPPER ? VG_SANDBOX_MAPPER_MAX :
+					      VG_SANDBOX_SYSCALLS_MAX;
+	unsigned int nr, alive = 0, listed;
 	struct vg_sandbox sb = sandbox(kind);
 	char list[1024] = "", name[64];
 
@@ -1146,6 +1180,7 @@ int main(int argc, char **argv)
 		return 1;
 	for (i = 0; i < ARRAY_SIZE(probes); i++)
 		run_probe(i, shared_fd, image_fd, pair[1]);
+	dies_traced(0, shared_fd, image_fd, pair[1]);
 	look_from_outside(shared_fd, image_fd);
 	dies_with_parent(shared_fd, image_fd);
 	if (!quick) {

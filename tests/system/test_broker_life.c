@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * test_broker_life.c - the broker's parent (backend/broker/broker.c) when a
- * call fails while it takes over a guest that runs, and while it has a new one:
- * nothing that was served is given up, and what may pass is tried again by
- * itself.  And a guest's process that floods it, or does not read.
+ * test_broker_life.c - the broker's parent (backend/broker/) when a call fails
+ * while it takes over a guest that runs, and while it has a new one: nothing
+ * that was served is given up, and what may pass is tried again by itself.  And
+ * a guest's process that floods it, or does not read.
  */
 #include <errno.h>
 #include <stdio.h>

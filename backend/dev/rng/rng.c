@@ -135,10 +135,39 @@ static void rng_prepare(struct vg_dev_prepared *p)
 
 static uint64_t rate_option = RATE_DEFAULT;
 
+/* NULL, or what is wrong with it; @rate is left alone then. */
+static const char *rate_of(const char *text, uint64_t *rate)
+{
+	uint64_t v;
+
+	if (vg_parse_u64(text, 10, RATE_MAX, &v) || !v)
+		return "not 1 to 1073741824 bytes per second";
+	*rate = v;
+	return NULL;
+}
+
 static const char *parse_rate(const char *arg)
 {
-	return vg_parse_u64(arg, 10, RATE_MAX, &rate_option) || !rate_option ?
-	       "not 1 to 1073741824 bytes per second" : NULL;
+	return rate_of(arg, &rate_option);
+}
+
+/* What the toolstack says, if it does. */
+static int rate_key(const struct vg_keys *keys, uint64_t *rate, char **why)
+{
+	char *text = vg_keys_read(keys, "rng-rate");
+	int err = text || errno == ENOENT ? 0 : -errno;
+	const char *wrong = text ? rate_of(text, rate) : NULL;
+
+	if (err)
+		*why = vg_strf("xenstore key %s/rng-rate: %s", keys->where,
+			       strerror(-err));
+	if (wrong) {
+		*why = vg_strf("xenstore key %s/rng-rate: \"%s\": %s",
+			       keys->where, text, wrong);
+		err = -EINVAL;
+	}
+	free(text);
+	return err;
 }
 
 static const struct vg_dev_option options[] = {
@@ -161,9 +190,9 @@ static int rng_res_open(void *res, const struct vg_dev_how *how,
 	int err;
 
 	*rate = rate_option;
-	err = vg_keys_read_u64_if(how->keys, "rng-rate", RATE_MAX, rate, why);
+	err = rate_key(how->keys, rate, why);
 	vg_dev_parts_init(parts);
-	parts->blob[0] = *rate = max_u(*rate, UINT64_C(1));
+	parts->blob[0] = *rate;
 	return err;
 }
 

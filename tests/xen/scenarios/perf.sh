@@ -2,9 +2,9 @@
 #
 # Our disk and Xen's PV block over the same kind of RAM disk, of the same
 # driver domain, in the same guest, in turns.  Times are an emulation's; the
-# ratios and the traps per I/O are what counts.  The bound is that of issue 2:
-# at 4k and depth 16 at least 3 times the reference backend, which does 0.04
-# of PV block (shared/facts.md).
+# ratios and the traps per I/O are what counts.  The bound: at 4k and depth 16
+# at least 3 times what the reference backend did when it was set, 0.04 of PV
+# block.
 #
 # rig: kernels 6.12
 # rig: needs backend modules

@@ -196,7 +196,8 @@ static int open_with(const char *rate, uint64_t *out, char **why)
 
 static void options_and_keys(void **state)
 {
-	static const char *const bad[] = { "", "x", "1 ", "-1", "9999999999" };
+	static const char *const bad[] = { "", "x", "1 ", "-1", "0",
+					   "1073741825", "9999999999" };
 	const struct vg_dev_option *o = vg_dev_rng.options;
 	unsigned int i;
 	uint64_t rate;
@@ -211,12 +212,18 @@ static void options_and_keys(void **state)
 	assert_int_equal(open_with("2000", &rate, &why), 0);
 	assert_int_equal(rate, 2000);
 	for (i = 0; i < ARRAY_SIZE(bad); i++) {
-		assert_non_null(o->parse(bad[i]));
-		assert_true(open_with(bad[i], &rate, &why) < 0);
+		const char *wrong = o->parse(bad[i]);
+
+		/* Both refuse it, in the same words. */
+		assert_non_null(wrong);
+		assert_int_equal(open_with(bad[i], &rate, &why), -EINVAL);
 		assert_non_null(strstr(why, "/a/node/rng-rate"));
+		assert_non_null(strstr(why, wrong));
 		free(why);
 	}
-	assert_non_null(o->parse("0"));
+	/* A wrong option changes nothing. */
+	assert_int_equal(open_with(NULL, &rate, &why), 0);
+	assert_int_equal(rate, 1000);
 	assert_null(o->parse("65536"));
 }
 

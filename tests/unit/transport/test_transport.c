@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * test_transport.c - which transport a device's keys name, and those that are
+ * the transport's own.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/util.h"
+#include "transport/mmio_keys.h"
+#include "transport/transport.h"
+#include "unit.h"
+
+struct key {
+	const char *name, *value;
+};
+
+static char *read_key(const struct vg_keys *keys, const char *name)
+{
+	const struct key *k;
+
+	for (k = keys->arg; k->name; k++)
+		if (!strcmp(k->name, name) && k->value)
+			return strdup(k->value);
+	errno = ENOENT;
+	return NULL;
+}
+
+static int transport_of(const char *kind, const char *transport,
+			const char *base, const char *irq, char **why)
+{
+	struct key list[] = {
+		{ "transport", transport }, { "base", base }, { "irq", irq },
+		{ NULL, NULL },
+	};
+	const struct vg_keys keys = { "/a/node", list, read_key };
+	const struct vg_transport_type *type = NULL;
+	int err;
+
+	*why = NULL;
+	err = vg_transport_of(kind, &keys, &type, why);
+	if (!err)
+		assert_string_equal(type->name, transport);
+	return err;
+}
+
+static void served(void **state)
+{
+	char *why;
+
+	(void)state;
+	assert_int_equal(transport_of("virtio_disk", "mmio", "33554432", "33",
+				      &why), 0);
+	assert_null(why);
+	assert_int_equal(transport_of("virtio", "mmio", "0x2000000", "33",
+				      &why), 0);
+	assert_null(why);
+}
+
+/* It is said which key, and what stands there. */
+static void refused(void **state)
+{
+	static const struct {
+		const char *kind, *transport, *base, *irq;
+		int err;
+		const char *why;
+	} cases[] = {
+		/* Without a look at keys that it need not have. */
+		{ "virtio", "msg", NULL, NULL, -EINVAL,
+		  "xenstore key /a/node/transport: \"msg\" is no transport that is served here (mmio)" },
+		{ "virtio", "", "0x2000000", "33", -EINVAL,
+		  "xenstore key /a/node/transport: \"\" is no transport that is served here (mmio)" },
+		{ "virtio", NULL, "0x2000000", "33", -EINVAL,
+		  "xenstore key /a/node/transport: No such file or directory" },
+		{ "virtio", "mmio", "0xg", "33", -EINVAL,
+		  "xenstore key /a/node/base: \"0xg\" is no hexadecimal number" },
+		{ "virtio_disk", "mmio", "0x2000000", "33", -EINVAL,
+		  "xenstore key /a/node/base: \"0x2000000\" is no decimal number" },
+		{ "virtio_disk", "mmio", NULL, "33", -ENOENT,
+		  "xenstore key /a/node/base: No such file or directory" },
+		{ "virtio_disk", "mmio", "33554432", "31", -EINVAL,
+		  "xenstore key /a/node/irq: 31 is no SPI" },
+		{ "virtio_disk", "mmio", "33554432", "1020", -ERANGE,
+		  "xenstore key /a/node/irq: \"1020\" is out of range" },
+	};
+	unsigned int i;
+	char *why;
+
+	(void)state;
+	for (i = 0; i < ARRAY_SIZE(cases); i++) {
+		assert_int_equal(transport_of(cases[i].kind, cases[i].transport,
+					      cases[i].base, cases[i].irq,
+					      &why), cases[i].err);
+		assert_string_equal(why, cases[i].why);
+		free(why);
+	}
+}
+
+int main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(served), cmocka_unit_test(refused),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
