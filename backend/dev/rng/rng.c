@@ -3,9 +3,8 @@
  * rng.c - the virtio entropy device (virtio 1.3, 5.4): random bytes of this
  * domain's kernel, so many per second and device.
  *
- * Not trusted: the guest.  It gets no more than its rate, and one second's
- * worth at once.  Nothing is taken from the ring before there are bytes for it,
- * so no request ever waits here.
+ * Not trusted: the guest.  It gets no more than its rate, a second's worth at
+ * once.  No request waits here: none is taken before there are bytes for it.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -68,23 +67,17 @@ static void ask(void *arg)
 static int rng_start(void *queue, struct vg_req *req)
 {
 	struct rng *r = queue;
-	unsigned int i, done = 0;
+	unsigned int n = (unsigned int)min_u(req->in_bytes, (uint64_t)r->have);
 
 	/* 5.4.6.1: the device writes, and nothing else. */
 	if (req->nr_out)
 		return -EINVAL;
-	for (i = 0; i < req->nr_in && r->have; i++) {
-		unsigned int n = (unsigned int)min_u(req->iov[i].iov_len,
-						     (size_t)r->have);
-
-		r->have -= n;
-		memcpy(req->iov[i].iov_base, r->bytes + r->have, n);
-		explicit_bzero(r->bytes + r->have, n);
-		done += n;
-	}
+	r->have -= n;
+	vg_iov_copy(req->iov, req->nr_in, r->bytes + r->have, n, true);
+	explicit_bzero(r->bytes + r->have, n);
 	count_add(r->stats[STAT_REQUESTS], 1);
-	count_add(r->stats[STAT_BYTES], done);
-	vg_req_complete(req, done);
+	count_add(r->stats[STAT_BYTES], n);
+	vg_req_complete(req, n);
 	ask(r);
 	return 0;
 }
@@ -135,39 +128,19 @@ static void rng_prepare(struct vg_dev_prepared *p)
 
 static uint64_t rate_option = RATE_DEFAULT;
 
-/* NULL, or what is wrong with it; @rate is left alone then. */
-static const char *rate_of(const char *text, uint64_t *rate)
+static const char *rate_parse(void *rate, const char *text)
 {
 	uint64_t v;
 
 	if (vg_parse_u64(text, 10, RATE_MAX, &v) || !v)
 		return "not 1 to 1073741824 bytes per second";
-	*rate = v;
+	*(uint64_t *)rate = v;
 	return NULL;
 }
 
 static const char *parse_rate(const char *arg)
 {
-	return rate_of(arg, &rate_option);
-}
-
-/* What the toolstack says, if it does. */
-static int rate_key(const struct vg_keys *keys, uint64_t *rate, char **why)
-{
-	char *text = vg_keys_read(keys, "rng-rate");
-	int err = text || errno == ENOENT ? 0 : -errno;
-	const char *wrong = text ? rate_of(text, rate) : NULL;
-
-	if (err)
-		*why = vg_strf("xenstore key %s/rng-rate: %s", keys->where,
-			       strerror(-err));
-	if (wrong) {
-		*why = vg_strf("xenstore key %s/rng-rate: \"%s\": %s",
-			       keys->where, text, wrong);
-		err = -EINVAL;
-	}
-	free(text);
-	return err;
+	return rate_parse(&rate_option, arg);
 }
 
 static const struct vg_dev_option options[] = {
@@ -190,7 +163,7 @@ static int rng_res_open(void *res, const struct vg_dev_how *how,
 	int err;
 
 	*rate = rate_option;
-	err = rate_key(how->keys, rate, why);
+	err = vg_keys_parse_if(how->keys, "rng-rate", rate_parse, rate, why);
 	vg_dev_parts_init(parts);
 	parts->blob[0] = *rate;
 	return err;
