@@ -2,7 +2,7 @@
 /*
  * test_endpoint.c - ends of byte streams: what may lie in their directory's
  * place, who may open them, and each call of the C library failing once.  Which
- * names there may be, and the log, are in device/test_console.c, through a
+ * names there may be, and the log, are in dev/console/test_console.c, through a
  * device's options.
  */
 #include <errno.h>
