@@ -116,7 +116,10 @@ flock 9
 
 out="$top/build/kernels/$kind"
 version=$(cat "$cache/version")
+# Of another configuration there may be newer files, and modules that this has not.
+[ "$(cat "$out/key" 2>/dev/null)" = "$hash" ] || rm -rf "$out"
 mkdir -p "$out/lib/modules/$version/kernel"
+printf '%s\n' "$hash" >"$out/key"
 cp -u "$cache/Image" "$cache/config" "$cache/version" "$out/"
 cp -u "$cache"/modules/*.ko "$out/lib/modules/$version/kernel/"
 : >"$out/lib/modules/$version/modules.order"
