@@ -6,6 +6,6 @@ VG_DEVICE_SRCS := \
 		queue.c ranges.c restore.c ring.c state.c stats.c) \
 	backend/transport/mmio.c \
 	$(addprefix backend/lib/,lane.c endpoint.c stream.c) \
-	$(addprefix backend/mem/,mem.c pool.c grants.c) \
+	$(addprefix backend/mem/,mem.c pool.c grants.c bounce.c copies.c) \
 	backend/dev/types.c $(sort $(wildcard backend/dev/*/*.c))
 VG_DEVICE_LIBS := -luring

@@ -25,7 +25,8 @@ fi
 
 # Neither a header of Xen's nor ours of it.
 for file in backend/lib/*.c backend/virtio/*.c backend/dev/*.c \
-		backend/dev/*/*.c backend/transport/mmio.c backend/mem/mem.c; do
+		backend/dev/*/*.c backend/transport/mmio.c backend/mem/mem.c \
+		backend/mem/bounce.c; do
 	if "$cc" -std=gnu11 -D_GNU_SOURCE -iquote backend -iquote . -M "$file" |
 			tr -s ' \\' '\n' | grep -E '(^|/)xen' ; then
 		echo "rooms: $file includes that of Xen"

@@ -24,11 +24,8 @@
  * exchange(): the copies of all requests, in and out, are one call, and so is
  * what the domain's mapper is asked.
  *
- * Private memory: small pieces lie one behind the other in the request's own
- * 1 KiB.  Others lie in a buffer, each as far into a page as in the guest's,
- * so that no copy crosses a page that need not and data is as aligned for
- * O_DIRECT as the guest had it.  Buffers are kept for the next request, up to
- * CACHE_BYTES.
+ * Which piece of private memory stands for which buffer is bounce.c's, what a
+ * copy is page by page, and what Xen said to it, copies.c's.
  *
  * Not trusted: the guest.  Its addresses are arbitrary; its grants may be
  * missing, and may vanish between copies.  Mapped pages stay, their contents
@@ -45,19 +42,11 @@
 
 #include "kernel/uapi/virtio_grant.h"
 #include "lib/util.h"
+#include "mem/bounce.h"
+#include "mem/copies.h"
 
-/* Bounce memory that every request has without asking the budget. */
-#define BOUNCE_OWN_BYTES	1024u
-/* What lies in it; larger pieces lie in a buffer. */
-#define SMALL_BYTES		256u
-/* Buffers have 4 KiB << class; what needs more is not kept. */
-#define CLASSES			10u
-/* Buffers that nobody uses at the moment, per view. */
-#define CACHE_BYTES		(4u << 20)
 /* So often a mapping is ended that nobody will come back for. */
 #define UNMAP_TRIES		3u
-/* Pages that one copy asks Xen about: see are_granted(). */
-#define PROBES			64u
 
 /* A checked address. */
 struct span {
@@ -66,32 +55,20 @@ struct span {
 	unsigned int pages;
 };
 
-/* Bounced bytes that unmap_req must carry to the guest. */
-struct copy_out {
-	struct span at;
-	size_t len_bytes;
-	uint8_t *from;
-};
-
 /* How a request will be reached; made from its segments, nothing held yet. */
 struct plan {
-	bool maps[2];			/* [dev_writes] */
+	bool is_copied[2];		/* [dev_writes]; else mapped */
 	uint64_t bytes[2], pages[2];
-	unsigned int nr[2];
-	uint64_t buffer_bytes, map_pages, copy_pages, charge_pages;
+	uint64_t bounce_bytes, map_pages, copy_pages, charge_pages;
 };
 
 struct vg_mem_req {
 	struct vg_mem_req *next;	/* on the free list, ins or outs */
+	struct plan plan;
 	void *map;
 	unsigned int map_pages, charged_pages, copy_pages;
-	uint8_t *own;			/* BOUNCE_OWN_BYTES */
-	uint8_t *buffer;		/* NULL: own suffices */
-	unsigned int class;		/* of buffer */
-	struct copy_out *outs;
-	unsigned int nr_outs, outs_max;
+	struct vg_bounce bounce;	/* what is copied */
 	/* until map_end() */
-	struct plan plan;
 	struct vg_seg *segs;
 	unsigned int nr_segs, segs_max;
 	/* the exchange: where it is in it, what came of it */
@@ -116,18 +93,12 @@ struct pages {
 	unsigned int rings, ranges;
 };
 
-/* A buffer that nobody uses begins with this. */
-struct spare {
-	struct spare *next;
-};
-
 struct mem_map {
 	struct vg_mem mem;
 	struct xen_gnttab *gt;
 	xen_domid_t domid;
 	uint32_t copy_max_bytes;
-	struct spare *spares[CLASSES];
-	size_t spare_bytes;
+	struct vg_bounce_cache cache;
 	struct pages *pages; /* own_pages, or those it is a view of */
 	struct pages own_pages;
 	struct vg_mem_req *free_reqs;
@@ -136,9 +107,8 @@ struct mem_map {
 	uint64_t live_copy_pages;
 	/* scratch */
 	xen_ref_t *refs;		/* [budget_pages] */
-	struct xen_copy_seg *copies;	/* [copies_max] >= live_copy_pages */
+	struct vg_copies copies;	/* room for live_copy_pages */
 	struct xen_map_job *jobs;	/* [jobs_max] >= nr_live */
-	uint64_t copies_max;
 	unsigned int jobs_max;
 };
 
@@ -212,152 +182,24 @@ static void uncharge(struct mem_map *mm, unsigned int pages)
 	mm->mem.stats.mapped_pages_now -= pages;
 }
 
-/* ---- copying ------------------------------------------------------------ */
-
-static bool copies_reserve(struct mem_map *mm, uint64_t count)
-{
-	struct xen_copy_seg *c;
-
-	if (count <= mm->copies_max)
-		return true;
-	c = realloc(mm->copies, count * sizeof(*c));
-	if (!c)
-		return false;
-	mm->copies = c;
-	mm->copies_max = count;
-	return true;
-}
-
-static bool jobs_reserve(struct mem_map *mm, unsigned int count)
-{
-	struct xen_map_job *j;
-
-	if (count <= mm->jobs_max)
-		return true;
-	j = realloc(mm->jobs, count * sizeof(*j));
-	if (!j)
-		return false;
-	mm->jobs = j;
-	mm->jobs_max = count;
-	return true;
-}
-
-/* Appends the pieces of one span, page by page, at mm->copies[n]. */
-static unsigned int copies_add(struct mem_map *mm, unsigned int n,
-			       const struct span *s, size_t len_bytes,
-			       uint8_t *local, bool to_foreign)
-{
-	unsigned int offset = s->offset_bytes;
-	xen_ref_t ref = s->ref;
-
-	while (len_bytes) {
-		size_t piece = min_u(len_bytes,
-				     (size_t)XEN_GRANT_PAGE_SIZE - offset);
-
-		mm->copies[n++] = (struct xen_copy_seg){
-			.ref = ref++,
-			.offset = (uint16_t)offset,
-			.len_bytes = (uint16_t)piece,
-			.to_foreign = to_foreign,
-			.local = local,
-			.status = XEN_COPY_NOT_TRIED,
-		};
-		mm->mem.stats.copied_bytes += piece;
-		local += piece;
-		len_bytes -= piece;
-		offset = 0;
-	}
-	return n;
-}
-
-/*
- * What became of copies, whatever the call as a whole said.  0; -EFAULT: Xen
- * refused one; -EAGAIN: one was not even tried, for reasons of our own.
- */
-static int copies_result(const struct xen_copy_seg *c, unsigned int nr)
-{
-	unsigned int i;
-	int ret = 0;
-
-	for (i = 0; i < nr; i++) {
-		if (c[i].status == XEN_COPY_NOT_TRIED)
-			ret = -EAGAIN;
-		else if (c[i].status)
-			return -EFAULT;
-	}
-	return ret;
-}
-
-static int map_read(struct vg_mem *m, uint64_t addr, void *buf,
-		    size_t len_bytes, enum vg_mem_fault *fault)
-{
-	struct mem_map *mm = to_map(m);
-	unsigned int n;
-	struct span s;
-	int err;
-
-	err = span_of(mm, addr, len_bytes, &s, fault);
-	if (err)
-		return err;
-	if (!copies_reserve(mm, mm->live_copy_pages + s.pages))
-		return -EAGAIN;
-	n = copies_add(mm, 0, &s, len_bytes, buf, false);
-	mm->mem.stats.copies++;
-	mm->mem.stats.exchanges++;
-	xen_gnttab_copy(mm->gt, mm->domid, mm->copies, n);
-	err = copies_result(mm->copies, n);
-	return err == -EFAULT ? refuse(mm, VG_MEM_NOT_GRANTED, fault, err) :
-				err;
-}
-
 /* ---- mapping ------------------------------------------------------------ */
 
 /*
  * gntdev says -EINVAL whatever Xen said: that a page is not granted, or that no
  * handle is left for one more mapping (maptrack), which is nobody's fault and
- * passes.  A copy wants no handle, so a byte of each page is copied.
+ * passes.  A copy wants no handle, so a byte of each page is copied: as far as
+ * can be read, since what is there is not to be written to.
  */
-struct probe {
-	struct xen_copy_seg copy[PROBES];
-	unsigned int nr;
-	uint8_t byte;
-	bool is_refused;
-};
-
-static void probe_ask(struct mem_map *mm, struct probe *p)
-{
-	if (!p->nr)
-		return;
-	mm->mem.stats.copies++;
-	mm->mem.stats.exchanges++;
-	xen_gnttab_copy(mm->gt, mm->domid, p->copy, p->nr);
-	p->is_refused |= copies_result(p->copy, p->nr) == -EFAULT;
-	p->nr = 0;
-}
-
-static void probe_add(struct mem_map *mm, struct probe *p, xen_ref_t ref,
-		      unsigned int offset_bytes, bool writes)
-{
-	p->copy[p->nr++] = (struct xen_copy_seg){
-		.ref = ref, .offset = (uint16_t)offset_bytes, .len_bytes = 1,
-		.to_foreign = writes, .local = &p->byte,
-		.status = XEN_COPY_NOT_TRIED,
-	};
-	if (p->nr == PROBES)
-		probe_ask(mm, p);
-}
-
-/* As far as can be read: what is there is not to be written to. */
-static bool are_granted(struct mem_map *mm, const xen_ref_t *refs,
+static bool are_granted(const struct mem_map *mm, const xen_ref_t *refs,
 			unsigned int count)
 {
-	struct probe p = { .nr = 0 };
+	struct vg_probe p;
 	unsigned int i;
 
+	vg_probe_init(&p, &mm->copies);
 	for (i = 0; i < count; i++)
-		probe_add(mm, &p, refs[i], 0, false);
-	probe_ask(mm, &p);
-	return !p.is_refused;
+		vg_probe_page(&p, virtio_grant_addr(refs[i], 0), false);
+	return vg_probe_end(&p);
 }
 
 int vg_map_pages(struct vg_mem *m, const xen_ref_t *refs, unsigned int count,
@@ -457,50 +299,38 @@ static void unmap_ring(struct vg_mem *m, void *va, size_t len_bytes)
 
 /* ---- requests ----------------------------------------------------------- */
 
-static size_t class_bytes(unsigned int class)
+static int map_read(struct vg_mem *m, uint64_t addr, void *buf,
+		    size_t len_bytes, enum vg_mem_fault *fault)
 {
-	return (size_t)XEN_GRANT_PAGE_SIZE << class;
+	struct mem_map *mm = to_map(m);
+	struct span s;
+	int err;
+
+	err = span_of(mm, addr, len_bytes, &s, fault);
+	if (err)
+		return err;
+	err = vg_copies_reserve(&mm->copies, mm->live_copy_pages + s.pages);
+	if (err)
+		return err;
+	mm->copies.nr = 0;
+	vg_copies_add(&mm->copies, addr, len_bytes, buf, false);
+	err = vg_copies_make(&mm->copies);
+	return err == -EFAULT ? refuse(mm, VG_MEM_NOT_GRANTED, fault, err) :
+				err;
 }
 
-static bool buffer_get(struct mem_map *mm, struct vg_mem_req *r, size_t bytes)
+static bool jobs_reserve(struct mem_map *mm, unsigned int count)
 {
-	unsigned int class = 0;
-	struct spare *s = NULL;
-	void *b;
+	struct xen_map_job *j;
 
-	while (class_bytes(class) < bytes)
-		class++;
-	if (class < CLASSES)
-		s = mm->spares[class];
-	if (s) {
-		mm->spares[class] = s->next;
-		mm->spare_bytes -= class_bytes(class);
-		b = s;
-	} else {
-		b = xen_gnttab_buffer_get(class_bytes(class));
-		if (!b)
-			return false;
-	}
-	r->buffer = b;
-	r->class = class;
+	if (count <= mm->jobs_max)
+		return true;
+	j = realloc(mm->jobs, count * sizeof(*j));
+	if (!j)
+		return false;
+	mm->jobs = j;
+	mm->jobs_max = count;
 	return true;
-}
-
-static void buffer_put(struct mem_map *mm, struct vg_mem_req *r)
-{
-	struct spare *s = (void *)r->buffer;
-	size_t bytes = class_bytes(r->class);
-
-	r->buffer = NULL;
-	if (!s)
-		return;
-	if (r->class >= CLASSES || mm->spare_bytes + bytes > CACHE_BYTES) {
-		xen_gnttab_buffer_put(s, bytes);
-		return;
-	}
-	s->next = mm->spares[r->class];
-	mm->spares[r->class] = s;
-	mm->spare_bytes += bytes;
 }
 
 static struct vg_mem_req *req_get(struct mem_map *mm)
@@ -513,8 +343,7 @@ static struct vg_mem_req *req_get(struct mem_map *mm)
 		r = calloc(1, sizeof(*r));
 		if (!r)
 			return NULL;
-		r->own = xen_gnttab_buffer_get(BOUNCE_OWN_BYTES);
-		if (!r->own) {
+		if (vg_bounce_init(&r->bounce, &mm->cache)) {
 			free(r);
 			return NULL;
 		}
@@ -526,7 +355,7 @@ static struct vg_mem_req *req_get(struct mem_map *mm)
 
 static void req_put(struct mem_map *mm, struct vg_mem_req *r)
 {
-	buffer_put(mm, r);
+	vg_bounce_put(&r->bounce, &mm->cache);
 	uncharge(mm, r->charged_pages);
 	mm->live_copy_pages -= r->copy_pages;
 	mm->nr_live--;
@@ -534,7 +363,6 @@ static void req_put(struct mem_map *mm, struct vg_mem_req *r)
 	r->copy_pages = 0;
 	r->map = NULL;
 	r->map_pages = 0;
-	r->nr_outs = 0;
 	r->next = mm->free_reqs;
 	mm->free_reqs = r;
 }
@@ -564,51 +392,15 @@ static void list_del(struct req_list *l, struct vg_mem_req *r)
 		l->tail = p;
 }
 
-/* Where the next piece goes; the same for each walk over the segments. */
-struct layout {
-	size_t own_bytes, buffer_bytes;
-};
-
-/* *in_buffer: at that offset of the buffer, else of the request's own. */
-static size_t layout_next(struct layout *l, const struct vg_seg *seg,
-			  bool *in_buffer)
-{
-	size_t len = seg->len_bytes, at;
-
-	*in_buffer = len > SMALL_BYTES ||
-		     l->own_bytes + len > BOUNCE_OWN_BYTES;
-	if (!*in_buffer) {
-		at = l->own_bytes;
-		l->own_bytes += len;
-		return at;
-	}
-	at = l->buffer_bytes;
-	/* As far into a page as the guest has it; gaps are never shown. */
-	at += (seg->addr - at) & (XEN_GRANT_PAGE_SIZE - 1);
-	l->buffer_bytes = at + len;
-	return at;
-}
-
-static uint8_t *layout_place(struct vg_mem_req *r, struct layout *l,
-			     const struct vg_seg *seg)
-{
-	bool in_buffer;
-	size_t at = layout_next(l, seg, &in_buffer);
-
-	return (in_buffer ? r->buffer : r->own) + at;
-}
-
 static int plan_make(struct mem_map *mm, const struct vg_seg *segs,
 		     unsigned int nr_segs, struct plan *p,
 		     enum vg_mem_fault *fault)
 {
-	struct layout l = { 0 };
 	unsigned int i, dir;
 	struct span s;
-	bool ignored;
 	int err;
 
-	*p = (struct plan){ 0 };
+	*p = (struct plan){ .is_copied = { true, true } };
 	for (i = 0; i < nr_segs; i++) {
 		err = span_of(mm, segs[i].addr, segs[i].len_bytes, &s, fault);
 		if (err)
@@ -616,23 +408,19 @@ static int plan_make(struct mem_map *mm, const struct vg_seg *segs,
 		dir = segs[i].dev_writes;
 		p->bytes[dir] += segs[i].len_bytes;
 		p->pages[dir] += s.pages;
-		p->nr[dir]++;
 	}
 	if (p->bytes[0] + p->bytes[1] > mm->copy_max_bytes)
-		p->maps[p->bytes[1] > p->bytes[0]] = true;
+		p->is_copied[p->bytes[1] > p->bytes[0]] = false;
 
 	for (dir = 0; dir < 2; dir++) {
-		if (p->maps[dir])
-			p->map_pages += p->pages[dir];
-		else
+		if (p->is_copied[dir])
 			p->copy_pages += p->pages[dir];
+		else
+			p->map_pages += p->pages[dir];
 	}
-	for (i = 0; i < nr_segs; i++)
-		if (!p->maps[segs[i].dev_writes])
-			layout_next(&l, &segs[i], &ignored);
-	p->buffer_bytes = l.buffer_bytes;
+	p->bounce_bytes = vg_bounce_bytes(segs, nr_segs, p->is_copied);
 	p->charge_pages = p->map_pages +
-			  (p->buffer_bytes + XEN_GRANT_PAGE_SIZE - 1) /
+			  (p->bounce_bytes + XEN_GRANT_PAGE_SIZE - 1) /
 			  XEN_GRANT_PAGE_SIZE;
 	/*
 	 * A page named often is counted often; so a chain of many tiny pieces
@@ -657,14 +445,6 @@ static int req_prepare(struct mem_map *mm, struct vg_mem_req *r,
 		return -EAGAIN;
 	}
 	r->charged_pages = (unsigned int)p->charge_pages;
-	if (!p->maps[1] && p->nr[1] > r->outs_max) {
-		struct copy_out *o = realloc(r->outs, p->nr[1] * sizeof(*o));
-
-		if (!o)
-			return -EAGAIN;
-		r->outs = o;
-		r->outs_max = p->nr[1];
-	}
 	if (nr_segs > r->segs_max) {
 		struct vg_seg *own = realloc(r->segs, nr_segs * sizeof(*own));
 
@@ -673,11 +453,12 @@ static int req_prepare(struct mem_map *mm, struct vg_mem_req *r,
 		r->segs = own;
 		r->segs_max = nr_segs;
 	}
-	if (p->buffer_bytes && !buffer_get(mm, r, p->buffer_bytes))
-		return -EAGAIN;
 	/* Now, so that nothing can be missing when it is exchanged. */
-	if (!copies_reserve(mm, mm->live_copy_pages + p->copy_pages) ||
-	    !jobs_reserve(mm, mm->nr_live))
+	if (vg_copies_reserve(&mm->copies,
+			      mm->live_copy_pages + p->copy_pages) ||
+	    !jobs_reserve(mm, mm->nr_live) ||
+	    vg_bounce_get(&r->bounce, &mm->cache, segs, nr_segs, p->is_copied,
+			  p->bounce_bytes))
 		return -EAGAIN;
 	r->copy_pages = (unsigned int)p->copy_pages;
 	mm->live_copy_pages += p->copy_pages;
@@ -742,66 +523,33 @@ static unsigned int map_walk(struct mem_map *mm, const struct vg_mem_req *r,
 }
 
 /*
- * What the device reads, to be copied in, as copies from @n on; remembers what
- * goes out.  The number of copies then.
+ * To be copied: what the device reads comes in, or what it wrote goes out.
+ * Where they are among the copies is the request's to know.
  */
-static unsigned int bounce_in(struct mem_map *mm, struct vg_mem_req *r,
-			      unsigned int n)
+static void bounce_copy(struct mem_map *mm, struct vg_mem_req *r, bool out)
 {
-	enum vg_mem_fault ignored;
-	struct layout l = { 0 };
-	unsigned int i;
-	struct span s;
-	uint8_t *at;
+	const struct vg_bounce_piece *p = r->bounce.pieces;
+	const struct vg_bounce_piece *end = p + r->bounce.nr_pieces;
 
-	r->nr_outs = 0;
-	for (i = 0; i < r->nr_segs; i++) {
-		const struct vg_seg *seg = &r->segs[i];
-
-		if (r->plan.maps[seg->dev_writes])
-			continue;
-		at = layout_place(r, &l, seg);
-		span_of(mm, seg->addr, seg->len_bytes, &s, &ignored);
-		if (!seg->dev_writes) {
-			n = copies_add(mm, n, &s, seg->len_bytes, at, false);
-			continue;
-		}
-		/* Nothing of an earlier request may go out with this one. */
-		memset(at, 0, seg->len_bytes);
-		r->outs[r->nr_outs++] = (struct copy_out){
-			s, seg->len_bytes, at
-		};
-	}
-	return n;
-}
-
-static unsigned int bounce_out(struct mem_map *mm, struct vg_mem_req *r,
-			       unsigned int n)
-{
-	unsigned int i;
-
-	for (i = 0; i < r->nr_outs; i++)
-		n = copies_add(mm, n, &r->outs[i].at, r->outs[i].len_bytes,
-			       r->outs[i].from, true);
-	return n;
+	r->first_copy = mm->copies.nr;
+	for (; p < end; p++)
+		if (p->seg.dev_writes == out)
+			vg_copies_add(&mm->copies, p->seg.addr,
+				      p->seg.len_bytes, p->at, out);
+	r->nr_copies = mm->copies.nr - r->first_copy;
 }
 
 /* Entries for one direction that is copied. */
-static bool bounce_walk(struct vg_mem_req *r, bool dir, struct iov_list *l)
+static bool bounce_walk(const struct vg_mem_req *r, bool dir,
+			struct iov_list *l)
 {
-	struct layout lay = { 0 };
-	unsigned int i;
-	uint8_t *at;
+	const struct vg_bounce_piece *p = r->bounce.pieces;
+	const struct vg_bounce_piece *end = p + r->bounce.nr_pieces;
 
-	for (i = 0; i < r->nr_segs; i++) {
-		const struct vg_seg *seg = &r->segs[i];
-
-		if (r->plan.maps[seg->dev_writes])
-			continue;
-		at = layout_place(r, &lay, seg);
-		if (seg->dev_writes == dir && !iov_add(l, at, seg->len_bytes))
+	for (; p < end; p++)
+		if (p->seg.dev_writes == dir &&
+		    !iov_add(l, p->at, p->seg.len_bytes))
 			return false;
-	}
 	return true;
 }
 
@@ -861,6 +609,12 @@ static void req_drop(struct mem_map *mm, struct vg_mem_req *r)
 	req_put(mm, r);
 }
 
+/* What the device may have written lies here, and not yet in the guest. */
+static bool goes_out(const struct vg_mem_req *r)
+{
+	return r->plan.is_copied[1] && r->plan.bytes[1];
+}
+
 static int unmap_req(struct vg_mem *m, struct vg_mem_req *r,
 		     enum vg_mem_fault *fault)
 {
@@ -868,7 +622,7 @@ static int unmap_req(struct vg_mem *m, struct vg_mem_req *r,
 
 	*fault = VG_MEM_OK;
 	/* Nobody has seen one that is new: there is nothing to go out. */
-	if (!r->is_new && !r->is_out && (req_unmap(mm, r) || r->nr_outs)) {
+	if (!r->is_new && !r->is_out && (req_unmap(mm, r) || goes_out(r))) {
 		r->is_out = true;
 		list_add(&mm->outs, r);
 		return VG_MEM_LATER;
@@ -885,23 +639,24 @@ static int unmap_req(struct vg_mem *m, struct vg_mem_req *r,
  */
 static bool is_granted(struct mem_map *mm, const struct vg_mem_req *r)
 {
-	struct probe p = { .nr = 0 };
 	enum vg_mem_fault ignored;
 	struct span s = { 0 };
+	struct vg_probe p;
 	unsigned int i, k;
 
+	vg_probe_init(&p, &mm->copies);
 	for (i = 0; i < r->nr_segs; i++) {
 		const struct vg_seg *seg = &r->segs[i];
 
-		if (!r->plan.maps[seg->dev_writes])
+		if (r->plan.is_copied[seg->dev_writes])
 			continue;
 		span_of(mm, seg->addr, seg->len_bytes, &s, &ignored);
 		for (k = 0; k < s.pages; k++)
-			probe_add(mm, &p, s.ref + k, k ? 0 : s.offset_bytes,
-				  seg->dev_writes);
+			vg_probe_page(&p, virtio_grant_addr(s.ref + k, k ? 0 :
+							    s.offset_bytes),
+				      seg->dev_writes);
 	}
-	probe_ask(mm, &p);
-	return !p.is_refused;
+	return vg_probe_end(&p);
 }
 
 /* 0, -EAGAIN or -EFAULT, of what a request wanted mapped. */
@@ -922,19 +677,10 @@ static int job_result(struct mem_map *mm, struct vg_mem_req *r)
 	return 0;
 }
 
-/* What became of a request's copies: 0 also where none was ever made. */
-static int req_copies_result(const struct mem_map *mm,
-			     const struct vg_mem_req *r)
-{
-	return r->nr_copies ?
-		       copies_result(mm->copies + r->first_copy, r->nr_copies) :
-		       0;
-}
-
 /* What is mapped stays so while the rest is tried again. */
 static void in_result(struct mem_map *mm, struct vg_mem_req *r)
 {
-	int copied = req_copies_result(mm, r);
+	int copied = vg_copies_result(&mm->copies, r->first_copy, r->nr_copies);
 	int mapped = job_result(mm, r);
 
 	r->err = copied == -EFAULT || !mapped ? copied : mapped;
@@ -945,7 +691,7 @@ static void in_result(struct mem_map *mm, struct vg_mem_req *r)
 
 static void out_result(struct mem_map *mm, struct vg_mem_req *r)
 {
-	int copied = req_copies_result(mm, r);
+	int copied = vg_copies_result(&mm->copies, r->first_copy, r->nr_copies);
 
 	/* It may be that it was copied, and could not be unmapped. */
 	if (copied)
@@ -960,24 +706,21 @@ static void map_exchange(struct vg_mem *m)
 	struct mem_map *mm = to_map(m);
 	struct vg_mem_req *r, *next, *outs = mm->outs.first;
 	struct vg_mem_req *ins = mm->ins.first;
-	unsigned int nr_refs = 0, nr_jobs = 0, n = 0;
+	unsigned int nr_refs = 0, nr_jobs = 0;
 
 	if (!outs && !ins)
 		return;
 	list_init(&mm->outs);
 	list_init(&mm->ins);
+	mm->copies.nr = 0;
 	for (r = outs; r; r = r->next) {
 		r->err = req_unmap(mm, r) ? -EAGAIN : 0;
-		r->first_copy = n;
-		n = bounce_out(mm, r, n);
-		r->nr_copies = n - r->first_copy;
+		bounce_copy(mm, r, true);
 	}
 	for (r = ins; r; r = r->next) {
-		bool dir = r->plan.maps[1];
+		bool dir = !r->plan.is_copied[1];
 
-		r->first_copy = n;
-		n = bounce_in(mm, r, n);
-		r->nr_copies = n - r->first_copy;
+		bounce_copy(mm, r, false);
 		r->job = nr_jobs;
 		r->has_job = r->plan.map_pages && !r->map;
 		if (!r->has_job)
@@ -990,12 +733,12 @@ static void map_exchange(struct vg_mem *m)
 		nr_refs += mm->jobs[nr_jobs++].count =
 			map_walk(mm, r, dir, mm->refs + nr_refs, NULL, NULL);
 	}
-	if (n)
+	if (mm->copies.nr)
 		m->stats.copies++;
 	m->stats.exchanges++;
 	/* Each copy and each job says itself what became of it. */
-	xen_gnttab_exchange(mm->gt, mm->domid, mm->copies, n, mm->jobs,
-			    nr_jobs);
+	xen_gnttab_exchange(mm->gt, mm->domid, mm->copies.segs, mm->copies.nr,
+			    mm->jobs, nr_jobs);
 	for (r = outs; r; r = next) {
 		next = r->next;
 		out_result(mm, r);
@@ -1024,10 +767,10 @@ static int map_end(struct vg_mem *m, struct vg_mem_req *r,
 	}
 	for (dir = 0; ok && dir < 2; dir++) {
 		l.first_of_dir = l.nr;
-		if (r->plan.maps[dir])
-			ok = map_walk(mm, r, dir, mm->refs, r->map, &l);
-		else
+		if (r->plan.is_copied[dir])
 			ok = bounce_walk(r, dir, &l);
+		else
+			ok = map_walk(mm, r, dir, mm->refs, r->map, &l);
 		if (!dir)
 			bufs->nr_out = l.nr;
 	}
@@ -1066,26 +809,17 @@ static void map_areas(struct vg_mem *m, struct iovec areas[VG_MEM_RANGES_MAX])
 static void map_destroy(struct vg_mem *m)
 {
 	struct mem_map *mm = to_map(m);
-	unsigned int i;
 
 	while (mm->free_reqs) {
 		struct vg_mem_req *r = mm->free_reqs;
 
 		mm->free_reqs = r->next;
-		xen_gnttab_buffer_put(r->own, BOUNCE_OWN_BYTES);
-		free(r->outs);
+		vg_bounce_exit(&r->bounce, &mm->cache);
 		free(r->segs);
 		free(r);
 	}
-	for (i = 0; i < CLASSES; i++) {
-		while (mm->spares[i]) {
-			struct spare *s = mm->spares[i];
-
-			mm->spares[i] = s->next;
-			xen_gnttab_buffer_put(s, class_bytes(i));
-		}
-	}
-	free(mm->copies);
+	vg_bounce_cache_exit(&mm->cache);
+	vg_copies_exit(&mm->copies);
 	free(mm->jobs);
 	free(mm->refs);
 	free(mm);
@@ -1120,6 +854,11 @@ static const struct vg_mem_ops map_ops = {
 	.destroy = map_destroy,
 };
 
+static const struct vg_bounce_source bounce_source = {
+	.get = xen_gnttab_buffer_get,
+	.put = xen_gnttab_buffer_put,
+};
+
 static struct mem_map *map_new(struct xen_gnttab *gt, xen_domid_t domid,
 			       unsigned int budget_pages,
 			       uint32_t copy_max_bytes)
@@ -1133,6 +872,8 @@ static struct mem_map *map_new(struct xen_gnttab *gt, xen_domid_t domid,
 	mm->gt = gt;
 	mm->domid = domid;
 	mm->copy_max_bytes = copy_max_bytes;
+	vg_bounce_cache_init(&mm->cache, &bounce_source);
+	vg_copies_init(&mm->copies, gt, domid, &mm->mem.stats);
 	mm->pages = &mm->own_pages;
 	mm->refs = vg_calloc(budget_pages, sizeof(*mm->refs));
 	list_init(&mm->ins);

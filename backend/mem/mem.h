@@ -10,7 +10,8 @@
  * writes to mapped pages at any moment, and its addresses are arbitrary.
  *
  * Implementations: pool.c (announced ranges), on top of grants.c (map or copy,
- * for the rest and for mainline guests); foreign.c for the comparison only.
+ * for the rest and for mainline guests; of it bounce.c and copies.c); foreign.c
+ * for the comparison only.
  */
 #ifndef VG_MEM_H
 #define VG_MEM_H
