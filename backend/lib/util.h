@@ -22,7 +22,7 @@
  * what was read is a copy and is checked as such.
  */
 #ifdef VG_STEPS
-/* There the unit tests change the word: see test_virtqueue.c. */
+/* There the unit tests change the word: see test_ring.c. */
 extern void (*vg_read_hook)(const volatile void *word, size_t bytes);
 #define vg_once(x, read) \
 	__extension__ ({ \

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * test_virtqueue.c - the walk of a split ring, against a driver that keeps
+ * test_ring.c - the walk of a split ring, against a driver that keeps
  * the rules, one that breaks them one by one, and one that is random.
  */
 #include "flat.h"

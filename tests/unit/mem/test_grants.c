@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * test_map.c - guest memory by map and copy (mem/grants.c) over the Xen of
+ * test_grants.c - guest memory by map and copy (mem/grants.c) over the Xen of
  * tests/fake/: what a request costs in hypercalls, what is refused and why,
  * and that everything is given back.
  */
