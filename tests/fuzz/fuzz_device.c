@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * fuzz_device.c - a device (registers, virtqueue, guest memory, virtio-blk,
+ * fuzz_device.c - a device of each type (registers, virtqueues, guest memory,
  * the extension) driven by bytes, over the fake Xen.
  *
  * An input is a sequence of operations of a guest; most are shaped so that
@@ -13,21 +13,26 @@
  * N random inputs from a fixed seed, fuzz_device -w N DIR writes them down:
  * libFuzzer by itself begins with a few bytes, which do not start a device.
  */
+#include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include <linux/virtio_blk.h>
 #include <linux/virtio_config.h>
+#include <linux/virtio_console.h>
 #include <linux/virtio_mmio.h>
 #include <linux/virtio_ring.h>
 
 #include "dev/blk/blk.h"
 #include "virtio/device.h"
 #include "fake_xen.h"
+#include "lib/endpoint.h"
 #include "lib/log.h"
 #include "lib/loop.h"
 #include "kernel/uapi/virtio_grant.h"
@@ -47,8 +52,12 @@
  */
 #define STOP_TURNS	(QUICK_TURNS + 2000u)
 #define VCPUS		128u
+#define CONSOLE_PORTS	2u
+#define QUEUES_MAX	(2 * (CONSOLE_PORTS + 1))
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+extern const struct vg_dev_type vg_dev_console, vg_dev_rng;	/* types.c */
 
 static struct xen_gnttab *gt;
 static struct vg_loop *loop;
@@ -57,6 +66,10 @@ static struct vg_mmio *mmio;
 static unsigned int pfn;
 static xen_ref_t ref;
 static int image;
+static const struct vg_dev_type *type;
+/* Of a console: what its ports are made of, and who has them open here. */
+static void *console_res;
+static int terminal[CONSOLE_PORTS];
 static uint32_t asked;
 static uint32_t
 	waiting[VCPUS]; /* the access each vCPU stands still for, or 0 */
@@ -172,20 +185,19 @@ static void wr(uint32_t offset, uint32_t value)
 	access_reg(offset, 4, true, value);
 }
 
-/* So that most inputs begin where it is interesting: queue 0 in page 0. */
-static void start(uint32_t features)
+/* In which its ring lies. */
+static unsigned int page_of(unsigned int queue)
 {
-	uint64_t desc = address(0, 0), avail = address(0, 1024),
-		 used = address(0, 2048);
+	return queue ? 8 + queue : 0;
+}
 
-	wr(VIRTIO_MMIO_STATUS, 1);
-	wr(VIRTIO_MMIO_STATUS, 3);
-	wr(VIRTIO_MMIO_DRIVER_FEATURES_SEL, 1);
-	wr(VIRTIO_MMIO_DRIVER_FEATURES, 3);
-	wr(VIRTIO_MMIO_DRIVER_FEATURES_SEL, 0);
-	wr(VIRTIO_MMIO_DRIVER_FEATURES, features);
-	wr(VIRTIO_MMIO_STATUS, 11);
-	wr(VIRTIO_MMIO_QUEUE_SEL, 0);
+static void start_queue(unsigned int queue)
+{
+	unsigned int at = page_of(queue);
+	uint64_t desc = address(at, 0), avail = address(at, 1024),
+		 used = address(at, 2048);
+
+	wr(VIRTIO_MMIO_QUEUE_SEL, queue);
 	wr(VIRTIO_MMIO_QUEUE_NUM, NUM);
 	wr(VIRTIO_MMIO_QUEUE_DESC_LOW, (uint32_t)desc);
 	wr(VIRTIO_MMIO_QUEUE_DESC_HIGH, (uint32_t)(desc >> 32));
@@ -194,6 +206,22 @@ static void start(uint32_t features)
 	wr(VIRTIO_MMIO_QUEUE_USED_LOW, (uint32_t)used);
 	wr(VIRTIO_MMIO_QUEUE_USED_HIGH, (uint32_t)(used >> 32));
 	wr(VIRTIO_MMIO_QUEUE_READY, 1);
+}
+
+/* So that most inputs begin where it is interesting. */
+static void start(uint32_t features)
+{
+	unsigned int i;
+
+	wr(VIRTIO_MMIO_STATUS, 1);
+	wr(VIRTIO_MMIO_STATUS, 3);
+	wr(VIRTIO_MMIO_DRIVER_FEATURES_SEL, 1);
+	wr(VIRTIO_MMIO_DRIVER_FEATURES, 3);
+	wr(VIRTIO_MMIO_DRIVER_FEATURES_SEL, 0);
+	wr(VIRTIO_MMIO_DRIVER_FEATURES, features);
+	wr(VIRTIO_MMIO_STATUS, 11);
+	for (i = 0; i < (type == &vg_dev_console ? QUEUES_MAX : 1); i++)
+		start_queue(i);
 	wr(VIRTIO_MMIO_STATUS, 15);
 }
 
@@ -235,9 +263,9 @@ static void put_request(struct input *in)
 					0 };
 }
 
-static void offer(uint32_t head)
+static void offer(unsigned int queue, uint32_t head)
 {
-	struct vring_avail *a = (void *)(page(0) + 1024);
+	struct vring_avail *a = (void *)(page(page_of(queue)) + 1024);
 
 	a->ring[a->idx % NUM] = (uint16_t)head;
 	a->idx++;
@@ -273,7 +301,7 @@ static void one(struct input *in)
 		put_request(in);
 		break;
 	case 7:
-		offer(take(in, 1) % (NUM + 1));
+		offer(0, take(in, 1) % (NUM + 1));
 		vg_device_queue_notify(dev, 0);
 		break;
 	case 8:
@@ -296,6 +324,88 @@ static void one(struct input *in)
 	}
 }
 
+/* One buffer, as a driver has it in @queue. */
+static void put_buffer(unsigned int queue, unsigned int n, unsigned int offset,
+		       uint32_t len)
+{
+	struct vring_avail *a = (void *)(page(page_of(queue)) + 1024);
+	struct vring_desc *d = (void *)page(page_of(queue));
+	unsigned int i = a->idx % NUM;
+
+	d[i] = (struct vring_desc){ address(n, offset), len,
+		(uint16_t)(queue % 2 ? 0 : VRING_DESC_F_WRITE), 0 };
+	offer(queue, i);
+	vg_device_queue_notify(dev, queue);
+}
+
+static void put_message(struct input *in)
+{
+	unsigned int offset = take(in, 1) * 8;
+	struct virtio_console_control *c = (void *)(page(3) + offset);
+
+	c->id = take(in, 1) % (CONSOLE_PORTS + 1);
+	c->event = (uint16_t)(take(in, 1) % 8);
+	c->value = (uint16_t)(take(in, 1) % 3);
+	put_buffer(3, 3, offset, 8);
+}
+
+/* Who has the terminals does something. */
+static void use_terminal(struct input *in, unsigned int what)
+{
+	int *t = &terminal[take(in, 1) % CONSOLE_PORTS];
+	struct winsize ws = { .ws_row = 1, .ws_col = 2 };
+	char buf[4096] = { 0 };
+
+	if (*t < 0)
+		return;
+	switch (what) {
+	case 0:
+		if (write(*t, buf, take(in, 2) % sizeof(buf)) < 0 &&
+		    errno != EAGAIN)
+			abort();
+		break;
+	case 1:
+		if (read(*t, buf, sizeof(buf)) < 0 && errno != EAGAIN)
+			abort();
+		break;
+	case 2:
+		ws.ws_row = (unsigned short)take(in, 1);
+		ioctl(*t, TIOCSWINSZ, &ws);
+		break;
+	case 3:
+		close(*t);
+		*t = -1;
+		break;
+	}
+}
+
+static void one_of_console(struct input *in)
+{
+	unsigned int queue, op = take(in, 1) % 10;
+
+	switch (op) {
+	case 0:
+	case 1:
+		put_message(in);
+		break;
+	case 2:
+	case 3:
+	case 4:
+		queue = take(in, 1) % QUEUES_MAX;
+		put_buffer(queue, take(in, 1) % PAGES, 0, take(in, 2));
+		break;
+	case 5:
+	case 6:
+	case 7:
+	case 8:
+		use_terminal(in, op - 5);
+		break;
+	case 9:
+		vg_loop_run_once(loop, 0);
+		break;
+	}
+}
+
 /* ---- the frame ---------------------------------------------------------- */
 
 static void init(void)
@@ -308,32 +418,93 @@ static void init(void)
 	pfn = fake_alloc_pages(GUEST, PAGES);
 	ref = fake_grant(GUEST, BE, pfn, PAGES - RO_PAGES, false);
 	fake_grant(GUEST, BE, pfn + PAGES - RO_PAGES, RO_PAGES, true);
+	memset(terminal, -1, sizeof(terminal));
+	signal(SIGPIPE, SIG_IGN);
+	if (vg_endpoint_option_names("console,agent"))
+		abort();
 	image = memfd_create("image", MFD_CLOEXEC);
 	if (xen_gnttab_open(&gt) || vg_loop_create(&loop) || image < 0 ||
 	    ftruncate(image, IMAGE_BYTES))
 		abort();
 }
 
+static char *no_key(const struct vg_keys *keys, const char *key)
+{
+	(void)keys;
+	(void)key;
+	errno = ENOENT;
+	return NULL;
+}
+
+static void parts_of(struct vg_dev_parts *parts)
+{
+	static const struct vg_keys keys = { .where = "fuzz", .read = no_key };
+	const struct vg_dev_how how = { .keys = &keys, .nr_queues = 1 };
+	struct vg_blk_params blk = {
+		.fd = -1, .discard = true, .engine = VG_BLK_ENGINE_SYNC,
+	};
+	unsigned int i;
+	char *why, *name;
+
+	if (type == &vg_dev_blk) {
+		blk.fd = dup(image);
+		vg_blk_parts_fill(parts, &blk);
+		return;
+	}
+	console_res = type->host->create(NULL, "fuzz");
+	if (type->host->open(console_res, &how, parts, &why))
+		abort();
+	for (i = 0; type == &vg_dev_console && i < CONSOLE_PORTS; i++) {
+		name = ptsname(parts->fds[1 + i]);
+		terminal[i] = name ? open(name, O_RDWR | O_NOCTTY |
+					  O_NONBLOCK | O_CLOEXEC) : -1;
+		if (terminal[i] < 0)
+			abort();
+	}
+}
+
+static void parts_give_back(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < CONSOLE_PORTS; i++)
+		if (terminal[i] >= 0)
+			close(terminal[i]);
+	memset(terminal, -1, sizeof(terminal));
+	if (!console_res)
+		return;
+	if (type->host->close)
+		type->host->close(console_res);
+	type->host->destroy(console_res);
+	console_res = NULL;
+}
+
 static void device_create(void)
 {
-	struct vg_blk_params blk = {
-		.fd = dup(image), .discard = true,
-		.engine = VG_BLK_ENGINE_SYNC,
-	};
 	struct vg_dev_parts parts;
 	struct vg_device_params p = {
-		.label = "fuzz", .type = &vg_dev_blk, .parts = &parts,
+		.label = "fuzz", .type = type, .parts = &parts,
 		.transport_ops = &vg_mmio_transport_ops,
 		.queue_size_max = 256,
 	};
 	struct vg_mem *mem;
 
-	vg_blk_parts_fill(&parts, &blk);
+	parts_of(&parts);
 	p.transport = mmio = vg_mmio_create(&link_ops, NULL);
 	if (vg_mem_pool_create(gt, GUEST, BUDGET_PAGES, 4096, &mem) ||
 	    vg_device_create(&p, mem, loop, &host_ops, NULL, &dev))
 		abort();
 	vg_mmio_set_device(mmio, dev);
+}
+
+/* What a driver of that type accepts. */
+static uint32_t features_of(void)
+{
+	if (type == &vg_dev_console)
+		return 1u << VIRTIO_CONSOLE_F_SIZE |
+		       1u << VIRTIO_CONSOLE_F_MULTIPORT;
+	return type != &vg_dev_blk ? 0 : 1u << VIRTIO_BLK_F_FLUSH |
+	       1u << VIRTIO_BLK_F_DISCARD | 1u << VIRTIO_BLK_F_WRITE_ZEROES;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -348,13 +519,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	asked = 0;
 	memset(waiting, 0, sizeof(waiting));
 	is_stopped = false;
-	device_create();
 	mode = take(&in, 1);
-	if (mode & 1)	/* indirect, event index, flush, discard, zeroes */
+	type = mode >> 3 & 1 ? &vg_dev_blk :
+	       mode >> 4 & 1 ? &vg_dev_console : &vg_dev_rng;
+	device_create();
+	if (mode & 1)	/* indirect, event index */
 		start((mode & 2 ? 1u << 28 : 0) | (mode & 4 ? 1u << 29 : 0) |
-		      1u << 9 | 1u << 13 | 1u << 14);
+		      features_of());
 	while (in.p < in.end)
-		one(&in);
+		if (type == &vg_dev_console && in.p[0] & 0x80)
+			one_of_console(&in);
+		else
+			one(&in);
 
 	vg_device_stop(dev);
 	for (i = 0; !is_stopped && i < STOP_TURNS; i++)
@@ -366,6 +542,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			abort();
 	vg_device_destroy(dev);
 	vg_mmio_destroy(mmio);
+	parts_give_back();
 	if (fake_maps_held(BE))
 		abort();
 	return 0;
