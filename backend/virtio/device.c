@@ -396,9 +396,12 @@ static struct vg_lane *lane_get(struct vg_queue *q)
 
 static void lane_put(struct vg_queue *q)
 {
-	struct vg_queue_thread *t = &q->dev->threads[q->traits->thread];
+	struct vg_queue_thread *t;
 
-	if (!q->lane || --t->nr_queues)
+	if (!q->lane)
+		return;		/* and where no queue has one, no threads[] */
+	t = &q->dev->threads[q->traits->thread];
+	if (--t->nr_queues)
 		return;
 	vg_lane_destroy(t->lane);
 	t->lane = NULL;
