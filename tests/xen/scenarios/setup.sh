@@ -15,7 +15,7 @@
 refused_create() {
 	local began=$SECONDS took
 
-	if create_guest Bad mem=64 "disk=[$2]"; then
+	if create_guest Bad mem=128 "disk=[$2]"; then
 		fail "$1: xl create succeeded"
 	fi
 	took=$((SECONDS - began))
