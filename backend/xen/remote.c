@@ -210,9 +210,12 @@ static int remote_exchange(xen_domid_t domid, struct xen_copy_seg *segs,
 		pthread_mutex_unlock(&remote.lock);
 		if (err)
 			ret = err;
-		segs += req.count;
+		/* Either may be NULL: NULL + 0 is not defined before C2y. */
+		if (req.count)
+			segs += req.count;
 		nr_segs -= req.count;
-		jobs += req.jobs;
+		if (req.jobs)
+			jobs += req.jobs;
 		nr_jobs -= req.jobs;
 		if (err && err != -EFAULT)
 			break;
