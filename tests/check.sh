@@ -257,6 +257,7 @@ part_programs() {
 	try "only backend/xen includes Xen headers" xen_headers_stay
 	try "the code stays in its rooms" tests/rooms.sh
 	try "style of all C" tests/style.sh
+	try "the documents name what is there" tests/docs.sh
 }
 
 # What README.md has an administrator do, below a directory.
