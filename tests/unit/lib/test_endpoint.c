@@ -17,45 +17,10 @@
 #include <termios.h>
 #include <unistd.h>
 
+#include "endpoint_faults.h"
 #include "lib/endpoint.h"
 #include "lib/util.h"
 #include "unit.h"
-
-/* ---- calls of the C library that fail ------------------------------------ */
-
-static unsigned int nr_calls, fail_at;	/* 0: none */
-
-static bool fails(void)
-{
-	if (!fail_at || ++nr_calls != fail_at)
-		return false;
-	errno = EIO;
-	return true;
-}
-
-#define WRAP(name, params, args) \
-	int __real_##name params; \
-	int __wrap_##name params; \
-	int __wrap_##name params \
-	{ \
-		return fails() ? -1 : __real_##name args; \
-	}
-WRAP(posix_openpt, (int flags), (flags))
-WRAP(ioctl, (int fd, unsigned long nr, void *arg), (fd, nr, arg))
-WRAP(mkdirat, (int at, const char *name, mode_t mode), (at, name, mode))
-WRAP(openat, (int at, const char *name, int flags, mode_t mode),
-     (at, name, flags, mode))
-WRAP(open, (const char *name, int flags, mode_t mode), (name, flags, mode))
-WRAP(fstat, (int fd, struct stat *st), (fd, st))
-WRAP(fchmod, (int fd, mode_t mode), (fd, mode))
-WRAP(fcntl, (int fd, int cmd, long arg), (fd, cmd, arg))
-WRAP(unlinkat, (int at, const char *name, int flags), (at, name, flags))
-WRAP(symlinkat, (const char *to, int at, const char *name), (to, at, name))
-WRAP(socket, (int domain, int type, int proto), (domain, type, proto))
-WRAP(bind, (int fd, const struct sockaddr *sa, socklen_t len), (fd, sa, len))
-WRAP(listen, (int fd, int backlog), (fd, backlog))
-WRAP(tcgetattr, (int fd, struct termios *t), (fd, t))
-WRAP(tcsetattr, (int fd, int how, const struct termios *t), (fd, how, t))
 
 /* ---- an owner ------------------------------------------------------------ */
 
