@@ -7,7 +7,7 @@
 #
 # check.sh long - what `make check-long` is, beside that: the scenarios that say
 # "# rig: long", those under FLASK, kills under load, the attacker in full, the
-# comparison, half an hour of fuzzing.  Hours.
+# comparison, the unit tests with clang, half an hour of fuzzing.  Hours.
 #
 # Each target that `make help` lists is run by one of the two: targets_are_run()
 # looks.
@@ -25,7 +25,7 @@ export TZ=UTC
 
 case "${1:-}" in
 '') parts='unit fuzz sandbox rig programs install units spec kernel xen' ;;
-long) parts='fuzz_long bench xen_long flask torture isolation compare shell' ;;
+long) parts='clang fuzz_long bench xen_long flask torture isolation compare shell' ;;
 *)
 	sed -n '3,/^$/s/^# \{0,1\}//p' "$0" >&2
 	exit 2 ;;
@@ -93,17 +93,18 @@ watch() {
 	fi
 }
 
-part_unit() {
+# unit_tests WORD...: `make check-unit`, told these.
+unit_tests() {
 	local line
 
-	say "unit tests (ASan, UBSan) over the in-memory Xen"
 	sh tests/unit/deps.sh || {
 		bad "unit tests: their packages can't be installed"
 		return
 	}
-	rm -f build/unit/summary
-	make --no-print-directory -s -j2 check-unit 2>&1 | tee build/check/unit.log
-	line=$(cat build/unit/summary 2>/dev/null)
+	rm -f build/unit*/summary
+	make --no-print-directory -s -j2 check-unit "$@" 2>&1 |
+		tee build/check/unit.log
+	line=$(cat build/unit*/summary 2>/dev/null)
 	if [[ $line =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed(,\ ([0-9]+)\ skipped)?$ ]]; then
 		add "${BASH_REMATCH[1]}" "${BASH_REMATCH[2]}" "${BASH_REMATCH[4]:-0}"
 		notes+=$(grep -E '^(FAIL|SKIP) ' build/check/unit.log |
@@ -112,6 +113,21 @@ part_unit() {
 	else
 		bad "unit tests do not build or run (log: build/check/unit.log)"
 	fi
+}
+
+# Its sanitizers see what gcc's do not.
+part_clang() {
+	say "unit tests (ASan, UBSan of clang)"
+	if sh tests/fuzz/deps.sh && clang_has_fuzzer; then
+		unit_tests UNIT_CC=clang UNIT_BUILD=build/unit-clang
+	else
+		skip "unit tests with clang: none with its sanitizers is to be had"
+	fi
+}
+
+part_unit() {
+	say "unit tests (ASan, UBSan) over the in-memory Xen"
+	unit_tests
 	sh tests/bench/deps.sh || {
 		bad "benchmark: its packages can't be installed"
 		return

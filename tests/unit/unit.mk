@@ -62,7 +62,7 @@ $(UNIT_BUILD)/tests/unit/lib/test_stream: UNIT_LIBS += $(addprefix \
 UNIT_TSAN_BUILD := $(UNIT_BUILD)/tsan
 # -Wno-tsan: it does not know fences; those here order words of two mappings.
 UNIT_TSAN_CFLAGS := $(filter-out -fsanitize=% -fno-sanitize%,$(UNIT_CFLAGS)) \
-	-fsanitize=thread -Wno-tsan
+	-fsanitize=thread $(if $(findstring gcc,$(UNIT_CC)),-Wno-tsan)
 UNIT_TSAN_OBJ := $(UNIT_LIB_SRC:%.c=$(UNIT_TSAN_BUILD)/%.o)
 UNIT_HAS_TSAN := $(shell echo 'int main(void) { return 0; }' | $(UNIT_CC) \
 	-fsanitize=thread -x c - -o /dev/null 2>/dev/null && echo y)

@@ -3,8 +3,8 @@
  * rng.c - the virtio entropy device (virtio 1.3, 5.4): random bytes of this
  * domain's kernel, so many per second and device.
  *
- * Not trusted: the guest.  It gets no more than its rate, a second's worth at
- * once.  No request waits here: none is taken before there are bytes for it.
+ * Not trusted: the guest.  It gets no more than its rate; a second's worth at
+ * once, and up to 63 bytes in advance.  No request waits here.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -20,9 +20,8 @@
 #define RATE_DEFAULT		65536u		/* bytes per second */
 #define RATE_MAX		(1u << 30)
 #define NS_PER_S		UINT64_C(1000000000)
-/* Between two tries of what gives nothing yet; what is too little to give. */
-#define TRIES_PER_S		50u
-#define LEAST_BYTES		64u
+#define TRIES_PER_S		50u		/* while there is nothing */
+#define LEAST_BYTES		64u		/* a buffer of Linux */
 
 enum { STAT_REQUESTS, STAT_BYTES, STAT_WAITS };
 
@@ -40,26 +39,28 @@ struct rng {
 
 /* ---- in the worker ------------------------------------------------------ */
 
+/* So many in all, on credit if need be. */
+static void fill(struct rng *r, uint64_t n)
+{
+	ssize_t got = n <= r->have ? 0 :
+		      getrandom(r->bytes + r->have, n - r->have, GRND_NONBLOCK);
+
+	r->have += (unsigned int)(got > 0 ? got : 0);
+	r->granted_ns += (uint64_t)(got > 0 ? got : 0) * NS_PER_S / r->rate;
+}
+
 /* Asks for a request when there are bytes for it, or is called again. */
 static void ask(void *arg)
 {
 	struct rng *r = arg;
 	uint64_t now = vg_now_ns(), n;
-	ssize_t got = 0;
 
 	r->granted_ns = max_u(r->granted_ns, now - NS_PER_S);
-	n = (now - r->granted_ns) * r->rate / NS_PER_S;
+	n = (now - min_u(now, r->granted_ns)) * r->rate / NS_PER_S;
 	if (!r->have && n >= min_u(LEAST_BYTES, r->rate / TRIES_PER_S + 1))
-		got = getrandom(r->bytes, min_u(n, sizeof(r->bytes)),
-				GRND_NONBLOCK);
-	if (got > 0) {
-		r->have = (unsigned int)got;
-		r->granted_ns += r->have * NS_PER_S / r->rate;
-	}
-	if (r->have) {
-		vg_queue_want(r->dev, 0, 1);
-		return;
-	}
+		fill(r, min_u(n, sizeof(r->bytes)));
+	if (r->have)
+		return vg_queue_want(r->dev, 0, 1);
 	count_add(r->stats[STAT_WAITS], 1);
 	vg_timer_arm(r->refill, NS_PER_S / TRIES_PER_S);
 }
@@ -67,11 +68,14 @@ static void ask(void *arg)
 static int rng_start(void *queue, struct vg_req *req)
 {
 	struct rng *r = queue;
-	unsigned int n = (unsigned int)min_u(req->in_bytes, (uint64_t)r->have);
+	unsigned int n;
 
 	/* 5.4.6.1: the device writes, and nothing else. */
 	if (req->nr_out)
 		return -EINVAL;
+	/* All of a small one: if not, readers of Linux 6.12.118 may hang. */
+	fill(r, min_u(req->in_bytes, LEAST_BYTES));
+	n = (unsigned int)min_u(req->in_bytes, (uint64_t)r->have);
 	r->have -= n;
 	vg_iov_copy(req->iov, req->nr_in, r->bytes + r->have, n, true);
 	explicit_bzero(r->bytes + r->have, n);
@@ -110,18 +114,14 @@ static int rng_create(struct vg_device *dev, const struct vg_dev_parts *parts,
 	return 0;
 }
 
-static const struct vg_queue_traits traits = {
-	.segs_max = 16, .is_pull = true,
-};
+static const struct vg_queue_traits all = { .segs_max = 16, .is_pull = true };
 
 static void rng_prepare(struct vg_dev_prepared *p)
 {
-	static const struct vg_dev_syscall calls[] = {
-		{ SYS_getrandom, -1, 0 },
-	};
+	static const struct vg_dev_syscall call = { SYS_getrandom, -1, 0 };
 
-	p->syscalls = calls;
-	p->nr_syscalls = ARRAY_SIZE(calls);
+	p->syscalls = &call;
+	p->nr_syscalls = 1;
 }
 
 /* ---- in the supervisor -------------------------------------------------- */
@@ -192,7 +192,7 @@ const struct vg_dev_type vg_dev_rng = {
 	.prepare = rng_prepare,
 	.create = rng_create,
 	.destroy = free,
-	.all_traits = &traits,
+	.all_traits = &all,
 	.start = rng_start,
 	.queue_create = rng_queue_create,
 	.queue_destroy = rng_queue_destroy,

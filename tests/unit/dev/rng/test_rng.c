@@ -110,6 +110,30 @@ static void rate_is_kept(void **state)
 	assert_true(bytes >= 30000);
 }
 
+/*
+ * A buffer as large as Linux' (64 bytes) is filled, whatever is left: 6.12.118
+ * waits for ever when it has used up one that was not.
+ */
+static void small_ones_are_filled(void **state)
+{
+	struct host *h = *state = with_rate(10000);
+	uint64_t begin = vg_now_ns(), bytes = 0, ns;
+	unsigned int i;
+
+	for (i = 0; (ns = vg_now_ns() - begin) < 600000000; i++) {
+		uint32_t size = i % 2 ? 64 : 7, n;
+
+		post(h, 0, size);
+		do
+			n = got(h, 100);
+		while (!n && vg_now_ns() - begin < 5000000000);
+		assert_int_equal(n, size);
+		bytes += n;
+	}
+	assert_true(bytes <= 10000 + ns * 10000 / 1000000000 + 64);
+	assert_true(bytes >= 12000);
+}
+
 /* What nobody can have yet stays in the ring: a reset need not wait for it. */
 static void reset_does_not_wait(void **state)
 {
@@ -232,6 +256,7 @@ int main(void)
 #define T(f) cmocka_unit_test_teardown(f, teardown)
 	const struct CMUnitTest tests[] = {
 		T(bytes_come), T(rate_is_kept), T(reset_does_not_wait),
+		T(small_ones_are_filled),
 		T(nothing_is_read), T(pieces), T(options_and_keys),
 	};
 
