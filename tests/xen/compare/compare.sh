@@ -5,7 +5,7 @@
 # What is measured goes to out/runs/, one file per run; report.py reads them.
 #
 #	DomD: virtio-grantd, 2 x virtio-foreignd, blkback
-#	      ram0, O_DIRECT   ram1, page cache
+#	      RAM disks, O_DIRECT; page cache
 #	        | | | | | |      | | |
 #	G1:     | | | | | +pv    | | +foreign-static
 #	        | | | | +map,    | +foreign-dynamic
@@ -31,15 +31,15 @@ RAM_KIB=65536
 
 # name	guest	vdev	ram	how
 BACKEND_TABLE='pool	G1	xvda	ram0	direct
-pool-noranges	G1	xvdb	ram0	direct
-pool-noevents	G1	xvdc	ram0	direct
-pool-plain	G1	xvdd	ram0	direct
-pool-cached	G1	xvde	ram1	cached
-foreign-dynamic	G1	xvdf	ram1	cached
-foreign-static	G1	xvdg	ram1	cached
-pv	G1	xvdh	ram0	blkback
-map	G2	xvdi	ram0	direct
-copy	G2	xvdj	ram0	direct'
+pool-noranges	G1	xvdb	ram1	direct
+pool-noevents	G1	xvdc	ram2	direct
+pool-plain	G1	xvdd	ram3	direct
+pool-cached	G1	xvde	ram4	cached
+foreign-dynamic	G1	xvdf	ram5	cached
+foreign-static	G1	xvdg	ram6	cached
+pv	G1	xvdh	ram7	blkback
+map	G2	xvdi	ram8	direct
+copy	G2	xvdj	ram9	direct'
 
 # name|bytes per I/O|fio
 essential='4k-randread-qd1|4096|--rw=randread --bs=4k --iodepth=1
@@ -100,14 +100,12 @@ has_devices() {
 step "the broker, and a driver domain with RAM disks"
 # Mapping all of a guest can take more than a vCPU may wait by default.
 start_broker --foreign --answer-timeout=20000
-start_driver_domain DomD
-in_domain DomD "modprobe brd rd_nr=2 rd_size=$RAM_KIB
-	for r in 0 1; do
-		dd if=/dev/zero of=/dev/ram\$r bs=1M oflag=direct
-		# One image, one name, one lock: names for the others.
-		for v in a b c d e f g h i j; do
-			mknod /dev/ram\$r\$v b 1 \$r
-		done
+start_driver_domain DomD mem=1536
+# A disk for each: an image has one user.
+in_domain DomD "modprobe brd rd_nr=10 rd_size=$RAM_KIB
+	for r in 0 1 2 3 4 5 6 7 8 9; do
+		dd if=/dev/zero of=/dev/ram\$r bs=1M count=$((RAM_KIB >> 10)) \
+			oflag=direct
 	done 2>/dev/null"
 # The same $OPTIONS for all: an experiment must not favour one of ours.
 instance /run/pool virtio-grantd --direct-io=on --only=xvda,xvdb,xvdc,xvdd \
@@ -124,11 +122,11 @@ instance /run/foreign-static virtio-foreignd --direct-io=off --only=xvdg \
 	--memory=static $OPTIONS
 
 step "the guest, with a disk of every kind"
-start_guest G1 "disk=[$(virtio_disk /dev/ram0a xvda DomD),
-	$(virtio_disk /dev/ram0b xvdb DomD),$(virtio_disk /dev/ram0c xvdc DomD),
-	$(virtio_disk /dev/ram0d xvdd DomD),$(virtio_disk /dev/ram1e xvde DomD),
-	$(foreign_disk /dev/ram1f xvdf),$(foreign_disk /dev/ram1g xvdg),
-	$(pv_disk /dev/ram0 xvdh DomD)]"
+start_guest G1 "disk=[$(virtio_disk /dev/ram0 xvda DomD),
+	$(virtio_disk /dev/ram1 xvdb DomD),$(virtio_disk /dev/ram2 xvdc DomD),
+	$(virtio_disk /dev/ram3 xvdd DomD),$(virtio_disk /dev/ram4 xvde DomD),
+	$(foreign_disk /dev/ram5 xvdf),$(foreign_disk /dev/ram6 xvdg),
+	$(pv_disk /dev/ram7 xvdh DomD)]"
 vg-target "$(domid DomD)" "$(domid G1)"
 in_domain DomD 'modprobe xen-privcmd && test -c /dev/xen/privcmd'
 load_ours G1
@@ -151,8 +149,8 @@ in_domain G1 'rebind() {
 retry 30 has_devices G1 7 || fail "G1 has only $(devices_of G1)"
 
 step "the mainline guest"
-start_guest G2 kernel=plain "disk=[$(virtio_disk /dev/ram0i xvdi DomD),
-	$(virtio_disk /dev/ram0j xvdj DomD)]"
+start_guest G2 kernel=plain "disk=[$(virtio_disk /dev/ram8 xvdi DomD),
+	$(virtio_disk /dev/ram9 xvdj DomD)]"
 in_domain G2 'modprobe virtio_mmio; modprobe virtio_blk'
 retry 30 has_devices G2 2 || fail "G2 has only $(devices_of G2)"
 devices=$(devices_of G1 | sed 's/^/G1 /'; devices_of G2 | sed 's/^/G2 /')
@@ -251,7 +249,7 @@ memory() {
 
 # Pages come into use, and PV block's grants become persistent.
 step "warming up"
-in_domain DomD 'cat /dev/ram1 >/dev/null'
+in_domain DomD 'cat /dev/ram4 /dev/ram5 /dev/ram6 >/dev/null'
 for name in $order; do
 	in_domain "${guest[$name]}" "fio --name=w --filename=/dev/${device[$name]} \
 		--ioengine=libaio --direct=1 --rw=randrw --bs=64k --iodepth=16 \
