@@ -5,7 +5,7 @@
 # What is measured goes to out/runs/, one file per run; report.py reads them.
 #
 #	DomD: virtio-grantd, 2 x virtio-foreignd, blkback
-#	      RAM disks, O_DIRECT; page cache
+#	    O_DIRECT           page cache, a RAM disk each
 #	        | | | | | |      | | |
 #	G1:     | | | | | +pv    | | +foreign-static
 #	        | | | | +map,    | +foreign-dynamic
