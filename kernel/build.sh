@@ -67,7 +67,7 @@ build_one() {
 	hash=$(inputs "$kdir" | sha256sum | cut -c 1-16)
 	mkdir -p "$work" "$out"
 	if [ "$(cat "$work/built" 2>/dev/null)" != "$hash" ] ||
-	   [ ! -e "$out/virtio_grant_mmio.ko" ]; then
+	   [ ! -e "$out/virtio_grant_bus.ko" ]; then
 		say "modules for $release"
 		vg_headers_make "$kdir" "$arch" "$work" >"$work/log" 2>&1 || {
 			say "failed, the end of $work/log:"

@@ -105,6 +105,7 @@ void vgrant_pool_set_held_handler(struct vgrant_pool *pool,
 void vgrant_pool_set_filled(struct vgrant_pool *pool, bool is_filled);
 int vgrant_pool_suspend(struct vgrant_pool *pool);
 void vgrant_pool_resume(struct vgrant_pool *pool);
+int vgrant_pool_move(struct vgrant_pool *pool, domid_t backend);
 
 void vgrant_pool_read_stats(struct vgrant_pool *pool,
 			    struct vgrant_pool_stats *stats);

@@ -77,7 +77,10 @@
 /* Default size, and the share of the guest's memory it may not exceed. */
 #define VGRANT_POOL_KIB		8192
 #define VGRANT_QUEUE_KIB	2048	/* for each queue but the first */
-#define VGRANT_POOL_RAM_SHARE	32
+#define VGRANT_POOLS_RAM_SHARE	8	/* all pools' */
+#define VGRANT_POOL_SHARE	4	/* of that, one's */
+/* Version 1 of the grant table. */
+#define VGRANT_REFS_PER_FRAME	(XEN_PAGE_SIZE / sizeof(struct grant_entry_v1))
 /*
  * gntdev in the backend's kernel unmaps when the last user of the page is
  * gone, which can be after the daemon's munmap() returned.
@@ -88,7 +91,7 @@ VISIBLE_IF_KUNIT unsigned int vgrant_pool_kib;
 EXPORT_SYMBOL_IF_KUNIT(vgrant_pool_kib);
 module_param_named(pool_kib, vgrant_pool_kib, uint, 0644);
 MODULE_PARM_DESC(pool_kib,
-		 "KiB of granted pages per device (0, the default: 8192 and 2048 for each further queue, or a 32nd of the memory if that is less; never less than a device needs)");
+		 "KiB of granted pages per device (0, the default: 8192 and 2048 for each further queue, or a quarter of what is left of an eighth of the memory, or an eighth of what is left of the grant table, if one of these is less; never less than a device needs)");
 
 VISIBLE_IF_KUNIT bool vgrant_zero;
 EXPORT_SYMBOL_IF_KUNIT(vgrant_zero);
@@ -101,6 +104,9 @@ module_param(quarantined_pages, uint, 0444);
 MODULE_PARM_DESC(quarantined_pages,
 		 "pages that a backend still mapped when their pool went away (read-only)");
 static DEFINE_MUTEX(quarantined_lock);
+
+/* References of all pools. */
+static atomic_t vgrant_pages_used = ATOMIC_INIT(0);
 
 /* The bits of @at to @end - 1 that are in the word of @at. */
 static unsigned long vgrant_bits(unsigned int at, unsigned int end)
@@ -340,16 +346,31 @@ static void vgrant_pool_measure(struct vgrant_pool *pool,
 	pool->segs_max = min(need->segs_max, vgrant_segs_fit(data_pages, pages));
 }
 
+/*
+ * Of what is left for pools, a new one gets a share: many devices find room, the
+ * later ones less of it.
+ */
+static unsigned long vgrant_share(unsigned long all, unsigned int parts)
+{
+	unsigned long used = atomic_read(&vgrant_pages_used);
+
+	return (all - min(all, used)) / parts;
+}
+
 static unsigned int vgrant_pages_wanted(const struct vgrant_pool_need *need)
 {
-	unsigned long kib = VGRANT_POOL_KIB;
+	unsigned long kib = VGRANT_POOL_KIB, pages;
 
 	if (vgrant_pool_kib)
 		return vgrant_pool_kib >> (XEN_PAGE_SHIFT - 10);
 	if (need->queues > 1)
 		kib += (need->queues - 1) * VGRANT_QUEUE_KIB;
-	return min(kib >> (XEN_PAGE_SHIFT - 10),
-		   totalram_pages() * XEN_PFN_PER_PAGE / VGRANT_POOL_RAM_SHARE);
+	pages = min(kib >> (XEN_PAGE_SHIFT - 10),
+		    vgrant_share(totalram_pages() * XEN_PFN_PER_PAGE /
+				 VGRANT_POOLS_RAM_SHARE, VGRANT_POOL_SHARE));
+	return min(pages, vgrant_share(gnttab_max_grant_frames() *
+				       VGRANT_REFS_PER_FRAME,
+				       2 * VGRANT_POOL_SHARE));
 }
 
 /* The fewest pages with which vgrant_pool_measure() keeps its promise. */
@@ -577,6 +598,7 @@ struct vgrant_pool *vgrant_pool_create(struct device *dev, domid_t backend,
 		goto free_slots;
 
 	vgrant_direct_init(pool);
+	atomic_add(pool->pages, &vgrant_pages_used);
 
 	for (i = 0; i < pool->pages; i++)
 		vgrant_pool_grant(pool, i);
@@ -650,6 +672,7 @@ unsigned int vgrant_pool_destroy(struct vgrant_pool *pool)
 		dev_warn(pool->dev, "destroyed with %u pages and %u small slots still in use\n",
 			 stats.pages_in_use, stats.small_in_use);
 
+	atomic_sub(pool->pages, &vgrant_pages_used);
 	vunmap(pool->va);
 	nr_held = vgrant_pool_end_grants(pool) + vgrant_direct_exit(pool);
 	if (nr_held) {
@@ -767,6 +790,35 @@ void vgrant_pool_resume(struct vgrant_pool *pool)
 		vgrant_pool_grant(pool, i);
 }
 EXPORT_SYMBOL_GPL(vgrant_pool_resume);
+
+/**
+ * vgrant_pool_move - grant the pages to another domain, and no more to the last
+ * @pool: the pool; what is in it stays, and buffers may be in use
+ * @backend: the other domain
+ *
+ * The last one is gone, and with it whatever it had mapped; or it will be.  The
+ * addresses stay as they are.  Not with direct grants in use: these belong to their
+ * buffers.  Not called by two at once.
+ *
+ * Returns: 0; -EBUSY if the last domain maps a page still: to be called again; or
+ * -EOPNOTSUPP.
+ */
+int vgrant_pool_move(struct vgrant_pool *pool, domid_t backend)
+{
+	unsigned int i;
+
+	if (pool->direct_refs &&
+	    !bitmap_empty(pool->direct_taken, pool->direct_refs))
+		return -EOPNOTSUPP;
+	/* Those that have ended already, end once more. */
+	for (i = 0; i < pool->pages; i++)
+		if (!gnttab_end_foreign_access_ref(pool->first_ref + i))
+			return -EBUSY;
+	WRITE_ONCE(pool->backend, backend);
+	vgrant_pool_resume(pool);
+	return 0;
+}
+EXPORT_SYMBOL_GPL(vgrant_pool_move);
 
 static int __init vgrant_dma_init(void)
 {

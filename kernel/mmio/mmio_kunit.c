@@ -31,7 +31,8 @@
 struct vgm_test {
 	struct device *dev;
 	void __iomem *base;
-	struct vgm_identity id;
+	struct vgm_device vgm;
+	struct vgrant_identity id;
 };
 
 static void set_reg(struct vgm_test *ctx, unsigned int offset, u32 value)
@@ -41,7 +42,7 @@ static void set_reg(struct vgm_test *ctx, unsigned int offset, u32 value)
 
 static int identify(struct vgm_test *ctx)
 {
-	return vgm_identify(ctx->dev, ctx->base, &ctx->id);
+	return vgm_identify(&ctx->vgm, &ctx->id);
 }
 
 /* A window as our backend's disk would show it. */
@@ -57,6 +58,7 @@ static int vgm_test_init(struct kunit *test)
 	ctx->dev = kunit_device_register(test, "vgm-kunit");
 	if (IS_ERR(ctx->dev))
 		return PTR_ERR(ctx->dev);
+	vgm_dev_init(&ctx->vgm, ctx->dev, ctx->base, 0, 0);
 	set_reg(ctx, VIRTIO_MMIO_MAGIC_VALUE, MAGIC);
 	set_reg(ctx, VIRTIO_MMIO_VERSION, 2);
 	set_reg(ctx, VIRTIO_MMIO_DEVICE_ID, 2);
@@ -277,7 +279,7 @@ static void vgm_test_segs(struct kunit *test)
 
 struct look {
 	struct work_struct work;
-	struct vgm_settling *settling;
+	struct vgrant_settling *settling;
 	u32 generation;
 	bool settles;
 };
@@ -286,35 +288,35 @@ static void look_work(struct work_struct *work)
 {
 	struct look *look = container_of(work, struct look, work);
 
-	look->settles = vgm_settles(look->settling, look->generation);
+	look->settles = vgrant_settles(look->settling, look->generation);
 }
 
 /* Reading a long field ends: with another task's looks in between, too. */
 static void vgm_test_settles(struct kunit *test)
 {
-	struct vgm_settling s = { .generation = 7 };
+	struct vgrant_settling s = { .generation = 7 };
 	struct look look = { .settling = &s };
 	unsigned int i, n;
 
 	spin_lock_init(&s.lock);
 	for (i = 0; i < 100; i++)
-		KUNIT_EXPECT_TRUE(test, vgm_settles(&s, 7));
+		KUNIT_EXPECT_TRUE(test, vgrant_settles(&s, 7));
 	/* A change before each reading, or in the midst of it now and then. */
 	for (i = 0; i < 100; i++) {
-		KUNIT_EXPECT_TRUE(test, vgm_settles(&s, 1000 + i));
-		KUNIT_EXPECT_TRUE(test, vgm_settles(&s, 2000 + i));
-		KUNIT_EXPECT_TRUE(test, vgm_settles(&s, 2000 + i));
+		KUNIT_EXPECT_TRUE(test, vgrant_settles(&s, 1000 + i));
+		KUNIT_EXPECT_TRUE(test, vgrant_settles(&s, 2000 + i));
+		KUNIT_EXPECT_TRUE(test, vgrant_settles(&s, 2000 + i));
 	}
-	for (n = 0; n < 1000 && vgm_settles(&s, 3000 + n); n++)
+	for (n = 0; n < 1000 && vgrant_settles(&s, 3000 + n); n++)
 		;
 	KUNIT_EXPECT_EQ(test, n, (unsigned int)VGM_CHANGES_MAX);
 	/* Once settled, all is well. */
-	KUNIT_EXPECT_TRUE(test, vgm_settles(&s, 3000 + n));
+	KUNIT_EXPECT_TRUE(test, vgrant_settles(&s, 3000 + n));
 
 	INIT_WORK_ONSTACK(&look.work, look_work);
 	for (n = 0; n < 1000; n++) {
 		look.generation = 5000 + n;
-		if (!vgm_settles(&s, look.generation))
+		if (!vgrant_settles(&s, look.generation))
 			break;
 		schedule_work(&look.work);
 		flush_work(&look.work);

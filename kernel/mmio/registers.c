@@ -17,7 +17,6 @@
  * whether the pool is announced as a persistent range, is found out whenever the
  * queues are made; what is refused costs speed only.
  */
-#include <linux/blk_types.h>
 #include <linux/delay.h>
 #include <linux/interrupt.h>
 #include <linux/io.h>
@@ -28,8 +27,6 @@
 #include <linux/virtio.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_ring.h>
-#include <uapi/linux/virtio_blk.h>
-#include <uapi/linux/virtio_ids.h>
 #include <uapi/linux/virtio_mmio.h>
 
 #include "uapi/virtio_grant.h"
@@ -39,11 +36,6 @@
 #ifndef VIRTIO_MMIO_QUEUE_RESET
 #define VIRTIO_MMIO_QUEUE_RESET	0x0c0
 #endif
-
-static bool use_ranges = true;
-module_param(use_ranges, bool, 0644);
-MODULE_PARM_DESC(use_ranges,
-		 "announce the pool to backends that can keep it mapped (default: yes)");
 
 static struct vgm_device *vgm_of_dev(struct vgrant_device *vgd)
 {
@@ -244,52 +236,30 @@ static u32 vgm_ext_caps(struct vgrant_device *vgd)
 		 VIRTIO_GRANT_CAP_FILLS);
 }
 
-/* Reset of the device takes the announcement back, or vgm_withdraw_pool(). */
-static void vgm_announce_pool(struct vgrant_device *vgd)
+/* Returns NONE if the device has no room for any. */
+static u32 vgm_share_range(struct vgrant_device *vgd, u32 first, u32 pages)
 {
 	struct vgm_device *vgm = vgm_of_dev(vgd);
-	struct vgrant_pool_stats stats;
-	u32 state;
 
-	if (!(vgd->caps & VIRTIO_GRANT_CAP_RANGES) || !use_ranges ||
-	    !vgm_read(vgm, VIRTIO_GRANT_MMIO_RANGE_MAX))
-		return;
-	vgrant_pool_read_stats(vgd->pool, &stats);
+	if (!vgm_read(vgm, VIRTIO_GRANT_MMIO_RANGE_MAX))
+		return VIRTIO_GRANT_RANGE_NONE;
 	vgm_write(vgm, VIRTIO_GRANT_MMIO_RANGE_SEL, 0);
-	vgm_write(vgm, VIRTIO_GRANT_MMIO_RANGE_FIRST, stats.first_ref);
-	vgm_write(vgm, VIRTIO_GRANT_MMIO_RANGE_PAGES, stats.pages_total);
+	vgm_write(vgm, VIRTIO_GRANT_MMIO_RANGE_FIRST, first);
+	vgm_write(vgm, VIRTIO_GRANT_MMIO_RANGE_PAGES, pages);
 	vgm_write(vgm, VIRTIO_GRANT_MMIO_RANGE_STATE, 1);
-	vgd->is_announced = true;
-	state = vgm_read(vgm, VIRTIO_GRANT_MMIO_RANGE_STATE);
-	if (state != VIRTIO_GRANT_RANGE_HELD)
-		dev_warn(vgd->dev,
-			 "the backend does not keep the pool mapped (%u): slower\n",
-			 state);
+	return vgm_read(vgm, VIRTIO_GRANT_MMIO_RANGE_STATE);
 }
 
-/*
- * A driver that gives up in its probe does not reset the device.  Its queues are
- * stopped; if the pool stayed announced, the backend would hold it when it ends.
- */
-static void vgm_withdraw_pool(struct vgrant_device *vgd)
+static u32 vgm_unshare_range(struct vgrant_device *vgd)
 {
-	unsigned long end = jiffies + msecs_to_jiffies(VGRANT_RESET_MS);
 	struct vgm_device *vgm = vgm_of_dev(vgd);
 
-	if (!vgd->is_announced || !vgd->status || vgd->has_failed)
-		return;
-	vgd->is_announced = false;
 	vgm_write(vgm, VIRTIO_GRANT_MMIO_RANGE_SEL, 0);
-	vgm_write(vgm, VIRTIO_GRANT_MMIO_RANGE_STATE, 0);
-	/* A request that is under way may take longer than the write. */
-	while (vgm_read(vgm, VIRTIO_GRANT_MMIO_RANGE_STATE) !=
-	       VIRTIO_GRANT_RANGE_NONE) {
-		if (time_after(jiffies, end)) {
-			dev_warn(vgd->dev, "the backend does not let go of the pool\n");
-			return;
-		}
-		usleep_range(500, 1000);
-	}
+	/* Once: the write may take as long as requests do. */
+	if (vgm_read(vgm, VIRTIO_GRANT_MMIO_RANGE_STATE) ==
+	    VIRTIO_GRANT_RANGE_HELD)
+		vgm_write(vgm, VIRTIO_GRANT_MMIO_RANGE_STATE, 0);
+	return vgm_read(vgm, VIRTIO_GRANT_MMIO_RANGE_STATE);
 }
 
 static int vgm_set_port(struct vgrant_device *vgd, unsigned int index,
@@ -311,27 +281,6 @@ static bool vgm_clear_port(struct vgrant_device *vgd, unsigned int index)
 		VIRTIO_GRANT_QUEUE_NONE;
 }
 
-static const struct vgrant_transport vgm_transport = {
-	.answers = vgm_answers,
-	.ask_identity = vgm_ask_identity,
-	.read_caps = vgm_ext_caps,
-	.read_features = vgm_device_features,
-	.write_features = vgm_driver_features,
-	.read_status = vgm_read_status,
-	.write_status = vgm_write_status,
-	.announce = vgm_announce_pool,
-	.withdraw = vgm_withdraw_pool,
-	.queue_is_ready = vgm_queue_is_ready,
-	.queue_size_max = vgm_queue_size_max,
-	.queue_enable = vgm_queue_enable,
-	.queue_stop = vgm_queue_stop,
-	.queue_reset = vgm_queue_reset,
-	.set_port = vgm_set_port,
-	.clear_port = vgm_clear_port,
-	.notify = vgm_notify,
-	.interrupt = vgm_interrupt,
-};
-
 /* Configuration (section 4.2.2) */
 
 static u32 vgm_config_ask(const void __iomem *reg, unsigned int bytes)
@@ -349,58 +298,39 @@ static u32 vgm_config_ask(const void __iomem *reg, unsigned int bytes)
 /*
  * One access to the configuration or its generation.  All ones may be what the
  * device says, or that nobody said anything: they are the device's if it says
- * so twice, and is there to answer something else each time.  Where nobody
- * answers, the device fails; and a failed one has zeroes there, of which no
- * driver makes more than there is.  May sleep.
+ * so twice, and is there to answer something else each time.
+ *
+ * Returns: 0, or -EAGAIN if nobody answers.
  */
-static u32 vgm_config_read(struct vgm_device *vgm, unsigned int offset,
-			   unsigned int bytes)
+static int vgm_config_access(struct vgm_device *vgm, unsigned int offset,
+			     unsigned int bytes, u32 *value)
 {
 	const void __iomem *reg = vgm->base + offset;
-	u32 ones = GENMASK(8 * bytes - 1, 0), value;
-	unsigned int times = 0;
+	u32 ones = GENMASK(8 * bytes - 1, 0);
+	unsigned int times;
 
-	while (!READ_ONCE(vgm->vgd.has_failed)) {
-		value = vgm_config_ask(reg, bytes);
-		if (value != ones)
-			return value;
-		if (!vgm_answers(&vgm->vgd)) {
-			times = 0;
-			vgrant_dev_check(&vgm->vgd);
-		} else if (++times == 2) {
-			return value;
-		}
+	for (times = 0; times < 2; times++) {
+		*value = vgm_config_ask(reg, bytes);
+		if (*value != ones)
+			return 0;
+		if (!vgm_answers(&vgm->vgd))
+			return -EAGAIN;
 	}
 	return 0;
 }
 
-/*
- * Linux counts the bytes of a disk in a signed number.  One that is too large
- * has been misunderstood, or is a lie.
- */
-static void vgm_check_capacity(struct vgm_device *vgm, unsigned int offset,
-			       __le64 *sectors)
+/* Of a field's width, how much one access is (section 4.2.2.2). */
+static unsigned int vgm_access_bytes(unsigned int len)
 {
-	if (vgm->vgd.vdev.id.device != VIRTIO_ID_BLOCK ||
-	    offset != offsetof(struct virtio_blk_config, capacity) ||
-	    le64_to_cpu(*sectors) <= LLONG_MAX >> SECTOR_SHIFT)
-		return;
-	vgrant_dev_fail(&vgm->vgd, "a disk can't have so many sectors");
-	*sectors = 0;
-}
-
-/*
- * A disk that wakes up has as many queues as before, whatever its configuration
- * says now: virtio_blk goes on using their numbers.
- */
-static u16 vgm_num_queues(struct vgm_device *vgm, unsigned int offset,
-			  u16 value)
-{
-	if (READ_ONCE(vgm->vgd.is_asleep) &&
-	    vgm->vgd.vdev.id.device == VIRTIO_ID_BLOCK &&
-	    offset == offsetof(struct virtio_blk_config, num_queues))
-		return max_t(u16, value, vgm->vgd.nr_queues_before);
-	return value;
+	switch (len) {
+	case 2:
+		return 2;
+	case 4:
+	case 8:
+		return 4;
+	default:
+		return 1;
+	}
 }
 
 /*
@@ -408,184 +338,134 @@ static u16 vgm_num_queues(struct vgm_device *vgm, unsigned int offset,
  * bytes (section 4.2.2.2), made consistent by the caller's reading of the
  * generation.  Whatever else a driver asks for is bytes.
  */
-static void vgm_get(struct virtio_device *vdev, unsigned int offset,
-		    void *buf, unsigned int len)
+static int vgm_config_read(struct vgrant_device *vgd, unsigned int offset,
+			   void *buf, unsigned int len)
 {
-	struct vgm_device *vgm = vgm_of(vdev);
-	unsigned int i, at = VIRTIO_MMIO_CONFIG + offset;
-	__le64 whole;
-	__le16 half;
+	unsigned int i, bytes = vgm_access_bytes(len);
 	__le32 word;
 	u32 value;
+	int ret;
 
-	switch (len) {
-	case 2:
-		half = cpu_to_le16(vgm_num_queues(vgm, offset,
-						  vgm_config_read(vgm, at, sizeof(half))));
-		memcpy(buf, &half, sizeof(half));
-		break;
-	case 4:
-	case 8:
-		for (i = 0; i < len; i += sizeof(word)) {
-			value = vgm_config_read(vgm, at + i, sizeof(word));
-			/* More would not fit into the pool. */
-			if (len == sizeof(word) &&
-			    offset == vgm_seg_max_offset(vdev->id.device))
-				value = min(value, vgm->vgd.segs_max);
-			word = cpu_to_le32(value);
-			memcpy(buf + i, &word, sizeof(word));
-		}
-		if (len == sizeof(whole)) {
-			memcpy(&whole, buf, sizeof(whole));
-			vgm_check_capacity(vgm, offset, &whole);
-			memcpy(buf, &whole, sizeof(whole));
-		}
-		break;
-	default:
-		for (i = 0; i < len; i++)
-			((u8 *)buf)[i] = vgm_config_read(vgm, at + i, 1);
+	for (i = 0; i < len; i += bytes) {
+		ret = vgm_config_access(vgm_of_dev(vgd),
+					VIRTIO_MMIO_CONFIG + offset + i, bytes,
+					&value);
+		if (ret)
+			return ret;
+		/* The lower bytes come first. */
+		word = cpu_to_le32(value);
+		memcpy(buf + i, &word, bytes);
 	}
-}
-
-static void vgm_set(struct virtio_device *vdev, unsigned int offset,
-		    const void *buf, unsigned int len)
-{
-	void __iomem *reg = vgm_of(vdev)->base + VIRTIO_MMIO_CONFIG + offset;
-	unsigned int i;
-	__le16 half;
-	__le32 word;
-
-	switch (len) {
-	case 2:
-		memcpy(&half, buf, sizeof(half));
-		writew(le16_to_cpu(half), reg);
-		break;
-	case 4:
-	case 8:
-		for (i = 0; i < len; i += sizeof(word)) {
-			memcpy(&word, buf + i, sizeof(word));
-			writel(le32_to_cpu(word), reg + i);
-		}
-		break;
-	default:
-		for (i = 0; i < len; i++)
-			writeb(((const u8 *)buf)[i], reg + i);
-	}
-}
-
-/*
- * The virtio core reads a long field again and again until the generation is
- * the same before and after.  Is that still going to end?  Not if each reading
- * of the generation is another one.  Other readers may come in between, so one
- * that settles is a task that finds it unchanged since its own last look.
- */
-bool vgm_settles(struct vgm_settling *s, u32 generation)
-{
-	bool settles;
-
-	spin_lock(&s->lock);
-	if (generation != s->generation)
-		s->changes++;
-	else if (s->reader == current)
-		s->changes = 0;
-	s->generation = generation;
-	s->reader = current;
-	settles = s->changes <= VGM_CHANGES_MAX;
-	spin_unlock(&s->lock);
-	return settles;
-}
-EXPORT_SYMBOL_IF_KUNIT(vgm_settles);
-
-/* Of a failed device it is always the same, as is all that is read. */
-static u32 vgm_generation(struct virtio_device *vdev)
-{
-	struct vgm_device *vgm = vgm_of(vdev);
-	u32 generation = vgm_config_read(vgm, VIRTIO_MMIO_CONFIG_GENERATION,
-					 sizeof(generation));
-
-	if (READ_ONCE(vgm->vgd.has_failed))
-		return 0;
-	if (vgm_settles(&vgm->settling, generation))
-		return generation;
-	vgrant_dev_fail(&vgm->vgd, "its configuration never settles");
 	return 0;
 }
 
-static const char *vgm_bus_name(struct virtio_device *vdev)
+static void vgm_config_write(struct vgrant_device *vgd, unsigned int offset,
+			     const void *buf, unsigned int len)
 {
-	return vgm_of(vdev)->pdev->name;
+	void __iomem *reg = vgm_of_dev(vgd)->base + VIRTIO_MMIO_CONFIG + offset;
+	unsigned int i, bytes = vgm_access_bytes(len);
+	__le32 word;
+
+	for (i = 0; i < len; i += bytes) {
+		word = 0;
+		memcpy(&word, buf + i, bytes);
+		if (bytes == 1)
+			writeb(le32_to_cpu(word), reg + i);
+		else if (bytes == 2)
+			writew(le32_to_cpu(word), reg + i);
+		else
+			writel(le32_to_cpu(word), reg + i);
+	}
 }
 
-VGRANT_FIND_VQS_ADAPTER(vgrant_find_vqs)
+static int vgm_read_generation(struct vgrant_device *vgd, u32 *generation)
+{
+	return vgm_config_access(vgm_of_dev(vgd), VIRTIO_MMIO_CONFIG_GENERATION,
+				 sizeof(*generation), generation);
+}
 
-static const struct virtio_config_ops vgm_config_ops = {
-	VGRANT_FIND_VQS_OP(vgrant_find_vqs),
-	.get = vgm_get,
-	.set = vgm_set,
-	.generation = vgm_generation,
-	.get_status = vgrant_get_status,
-	.set_status = vgrant_set_status,
-	.reset = vgrant_reset,
-	.del_vqs = vgrant_del_vqs,
-	.synchronize_cbs = vgrant_synchronize_cbs,
-	.get_features = vgrant_get_features,
-	.finalize_features = vgrant_finalize_features,
-	.bus_name = vgm_bus_name,
-	.set_vq_affinity = vgrant_set_vq_affinity,
-	.get_vq_affinity = vgrant_get_vq_affinity,
-	/*
-	 * No get_shm_region: it would have us map whatever address the backend
-	 * names.
-	 */
-	.disable_vq_and_reset = vgrant_disable_vq_and_reset,
-	.enable_vq_after_reset = vgrant_enable_vq_after_reset,
+/* The interrupt, while there are queues. */
+static int vgm_callbacks_begin(struct vgrant_device *vgd)
+{
+	return request_irq(vgm_of_dev(vgd)->irq, vgm_interrupt, IRQF_SHARED,
+			   dev_name(&vgd->vdev.dev), vgd);
+}
+
+static void vgm_callbacks_end(struct vgrant_device *vgd)
+{
+	free_irq(vgm_of_dev(vgd)->irq, vgd);
+}
+
+static void vgm_callbacks_sync(struct vgrant_device *vgd)
+{
+	synchronize_irq(vgm_of_dev(vgd)->irq);
+}
+
+static const struct vgrant_transport vgm_transport = {
+	.answers = vgm_answers,
+	.ask_identity = vgm_ask_identity,
+	.read_caps = vgm_ext_caps,
+	.read_features = vgm_device_features,
+	.write_features = vgm_driver_features,
+	.read_status = vgm_read_status,
+	.write_status = vgm_write_status,
+	.share_range = vgm_share_range,
+	.unshare_range = vgm_unshare_range,
+	.queue_is_ready = vgm_queue_is_ready,
+	.queue_size_max = vgm_queue_size_max,
+	.queue_enable = vgm_queue_enable,
+	.queue_stop = vgm_queue_stop,
+	.queue_reset = vgm_queue_reset,
+	.set_port = vgm_set_port,
+	.clear_port = vgm_clear_port,
+	.notify = vgm_notify,
+	.config_read = vgm_config_read,
+	.config_write = vgm_config_write,
+	.read_generation = vgm_read_generation,
+	.callbacks_begin = vgm_callbacks_begin,
+	.callbacks_end = vgm_callbacks_end,
+	.callbacks_sync = vgm_callbacks_sync,
 };
 
 /* Devices */
+
+/* A device that nothing is known of yet; nothing to undo. */
+void vgm_dev_init(struct vgm_device *vgm, struct device *dev, void __iomem *base,
+	      int irq, domid_t backend)
+{
+	vgm->base = base;
+	vgm->irq = irq;
+	vgrant_dev_init(&vgm->vgd, dev, &vgm_transport, backend);
+}
+EXPORT_SYMBOL_IF_KUNIT(vgm_dev_init);
 
 /* Returns: 0; -EAGAIN if nobody answers; or a negative errno. */
 int vgm_create(struct platform_device *pdev, void __iomem *base, int irq,
 	       domid_t backend)
 {
-	struct device *dev = &pdev->dev;
-	struct vgrant_pool_stats stats;
+	struct vgrant_identity id;
 	struct vgrant_device *vgd;
-	struct vgm_identity id;
 	struct vgm_device *vgm;
 	int ret;
 
 	vgm = kzalloc(sizeof(*vgm), GFP_KERNEL);
 	if (!vgm)
 		return -ENOMEM;
-	vgm->pdev = pdev;
-	vgm->base = base;
-	spin_lock_init(&vgm->settling.lock);
+	vgm_dev_init(vgm, &pdev->dev, base, irq, backend);
 	vgd = &vgm->vgd;
-	vgrant_dev_init(vgd, dev, &vgm_transport, &vgm_config_ops, backend, irq);
 
 	/* Time for a backend that is just starting. */
 	vgrant_dev_is_gone(vgd);
-	ret = vgm_identify(dev, base, &id);
+	ret = vgm_identify(vgm, &id);
 	/* Who falls silent meanwhile, is no other device. */
 	if (ret && !vgm_answers(vgd))
 		ret = -EAGAIN;
 	if (ret)
 		goto free_vgm;
-	vgd->vdev.id.device = id.device;
-	vgd->vdev.id.vendor = id.vendor;
-	vgd->ring_min = id.ring_min;
 	platform_set_drvdata(pdev, vgm);
-
-	ret = vgrant_dev_make_pool(vgd, &id.need);
-	if (ret)
-		goto free_vgm;
-	vgrant_pool_read_stats(vgd->pool, &stats);
-	dev_info(dev, "virtio device type %u, backend in domain %u sees %u granted pages%s%s\n",
-		 id.device, backend, stats.pages_total,
-		 vgd->caps & VIRTIO_GRANT_CAP_RANGES && use_ranges ?
-		 ", persistent" : "",
-		 vgrant_uses_events(vgd) ? ", event channels" : "");
-	ret = vgrant_dev_register(vgd);
+	ret = vgrant_dev_make_pool(vgd, &id);
+	if (!ret)
+		ret = vgrant_dev_register(vgd);
 	if (ret)
 		goto free_vgm;
 	return 0;

@@ -402,7 +402,7 @@ static int __init vgm_init(void)
 	if (!xen_domain())
 		return -ENODEV;
 
-	ret = vgm_accept_types(vgm_types);
+	ret = vgm_accept_types(NULL);
 	if (ret)
 		return ret;
 	ret = bus_register_notifier(&platform_bus_type, &vgm_bus_notifier);

@@ -73,7 +73,7 @@ void vgrant_synchronize_cbs(struct virtio_device *vdev)
 	struct vgrant_device *vgd = vgrant_dev_of(vdev);
 	unsigned int i;
 
-	synchronize_irq(vgd->irq);
+	vgd->transport->callbacks_sync(vgd);
 	for (i = 0; i < vgd->nr_queues; i++) {
 		struct vgrant_queue *q;
 

@@ -213,27 +213,56 @@ static void vgrant_dev_release(struct device *dev)
 	complete(&vgrant_dev_of(dev_to_virtio(dev))->released);
 }
 
+static const char *vgrant_bus_name(struct virtio_device *vdev)
+{
+	return dev_name(vgrant_dev_of(vdev)->dev);
+}
+
+VGRANT_FIND_VQS_ADAPTER(vgrant_find_vqs)
+
+static const struct virtio_config_ops vgrant_config_ops = {
+	VGRANT_FIND_VQS_OP(vgrant_find_vqs),
+	.get = vgrant_get,
+	.set = vgrant_set,
+	.generation = vgrant_generation,
+	.get_status = vgrant_get_status,
+	.set_status = vgrant_set_status,
+	.reset = vgrant_reset,
+	.del_vqs = vgrant_del_vqs,
+	.synchronize_cbs = vgrant_synchronize_cbs,
+	.get_features = vgrant_get_features,
+	.finalize_features = vgrant_finalize_features,
+	.bus_name = vgrant_bus_name,
+	.set_vq_affinity = vgrant_set_vq_affinity,
+	.get_vq_affinity = vgrant_get_vq_affinity,
+	/*
+	 * No get_shm_region: it would have us map whatever address the backend
+	 * names.
+	 */
+	.disable_vq_and_reset = vgrant_disable_vq_and_reset,
+	.enable_vq_after_reset = vgrant_enable_vq_after_reset,
+};
+
 /* A device that nothing is known of yet; nothing to undo. */
 void vgrant_dev_init(struct vgrant_device *vgd, struct device *dev,
-		     const struct vgrant_transport *transport,
-		     const struct virtio_config_ops *config, domid_t backend,
-		     int irq)
+		     const struct vgrant_transport *transport, domid_t backend)
 {
 	vgd->dev = dev;
 	vgd->transport = transport;
 	vgd->backend = backend;
-	vgd->irq = irq;
 	vgd->vdev.dev.parent = dev;
 	vgd->vdev.dev.release = vgrant_dev_release;
-	vgd->vdev.config = config;
+	vgd->vdev.config = &vgrant_config_ops;
 	init_completion(&vgd->released);
 	mutex_init(&vgd->queue_lock);
+	spin_lock_init(&vgd->settling.lock);
 	INIT_WORK(&vgd->fault_work, vgrant_fault_work);
 	/* Not deferrable: an idle guest waits for its disk, too. */
 	INIT_DELAYED_WORK(&vgd->watch_work, vgrant_watch_work);
 	INIT_DELAYED_WORK(&vgd->come_back_work, vgrant_come_back_work);
 	vgd->bus_notifier.notifier_call = vgrant_driver_event;
 }
+EXPORT_SYMBOL_GPL(vgrant_dev_init);
 
 static void vgrant_dev_destroy_pool(struct vgrant_device *vgd)
 {
@@ -241,14 +270,20 @@ static void vgrant_dev_destroy_pool(struct vgrant_device *vgd)
 	vgrant_pool_destroy(vgd->pool);
 }
 
-/* Its DMA goes through a pool that holds @need.  vgrant_dev_register() is next. */
+/*
+ * It is what @id says, and its DMA goes through a pool that holds what it needs.
+ * vgrant_dev_register() is next.
+ */
 int vgrant_dev_make_pool(struct vgrant_device *vgd,
-			 const struct vgrant_pool_need *need)
+			 const struct vgrant_identity *id)
 {
 	struct vgrant_pool_stats stats;
 	int ret;
 
-	vgd->pool = vgrant_pool_create(vgd->dev, vgd->backend, need);
+	vgd->vdev.id.device = id->device;
+	vgd->vdev.id.vendor = id->vendor;
+	vgd->ring_min = id->ring_min;
+	vgd->pool = vgrant_pool_create(vgd->dev, vgd->backend, &id->need);
 	if (IS_ERR(vgd->pool)) {
 		ret = PTR_ERR(vgd->pool);
 		dev_err(vgd->dev, "no pool of granted pages: error %d\n", ret);
@@ -266,8 +301,13 @@ int vgrant_dev_make_pool(struct vgrant_device *vgd,
 	vgrant_pool_read_stats(vgd->pool, &stats);
 	vgd->segs_max = max_t(u32, stats.segs_max, VGRANT_SEGS_EXTRA + 1) -
 			VGRANT_SEGS_EXTRA;
+	dev_info(vgd->dev, "virtio device type %u, backend in domain %u sees %u granted pages%s%s\n",
+		 id->device, vgd->backend, stats.pages_total,
+		 vgrant_uses_ranges(vgd) ? ", persistent" : "",
+		 vgrant_uses_events(vgd) ? ", event channels" : "");
 	return 0;
 }
+EXPORT_SYMBOL_GPL(vgrant_dev_make_pool);
 
 /* From here on a driver may bind.  If it fails, the pool is gone as well. */
 int vgrant_dev_register(struct vgrant_device *vgd)
@@ -284,6 +324,7 @@ int vgrant_dev_register(struct vgrant_device *vgd)
 	vgrant_dev_destroy_pool(vgd);
 	return ret;
 }
+EXPORT_SYMBOL_GPL(vgrant_dev_register);
 
 /* Undoes vgrant_dev_register() and vgrant_dev_make_pool(). */
 void vgrant_dev_unregister(struct vgrant_device *vgd)
@@ -301,6 +342,7 @@ void vgrant_dev_unregister(struct vgrant_device *vgd)
 	wait_for_completion(&vgd->released);
 	vgrant_dev_destroy_pool(vgd);
 }
+EXPORT_SYMBOL_GPL(vgrant_dev_unregister);
 
 #ifdef CONFIG_PM_SLEEP
 static void vgrant_awake(struct vgrant_device *vgd)
@@ -338,6 +380,7 @@ int vgrant_dev_freeze(struct vgrant_device *vgd)
 		vgrant_awake(vgd);
 	return ret;
 }
+EXPORT_SYMBOL_GPL(vgrant_dev_freeze);
 
 int vgrant_dev_restore(struct vgrant_device *vgd)
 {
@@ -356,4 +399,5 @@ int vgrant_dev_restore(struct vgrant_device *vgd)
 	vgrant_awake(vgd);
 	return ret;
 }
+EXPORT_SYMBOL_GPL(vgrant_dev_restore);
 #endif /* CONFIG_PM_SLEEP */

@@ -166,9 +166,9 @@ void vgrant_del_vqs(struct virtio_device *vdev)
 	mutex_lock(&vgd->queue_lock);
 	/* Otherwise find_vqs() failed, or was never called. */
 	if (vgd->queue) {
-		free_irq(vgd->irq, vgd);
+		vgd->transport->callbacks_end(vgd);
 		vgrant_destroy_queues(vgd);
-		vgd->transport->withdraw(vgd);
+		vgrant_withdraw(vgd);
 	}
 	mutex_unlock(&vgd->queue_lock);
 }
@@ -193,7 +193,7 @@ int vgrant_find_vqs(struct virtio_device *vdev, unsigned int nvqs,
 	vgd->nr_queues = nvqs;
 	vgrant_pool_set_filled(vgd->pool, vgd->caps & VIRTIO_GRANT_CAP_FILLS);
 	if (!vgd->has_failed)
-		vgd->transport->announce(vgd);
+		vgrant_announce(vgd);
 
 	for (i = 0; i < nvqs; i++) {
 		vqs[i] = NULL;
@@ -219,8 +219,7 @@ int vgrant_find_vqs(struct virtio_device *vdev, unsigned int nvqs,
 	}
 
 	/* Last, so that the handler never meets half a set of queues. */
-	ret = request_irq(vgd->irq, vgd->transport->interrupt, IRQF_SHARED,
-			  dev_name(&vdev->dev), vgd);
+	ret = vgd->transport->callbacks_begin(vgd);
 	if (ret)
 		goto destroy_queues;
 	mutex_unlock(&vgd->queue_lock);
@@ -229,7 +228,7 @@ int vgrant_find_vqs(struct virtio_device *vdev, unsigned int nvqs,
 
 destroy_queues:
 	vgrant_destroy_queues(vgd);
-	vgd->transport->withdraw(vgd);
+	vgrant_withdraw(vgd);
 unlock:
 	mutex_unlock(&vgd->queue_lock);
 	return ret;

@@ -49,7 +49,43 @@
 /* How often to see whether a device that failed for its silence answers again. */
 #define VGRANT_COME_BACK_S	2
 
+/* Device types are numbers below this. */
+#define VGRANT_TYPES		128
+
 struct vgrant_device;
+
+/* Those that a guest accepts. */
+struct vgrant_types {
+	DECLARE_BITMAP(accepted, VGRANT_TYPES);
+};
+
+/**
+ * struct vgrant_identity - what a device says of itself
+ * @device: device type
+ * @vendor: vendor
+ * @need: what its queues ask of a pool
+ * @ring_min: entries of its smallest ring
+ */
+struct vgrant_identity {
+	u32 device;
+	u32 vendor;
+	struct vgrant_pool_need need;
+	unsigned int ring_min;
+};
+
+/**
+ * struct vgrant_settling - does reading the configuration come to an end?
+ * @lock: of the rest
+ * @reader: who looked at the generation last
+ * @generation: what it was then
+ * @changes: so many times in a row it was another one
+ */
+struct vgrant_settling {
+	spinlock_t lock;	/* the rest */
+	struct task_struct *reader;
+	u32 generation;
+	unsigned int changes;
+};
 
 /**
  * struct vgrant_transport - what carries a device
@@ -61,21 +97,31 @@ struct vgrant_device;
  * @write_features: what the driver accepts
  * @read_status: the device's Status, or VGRANT_NOBODY
  * @write_status: sets it; 0 begins a reset, which is over when it reads 0
- * @announce: the pool, if the device can keep it mapped; sets is_announced
- * @withdraw: undoes it, and waits until the device has let go
+ * @share_range: the device is to keep so many pages from this reference on mapped;
+ *	returns VIRTIO_GRANT_RANGE_*
+ * @unshare_range: it is to let go of them; likewise, or VGRANT_NOBODY.  May be
+ *	called again while it has not
  * @queue_is_ready: returns 0, 1, or -EAGAIN if nobody answers
  * @queue_size_max: entries that the device has for it; 0 or VGRANT_NOBODY if
  *	there is no such queue
  * @queue_enable: tells the device where the ring is, and starts it
+ * @set_inflight: the next queue_enable() of this queue is to go on behind this used
+ *	index with these heads; 0 or a negative errno.  NULL: there is no going on
  * @queue_stop: stops it alone; returns no if the device does not let go
  * @queue_reset: resets it alone; returns NULL, or what went wrong
  * @set_port: the device is to use this event channel; 0 or a negative errno
  * @clear_port: it is to let go of it; returns no if it does not
  * @notify: there are buffers, of a queue without a channel; from any context
- * @interrupt: handler of the device's own interrupt, with the device as argument;
- *	calls vgrant_callbacks()
+ * @config_read: bytes of the configuration, as a driver gets them; 0, or -EAGAIN
+ *	if nobody answers
+ * @config_write: the same, written
+ * @read_generation: of the configuration; likewise
+ * @callbacks_begin: there are queues: from now on vgrant_callbacks() may be
+ *	called; 0 or a negative errno
+ * @callbacks_end: it must not any more, and is not running
+ * @callbacks_sync: what was running has ended
  *
- * All but @notify and @interrupt may sleep.  Those of queues are called one at a
+ * All but @notify may sleep.  Those of queues are called one at a
  * time, under queue_lock.
  */
 struct vgrant_transport {
@@ -86,11 +132,13 @@ struct vgrant_transport {
 	void (*write_features)(struct vgrant_device *vgd, u64 features);
 	u32 (*read_status)(struct vgrant_device *vgd);
 	void (*write_status)(struct vgrant_device *vgd, u8 status);
-	void (*announce)(struct vgrant_device *vgd);
-	void (*withdraw)(struct vgrant_device *vgd);
+	u32 (*share_range)(struct vgrant_device *vgd, u32 first, u32 pages);
+	u32 (*unshare_range)(struct vgrant_device *vgd);
 	int (*queue_is_ready)(struct vgrant_device *vgd, unsigned int index);
 	u32 (*queue_size_max)(struct vgrant_device *vgd, unsigned int index);
 	void (*queue_enable)(struct vgrant_device *vgd, struct virtqueue *vq);
+	int (*set_inflight)(struct vgrant_device *vgd, unsigned int index,
+			    u16 used_idx, const u16 *heads, unsigned int nr);
 	bool (*queue_stop)(struct vgrant_device *vgd, unsigned int index);
 	const char *(*queue_reset)(struct vgrant_device *vgd,
 				   unsigned int index);
@@ -98,7 +146,14 @@ struct vgrant_transport {
 			evtchn_port_t port);
 	bool (*clear_port)(struct vgrant_device *vgd, unsigned int index);
 	void (*notify)(struct virtqueue *vq);
-	irqreturn_t (*interrupt)(int irq, void *vgd);
+	int (*config_read)(struct vgrant_device *vgd, unsigned int offset,
+			   void *buf, unsigned int len);
+	void (*config_write)(struct vgrant_device *vgd, unsigned int offset,
+			     const void *buf, unsigned int len);
+	int (*read_generation)(struct vgrant_device *vgd, u32 *generation);
+	int (*callbacks_begin)(struct vgrant_device *vgd);
+	void (*callbacks_end)(struct vgrant_device *vgd);
+	void (*callbacks_sync)(struct vgrant_device *vgd);
 };
 
 /*
@@ -133,7 +188,7 @@ struct vgrant_device {
 	const struct vgrant_transport *transport;
 	struct vgrant_pool *pool;
 	domid_t backend;
-	int irq;
+	struct vgrant_settling settling;
 	u32 caps;		/* VIRTIO_GRANT_CAP_*, as probed */
 	u32 segs_max;		/* what seg_max in the configuration may say */
 	unsigned int ring_min;	/* size of the smallest ring */
@@ -214,6 +269,33 @@ void vgrant_del_vqs(struct virtio_device *vdev);
 int vgrant_disable_vq_and_reset(struct virtqueue *vq);
 int vgrant_enable_vq_after_reset(struct virtqueue *vq);
 
+/* config.c: and for the configuration */
+void vgrant_get(struct virtio_device *vdev, unsigned int offset, void *buf,
+		unsigned int len);
+void vgrant_set(struct virtio_device *vdev, unsigned int offset,
+		const void *buf, unsigned int len);
+u32 vgrant_generation(struct virtio_device *vdev);
+bool vgrant_settles(struct vgrant_settling *s, u32 generation);
+
+/* identify.c */
+int vgrant_identify(struct vgrant_device *vgd,
+		    const struct vgrant_types *accepted, const char *list,
+		    struct vgrant_identity *id);
+int vgrant_seg_max_offset(u32 device);
+
+/* types.c */
+int vgrant_types_parse(const char *list, struct vgrant_types *types);
+bool vgrant_type_is_accepted(const struct vgrant_types *types, u32 type);
+const char *vgrant_type_name(u32 type);
+
+/* range.c */
+bool vgrant_uses_ranges(const struct vgrant_device *vgd);
+void vgrant_announce(struct vgrant_device *vgd);
+void vgrant_withdraw(struct vgrant_device *vgd);
+
+/* resume.c */
+int vgrant_dev_resume(struct vgrant_device *vgd);
+
 /* status.c: and for features and status */
 u64 vgrant_get_features(struct virtio_device *vdev);
 int vgrant_finalize_features(struct virtio_device *vdev);
@@ -243,11 +325,9 @@ void vgrant_watch_work(struct work_struct *work);
 
 /* life.c */
 void vgrant_dev_init(struct vgrant_device *vgd, struct device *dev,
-		     const struct vgrant_transport *transport,
-		     const struct virtio_config_ops *config, domid_t backend,
-		     int irq);
+		     const struct vgrant_transport *transport, domid_t backend);
 int vgrant_dev_make_pool(struct vgrant_device *vgd,
-			 const struct vgrant_pool_need *need);
+			 const struct vgrant_identity *id);
 int vgrant_dev_register(struct vgrant_device *vgd);
 void vgrant_dev_unregister(struct vgrant_device *vgd);
 int vgrant_dev_freeze(struct vgrant_device *vgd);

@@ -120,6 +120,7 @@ void vgrant_callbacks(struct vgrant_device *vgd, int irq)
 			vgrant_callback(irq, vq);
 	}
 }
+EXPORT_SYMBOL_GPL(vgrant_callbacks);
 
 /* Buffers are in there, and none has come back since the last look. */
 bool vgrant_queue_is_stalled(struct virtqueue *vq)

@@ -38,7 +38,7 @@ MODULE_PARM_DESC(wait_s,
 
 /* The KUnit suite has shorter seconds. */
 unsigned int vgrant_ms_per_s = MSEC_PER_SEC;
-EXPORT_SYMBOL_IF_KUNIT(vgrant_ms_per_s);
+EXPORT_SYMBOL_GPL(vgrant_ms_per_s);
 
 /*
  * Does nobody answer, for longer than a busy machine would explain?  The
@@ -55,6 +55,7 @@ bool vgrant_dev_is_gone(struct vgrant_device *vgd)
 	}
 	return false;
 }
+EXPORT_SYMBOL_GPL(vgrant_dev_is_gone);
 
 /* Returns 0; -EAGAIN if nobody answers; -EIO if one that is ready is not. */
 static int vgrant_ask_queues(struct vgrant_device *vgd)
@@ -217,12 +218,14 @@ void vgrant_dev_config_changed(struct vgrant_device *vgd)
 	else
 		virtio_config_changed(&vgd->vdev);
 }
+EXPORT_SYMBOL_GPL(vgrant_dev_config_changed);
 
 /* Something looks as if nobody were there; from any context. */
 void vgrant_dev_suspect(struct vgrant_device *vgd)
 {
 	queue_work(system_long_wq, &vgd->fault_work);
 }
+EXPORT_SYMBOL_GPL(vgrant_dev_suspect);
 
 static void vgrant_watch_queues(struct vgrant_device *vgd, bool *is_stalled,
 				bool *is_broken)
@@ -289,6 +292,7 @@ void vgrant_dev_leave(struct vgrant_device *vgd)
 	WRITE_ONCE(vgd->is_leaving, true);
 	mod_delayed_work(system_long_wq, &vgd->watch_work, 0);
 }
+EXPORT_SYMBOL_GPL(vgrant_dev_leave);
 
 /* Its queues are there. */
 void vgrant_dev_watch(struct vgrant_device *vgd)

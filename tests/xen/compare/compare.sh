@@ -140,9 +140,9 @@ in_domain G1 'rebind() {
 		shift
 		cd /sys/bus/platform/drivers/virtio-grant-mmio
 		echo $dev >unbind
-		for p; do echo 0 >/sys/module/virtio_grant_mmio/parameters/$p; done
+		for p; do echo 0 >/sys/module/virtio_grant/parameters/$p; done
 		echo $dev >bind
-		for p; do echo 1 >/sys/module/virtio_grant_mmio/parameters/$p; done
+		for p; do echo 1 >/sys/module/virtio_grant/parameters/$p; done
 	}
 	(rebind xvdb use_ranges) && (rebind xvdc use_events) &&
 		(rebind xvdd use_ranges use_events)'

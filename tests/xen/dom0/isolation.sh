@@ -411,7 +411,7 @@ relay_attack() {
 # The first times it may find that nobody answers, see bind_again.
 toy_attack() {
 	in_domain G1 "rm -f /tmp/rebound; dmesg -c >/dev/null
-		echo 6 >/sys/module/virtio_grant_mmio/parameters/wait_s
+		echo 6 >/sys/module/virtio_grant/parameters/wait_s
 		( cd /sys/bus/platform/drivers/virtio-grant-mmio
 		until dmesg | grep -q -F '$3'; do
 			sleep 2

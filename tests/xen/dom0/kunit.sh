@@ -171,6 +171,7 @@ kunit_all() {
 		--rw=randrw --bsrange=512-64k --blockalign=512"
 
 	step "both modules away"
-	in_domain G1 'rmmod virtio_grant_mmio && rmmod virtio_grant_dma'
+	in_domain G1 'rmmod virtio_grant_mmio && rmmod virtio_grant &&
+		rmmod virtio_grant_dma'
 	look "unloading"
 }

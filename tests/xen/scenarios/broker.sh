@@ -209,7 +209,7 @@ fio_verify G1 vdb "--ioengine=libaio --direct=1 --iodepth=8 --size=1m --rw=randw
 fio_verify G2 vda "--ioengine=libaio --direct=1 --iodepth=8 --size=1m --rw=randwrite --bs=4k"
 
 step "its I/O fails, instead of hanging; the driver takes it up when it is back"
-in_domain G1 'echo 5 >/sys/module/virtio_grant_mmio/parameters/wait_s'
+in_domain G1 'echo 5 >/sys/module/virtio_grant/parameters/wait_s'
 status=0
 in_domain -t 60 G1 'dd if=/dev/vda of=/dev/null bs=4k count=1 iflag=direct' || status=$?
 [ "$status" -ne 0 ] || fail "a read of a hung backend succeeded"

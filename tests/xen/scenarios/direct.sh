@@ -19,7 +19,7 @@ pool() {
 
 # probe PARAMETER: the modules anew, with it.
 probe() {
-	in_domain -t 30 G1 "rmmod virtio_grant_mmio virtio_grant_dma 2>/dev/null
+	in_domain -t 30 G1 "rmmod virtio_grant_mmio virtio_grant virtio_grant_dma 2>/dev/null
 		modprobe virtio_grant_dma $1" || fail "$1"
 	load_ours G1
 	has_disk G1 vda
@@ -81,7 +81,7 @@ step "nothing is left"
 in_domain -t 30 G1 'rmmod virtio_grant_mmio'
 expect 0 "$(in_domain G1 'cat /sys/module/virtio_grant_dma/parameters/quarantined_pages')" \
 	"quarantined pages"
-in_domain G1 'rmmod virtio_grant_dma'
+in_domain G1 'rmmod virtio_grant && rmmod virtio_grant_dma'
 if in_domain G1 'dmesg | grep -E "g\.e\. 0x.* still (in use|pending)"'; then
 	fail "a grant was still in use"
 fi

@@ -33,7 +33,8 @@ together \
 flask_label G1 domU_t
 flask_label G2 isolated_domU_t
 in_domain G2 'echo /usr/bin/modprobe >/proc/sys/kernel/modprobe
-	modprobe virtio_blk && modprobe virtio_grant_mmio use_ranges=0 use_events=0'
+	modprobe virtio_blk && modprobe virtio_grant use_ranges=0 use_events=0 &&
+	modprobe virtio_grant_mmio'
 has_disk G2 vda
 for guest in G1 G2; do
 	fio_verify $guest vda "--ioengine=libaio --direct=1 --iodepth=16 \

@@ -22,7 +22,7 @@ pool() {
 
 # probe GUEST PARAMETERS: its modules anew, with them.
 probe() {
-	in_domain -t 30 "$1" "rmmod virtio_grant_mmio virtio_grant_dma 2>/dev/null
+	in_domain -t 30 "$1" "rmmod virtio_grant_mmio virtio_grant virtio_grant_dma 2>/dev/null
 		modprobe virtio_grant_dma $2" || fail "$2"
 	load_ours "$1"
 	has_disk "$1" vda
@@ -74,7 +74,7 @@ nothing_is_left() {
 	in_domain -t 30 "$1" 'rmmod virtio_grant_mmio'
 	expect 0 "$(in_domain "$1" 'cat /sys/module/virtio_grant_dma/parameters/quarantined_pages')" \
 		"quarantined pages"
-	in_domain "$1" 'rmmod virtio_grant_dma'
+	in_domain "$1" 'rmmod virtio_grant && rmmod virtio_grant_dma'
 	if in_domain "$1" 'dmesg | grep -E "g\.e\. 0x.* still (in use|pending)"'; then
 		fail "a grant was still in use"
 	fi

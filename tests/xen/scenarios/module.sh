@@ -60,7 +60,7 @@ for i in $(seq "$CYCLES"); do
 	ended "rmmod"
 	expect 0 "$(in_domain G1 'cat /sys/module/virtio_grant_dma/parameters/quarantined_pages')" \
 		"quarantined pages"
-	in_domain -t 30 G1 'rmmod virtio_grant_dma' || fail "rmmod of the DMA layer"
+	in_domain -t 30 G1 'rmmod virtio_grant && rmmod virtio_grant_dma' || fail "rmmod of the DMA layer"
 	back "reload $i" 'modprobe virtio_grant_mmio'
 	expect 0 "$(in_domain G1 'cat /sys/block/vda/ro')" "vda/ro"
 done

@@ -47,7 +47,8 @@ in_domain G1 'echo /usr/bin/modprobe >/proc/sys/kernel/modprobe; modprobe virtio
 
 for mode in 11 10 01 00; do
 	step "use_ranges=${mode:0:1} use_events=${mode:1:1}"
-	in_domain G1 "modprobe virtio_grant_mmio use_ranges=${mode:0:1} use_events=${mode:1:1}"
+	in_domain G1 "modprobe virtio_grant use_ranges=${mode:0:1} use_events=${mode:1:1}
+		modprobe virtio_grant_mmio"
 	has_disk G1 vda
 	expect 2 "$(in_domain G1 'ls /sys/block/vda/mq | wc -l')" "queues of vda"
 	both_work vda
@@ -75,7 +76,7 @@ for mode in 11 10 01 00; do
 		[ "$(stats DomD takeovers)" -ge 1 ] || fail "no device was taken over"
 	fi
 	no_trouble G1
-	in_domain G1 'rmmod virtio_grant_mmio'
+	in_domain G1 'rmmod virtio_grant_mmio && rmmod virtio_grant'
 	expect 0 "$(lanes)" "threads of queues of a device without driver"
 done
 

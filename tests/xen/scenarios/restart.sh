@@ -100,8 +100,8 @@ fio_verify G2 vda "--ioengine=libaio --direct=1 --iodepth=16 --size=2m --rw=rand
 
 # G1 waits for ever, G2 not as long as this takes.
 step "the driver domain stands still for 40 s"
-in_domain G1 'echo 0 >/sys/module/virtio_grant_mmio/parameters/wait_s'
-in_domain G2 'echo 3 >/sys/module/virtio_grant_mmio/parameters/wait_s'
+in_domain G1 'echo 0 >/sys/module/virtio_grant/parameters/wait_s'
+in_domain G2 'echo 3 >/sys/module/virtio_grant/parameters/wait_s'
 xl pause DomD
 for guest in G1 G2; do
 	in_domain $guest 'rm -f /tmp/ended; ( exec 3</dev/vda

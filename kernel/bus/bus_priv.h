@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * bus_priv.h - virtio over messages on the Xen bus: what its files share.
+ *
+ * front.c finds the devices, through xenbus, and has them come and go; link.c has
+ * the page that messages are in; transport.c makes messages of what a virtio device
+ * is asked (queue/queue.h).  uapi/virtio_grant_bus.h is the contract.
+ */
+#ifndef VIRTIO_GRANT_BUS_PRIV_H
+#define VIRTIO_GRANT_BUS_PRIV_H
+
+#include <linux/device.h>
+#include <linux/mutex.h>
+#include <linux/spinlock.h>
+#include <linux/types.h>
+#include <linux/wait.h>
+#include <linux/workqueue.h>
+#include <xen/grant_table.h>
+#include <xen/interface/event_channel.h>
+#include <xen/xenbus.h>
+
+#include "queue/queue.h"
+#include "uapi/virtio_grant_bus.h"
+
+/*
+ * What of the backend can be reached over the page:
+ *
+ *	VGB_DOWN	nobody
+ *	VGB_RESUMING	one who is to go on; for the task alone that sees to it
+ *	VGB_UP		the backend
+ */
+enum vgb_reach {
+	VGB_DOWN,
+	VGB_RESUMING,
+	VGB_UP,
+};
+
+/**
+ * struct vgb_link - the page, and who answers in it
+ * @page: ours, and the backend's to write
+ * @ref: it is granted by; 0: it is not
+ * @backend: to this domain
+ * @irq: of the event channel; 0: there is none
+ * @port: its number
+ * @changed: called when the backend says that something has; from an interrupt
+ * @reach: enum vgb_reach
+ * @resumer: whose requests pass while that is VGB_RESUMING
+ * @lock: one request at a time, and all below
+ * @seq: of the last request
+ * @is_silent: the last one was not answered
+ * @answered: woken when there may be an answer
+ * @config_events: of the page, as seen last
+ * @used_events: likewise
+ */
+struct vgb_link {
+	struct virtio_grant_bus_page *page;
+	grant_ref_t ref;
+	domid_t backend;
+	unsigned int irq;
+	evtchn_port_t port;
+	void (*changed)(struct vgb_link *link, bool is_config, bool is_used);
+
+	enum vgb_reach reach;
+	struct task_struct *resumer;
+	struct mutex lock;	/* a request, and what is below */
+	u32 seq;
+	bool is_silent;
+	wait_queue_head_t answered;
+	u32 config_events;
+	u32 used_events;
+};
+
+/* link.c */
+int vgb_link_init(struct vgb_link *link,
+		  void (*changed)(struct vgb_link *link, bool is_config,
+				  bool is_used));
+void vgb_link_exit(struct vgb_link *link);
+int vgb_link_open(struct vgb_link *link, domid_t backend, const char *name);
+bool vgb_link_close(struct vgb_link *link);
+void vgb_link_forget(struct vgb_link *link);
+void vgb_link_set_reach(struct vgb_link *link, enum vgb_reach reach);
+void vgb_link_kick(struct vgb_link *link);
+int vgb_request(struct vgb_link *link, u8 type, u8 id, const void *req,
+		unsigned int req_bytes, void *rsp, unsigned int rsp_bytes);
+
+/* What a backend said of its device, when it was identified. */
+struct vgb_info {
+	u32 device;
+	u32 vendor;
+	u32 config_bytes;
+	u32 nr_queues;
+};
+
+/**
+ * struct vgb_device - a device on the bus
+ * @vgd: it, once it was identified; @has_device says so
+ * @dev: its parent, a child of @xdev: that one has no DMA mask
+ * @link: to its backend
+ * @xdev: its node
+ * @info: of the backend's; what a later one has to be, too
+ * @device_id: what the toolstack says that it is
+ * @generation: of the configuration that was read last
+ * @lock: @has_queues, against callbacks
+ * @has_queues: callbacks may be made
+ * @work: looks at the nodes and does what follows
+ * @make_work: makes the device: its driver's probe may wait for the backend, and
+ *	that for @work
+ */
+struct vgb_device {
+	struct vgrant_device vgd;
+	struct device dev;
+	u64 dma_mask;
+	struct vgb_link link;
+	struct xenbus_device *xdev;
+	struct vgb_info info;
+	u32 device_id;
+	u32 generation;
+
+	spinlock_t lock;	/* has_queues */
+	bool has_queues;
+
+	struct delayed_work work;
+	struct work_struct make_work;
+	/* Changed by xenwatch alone, but for the first time: vgb_follow(). */
+	struct xenbus_watch own_watch;		/* our node's "backend" */
+	struct xenbus_watch back_watch;		/* that one's "state" */
+	struct mutex back_lock;	/* the next three */
+	char *back;		/* its node; NULL: none is known */
+	domid_t back_id;
+	bool is_other_back;	/* than @work knows */
+	bool is_published;	/* our keys are for @back */
+	bool is_connected;	/* ... and it has taken them */
+	bool is_made;		/* make_work was begun */
+	bool has_device;	/* ... and made one */
+	bool has_failed;	/* ... and could not, for good */
+	bool is_closed;		/* the toolstack wanted it gone, and it is */
+	bool is_refusing;	/* it was said that it is in use */
+	bool is_leaving;	/* remove() was called */
+};
+
+static inline struct vgb_device *vgb_of(struct vgrant_device *vgd)
+{
+	return container_of(vgd, struct vgb_device, vgd);
+}
+
+/* transport.c */
+extern const struct vgrant_transport vgb_transport;
+int vgb_ask_info(struct vgb_device *vgb, struct vgb_info *info);
+void vgb_changed(struct vgb_link *link, bool is_config, bool is_used);
+
+#endif /* VIRTIO_GRANT_BUS_PRIV_H */

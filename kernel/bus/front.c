@@ -1,0 +1,621 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * front.c - virtio devices that the toolstack attaches over xenbus: found,
+ * connected, connected again to another backend, and removed.
+ *
+ * Who is not trusted: the backend, in its node and its messages.  What the device
+ * is, and which domain serves it, the toolstack says, in our own node.
+ *
+ * Who owns what: a node's device (struct vgb_device) lives from probe() to remove().
+ * The virtio device in it is made when a backend answers for the first time, and
+ * goes when the toolstack wants it gone or the node does.
+ *
+ * States are those of uapi/virtio_grant_bus.h.  Whatever changes, one work looks at
+ * the nodes and does what follows; a backend that is gone (its domain ended) leaves
+ * the device as it is, with requests in its queues.  One that is there thereafter,
+ * maybe of another domain, gets the same pages, and goes on (queue/resume.c).
+ *
+ * Callbacks of watches are xenwatch's, and so may remove() be: it must not be waited
+ * for by our works.  Watches are therefore changed in such a callback alone.
+ */
+#include <linux/blkdev.h>
+#include <linux/device.h>
+#include <linux/dma-mapping.h>
+#include <linux/jiffies.h>
+#include <linux/module.h>
+#include <linux/pm.h>
+#include <linux/slab.h>
+#include <linux/string.h>
+#include <uapi/linux/virtio_ids.h>
+#include <xen/xen.h>
+
+#include "bus/bus_priv.h"
+
+/* Between two tries while another domain holds what is to be granted anew. */
+#define VGB_AGAIN_MS		100
+
+static char *types = "any";
+module_param(types, charp, 0444);
+MODULE_PARM_DESC(types,
+		 "types of devices that this guest accepts, by name or number, separated by commas, or any (default)");
+
+static struct vgrant_types vgb_accepted;
+
+static void vgb_look_soon(struct vgb_device *vgb, unsigned int ms)
+{
+	if (!READ_ONCE(vgb->is_leaving))
+		mod_delayed_work(system_long_wq, &vgb->work,
+				 msecs_to_jiffies(ms));
+}
+
+/* Watches */
+
+static void vgb_back_changed(struct xenbus_watch *watch, const char *path,
+			     const char *token)
+{
+	vgb_look_soon(container_of(watch, struct vgb_device, back_watch), 0);
+}
+
+static void vgb_watch_back(struct vgb_device *vgb)
+{
+	struct xenbus_watch *watch = &vgb->back_watch;
+
+	watch->node = kasprintf(GFP_KERNEL, "%s/state", vgb->back);
+	watch->callback = vgb_back_changed;
+	if (!watch->node)
+		return;
+	if (!register_xenbus_watch(watch))
+		return;
+	kfree(watch->node);
+	watch->node = NULL;
+}
+
+static void vgb_unwatch_back(struct vgb_device *vgb)
+{
+	struct xenbus_watch *watch = &vgb->back_watch;
+
+	if (!watch->node)
+		return;
+	unregister_xenbus_watch(watch);
+	kfree(watch->node);
+	watch->node = NULL;
+}
+
+/* Our node's "backend" may have been changed: that one's state counts from now on. */
+static void vgb_follow(struct vgb_device *vgb)
+{
+	const char *node = vgb->xdev->nodename;
+	unsigned int id;
+	char *back;
+	bool is_other;
+
+	back = xenbus_read(XBT_NIL, node, "backend", NULL);
+	if (IS_ERR(back))
+		return;
+	if (xenbus_scanf(XBT_NIL, node, "backend-id", "%u", &id) != 1 ||
+	    id >= DOMID_FIRST_RESERVED) {
+		kfree(back);
+		return;
+	}
+	mutex_lock(&vgb->back_lock);
+	is_other = !vgb->back || strcmp(vgb->back, back) || vgb->back_id != id;
+	if (is_other) {
+		swap(vgb->back, back);
+		vgb->back_id = id;
+		vgb->is_other_back = true;
+	}
+	mutex_unlock(&vgb->back_lock);
+	kfree(back);
+	if (is_other || !vgb->back_watch.node) {
+		vgb_unwatch_back(vgb);
+		vgb_watch_back(vgb);
+	}
+	vgb_look_soon(vgb, 0);
+}
+
+static void vgb_own_changed(struct xenbus_watch *watch, const char *path,
+			    const char *token)
+{
+	vgb_follow(container_of(watch, struct vgb_device, own_watch));
+}
+
+static int vgb_watch_own(struct vgb_device *vgb)
+{
+	struct xenbus_watch *watch = &vgb->own_watch;
+	int ret;
+
+	watch->node = kasprintf(GFP_KERNEL, "%s/backend", vgb->xdev->nodename);
+	watch->callback = vgb_own_changed;
+	if (!watch->node)
+		return -ENOMEM;
+	/* It is called at once. */
+	ret = register_xenbus_watch(watch);
+	if (ret)
+		kfree(watch->node);
+	return ret;
+}
+
+/* The virtio device */
+
+static int vgb_identify(struct vgb_device *vgb, struct vgrant_identity *id)
+{
+	int ret = vgb_ask_info(vgb, &vgb->info);
+
+	if (ret)
+		return ret;
+	memset(id, 0, sizeof(*id));
+	id->device = vgb->info.device;
+	id->vendor = vgb->info.vendor;
+	vgb->vgd.vdev.id.device = id->device;
+	if (id->device != vgb->device_id) {
+		dev_err(&vgb->dev, "refused: the backend has a type %u (%s), the toolstack says %u (%s)\n",
+			id->device, vgrant_type_name(id->device),
+			vgb->device_id, vgrant_type_name(vgb->device_id));
+		return -ENODEV;
+	}
+	return vgrant_identify(&vgb->vgd, &vgb_accepted, types, id);
+}
+
+/* Returns 0; -EAGAIN if nobody answers; or a negative errno: it can't be. */
+static int vgb_make(struct vgb_device *vgb)
+{
+	struct vgrant_identity id;
+	int ret;
+
+	ret = vgb_identify(vgb, &id);
+	/* Who falls silent meanwhile, is no other device. */
+	if (ret && !vgb_transport.answers(&vgb->vgd))
+		return -EAGAIN;
+	if (ret)
+		return ret;
+	ret = vgrant_dev_make_pool(&vgb->vgd, &id);
+	if (ret)
+		return ret;
+	/* Another backend gets that pool from now on. */
+	WRITE_ONCE(vgb->has_device, true);
+	ret = vgrant_dev_register(&vgb->vgd);
+	if (ret)
+		WRITE_ONCE(vgb->has_device, false);
+	return ret;
+}
+
+static void vgb_make_work(struct work_struct *work)
+{
+	struct vgb_device *vgb = container_of(work, struct vgb_device,
+					      make_work);
+	int ret = vgb_make(vgb);
+
+	if (!ret) {
+		xenbus_switch_state(vgb->xdev, XenbusStateConnected);
+		return;
+	}
+	if (ret == -EAGAIN) {
+		WRITE_ONCE(vgb->is_made, false);
+		vgb_look_soon(vgb, 0);
+		return;
+	}
+	WRITE_ONCE(vgb->has_failed, true);
+	vgb_link_set_reach(&vgb->link, VGB_DOWN);
+	xenbus_dev_error(vgb->xdev, ret, "no device of type %u (%s) with this backend: see the guest's kernel log",
+			 vgb->device_id, vgrant_type_name(vgb->device_id));
+	xenbus_switch_state(vgb->xdev, XenbusStateClosed);
+}
+
+/* It may be anew from here on. */
+static void vgb_unmake(struct vgb_device *vgb)
+{
+	/* Its driver's probe may be waiting for the backend. */
+	if (READ_ONCE(vgb->has_device))
+		vgrant_dev_leave(&vgb->vgd);
+	cancel_work_sync(&vgb->make_work);
+	if (vgb->has_device)
+		vgrant_dev_unregister(&vgb->vgd);
+	vgb->has_device = false;
+	vgb->is_made = false;
+}
+
+static int vgb_disk_is_open(struct device *dev, void *unused)
+{
+	return dev->class && !strcmp(dev->class->name, "block") &&
+	       disk_openers(dev_to_disk(dev));
+}
+
+/* A disk is, whose device somebody has open: mounted, or a part of something. */
+static bool vgb_is_in_use(struct vgb_device *vgb)
+{
+	return READ_ONCE(vgb->has_device) &&
+	       vgb->device_id == VIRTIO_ID_BLOCK &&
+	       device_for_each_child(&vgb->vgd.vdev.dev, NULL,
+				     vgb_disk_is_open);
+}
+
+/* Connecting */
+
+static int vgb_write_keys(struct vgb_device *vgb)
+{
+	const char *node = vgb->xdev->nodename;
+	struct xenbus_transaction xbt;
+	int ret;
+
+	do {
+		ret = xenbus_transaction_start(&xbt);
+		if (ret)
+			return ret;
+		ret = xenbus_printf(xbt, node, "msg-version", "%u",
+				    VIRTIO_GRANT_BUS_VERSION) ?:
+		      xenbus_printf(xbt, node, "msg-ref", "%u",
+				    vgb->link.ref) ?:
+		      xenbus_printf(xbt, node, "msg-port", "%u",
+				    vgb->link.port) ?:
+		      xenbus_printf(xbt, node, "msg-backend-id", "%u",
+				    vgb->link.backend);
+		if (ret) {
+			xenbus_transaction_end(xbt, 1);
+			return ret;
+		}
+		ret = xenbus_transaction_end(xbt, 0);
+	} while (ret == -EAGAIN);
+	return ret;
+}
+
+/* Does it speak our version?  Says which it does if not. */
+static bool vgb_versions_meet(struct vgb_device *vgb, const char *back)
+{
+	unsigned int first, last;
+
+	if (xenbus_scanf(XBT_NIL, back, "msg-versions", "%u-%u", &first,
+			 &last) != 2) {
+		first = 0;
+		last = 0;
+	}
+	if (first <= VIRTIO_GRANT_BUS_VERSION &&
+	    last >= VIRTIO_GRANT_BUS_VERSION)
+		return true;
+	WRITE_ONCE(vgb->has_failed, true);
+	xenbus_dev_error(vgb->xdev, -EPROTONOSUPPORT,
+			 "the backend speaks versions %u to %u of the bus, this guest's driver version %u",
+			 first, last, VIRTIO_GRANT_BUS_VERSION);
+	xenbus_switch_state(vgb->xdev, XenbusStateClosed);
+	return false;
+}
+
+/* Returns 0, -EAGAIN if the last backend's domain holds something, or an error. */
+static int vgb_regrant(struct vgb_device *vgb, domid_t backend)
+{
+	int ret = 0;
+
+	if (!vgb_link_close(&vgb->link))
+		return -EAGAIN;
+	/* It makes a pool for the last one, or finds that nobody answers. */
+	if (!READ_ONCE(vgb->has_device))
+		flush_work(&vgb->make_work);
+	if (READ_ONCE(vgb->has_device) && vgb->vgd.backend != backend)
+		ret = vgrant_pool_move(vgb->vgd.pool, backend);
+	if (ret)
+		return ret == -EBUSY ? -EAGAIN : ret;
+	WRITE_ONCE(vgb->vgd.backend, backend);
+	return vgb_link_open(&vgb->link, backend, dev_name(&vgb->dev));
+}
+
+/* The backend is there and waits for us. */
+static void vgb_publish(struct vgb_device *vgb, const char *back,
+			domid_t backend)
+{
+	int ret;
+
+	if (!vgb_versions_meet(vgb, back))
+		return;
+	ret = vgb_regrant(vgb, backend);
+	if (ret == -EAGAIN) {
+		vgb_look_soon(vgb, VGB_AGAIN_MS);
+		return;
+	}
+	if (!ret)
+		ret = vgb_write_keys(vgb);
+	if (ret) {
+		xenbus_dev_error(vgb->xdev, ret, "granting a page to domain %u and telling it",
+				 backend);
+		vgb_look_soon(vgb, 10 * VGB_AGAIN_MS);
+		return;
+	}
+	vgb->is_published = true;
+	vgb->is_closed = false;
+	xenbus_switch_state(vgb->xdev, XenbusStateInitialised);
+}
+
+/* It has taken what we granted. */
+static void vgb_connect(struct vgb_device *vgb)
+{
+	int ret;
+
+	vgb->is_connected = true;
+	if (!READ_ONCE(vgb->is_made)) {
+		WRITE_ONCE(vgb->is_made, true);
+		vgb_link_set_reach(&vgb->link, VGB_UP);
+		queue_work(system_long_wq, &vgb->make_work);
+		return;
+	}
+	vgb_link_set_reach(&vgb->link, VGB_RESUMING);
+	ret = vgrant_dev_resume(&vgb->vgd);
+	if (ret == -EAGAIN) {
+		/* It is gone again; or hangs, and then comes another. */
+		vgb_link_set_reach(&vgb->link, VGB_DOWN);
+		vgb->is_connected = false;
+		vgb_look_soon(vgb, 10 * VGB_AGAIN_MS);
+		return;
+	}
+	vgb_link_set_reach(&vgb->link, VGB_UP);
+	if (ret)
+		return;
+	dev_info(&vgb->dev, "goes on with the backend in domain %u\n",
+		 vgb->vgd.backend);
+	xenbus_switch_state(vgb->xdev, XenbusStateConnected);
+}
+
+static void vgb_disconnect(struct vgb_device *vgb)
+{
+	if (vgb->is_connected)
+		dev_warn(&vgb->dev, "its backend is gone\n");
+	vgb_link_set_reach(&vgb->link, VGB_DOWN);
+	vgb->is_published = false;
+	vgb->is_connected = false;
+}
+
+/* The toolstack wants it gone; or the backend, which only costs us the device. */
+static void vgb_close(struct vgb_device *vgb)
+{
+	if (vgb->is_closed)
+		return;
+	if (vgb_is_in_use(vgb)) {
+		if (!vgb->is_refusing)
+			dev_warn(&vgb->dev, "is to be removed, and somebody uses it: not now\n");
+		vgb->is_refusing = true;
+		vgb_look_soon(vgb, 10 * VGB_AGAIN_MS);
+		return;
+	}
+	vgb->is_refusing = false;
+	vgb_unmake(vgb);
+	vgb_link_set_reach(&vgb->link, VGB_DOWN);
+	vgb->is_published = false;
+	vgb->is_connected = false;
+	vgb->is_closed = true;
+	xenbus_frontend_closed(vgb->xdev);
+}
+
+/* What its backend's node says, as far as there is one. */
+static int vgb_read_back(struct vgb_device *vgb, char **back, domid_t *id,
+			 bool *is_other)
+{
+	int state;
+
+	mutex_lock(&vgb->back_lock);
+	*back = kstrdup(vgb->back ?: "", GFP_KERNEL);
+	*id = vgb->back_id;
+	*is_other = vgb->is_other_back;
+	vgb->is_other_back = false;
+	mutex_unlock(&vgb->back_lock);
+	if (!*back || !**back ||
+	    xenbus_scanf(XBT_NIL, *back, "state", "%d", &state) != 1)
+		return XenbusStateUnknown;
+	return state;
+}
+
+static void vgb_work(struct work_struct *work)
+{
+	struct vgb_device *vgb = container_of(to_delayed_work(work),
+					      struct vgb_device, work);
+	bool is_other;
+	domid_t id;
+	char *back;
+	int state = vgb_read_back(vgb, &back, &id, &is_other);
+
+	/* One that begins anew has forgotten us. */
+	if (is_other || (vgb->is_connected && state == XenbusStateInitWait))
+		vgb_disconnect(vgb);
+	switch (state) {
+	case XenbusStateInitWait:
+		if (!vgb->is_published && !READ_ONCE(vgb->has_failed))
+			vgb_publish(vgb, back, id);
+		break;
+	case XenbusStateConnected:
+		vgb->is_refusing = false;
+		if (vgb->is_published && !vgb->is_connected)
+			vgb_connect(vgb);
+		else if (vgb->is_connected && !READ_ONCE(vgb->is_made) &&
+			 !READ_ONCE(vgb->has_failed))
+			vgb_connect(vgb);
+		break;
+	case XenbusStateClosing:
+		vgb_close(vgb);
+		break;
+	case XenbusStateInitialising:
+		break;
+	default:
+		if (vgb->is_published)
+			vgb_disconnect(vgb);
+	}
+	kfree(back);
+}
+
+/* Nodes */
+
+static int vgb_device_id(struct xenbus_device *xdev, u32 *id)
+{
+	if (!strcmp(xdev->devicetype, "virtio_disk")) {
+		*id = VIRTIO_ID_BLOCK;
+		return 0;
+	}
+	if (xenbus_scanf(XBT_NIL, xdev->nodename, "device-id", "%u", id) == 1)
+		return 0;
+	xenbus_dev_error(xdev, -EINVAL, "the toolstack does not say what it is (device-id)");
+	return -EINVAL;
+}
+
+static void vgb_release(struct device *dev)
+{
+	kfree(container_of(dev, struct vgb_device, dev));
+}
+
+#ifdef CONFIG_PM_SLEEP
+static int vgb_freeze(struct device *dev)
+{
+	struct vgb_device *vgb = container_of(dev, struct vgb_device, dev);
+
+	return READ_ONCE(vgb->has_device) ? vgrant_dev_freeze(&vgb->vgd) : 0;
+}
+
+static int vgb_thaw(struct device *dev)
+{
+	struct vgb_device *vgb = container_of(dev, struct vgb_device, dev);
+
+	return READ_ONCE(vgb->has_device) ? vgrant_dev_restore(&vgb->vgd) : 0;
+}
+
+static const struct dev_pm_ops vgb_pm_ops = {
+	SET_SYSTEM_SLEEP_PM_OPS(vgb_freeze, vgb_thaw)
+};
+#define VGB_PM_OPS	(&vgb_pm_ops)
+#else
+#define VGB_PM_OPS	NULL
+#endif
+
+static const struct device_type vgb_type = {
+	.name = "virtio_grant_bus",
+	.pm = VGB_PM_OPS,
+};
+
+/* On failure, put_device() frees it. */
+static int vgb_add(struct vgb_device *vgb)
+{
+	struct device *dev = &vgb->dev;
+	int ret;
+
+	dev->parent = &vgb->xdev->dev;
+	dev->type = &vgb_type;
+	vgb->dma_mask = DMA_BIT_MASK(64);
+	dev->dma_mask = &vgb->dma_mask;
+	ret = dev_set_name(dev, "%s-bus", dev_name(&vgb->xdev->dev)) ?:
+	      vgb_link_init(&vgb->link, vgb_changed);
+	if (ret)
+		return ret;
+	vgrant_dev_init(&vgb->vgd, dev, &vgb_transport, 0);
+	ret = device_add(dev);
+	if (ret)
+		vgb_link_exit(&vgb->link);
+	return ret;
+}
+
+static int vgb_probe(struct xenbus_device *xdev,
+		     const struct xenbus_device_id *id)
+{
+	struct vgb_device *vgb;
+	int ret;
+
+	vgb = kzalloc(sizeof(*vgb), GFP_KERNEL);
+	if (!vgb)
+		return -ENOMEM;
+	vgb->xdev = xdev;
+	vgb->dev.release = vgb_release;
+	device_initialize(&vgb->dev);
+	spin_lock_init(&vgb->lock);
+	mutex_init(&vgb->back_lock);
+	INIT_DELAYED_WORK(&vgb->work, vgb_work);
+	INIT_WORK(&vgb->make_work, vgb_make_work);
+	ret = vgb_device_id(xdev, &vgb->device_id);
+	if (ret)
+		goto put;
+	if (!vgrant_type_is_accepted(&vgb_accepted, vgb->device_id)) {
+		ret = -EPERM;
+		xenbus_dev_error(xdev, ret, "a device of type %u (%s), this guest accepts types=%s",
+				 vgb->device_id,
+				 vgrant_type_name(vgb->device_id), types);
+		goto put;
+	}
+	ret = vgb_add(vgb);
+	if (ret)
+		goto put;
+	dev_set_drvdata(&xdev->dev, vgb);
+	/* It may have been closed by who drove it before. */
+	xenbus_switch_state(xdev, XenbusStateInitialising);
+	ret = vgb_watch_own(vgb);
+	if (!ret)
+		return 0;
+
+	device_del(&vgb->dev);
+	vgb_link_exit(&vgb->link);
+put:
+	put_device(&vgb->dev);
+	return ret;
+}
+
+static void vgb_remove(struct xenbus_device *xdev)
+{
+	struct vgb_device *vgb = dev_get_drvdata(&xdev->dev);
+
+	WRITE_ONCE(vgb->is_leaving, true);
+	unregister_xenbus_watch(&vgb->own_watch);
+	kfree(vgb->own_watch.node);
+	vgb_unwatch_back(vgb);
+	cancel_delayed_work_sync(&vgb->work);
+	vgb_unmake(vgb);
+	device_del(&vgb->dev);
+	vgb_link_exit(&vgb->link);
+	kfree(vgb->back);
+	put_device(&vgb->dev);
+}
+
+/* What the first backend's node says, xenbus watches as well. */
+static void vgb_otherend_changed(struct xenbus_device *xdev,
+				 enum xenbus_state state)
+{
+	struct vgb_device *vgb = dev_get_drvdata(&xdev->dev);
+
+	if (vgb)
+		vgb_look_soon(vgb, 0);
+}
+
+static const struct xenbus_device_id vgb_ids[] = {
+	{ "virtio_grant" },
+#ifdef CONFIG_X86
+	/* libxl's: there without a register window. */
+	{ "virtio_disk" },
+#endif
+	{ "" }
+};
+MODULE_ALIAS("xen:virtio_grant");
+#ifdef CONFIG_X86
+MODULE_ALIAS("xen:virtio_disk");
+#endif
+
+static struct xenbus_driver vgb_driver = {
+	.name = "virtio_grant_bus",
+	.ids = vgb_ids,
+	.probe = vgb_probe,
+	.remove = vgb_remove,
+	.otherend_changed = vgb_otherend_changed,
+	/* Who loads us, is not kept waiting for a backend that is not there. */
+	.not_essential = true,
+};
+
+static int __init vgb_init(void)
+{
+	int ret;
+
+	if (!xen_domain())
+		return -ENODEV;
+	ret = vgrant_types_parse(types, &vgb_accepted);
+	if (ret)
+		return ret;
+	return xenbus_register_frontend(&vgb_driver);
+}
+module_init(vgb_init);
+
+static void __exit vgb_exit(void)
+{
+	xenbus_unregister_driver(&vgb_driver);
+}
+module_exit(vgb_exit);
+
+MODULE_DESCRIPTION("virtio over messages on the Xen bus");
+MODULE_AUTHOR("The virtio-grant authors");
+MODULE_LICENSE("GPL");

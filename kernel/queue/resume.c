@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * resume.c - a device goes on with another backend, which knows nothing of it.
+ *
+ * The backend's domain ended, and another one serves the device.  What the driver
+ * had set up is set up again, without the driver's knowing; what was in the queues
+ * and not used yet is told to the new backend, which executes it; so the driver
+ * sees a pause.
+ *
+ * Who is not trusted: either backend.  What the last one left in the rings is taken
+ * as it stands: no other word of it is needed.
+ */
+#include <linux/bitmap.h>
+#include <linux/delay.h>
+#include <linux/device.h>
+#include <linux/jiffies.h>
+#include <linux/module.h>
+#include <linux/slab.h>
+#include <linux/virtio_ring.h>
+
+#include "queue/queue.h"
+
+/*
+ * The heads of what is in the queue, in the order in which it was made available,
+ * as far as that is known still: an entry of the available ring that was written
+ * over belonged to a buffer that is older than all of those.
+ *
+ * Returns: how many, or -EPROTO if the last backend broke the ring.
+ */
+static int vgrant_in_flight(struct virtqueue *vq, u16 *heads, u16 *used_idx)
+{
+	const struct vring *ring = virtqueue_get_vring(vq);
+	unsigned int num = ring->num, at = num, i, nr;
+	struct vgrant_queue *q = vq->priv;
+	unsigned long *left;
+	u16 id;
+
+	left = bitmap_alloc(num, GFP_KERNEL);
+	if (!left)
+		return -ENOMEM;
+	vgrant_track(vq);
+	spin_lock_irq(&q->lock);
+	bitmap_copy(left, q->busy, num);
+	*used_idx = q->used_seen;
+	/* From the last one made available backwards. */
+	for (i = 1; i <= num; i++) {
+		id = virtio16_to_cpu(vq->vdev,
+				     READ_ONCE(ring->avail->ring[(q->avail_seen - i) &
+								 (num - 1)]));
+		if (id < num && __test_and_clear_bit(id, left))
+			heads[--at] = id;
+	}
+	for_each_set_bit(i, left, num)
+		heads[--at] = i;
+	nr = num - at;
+	if (q->has_lost_track || (u16)(q->avail_seen - q->used_seen) != nr)
+		nr = num + 1;
+	spin_unlock_irq(&q->lock);
+	bitmap_free(left);
+	if (nr > num)
+		return -EPROTO;
+	memmove(heads, heads + at, nr * sizeof(*heads));
+	return nr;
+}
+
+/* Returns NULL, or what went wrong. */
+static const char *vgrant_resume_queue(struct vgrant_device *vgd,
+				       struct virtqueue *vq)
+{
+	const struct vgrant_transport *transport = vgd->transport;
+	struct vgrant_queue *q = vq->priv;
+	const char *why = NULL;
+	u16 *heads, used_idx;
+	int nr;
+
+	heads = kcalloc(virtqueue_get_vring_size(vq), sizeof(*heads),
+			GFP_KERNEL);
+	if (!heads)
+		return "no memory";
+	nr = vgrant_in_flight(vq, heads, &used_idx);
+	if (nr < 0)
+		why = "the last backend broke the rules of a ring";
+	else if (transport->set_inflight(vgd, vq->index, used_idx, heads, nr))
+		why = "the new backend does not take what is in flight";
+	kfree(heads);
+	if (why)
+		return why;
+	vgrant_channel_close(q);
+	vgrant_channel_open(q, dev_name(&vgd->vdev.dev));
+	vgrant_route(q);
+	transport->queue_enable(vgd, vq);
+	return transport->queue_is_ready(vgd, vq->index) == 1 ? NULL :
+		"the new backend does not take a queue";
+}
+
+static const char *vgrant_resume_features(struct vgrant_device *vgd)
+{
+	const struct vgrant_transport *transport = vgd->transport;
+	u64 features = vgd->vdev.features;
+	u8 status = VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER;
+	unsigned long end = jiffies + msecs_to_jiffies(VGRANT_RESET_MS);
+
+	/* Whoever had it before, if not nobody. */
+	transport->write_status(vgd, 0);
+	while (transport->read_status(vgd)) {
+		if (time_after(jiffies, end))
+			return "the new backend does not reset it";
+		usleep_range(500, 1000);
+	}
+	if (features & ~transport->read_features(vgd))
+		return "the new backend does not offer what the last one did";
+	transport->write_status(vgd, status);
+	transport->write_features(vgd, features);
+	status |= VIRTIO_CONFIG_S_FEATURES_OK;
+	transport->write_status(vgd, status);
+	if (transport->read_status(vgd) != status)
+		return "the new backend does not take its features";
+	return NULL;
+}
+
+static const char *vgrant_resume_locked(struct vgrant_device *vgd)
+{
+	const struct vgrant_transport *transport = vgd->transport;
+	const char *why;
+	unsigned int i;
+
+	why = vgrant_resume_features(vgd);
+	if (why)
+		return why;
+	vgd->caps = transport->read_caps(vgd);
+	vgrant_announce(vgd);
+	for (i = 0; i < vgd->nr_queues; i++) {
+		if (!vgd->queue[i] || vgd->queue[i]->reset)
+			continue;
+		why = vgrant_resume_queue(vgd, vgd->queue[i]);
+		if (why)
+			return why;
+	}
+	transport->write_status(vgd, vgd->status);
+	if (vgrant_status_fault(vgd->status, transport->read_status(vgd)))
+		return "the new backend does not run it";
+	return NULL;
+}
+
+/* What the last backend did and could not tell, and what came meanwhile. */
+static void vgrant_resume_callbacks(struct vgrant_device *vgd)
+{
+	unsigned int i;
+
+	for (i = 0; i < vgd->nr_queues; i++) {
+		if (!vgd->queue[i] || vgd->queue[i]->reset)
+			continue;
+		vgrant_callback_now(vgd->queue[i]);
+		vgrant_notify(vgd->queue[i]);
+	}
+}
+
+/**
+ * vgrant_dev_resume - go on with another backend
+ * @vgd: the device, whose transport reaches the new backend, though for the caller
+ *	alone
+ *
+ * One whose driver is not ready has nothing in flight: it fails, and comes back by
+ * being set up anew; as does one that has failed already.  May sleep.
+ *
+ * Returns: 0; -EAGAIN if nobody answers: to be called again with the next one; or
+ * -EIO: the device has failed, and why was said.
+ */
+int vgrant_dev_resume(struct vgrant_device *vgd)
+{
+	const char *why = NULL;
+	int ret = 0;
+
+	mutex_lock(&vgd->queue_lock);
+	if (vgd->has_failed || !vgd->queue ||
+	    !(vgd->status & VIRTIO_CONFIG_S_DRIVER_OK)) {
+		mutex_unlock(&vgd->queue_lock);
+		if (vgd->status && !READ_ONCE(vgd->has_failed))
+			vgrant_dev_give_up(vgd, "its backend was replaced while its driver came or went");
+		return 0;
+	}
+	ret = vgd->transport->ask_identity(vgd);
+	if (ret == -ENODEV)
+		why = "another device has taken its place";
+	if (!ret)
+		why = vgrant_resume_locked(vgd);
+	if (why && vgd->transport->ask_identity(vgd) == -EAGAIN)
+		ret = -EAGAIN;
+	else if (why)
+		ret = -EIO;
+	if (!ret)
+		vgrant_resume_callbacks(vgd);
+	mutex_unlock(&vgd->queue_lock);
+	if (ret == -EIO)
+		vgrant_dev_fail(vgd, why);
+	return ret;
+}
+EXPORT_SYMBOL_GPL(vgrant_dev_resume);
