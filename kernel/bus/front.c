@@ -148,7 +148,8 @@ static int vgb_identify(struct vgb_device *vgb, struct vgrant_identity *id)
 	id->vendor = vgb->info.vendor;
 	vgb->vgd.vdev.id.device = id->device;
 	if (id->device != vgb->device_id) {
-		dev_err(&vgb->dev, "refused: the backend has a type %u (%s), the toolstack says %u (%s)\n",
+		dev_err(&vgb->dev,
+			"refused: the backend has type %u (%s), the toolstack says %u (%s)\n",
 			id->device, vgrant_type_name(id->device),
 			vgb->device_id, vgrant_type_name(vgb->device_id));
 		return -ENODEV;
@@ -196,7 +197,8 @@ static void vgb_make_work(struct work_struct *work)
 	}
 	WRITE_ONCE(vgb->has_failed, true);
 	vgb_link_set_reach(&vgb->link, VGB_DOWN);
-	xenbus_dev_error(vgb->xdev, ret, "no device of type %u (%s) with this backend: see the guest's kernel log",
+	xenbus_dev_error(vgb->xdev, ret,
+			 "no device of type %u (%s) with this backend: see the guest's kernel log",
 			 vgb->device_id, vgrant_type_name(vgb->device_id));
 	xenbus_switch_state(vgb->xdev, XenbusStateClosed);
 }
