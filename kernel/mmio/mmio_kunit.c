@@ -309,7 +309,7 @@ static void vgm_test_settles(struct kunit *test)
 	}
 	for (n = 0; n < 1000 && vgrant_settles(&s, 3000 + n); n++)
 		;
-	KUNIT_EXPECT_EQ(test, n, (unsigned int)VGM_CHANGES_MAX);
+	KUNIT_EXPECT_EQ(test, n, (unsigned int)VGRANT_CHANGES_MAX);
 	/* Once settled, all is well. */
 	KUNIT_EXPECT_TRUE(test, vgrant_settles(&s, 3000 + n));
 

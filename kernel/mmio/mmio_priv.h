@@ -50,8 +50,8 @@ int vgm_wait_for_server(struct platform_device *pdev);
 bool vgm_is_served_now(struct platform_device *pdev);
 
 /* registers.c: what a platform driver does, and its power management */
-void vgm_dev_init(struct vgm_device *vgm, struct device *dev, void __iomem *base,
-	      int irq, domid_t backend);
+void vgm_dev_init(struct vgm_device *vgm, struct device *dev,
+		  void __iomem *base, int irq, domid_t backend);
 int vgm_create(struct platform_device *pdev, void __iomem *base, int irq,
 	       domid_t backend);
 void vgm_remove(struct platform_device *pdev);

@@ -430,8 +430,8 @@ static const struct vgrant_transport vgm_transport = {
 /* Devices */
 
 /* A device that nothing is known of yet; nothing to undo. */
-void vgm_dev_init(struct vgm_device *vgm, struct device *dev, void __iomem *base,
-	      int irq, domid_t backend)
+void vgm_dev_init(struct vgm_device *vgm, struct device *dev,
+		  void __iomem *base, int irq, domid_t backend)
 {
 	vgm->base = base;
 	vgm->irq = irq;

@@ -16,9 +16,6 @@
 
 #include "queue/queue.h"
 
-/* Changes of the configuration in a row, each while it was being read. */
-#define VGRANT_CHANGES_MAX	16
-
 /*
  * Linux counts the bytes of a disk in a signed number.  One that is too large
  * has been misunderstood, or is a lie.

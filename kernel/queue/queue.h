@@ -49,6 +49,8 @@
 /* How often to see whether a device that failed for its silence answers again. */
 #define VGRANT_COME_BACK_S	2
 
+/* Changes of the configuration in a row, each while it was being read. */
+#define VGRANT_CHANGES_MAX	16
 /* Device types are numbers below this. */
 #define VGRANT_TYPES		128
 

@@ -176,7 +176,8 @@ int vgrant_dev_resume(struct vgrant_device *vgd)
 	    !(vgd->status & VIRTIO_CONFIG_S_DRIVER_OK)) {
 		mutex_unlock(&vgd->queue_lock);
 		if (vgd->status && !READ_ONCE(vgd->has_failed))
-			vgrant_dev_give_up(vgd, "its backend was replaced while its driver came or went");
+			vgrant_dev_give_up(vgd,
+					   "its backend was replaced while its driver came or went");
 		return 0;
 	}
 	ret = vgd->transport->ask_identity(vgd);
