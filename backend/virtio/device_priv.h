@@ -97,7 +97,9 @@ struct vg_queue {
 	unsigned int nr_starting;
 	unsigned int nr_left;		/* of ending: memory was short */
 	struct vg_request *free_requests;
-	void *request_memory;		/* for queue_size_max requests */
+	uint8_t *request_memory;	/* for num_max requests, and of how many
+					 * of them something was made */
+	unsigned int requests_made;
 };
 
 /* A thread, and the queues that it runs: those whose traits have its number. */
