@@ -54,6 +54,8 @@ struct vg_queue {
 					 * again_due() */
 	bool is_draining;		/* to be stopped, and requests are under
 					 * way */
+	bool is_resuming;		/* its log says where it is to go on */
+	struct vg_queue_log *own_log;	/* for that, without a state */
 
 	bool is_bound;			/* to a channel of its own: */
 	uint32_t channel;

@@ -740,6 +740,7 @@ void vg_queue_init(struct vg_queue *q, struct vg_device *dev,
 void vg_queue_exit(struct vg_queue *q)
 {
 	vg_vq_exit(&q->vq);
+	free(q->own_log);
 	free(q->request_memory);
 	if (q->mem != q->dev->mem)
 		q->mem->ops->destroy(q->mem);
