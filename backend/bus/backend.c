@@ -68,7 +68,7 @@ struct bus {
 	bool is_leaving, is_reset;
 	struct vg_timer *attach;	/* what failed before */
 	uint64_t attach_pause_ns;
-	int attach_error;		/* as the worker knows it */
+	char attach_text[TEXT_BYTES];	/* why, as the worker knows it */
 };
 
 static struct bus *to_bus(struct vg_transport *t)
@@ -411,9 +411,9 @@ static void attach_failed(struct bus *b, int err, const char *text)
 {
 	vg_timer_arm(b->attach, b->attach_pause_ns);
 	b->attach_pause_ns = min_u(b->attach_pause_ns * 2, ATTACH_MAX_NS);
-	if (err == b->attach_error)
+	if (!strcmp(text, b->attach_text))
 		return;
-	b->attach_error = err;
+	snprintf(b->attach_text, sizeof(b->attach_text), "%s", text);
 	vg_err("%s: not attached to its driver: %s; going on trying",
 	       b->env.label, text);
 	b->env.moved(b->env.arg, err, text);
@@ -431,7 +431,7 @@ static bool attach(struct bus *b, bool is_new)
 		return false;
 	}
 	page_use(b, page, is_new);
-	b->attach_error = 0;
+	b->attach_text[0] = 0;
 	b->env.moved(b->env.arg, 0, "");
 	return true;
 }
@@ -439,7 +439,7 @@ static bool attach(struct bus *b, bool is_new)
 static void attach_begin(struct bus *b)
 {
 	vg_timer_cancel(b->attach);
-	b->attach_error = 0;
+	b->attach_text[0] = 0;
 	b->attach_pause_ns = ATTACH_MIN_NS;
 }
 

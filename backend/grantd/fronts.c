@@ -77,7 +77,11 @@ void vg_front_end(struct vg_sdev *d)
 	d->front = NULL;
 }
 
-/* 1, 0, or negative errno. */
+/*
+ * 0, or negative errno; -ENOENT: there is none, for us.  Of what is not there
+ * xenstored says EACCES where nothing above it may be read; and it is another
+ * backend's if the toolstack has made it so.
+ */
 static int front_exists(const struct vg_sdev *d)
 {
 	char **names;
@@ -85,7 +89,7 @@ static int front_exists(const struct vg_sdev *d)
 
 	if (n >= 0)
 		xen_store_free_dir(names);
-	return n >= 0 ? 1 : n == -ENOENT ? 0 : n;
+	return n >= 0 ? 0 : n == -EACCES ? -ENOENT : n;
 }
 
 /*
@@ -102,9 +106,9 @@ static int front_read(const struct vg_sdev *d, unsigned int *state)
 		v = 0;
 	free(text);
 	*state = (unsigned int)v;
-	if (err == -ENOENT || err == -EINVAL)
+	if (err == -ENOENT || err == -EINVAL || err == -EACCES)
 		err = front_exists(d);
-	return err < 0 ? err : !text && !err ? -ENOENT : 0;
+	return err;
 }
 
 static bool is_driver_there(unsigned int front_state)
