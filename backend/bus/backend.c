@@ -3,14 +3,15 @@
  * backend.c - the backend's end of a message page: see
  * kernel/uapi/virtio_grant_bus.h for the protocol.
  *
- * Not trusted: the guest, whose page it is and which can write any word of it at
- * any moment, our own as well.  Each word of its is read once, into a copy; what
- * we wrote is never read back to learn from it (but for counters of which any
- * other value does).  One event costs one request, and one look at each queue.
+ * Not trusted: the guest, whose page it is and which can write any word of it
+ * at any moment, our own as well.  Each word of its is read once, into a copy;
+ * what we wrote is never read back to learn from it (but for counters of which
+ * any other value does).  One event costs one request, and one look at each
+ * queue.
  *
  * A device is there before its driver is: it is attached to nobody then, and
- * again when its driver has closed.  Between the two it is reset, so that nothing
- * of the guest's stays mapped.
+ * again when its driver has closed.  Between the two it is reset, so that
+ * nothing of the guest's stays mapped.
  *
  * Answers and notifications of one turn of the loop are one event at its end.
  *

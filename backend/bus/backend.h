@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * backend.h - virtio over messages in a page that the guest granted
- * (kernel/uapi/virtio_grant_bus.h): the backend's end, which takes requests from
- * the page and gives them to transport/msg.c.
+ * (kernel/uapi/virtio_grant_bus.h): the backend's end, which takes requests
+ * from the page and gives them to transport/msg.c.
  */
 #ifndef VG_BUS_BACKEND_H
 #define VG_BUS_BACKEND_H

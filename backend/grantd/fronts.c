@@ -9,7 +9,7 @@
  *	2	3	the driver is there: the worker attaches to it
  *	4	3, 4	attached
  *	6	5, 6	the driver has closed; when it says 1 again, we say 2
- *	5	4	the toolstack wants it gone, and the driver is being asked
+ *	5	4	the toolstack wants it gone, the driver is being asked
  *	5	else	... and is gone, too: as devices without a front
  *	6		closed: for good, unless the key "online" is 1
  *

@@ -17,8 +17,8 @@
  *
  * A device whose driver has a node of its own is more than that: fronts.c.
  *
- * Not trusted: our own workers (worker.h), and the driver's node.  What xenstore
- * has is parsed strictly all the same.
+ * Not trusted: our own workers (worker.h), and the driver's node.  What
+ * xenstore has is parsed strictly all the same.
  */
 #include "grantd/supervisor.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * extension.h - what of kernel/uapi/virtio_grant.h is the same over any
- * transport: what a device can do beside the specification, and how it went with
- * a range.
+ * transport: what a device can do beside the specification, and how it went
+ * with a range.
  */
 #ifndef VG_TRANSPORT_EXTENSION_H
 #define VG_TRANSPORT_EXTENSION_H

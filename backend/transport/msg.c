@@ -3,8 +3,8 @@
  * msg.c - messages as operations of a device: see msg.h.
  *
  * Not trusted: the driver.  A message is a copy already; its size is checked
- * against what its kind has, and what makes no sense is answered with the header
- * alone, changes nothing, and is counted in bad_accesses.
+ * against what its kind has, and what makes no sense is answered with the
+ * header alone, changes nothing, and is counted in bad_accesses.
  *
  * A request is answered when what it asks for is over: at once, or when the
  * device says so.  The answer is saved with what the request did: a successor
@@ -74,7 +74,7 @@ struct vg_msg {
 	struct waiter waiter;
 	struct virtio_grant_msg_header h;	/* of the last request */
 	uint32_t seq;
-	uint32_t undelivered;		/* VG_NOTIFY_* that there was no link for */
+	uint32_t undelivered;		/* VG_NOTIFY_*, for want of a link */
 };
 
 /* A request's payload, and where its answer's goes. */

@@ -3,8 +3,8 @@
  * msg.h - virtio over messages (kernel/uapi/virtio_grant_bus.h, which says what
  * each is): requests in, operations of a device (virtio/device.h) out.
  *
- * Not trusted: the driver, in every byte of a message.  What carries them copies
- * a message once, and hands over the copy.
+ * Not trusted: the driver, in every byte of a message.  What carries them
+ * copies a message once, and hands over the copy.
  */
 #ifndef VG_TRANSPORT_MSG_H
 #define VG_TRANSPORT_MSG_H

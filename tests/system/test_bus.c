@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * test_bus.c - devices on the Xen bus through the whole stack: the nodes that
- * virtio-grantctl or libxl make, the supervisor that opens the device and follows
- * the states of both nodes, the worker that attaches to the driver's page.
+ * virtio-grantctl or libxl make, the supervisor that opens the device and
+ * follows the states of both nodes, the worker that attaches to the driver's
+ * page.
  */
 #include <errno.h>
 #include <fcntl.h>

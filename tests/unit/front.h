@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * front.h - a guest's driver on the Xen bus, for tests: a page and a port that it
- * grants, messages, and the queues and buffers of driver.h.
+ * front.h - a guest's driver on the Xen bus, for tests: a page and a port that
+ * it grants, messages, and the queues and buffers of driver.h.
  *
- * It keeps the rules by itself (kernel/uapi/virtio_grant_bus.h); everything is in
- * the open, so that a hostile test breaks exactly the rule it wants to.  Errors
- * are negative errno.  One thread: waiting means pumping the fake.
+ * It keeps the rules by itself (kernel/uapi/virtio_grant_bus.h); everything is
+ * in the open, so that a hostile test breaks exactly the rule it wants to.
+ * Errors are negative errno.  One thread: waiting means pumping the fake.
  */
 #ifndef UNIT_FRONT_H
 #define UNIT_FRONT_H

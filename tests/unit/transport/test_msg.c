@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * test_msg.c - messages as operations of a device (backend/transport/msg.c): each
- * request that is not overtaken is answered once, whatever it is.
+ * test_msg.c - messages as operations of a device (backend/transport/msg.c):
+ * each request that is not overtaken is answered once, whatever it is.
  */
 #include "held.h"
 
@@ -418,12 +418,16 @@ static void config(void **state)
 /* Each message with each size but its own; and each that there is not. */
 static void sizes(void **state)
 {
-	static const struct { unsigned int id; size_t bytes; bool longer; } is[] = {
+	static const struct {
+		unsigned int id;
+		size_t bytes;
+		bool longer;
+	} is[] = {
 		{ 0x02, 0, false }, { 0x03, 8, false }, { 0x04, 8, true },
 		{ 0x05, 8, false }, { 0x06, 12, true }, { 0x07, 0, false },
 		{ 0x08, 4, false }, { 0x09, 4, false }, { 0x0a, 40, false },
-		{ 0x0b, 4, false }, { 0x0c, 4, false }, { BUS | 0x03, 4, false },
-		{ BUS | 0x80, 0, false }, { BUS | 0x81, 12, false },
+		{ 0x0b, 4, false }, { 0x0c, 4, false },
+		{ BUS | 0x03, 4, false }, { BUS | 0x80, 0, false }, { BUS | 0x81, 12, false },
 		{ BUS | 0x82, 4, false }, { BUS | 0x83, 8, false },
 		{ BUS | 0x84, 12, true },
 	};
