@@ -21,13 +21,13 @@ VG_COMMON_SRCS := $(VG_LIB_SRCS) backend/toolstack/libxl_keys.c \
 		  backend/toolstack/walk.c
 VG_GRANTD_SRCS := $(VG_COMMON_SRCS) backend/toolstack/refusals.c \
 		  $(addprefix backend/grantd/,main.c supervisor.c devices.c \
-		  guests.c nodes.c states.c status.c worker.c \
+		  fronts.c guests.c nodes.c states.c status.c worker.c \
 		  channels.c worker_main.c spawn.c mapper.c sandbox.c \
 		  sandbox_filter.c) \
 		  $(VG_DEVICE_SRCS) \
 		  backend/transport/types.c backend/transport/ports.c \
 		  backend/transport/mmio_keys.c \
-		  backend/relay/backend.c \
+		  backend/relay/backend.c backend/bus/backend.c \
 		  $(addprefix backend/xen/,remote.c raw.c gnttab.c \
 		  evtchn.c store.c)
 # The same with guest memory swapped, for the comparison; never installed.

@@ -4,7 +4,7 @@
 VG_DEVICE_SRCS := \
 	$(addprefix backend/virtio/,broken.c device.c inflight.c poll.c \
 		queue.c ranges.c restore.c ring.c state.c stats.c) \
-	backend/transport/mmio.c \
+	backend/transport/mmio.c backend/transport/msg.c \
 	$(addprefix backend/lib/,lane.c endpoint.c stream.c) \
 	$(addprefix backend/mem/,mem.c pool.c grants.c bounce.c copies.c) \
 	backend/dev/types.c $(sort $(wildcard backend/dev/*/*.c))

@@ -25,8 +25,8 @@ fi
 
 # Neither a header of Xen's nor ours of it.
 for file in backend/lib/*.c backend/virtio/*.c backend/dev/*.c \
-		backend/dev/*/*.c backend/transport/mmio.c backend/mem/mem.c \
-		backend/mem/bounce.c; do
+		backend/dev/*/*.c backend/transport/mmio.c backend/transport/msg.c \
+		backend/mem/mem.c backend/mem/bounce.c; do
 	if "$cc" -std=gnu11 -D_GNU_SOURCE -iquote backend -iquote . -M "$file" |
 			tr -s ' \\' '\n' | grep -E '(^|/)xen' ; then
 		echo "rooms: $file includes that of Xen"
@@ -44,13 +44,15 @@ virtio: lib mem
 dev: lib mem virtio
 transport: lib xen virtio
 relay: lib transport
+bus: lib xen transport
 toolstack: lib xen
 grantd: lib xen mem virtio dev transport toolstack
 broker: lib xen transport relay toolstack
 ctl: lib toolstack'
 # Single files that do: what a device is made of, and the list of transports.
 exceptions='virtio/device.h dev/type.h
-transport/types.c relay/backend.h'
+transport/types.c relay/backend.h
+transport/types.c bus/backend.h'
 
 if ! find backend -name '*.[ch]' | sort | xargs awk -v may="$may" \
 		-v exceptions="$exceptions" '

@@ -68,22 +68,21 @@ struct scan {
 	const struct vg_kind *kind;
 };
 
-/* Register accesses are all that is relayed. */
-static int is_mmio(const struct vg_keys *node, char **why)
+/*
+ * Register accesses are all that is relayed: 0, or -ENOENT for a device on
+ * another transport, which is none of ours.
+ */
+static int is_mmio(const char *kind, const struct vg_keys *node, char **why)
 {
 	char *transport = vg_keys_read(node, "transport");
 	int err = transport ? 0 : -errno;
 
-	if (err)
+	if (err && err != -ENOENT)
 		*why = vg_strf("xenstore key %s/transport: %s", node->where,
 			       strerror(-err));
-	if (err == -ENOENT)
-		err = -EINVAL;
-	if (!err && strcmp(transport, VG_MMIO_TRANSPORT)) {
-		*why = vg_strf("xenstore key %s/transport: \"%s\" is not \"%s\", and no other is relayed",
-			       node->where, transport, VG_MMIO_TRANSPORT);
-		err = -EINVAL;
-	}
+	if (!err && (strcmp(transport, VG_MMIO_TRANSPORT) ||
+		     vg_mmio_has_no_window(kind, node)))
+		err = -ENOENT;
 	free(transport);
 	return err;
 }
@@ -92,7 +91,7 @@ static int read_keys(struct xen_store *xs, const char *kind, const char *dir,
 		     struct vg_bparent_keys *keys, char **why)
 {
 	const struct vg_keys node = vg_node_keys(&xs, dir);
-	int err = is_mmio(&node, why);
+	int err = is_mmio(kind, &node, why);
 
 	if (!err)
 		err = vg_grant_usage_read(&node, &keys->grant_usage, why);
@@ -129,7 +128,7 @@ static int read_device(const struct scan *s, xen_domid_t guest,
 	if (err)
 		return err;
 	err = read_keys(s->b->xs, s->kind->name, node, keys, &why);
-	if (err)
+	if (err && why)
 		vg_broker_failed(s->b, "%s", why);
 	free(why);
 	return err == -EINVAL || err == -ERANGE ? -ENOENT : err;
@@ -205,7 +204,8 @@ static void on_scan(void *arg)
 	for (d = b->devs; d; d = d->next)
 		d->seen = false;
 	for (k = 0; k < vg_nr_kinds; k++)
-		scan_kind(b, &vg_kinds[k]);
+		if (!vg_kinds[k].is_own)	/* those have no registers */
+			scan_kind(b, &vg_kinds[k]);
 
 	/* First what is gone: a successor may want the same window. */
 	if (!b->scan_failed)

@@ -50,8 +50,11 @@ int vg_sup_find_where(struct vg_sdev *d, struct vg_transport_where *where)
 {
 	struct vg_keys keys = vg_node_keys(&d->s->xs, d->node);
 	char *why = NULL;
-	int err = d->transport->find(&keys, where, &why);
+	int err;
 
+	if (d->transport->has_front)
+		return d->front ? vg_front_find(d, where) : -ENOENT;
+	err = d->transport->find(&keys, NULL, d->s->own_domid, where, &why);
 	if (err && err != -ENOENT) {
 		d->s->about = d;
 		vg_sup_failed(d->s, "%s: %s", d->label, why);
@@ -228,6 +231,7 @@ void vg_sdev_start(struct vg_sdev *d)
 	if (!err) {
 		vg_timer_cancel(d->timer);
 		d->state = DEV_STARTING;
+		vg_front_started(d);
 		vg_timer_arm(d->answer, d->guest->patience_ns);
 	} else if (err == -EAGAIN && vg_timer_is_armed(d->retry)) {
 		vg_sup_index_put(d); /* a lock, see vg_sup_lock_awaited() */
@@ -258,7 +262,7 @@ void vg_sdev_closed(struct vg_sdev *d)
 	vg_timer_cancel(d->retry);
 	if (d->is_orphan) {
 		d->state = DEV_CLOSED;
-		vg_deferred_schedule(d->s->scan);
+		vg_sup_scan_all(d->s);	/* it has no name any more */
 		return;
 	}
 	vg_sup_state_remove(d);
@@ -298,6 +302,7 @@ void vg_sdev_stop(struct vg_sdev *d)
 void vg_sdev_orphan(struct vg_sdev *d)
 {
 	d->is_orphan = true;
+	vg_front_end(d);
 	vg_sup_state_remove(d);
 	/* Who wants it now waits for its lock only. */
 	vg_sup_res_close(d);
@@ -307,7 +312,11 @@ void vg_sdev_orphan(struct vg_sdev *d)
 
 static void not_reached(struct vg_sdev *d)
 {
-	char *what = d->transport->missing(UNREACHED_WARN_NS / 1000000000u);
+	char *what;
+
+	if (!d->transport->missing)
+		return;
+	what = d->transport->missing(UNREACHED_WARN_NS / 1000000000u);
 
 	d->s->about = d;
 	vg_sup_failed(d->s, "%s: %s", d->label, what);
@@ -332,7 +341,7 @@ void vg_sup_on_dev_timer(void *arg)
 				      strerror(-err));
 			vg_timer_arm(d->timer, NODE_REMOVAL_NS);
 		}
-		vg_deferred_schedule(d->s->scan);
+		vg_sup_scan_device(d);
 	}
 }
 
@@ -344,6 +353,7 @@ void vg_sdev_free(struct vg_sdev *d)
 		;
 	*p = d->next;
 	vg_sup_held_drop(d);
+	vg_front_end(d);
 	vg_timer_destroy(d->timer);
 	vg_timer_destroy(d->retry);
 	vg_timer_destroy(d->hold);

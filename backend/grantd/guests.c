@@ -33,7 +33,6 @@
  * So long a new device is tried, if what failed may pass: below libxl's 10 s.
  */
 #define NEW_TRY_NS		UINT64_C(8000000000)
-#define ANSWER_MAX_NS		UINT64_C(120000000000)
 /* For a worker that takes no message now. */
 #define TELL_NS			UINT64_C(10000000)
 /* Between two looks whether a process has ended. */
@@ -54,7 +53,8 @@ void vg_sup_permit_page(struct vg_sdev *d)
 	struct vg_supervisor *s = d->s;
 	struct vg_transport_page page;
 
-	if (s->cfg.permit && d->transport->page(&d->where, &page))
+	if (s->cfg.permit && d->transport->page &&
+	    d->transport->page(&d->where, &page))
 		s->cfg.permit(s->cfg.spawn_arg, d->guest->domid, d->index,
 			      page.domid, page.ref, page.port);
 }
@@ -221,6 +221,7 @@ void vg_sup_index_put(struct vg_sdev *d)
 		d->guest->index_used[d->index] = false;
 	d->has_index = false;
 	d->untold = 0;
+	d->is_moving = d->is_attached = false;
 	vg_timer_cancel(d->answer);
 }
 
@@ -368,7 +369,7 @@ static void on_added(struct vg_sdev *d, const struct vg_worker_msg *msg)
 	free(summary);
 	vg_sdev_content(d);
 	vg_sdev_becomes(d, DEV_READY);
-	vg_deferred_schedule(d->s->scan);
+	vg_sup_scan_device(d);
 }
 
 /* It tries by itself, and tells how it goes. */
@@ -380,6 +381,8 @@ static void on_moved(struct vg_sdev *d, const struct vg_worker_msg *msg)
 	vg_sdev_content(d);
 	if (msg->error)
 		d->why = vg_strf("%s: %s", d->label, msg->text);
+	if (d->transport->has_front)
+		vg_front_moved(d, msg);
 }
 
 static void on_worker(void *arg)

@@ -39,15 +39,16 @@
 #include "xen/remote_msg.h"
 #include "xen/xen.h"
 
-#define VG_MAPPER_PERMITS_MAX	16u
+#define VG_MAPPER_PERMITS_MAX	64u
 /* The worker's loop, and its threads for queues. */
 #define VG_MAPPER_EVTCHNS_MAX	32u
 /*
- * Ports bound at once: one and those of the queues, of 16 devices that a guest
- * can have, and some more while who forwards for them is replaced.  Xen has
- * 1023 for the whole domain, unless its configuration says otherwise.
+ * Ports bound at once: one and those of four queues, of 64 devices that a guest
+ * can have, and some more while who forwards for them is replaced.  Queues that
+ * find none do with their device's.  Xen has 1023 for the whole domain, unless
+ * its configuration says otherwise.
  */
-#define VG_MAPPER_PORTS_MAX	320u
+#define VG_MAPPER_PORTS_MAX	384u
 
 /*
  * Supervisor to mapper: a page of another domain, and its port, for the guest's

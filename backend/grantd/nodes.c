@@ -19,12 +19,32 @@
 
 /* ---- what xenstore is told ---------------------------------------------- */
 
+#define STATE_BIT(state)	(1u << (unsigned int)(state))
+/* Those that are not the toolstack's to want something by. */
+#define STATES_WITH_FRONT \
+	(STATE_BIT(VG_XENBUS_INITIALISING) | STATE_BIT(VG_XENBUS_INIT_WAIT) | \
+	 STATE_BIT(VG_XENBUS_CONNECTED) | STATE_BIT(VG_XENBUS_CLOSED))
+
+/* What it says beside its state: for who reads that. */
+static int write_shown(struct vg_sdev *d, enum vg_xenbus_state to)
+{
+	const struct vg_transport_key *k = d->transport ?
+					   d->transport->shown : NULL;
+	int err = 0;
+
+	if (to != VG_XENBUS_INIT_WAIT)
+		return 0;
+	for (; k && k->key && !err; k++)
+		err = vg_key_write(d->s->xs, d->node, k->key, k->value);
+	return err;
+}
+
 /*
- * -ESTALE: the node says something else than @from and @to: it was made again,
- * or libxl wants something else by now, and it is not ours to write.  -ENOENT:
- * it is gone.
+ * -ESTALE: the node says something else than @from (bits) and @to: it was made
+ * again, or libxl wants something else by now, and it is not ours to write.
+ * -ENOENT: it is gone.
  */
-static int move_state_once(struct vg_sdev *d, enum vg_xenbus_state from,
+static int move_state_once(struct vg_sdev *d, unsigned int from,
 			   enum vg_xenbus_state to)
 {
 	char text[2] = { (char)('0' + (int)to), 0 };
@@ -37,8 +57,10 @@ static int move_state_once(struct vg_sdev *d, enum vg_xenbus_state from,
 		return err;
 	err = vg_key_read_u64(xs, d->node, "state", 9, &now, &why);
 	free(why);
-	if (!err && now != from && now != to)
+	if (!err && !(from & STATE_BIT(now)) && now != to)
 		err = -ESTALE;
+	if (!err && now != to)
+		err = write_shown(d, to);
 	if (!err && now != to)
 		err = vg_key_write(xs, d->node, "state", text);
 	if (err)
@@ -48,7 +70,7 @@ static int move_state_once(struct vg_sdev *d, enum vg_xenbus_state from,
 	return err;
 }
 
-static int move_state(struct vg_sdev *d, enum vg_xenbus_state from,
+static int move_state(struct vg_sdev *d, unsigned int from,
 		      enum vg_xenbus_state to)
 {
 	unsigned int tries = TRANSACTION_TRIES;
@@ -83,20 +105,24 @@ void vg_sdev_show(struct vg_sdev *d)
 
 	if (d->is_orphan || d->is_shown)
 		return;
-	if (d->state == DEV_READY)
-		err = move_state(d, VG_XENBUS_INITIALISING,
+	if (d->state == DEV_READY && d->transport->has_front)
+		err = move_state(d, STATES_WITH_FRONT, d->front_target);
+	else if (d->state == DEV_READY)
+		err = move_state(d, STATE_BIT(VG_XENBUS_INITIALISING),
 				 VG_XENBUS_INIT_WAIT);
 	else if (d->state == DEV_CLOSED)
-		err = move_state(d, VG_XENBUS_CLOSING, VG_XENBUS_CLOSED);
+		err = move_state(d, STATE_BIT(VG_XENBUS_CLOSING) |
+				    (d->is_abandoned ? STATES_WITH_FRONT : 0),
+				 VG_XENBUS_CLOSED);
 	else if (d->state == DEV_FAILED)
 		err = remove_state(d);
 	else
 		return;
 	if (err == -ESTALE) {
-		vg_deferred_schedule(d->s->scan);
+		vg_sup_scan_device(d);
 	} else if (err == -ENOENT) {
 		/* Then the scan says so. */
-		vg_deferred_schedule(d->s->scan);
+		vg_sup_scan_device(d);
 		vg_sdev_wait(d);
 		return;
 	} else if (err) {
@@ -121,7 +147,10 @@ void vg_sdev_becomes(struct vg_sdev *d, enum dev_state state)
 {
 	d->state = state;
 	d->is_shown = false;
-	vg_sdev_show(d);
+	if (state == DEV_READY && d->transport->has_front)
+		vg_front_show(d);
+	else
+		vg_sdev_show(d);
 }
 
 /*

@@ -143,7 +143,7 @@ static struct json_object *dev_json(const struct vg_sdev *d)
 	struct vg_dev_stats st;
 
 	if (has_stats)
-		vg_worker_stats(d->guest->shared, d->index, &st);
+		vg_worker_stats(d->guest->shared, d->index, d->nr_queues, &st);
 	add_str(o, "device", d->label);
 	add_u64(o, "guest", d->name.guest);
 	add_str(o, "state", d->state == DEV_NEW && d->has_where ? "waiting" :

@@ -15,8 +15,10 @@
  * instead of after its 10 s.  The reason is logged, and kept for
  * virtio-grantctl.
  *
- * Not trusted: our own workers (worker.h), and the frontend's node, of which
- * nothing is read.  xenstore values are parsed strictly all the same.
+ * A device whose driver has a node of its own is more than that: fronts.c.
+ *
+ * Not trusted: our own workers (worker.h), and the driver's node.  What
+ * xenstore has is parsed strictly all the same.
  */
 #include "grantd/supervisor.h"
 
@@ -199,7 +201,10 @@ static int node_is_ours(struct vg_supervisor *s, struct vg_sdev *d)
 	char *why = NULL;
 	int err, listed = 1;
 
-	err = vg_grant_usage_read(&node, &grant_usage, &why);
+	/* What is granted to us is all that can be reached there. */
+	grant_usage = vg_transport_with_front(kind, &node);
+	err = grant_usage ? 0 :
+			    vg_grant_usage_read(&node, &grant_usage, &why);
 	if (!err)
 		listed = is_listed(s, d->node);
 	/* Else it is another instance's, or another backend's. */
@@ -220,6 +225,23 @@ static int node_is_ours(struct vg_supervisor *s, struct vg_sdev *d)
 		vg_warn("%s: grant_usage=0 asks for a backend that maps the guest's memory; this one serves grant_usage=1 only and leaves it alone",
 			d->label);
 	return grant_usage == !s->cfg.is_foreign;
+}
+
+/* Of one that is ours.  False: it is refused, or not now. */
+static bool dev_front_begin(struct vg_sdev *d)
+{
+	int err = 0;
+
+	if (d->transport->has_front && d->state != DEV_FAILED) {
+		d->s->about = d;
+		err = vg_front_begin(d);
+		d->s->about = NULL;
+	}
+	if (err == -EINVAL)
+		vg_sdev_fail(d);
+	else if (err)
+		d->s->look_again = true;
+	return !err;
 }
 
 /* False: nothing is to be done with it (now). */
@@ -247,6 +269,8 @@ static bool dev_identify(struct vg_sdev *d)
 			d->s->type_daemons[vg_sup_type_index(d->type)],
 			d->label);
 		vg_sdev_content(d);
+		if (d->transport->has_front)
+			vg_timer_cancel(d->timer);
 	}
 	return is;
 }
@@ -270,7 +294,18 @@ static void dev_replaced(struct vg_sdev *d)
 	vg_sdev_free(d);
 }
 
-/* Closed under a predecessor that did not live to remove it. */
+/*
+ * Closed under a predecessor that did not live to remove it; or it is only the
+ * driver that has closed, for now: then the toolstack still wants it.
+ */
+static bool is_leftover(struct vg_sdev *d)
+{
+	const struct vg_keys node = vg_node_keys(&d->s->xs, d->node);
+
+	return !vg_keys_is_1(&node, "online") ||
+	       !vg_transport_with_front(d->name.kind->name, &node);
+}
+
 static void leftover(struct vg_sdev *d)
 {
 	d->is_ours = true;
@@ -345,14 +380,17 @@ static void scan_device(void *arg, xen_domid_t guest, uint32_t devid,
 	}
 	if (!d) {
 		d = dev_new(s, &name, node, state);
-		if (state == VG_XENBUS_CLOSED)
+		if (state == VG_XENBUS_CLOSED && is_leftover(d))
 			leftover(d);
 	}
 	d->seen = true;
 	d->node_state = state;
 	if (!dev_identify(d))
 		goto out;
-	if (state == VG_XENBUS_CLOSING)
+	if (d->transport && d->transport->has_front) {
+		if (dev_front_begin(d))
+			vg_front_scan(d, state);
+	} else if (state == VG_XENBUS_CLOSING)
 		vg_sdev_stop(d);
 	else
 		scan_where(d);
@@ -382,31 +420,56 @@ static void scan_kind(struct vg_supervisor *s, const struct vg_kind *kind)
 	free(dir);
 }
 
-/* Devices whose node is gone without the protocol: libxl was forced. */
+/* Its node is gone without the protocol: libxl was forced. */
+static void dev_forget(struct vg_sdev *d)
+{
+	switch (d->state) {
+	case DEV_STARTING:
+	case DEV_READY:
+		vg_warn("%s: its node was removed while it was served",
+			d->label);
+		vg_sdev_orphan(d);
+		break;
+	case DEV_STOPPING:
+		vg_sdev_orphan(d);
+		break;
+	default:
+		if (!d->is_orphan)
+			vg_sup_state_remove(d);
+		vg_sdev_free(d);
+	}
+}
+
 static void forget_unseen(struct vg_supervisor *s)
 {
 	struct vg_sdev *d, *next;
 
 	for (d = s->devs; d; d = next) {
 		next = d->next;
-		if (d->seen || (d->is_orphan && d->has_index))
-			continue;
-		switch (d->state) {
-		case DEV_STARTING:
-		case DEV_READY:
-			vg_warn("%s: its node was removed while it was served",
-				d->label);
-			vg_sdev_orphan(d);
-			break;
-		case DEV_STOPPING:
-			vg_sdev_orphan(d);
-			break;
-		default:
-			if (!d->is_orphan)
-				vg_sup_state_remove(d);
-			vg_sdev_free(d);
-		}
+		if (!d->seen && !(d->is_orphan && d->has_index))
+			dev_forget(d);
 	}
+}
+
+/* One device's node, if it is there. */
+static void scan_one(struct vg_supervisor *s, const struct vg_devname *name)
+{
+	struct scan scan = { s, name->kind };
+	char *node = vg_devname_backend_path(name), **names;
+	int n = xen_store_directory(s->xs, node, &names);
+	struct vg_sdev *d;
+
+	if (n >= 0) {
+		xen_store_free_dir(names);
+		scan_device(&scan, name->guest, name->devid, node);
+	} else if (n == -ENOENT) {
+		d = dev_find(s, node);
+		if (d)
+			dev_forget(d);
+	} else {
+		scan_not_read(&scan, node, n);
+	}
+	free(node);
 }
 
 /* What could not be read is read again. */
@@ -423,13 +486,12 @@ static void scan_again_if_need_be(struct vg_supervisor *s)
 	s->is_tidied = true;
 }
 
-static void on_scan(void *arg)
+static void scan_everything(struct vg_supervisor *s)
 {
-	struct vg_supervisor *s = arg;
-	struct vg_sguest *g, *next;
-	unsigned int k;
 	struct vg_sdev *d;
+	unsigned int k;
 
+	s->nr_look_at = 0;
 	s->scan_failed = s->look_again = false;
 	for (d = s->devs; d; d = d->next)
 		d->seen = false;
@@ -438,6 +500,34 @@ static void on_scan(void *arg)
 	if (!s->scan_failed)
 		forget_unseen(s);
 	scan_again_if_need_be(s);
+}
+
+/* What could not be seen of them is looked for with everything. */
+static void scan_some(struct vg_supervisor *s)
+{
+	struct vg_devname names[SCAN_NAMES_MAX];
+	unsigned int i, n = s->nr_look_at;
+
+	memcpy(names, s->look_at, n * sizeof(names[0]));
+	s->nr_look_at = 0;
+	for (i = 0; i < n; i++)
+		scan_one(s, &names[i]);
+	if ((s->scan_failed || s->look_again) && !vg_timer_is_armed(s->rescan))
+		scan_again_if_need_be(s);
+}
+
+static void on_scan(void *arg)
+{
+	struct vg_supervisor *s = arg;
+	bool all = s->scan_all || s->nr_look_at > SCAN_NAMES_MAX;
+	struct vg_sguest *g, *next;
+	struct vg_sdev *d;
+
+	s->scan_all = false;
+	if (all)
+		scan_everything(s);
+	else
+		scan_some(s);
 	for (d = s->devs; d; d = d->next)
 		if (d->remove_wanted && d->state == DEV_READY) {
 			d->remove_wanted = false;
@@ -450,11 +540,69 @@ static void on_scan(void *arg)
 	}
 }
 
-static void on_rescan(void *arg)
+void vg_sup_scan_all(struct vg_supervisor *s)
 {
-	struct vg_supervisor *s = arg;
+	s->scan_all = true;
+	vg_deferred_schedule(s->scan);
+}
+
+static bool is_same_name(const struct vg_devname *a, const struct vg_devname *b)
+{
+	return a->kind == b->kind && a->guest == b->guest &&
+	       a->devid == b->devid && a->backend == b->backend;
+}
+
+static void look_at(struct vg_supervisor *s, const struct vg_devname *name)
+{
+	unsigned int i;
 
 	vg_deferred_schedule(s->scan);
+	for (i = 0; i < s->nr_look_at && i < SCAN_NAMES_MAX; i++)
+		if (is_same_name(&s->look_at[i], name))
+			return;
+	if (s->nr_look_at < SCAN_NAMES_MAX)
+		s->look_at[s->nr_look_at] = *name;
+	if (s->nr_look_at <= SCAN_NAMES_MAX)
+		s->nr_look_at++;
+}
+
+void vg_sup_scan_device(const struct vg_sdev *d)
+{
+	look_at(d->s, &d->name);
+}
+
+static void on_rescan(void *arg)
+{
+	vg_sup_scan_all(arg);
+}
+
+/* Whether @path is @dir, or in it. */
+static bool is_in(const char *path, const char *dir)
+{
+	size_t len = strlen(dir);
+
+	return !strncmp(path, dir, len) && (!path[len] || path[len] == '/');
+}
+
+/* What one event is about: a device's node, its front, or who knows. */
+static void on_event(struct vg_supervisor *s, const char *path)
+{
+	struct vg_devname name;
+	struct vg_sdev *d;
+
+	if (!vg_devname_parse_below(path, &name) &&
+	    name.backend == s->own_domid) {
+		look_at(s, &name);
+		return;
+	}
+	for (d = s->devs; d; d = d->next)
+		if (d->front && !d->is_orphan && is_in(path, d->front)) {
+			vg_sup_scan_device(d);
+			return;
+		}
+	/* Of a front that is not watched any more, it is nothing. */
+	if (strncmp(path, "/local/domain/", 14) || !strstr(path, "/device/"))
+		vg_sup_scan_all(s);
 }
 
 static void on_xenstore(void *arg)
@@ -463,7 +611,7 @@ static void on_xenstore(void *arg)
 	char *path, *token;
 
 	while (!xen_store_next_watch(s->xs, &path, &token)) {
-		vg_deferred_schedule(s->scan);
+		on_event(s, path);
 		free(path);
 		free(token);
 	}
@@ -524,7 +672,7 @@ int vg_supervisor_create(const struct vg_supervisor_config *cfg,
 		vg_err("event loop: %s", strerror(-err));
 		goto fail;
 	}
-	vg_deferred_schedule(s->scan);
+	vg_sup_scan_all(s);
 	*out = s;
 	return 0;
 fail:

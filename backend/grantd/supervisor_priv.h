@@ -16,6 +16,8 @@
 #include "virtio/state.h"
 
 #define NR_FAILURES		16
+/* Devices that are looked at by themselves; more are a look at everything. */
+#define SCAN_NAMES_MAX		16u
 /* For a transport to be there; libxl's own limit is 10 s. */
 #define UNREACHED_WARN_NS	UINT64_C(5000000000)
 /* Between state 6 and the removal of the node: libxl must have seen it. */
@@ -28,6 +30,7 @@
  * on a machine that is slow and not hung, one must get there.
  */
 #define ANSWER_NS		UINT64_C(8000000000)
+#define ANSWER_MAX_NS		UINT64_C(120000000000)
 /* Reasons that are remembered per device, so that each is said once. */
 #define NR_SAID			8u
 
@@ -90,6 +93,17 @@ struct vg_sdev {
 	bool has_where;
 	struct vg_transport_where where;
 	const struct vg_transport_type *transport;
+	/* If that has fronts (fronts.c): */
+	char *front;			/* its path; NULL: none is read */
+	bool is_front_watched;
+	unsigned int front_state;	/* as seen last; 0: none */
+	bool has_front;			/* there was one */
+	bool is_front_gone;		/* there is none now */
+	bool is_front_new;		/* its driver is another than before */
+	bool is_moving;			/* its worker goes to `where' */
+	bool is_attached;		/* ... and is there */
+	bool is_abandoned;		/* its node is ours to remove */
+	enum vg_xenbus_state front_target;	/* of its node, once ready */
 	const struct vg_dev_type *type;	/* NULL: not known yet */
 	void *res;		/* of the type: what is served */
 	unsigned int nr_queues;	/* 0: not decided; then it stays */
@@ -130,6 +144,9 @@ struct vg_supervisor {
 	struct vg_fd *xs_fd;
 	xen_domid_t own_domid;
 	struct vg_deferred *scan;
+	bool scan_all;			/* or but these: */
+	struct vg_devname look_at[SCAN_NAMES_MAX];
+	unsigned int nr_look_at;
 	struct vg_sdev *devs;
 	struct vg_sguest *guests;
 	void **type_daemons;		/* by type: dev/type.h */
@@ -165,6 +182,13 @@ void vg_sup_failed(struct vg_supervisor *s, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
 /* It waits for nothing any more. */
 void vg_sdev_content(struct vg_sdev *d);
+/*
+ * What xenstore has is looked at in this turn: all of it, or one device's.  A
+ * look at all costs some reads per device, and where there are many, much
+ * happens to one of them after the other.
+ */
+void vg_sup_scan_all(struct vg_supervisor *s);
+void vg_sup_scan_device(const struct vg_sdev *d);
 /* Next time, a little later.  The caller has said why. */
 uint64_t vg_sup_next_pause(uint64_t *pause_ns);
 void vg_sdev_wait(struct vg_sdev *d);
@@ -241,6 +265,21 @@ void vg_sup_how_to_start(struct vg_sdev *d, struct vg_worker_msg *msg,
 void vg_sup_on_retry(void *arg);
 /* Of devices that went while nobody looked. */
 void vg_sup_remove_stale_states(struct vg_supervisor *s);
+
+/* ---- fronts.c */
+
+/* Its front is watched from now on.  -EINVAL: it is refused, for good. */
+int vg_front_begin(struct vg_sdev *d);
+void vg_front_end(struct vg_sdev *d);
+/* As vg_sup_find_where(), which is never -ENOENT then. */
+int vg_front_find(struct vg_sdev *d, struct vg_transport_where *where);
+/* Its node, whose state is @state, or its front may have changed. */
+void vg_front_scan(struct vg_sdev *d, uint64_t state);
+/* Its worker was given it, with `where', and tells whether it got there. */
+void vg_front_started(struct vg_sdev *d);
+void vg_front_moved(struct vg_sdev *d, const struct vg_worker_msg *msg);
+/* Its node says what it has come to. */
+void vg_front_show(struct vg_sdev *d);
 
 /* ---- devices.c */
 

@@ -39,6 +39,7 @@ struct wdev {
 	char label[VG_WORKER_TEXT_MAX];
 	struct vg_device *dev;
 	struct vg_transport *transport;
+	struct vg_transport_where where;	/* as it was told last */
 	struct vg_channels *channels;
 	unsigned int nr_queues;
 	struct vg_state *state;		/* NULL: none is kept */
@@ -122,12 +123,12 @@ int vg_worker_recv(int sock, struct vg_worker_msg *msg,
 }
 
 void vg_worker_stats(const struct vg_worker_shared *shared, unsigned int index,
-		     struct vg_dev_stats *out)
+		     unsigned int nr_queues, struct vg_dev_stats *out)
 {
 	unsigned int i;
 
 	*out = shared->dev[index];
-	for (i = 0; i < VG_WORKER_QUEUES_MAX; i++)
+	for (i = 0; i < min_u(nr_queues, VG_WORKER_QUEUES_MAX); i++)
 		vg_dev_stats_add(out, &shared->queue[index][i]);
 }
 
@@ -140,7 +141,7 @@ static void report(struct wdev *d, enum vg_worker_op op, int error,
 		   const char *text)
 {
 	struct vg_worker_msg msg = { .op = op, .index = d->index,
-				     .error = error };
+				     .error = error, .where = d->where };
 	size_t len = min_u(strlen(text), sizeof(msg.text) - 1);
 	unsigned int tries = REPORT_TRIES_MAX;
 	int err, epfd = -1;
@@ -402,8 +403,11 @@ static void add_device(struct vg_worker *w, const struct vg_worker_msg *msg,
 		return;
 	}
 	memcpy(d->label, msg->text, sizeof(d->label));
-	memset(w->shared->queue[d->index], 0, sizeof(w->shared->queue[0]));
 	d->nr_queues = msg->parts.nr_queues;
+	d->where = msg->where;
+	/* Of others nothing is shown, and no page touched. */
+	memset(w->shared->queue[d->index], 0,
+	       d->nr_queues * sizeof(w->shared->queue[0][0]));
 	d->is_leaving = false;
 	err = wdev_open(d, msg, fds, &why);
 	if (err) {
@@ -448,6 +452,7 @@ static void on_supervisor(void *arg)
 		return;
 	switch (msg.op) {
 	case VG_WORKER_MOVE:
+		d->where = msg.where;
 		d->transport->type->move(d->transport, &msg.where);
 		break;
 	case VG_WORKER_REMOVE:

@@ -25,7 +25,7 @@
 #include "virtio/device.h"
 #include "xen/xen.h"
 
-#define VG_WORKER_DEVICES_MAX	16u
+#define VG_WORKER_DEVICES_MAX	64u
 #define VG_WORKER_TEXT_MAX	128u
 /* Threads of all devices together: what one guest can have of them. */
 #define VG_WORKER_LANES_MAX	16u
@@ -40,8 +40,8 @@ enum vg_worker_op {
 	/* worker to supervisor */
 	VG_WORKER_ADDED,	/* error, text; or it is ready */
 	VG_WORKER_REMOVED,	/* nothing is mapped or open any more */
-	VG_WORKER_MOVED,	/* as VG_WORKER_MOVE said; or error, text: it
-				 * goes on trying */
+	VG_WORKER_MOVED,	/* as VG_WORKER_MOVE or ADD said; or error,
+				 * text: it goes on trying */
 };
 
 /* Descriptors of ADD, those that there are in this order: see fds_present. */
@@ -58,7 +58,8 @@ struct vg_worker_msg {
 	int32_t error;				/* negative errno */
 	uint32_t fds_present;			/* one bit each */
 	char text[VG_WORKER_TEXT_MAX];		/* of an error; of ADD: label */
-	struct vg_transport_where where;	/* ADD, MOVE */
+	struct vg_transport_where where;	/* ADD, MOVE; of MOVED: the
+						 * one that it is about */
 	/* ADD */
 	uint32_t transport, type;		/* indices in their lists */
 	uint32_t queue_size_max;
@@ -82,8 +83,9 @@ struct vg_worker_shared {
 	uint32_t has_begun;		/* its first message was read */
 };
 
+/* @nr_queues that the device has: of others no page is touched. */
 void vg_worker_stats(const struct vg_worker_shared *shared, unsigned int index,
-		     struct vg_dev_stats *out);
+		     unsigned int nr_queues, struct vg_dev_stats *out);
 
 struct vg_worker;
 

@@ -89,11 +89,15 @@ static int check(const char *kind, const struct vg_keys *keys, char **why)
 	return vg_mmio_keys_read(kind, keys, &mmio, why);
 }
 
-static int find(const struct vg_keys *keys, struct vg_transport_where *where,
+static int find(const struct vg_keys *keys, const struct vg_keys *front,
+		xen_domid_t own_domid, struct vg_transport_where *where,
 		char **why)
 {
 	uint64_t domid, ref, port;
 	int err;
+
+	(void)front;
+	(void)own_domid;
 
 	/* relay-ref is written last, in one transaction with the others. */
 	err = vg_keys_read_u64(keys, "relay-ref", UINT32_MAX, &ref, why);

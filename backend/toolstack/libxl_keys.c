@@ -14,6 +14,7 @@
 const struct vg_kind vg_kinds[] = {
 	{ .name = "virtio_disk" },
 	{ .name = "virtio" },
+	{ .name = "virtio_grant", .is_own = true },
 };
 const unsigned int vg_nr_kinds = ARRAY_SIZE(vg_kinds);
 
@@ -21,6 +22,12 @@ char *vg_devname_backend_path(const struct vg_devname *n)
 {
 	return vg_strf("/local/domain/%u/backend/%s/%u/%u", n->backend,
 		       n->kind->name, n->guest, n->devid);
+}
+
+char *vg_devname_front_path(const struct vg_devname *n)
+{
+	return vg_strf("/local/domain/%u/device/%s/%u", n->guest,
+		       n->kind->name, n->devid);
 }
 
 char *vg_devname_label(const struct vg_devname *n)
@@ -81,6 +88,24 @@ int vg_devname_parse(const char *path, struct vg_devname *n)
 	n->guest = (xen_domid_t)fe;
 	n->devid = (uint32_t)devid;
 	return 0;
+}
+
+int vg_devname_parse_below(const char *path, struct vg_devname *n)
+{
+	/* "/local/domain/1/backend/kind/3/51712": seven names. */
+	const char *end = path;
+	char *node;
+	unsigned int i;
+	int err;
+
+	for (i = 0; i < 7 && end; i++)
+		end = *end == '/' ? strchr(end + 1, '/') : NULL;
+	node = strndup(path, end ? (size_t)(end - path) : strlen(path));
+	if (!node)
+		return -ENOMEM;
+	err = vg_devname_parse(node, n);
+	free(node);
+	return err;
 }
 
 char *vg_key_read(struct xen_store *xs, const char *dir, const char *key)

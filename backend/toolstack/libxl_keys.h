@@ -21,13 +21,17 @@
 enum vg_xenbus_state {
 	VG_XENBUS_INITIALISING = 1,
 	VG_XENBUS_INIT_WAIT = 2,
+	VG_XENBUS_INITIALISED = 3,
+	VG_XENBUS_CONNECTED = 4,
 	VG_XENBUS_CLOSING = 5,
 	VG_XENBUS_CLOSED = 6,
 };
 
-/* A device kind of libxl's that we serve. */
+/* A device kind that we serve: libxl's, or virtio-grantctl's. */
 struct vg_kind {
 	const char *name;	/* directory name in xenstore */
+	bool is_own;		/* libxl knows nothing of it: its nodes go when
+				 * we let them */
 };
 extern const struct vg_kind vg_kinds[];
 extern const unsigned int vg_nr_kinds;
@@ -43,9 +47,13 @@ struct vg_devname {
 };
 /* New strings. */
 char *vg_devname_backend_path(const struct vg_devname *n);
+/* /local/domain/<guest>/device/<kind>/<devid>: the driver's */
+char *vg_devname_front_path(const struct vg_devname *n);
 char *vg_devname_label(const struct vg_devname *n);	/* for messages */
 /* -EINVAL: not exactly such a path. */
 int vg_devname_parse(const char *backend_path, struct vg_devname *n);
+/* The same for one of @backend's, or of what lies in it. */
+int vg_devname_parse_below(const char *path, struct vg_devname *n);
 
 /* The keys of a node, as long as @dir and *@xs are there. */
 struct vg_keys vg_node_keys(struct xen_store **xs, const char *dir);

@@ -25,6 +25,7 @@
 
 #include "kernel/uapi/virtio_grant.h"
 #include "lib/util.h"
+#include "transport/extension.h"
 #include "transport/mmio_regs.h"
 
 _Static_assert(VG_NOTIFY_USED == VIRTIO_MMIO_INT_VRING, "InterruptStatus");
@@ -255,35 +256,6 @@ static void config_write(struct vg_mmio *m, const struct vg_reg_access *acc)
 
 /* ---- the extension (kernel/uapi/virtio_grant.h) ------------------------- */
 
-static uint32_t caps(const struct vg_mmio *m)
-{
-	uint32_t c = 0;
-
-	if (m->info->nr_ranges)
-		c |= VIRTIO_GRANT_CAP_RANGES;
-	if (m->info->has_channels)
-		c |= VIRTIO_GRANT_CAP_EVTCHN;
-	/* Alone it is not worth being found: plain devices stay plain. */
-	if (c && m->info->fills_buffers)
-		c |= VIRTIO_GRANT_CAP_FILLS;
-	return c;
-}
-
-static uint32_t range_state(int err)
-{
-	switch (err) {
-	case 0:
-		return VIRTIO_GRANT_RANGE_HELD;
-	case -EBUSY:
-	case -EINVAL:
-		return VIRTIO_GRANT_RANGE_INVALID;
-	case -E2BIG:
-		return VIRTIO_GRANT_RANGE_TOO_MANY;
-	default:
-		return VIRTIO_GRANT_RANGE_REFUSED;
-	}
-}
-
 static void range_is_over(struct vg_mmio *m, enum vg_op op, unsigned int i,
 			  int err)
 {
@@ -292,7 +264,7 @@ static void range_is_over(struct vg_mmio *m, enum vg_op op, unsigned int i,
 	if (err == -ECANCELED)
 		return;
 	if (op == VG_OP_RANGE_ADD) {
-		*state = range_state(err);
+		*state = vg_extension_range_state(err);
 		return;
 	}
 	m->withdrawing &= ~(1u << i);
@@ -352,14 +324,14 @@ static bool ext_read(const struct vg_mmio *m, uint32_t offset, uint32_t *data)
 {
 	const struct selected *sel = &m->s.sel;
 
-	if (!caps(m))
+	if (!vg_extension_caps(m->info))
 		return false;
 	switch (offset) {
 	case VIRTIO_GRANT_MMIO_MAGIC:
 		*data = VIRTIO_GRANT_MAGIC;
 		return true;
 	case VIRTIO_GRANT_MMIO_CAPS:
-		*data = caps(m);
+		*data = vg_extension_caps(m->info);
 		return true;
 	case VIRTIO_GRANT_MMIO_RANGE_MAX:
 		*data = m->info->nr_ranges;
@@ -386,7 +358,7 @@ static bool ext_write(struct vg_mmio *m, const struct vg_reg_access *acc,
 	struct selected *sel = &m->s.sel;
 
 	*later = false;
-	if (!caps(m))
+	if (!vg_extension_caps(m->info))
 		return false;
 	switch (acc->offset) {
 	case VIRTIO_GRANT_MMIO_RANGE_SEL:

@@ -5,10 +5,28 @@
 #include "transport/mmio_keys.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "lib/util.h"
 #include "transport/mmio_regs.h"
+
+static bool is_value(const struct vg_keys *keys, const char *key,
+		     const char *value)
+{
+	char *v = vg_keys_read(keys, key);
+	bool is = v && !strcmp(v, value);
+
+	free(v);
+	return is;
+}
+
+bool vg_mmio_has_no_window(const char *kind, const struct vg_keys *keys)
+{
+	return !strcmp(kind, "virtio_disk") &&
+	       is_value(keys, "transport", VG_MMIO_TRANSPORT) &&
+	       is_value(keys, "base", "0");
+}
 
 int vg_mmio_keys_read(const char *kind, const struct vg_keys *keys,
 		      struct vg_mmio_keys *out, char **why)

@@ -7,6 +7,7 @@
 #ifndef VG_MMIO_KEYS_H
 #define VG_MMIO_KEYS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "lib/keys.h"
@@ -25,5 +26,11 @@ struct vg_mmio_keys {
  */
 int vg_mmio_keys_read(const char *kind, const struct vg_keys *keys,
 		      struct vg_mmio_keys *out, char **why);
+
+/*
+ * Whether it is a device of libxl's that has no such registers, as libxl writes
+ * it where it gives none an address (on x86): then it is on another transport.
+ */
+bool vg_mmio_has_no_window(const char *kind, const struct vg_keys *keys);
 
 #endif

@@ -53,9 +53,24 @@ struct vg_transport {
 	void *arg;			/* of type->device_ops */
 };
 
+/* Of the device's node. */
+struct vg_transport_key {
+	const char *key, *value;
+};
+
 struct vg_transport_type {
-	const char *name;		/* the toolstack's key "transport" */
+	/* The toolstack's key "transport"; NULL: it is not chosen by that. */
+	const char *name;
 	const struct vg_transport_ops *device_ops;
+	/*
+	 * The device's driver in the guest has a node of its own (its front),
+	 * in which it says where it is reached, and comes and goes as the
+	 * states of both nodes say.  Such a device is served before it can be
+	 * reached: a vg_transport_where that is all zero is nobody.
+	 */
+	bool has_front;
+	/* What the device's node says when it is served; or NULL. */
+	const struct vg_transport_key *shown;	/* key NULL: the end */
 
 	/* ---- in the supervisor */
 
@@ -66,16 +81,19 @@ struct vg_transport_type {
 	 */
 	int (*check)(const char *kind, const struct vg_keys *keys, char **why);
 	/*
-	 * Where the device is reached, from the keys of its node.  -ENOENT: not
-	 * there (yet); another error: *why is a new text for the operator.
+	 * Where the device is reached, from the keys of its node, and of the
+	 * driver's if that has one (@front; NULL: there is no driver) as far as
+	 * they are for @own_domid.  -ENOENT: not there (yet); another error:
+	 * *why is a new text for the operator.
 	 */
-	int (*find)(const struct vg_keys *keys,
-		    struct vg_transport_where *where, char **why);
-	/* Of the same guest's: when find() has found nothing for @seconds. */
+	int (*find)(const struct vg_keys *keys, const struct vg_keys *front,
+		    xen_domid_t own_domid, struct vg_transport_where *where,
+		    char **why);
+	/* When find() has found nothing for @seconds.  NULL: it may not. */
 	char *(*missing)(unsigned int seconds);
 	/*
 	 * What the worker must be let have for it, beside what its guest
-	 * grants; false: nothing.
+	 * grants; false, or NULL: nothing.
 	 */
 	bool (*page)(const struct vg_transport_where *where,
 		     struct vg_transport_page *page);
@@ -105,6 +123,13 @@ struct vg_transport_type {
 /* types.c: the list of them. */
 extern const struct vg_transport_type *const vg_transport_types[];
 extern const unsigned int vg_nr_transport_types;
+
+/*
+ * The one with a front that serves the device whose keys these are in the
+ * directory @kind of the toolstack's; NULL: none.
+ */
+const struct vg_transport_type *
+vg_transport_with_front(const char *kind, const struct vg_keys *keys);
 
 /*
  * Of the device whose keys these are, whose other keys for it are checked as

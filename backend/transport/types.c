@@ -6,12 +6,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bus/backend.h"
 #include "lib/util.h"
 #include "relay/backend.h"
+#include "transport/mmio_keys.h"
 #include "transport/transport.h"
 
 const struct vg_transport_type *const vg_transport_types[] = {
 	&vg_transport_mmio,
+	&vg_transport_bus,
 };
 const unsigned int vg_nr_transport_types = ARRAY_SIZE(vg_transport_types);
 
@@ -20,7 +23,8 @@ static const struct vg_transport_type *named(const char *name)
 	unsigned int i;
 
 	for (i = 0; i < vg_nr_transport_types; i++)
-		if (!strcmp(vg_transport_types[i]->name, name))
+		if (vg_transport_types[i]->name &&
+		    !strcmp(vg_transport_types[i]->name, name))
 			return vg_transport_types[i];
 	return NULL;
 }
@@ -32,6 +36,8 @@ static char *all_names(void)
 	unsigned int i;
 
 	for (i = 1; i < vg_nr_transport_types; i++) {
+		if (!vg_transport_types[i]->name)
+			continue;
 		more = vg_strf("%s, %s", names, vg_transport_types[i]->name);
 		free(names);
 		names = more;
@@ -39,12 +45,25 @@ static char *all_names(void)
 	return names;
 }
 
+const struct vg_transport_type *
+vg_transport_with_front(const char *kind, const struct vg_keys *keys)
+{
+	if (!strcmp(kind, VG_BUS_KIND) || vg_mmio_has_no_window(kind, keys))
+		return &vg_transport_bus;
+	return NULL;
+}
+
 int vg_transport_of(const char *kind, const struct vg_keys *keys,
 		    const struct vg_transport_type **type, char **why)
 {
-	char *name = vg_keys_read(keys, "transport"), *names;
-	int err = name ? 0 : -errno;
+	char *name, *names;
+	int err;
 
+	*type = vg_transport_with_front(kind, keys);
+	if (*type)
+		return (*type)->check(kind, keys, why);
+	name = vg_keys_read(keys, "transport");
+	err = name ? 0 : -errno;
 	if (err) {
 		*why = vg_strf("xenstore key %s/transport: %s", keys->where,
 			       strerror(-err));

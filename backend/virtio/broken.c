@@ -44,6 +44,8 @@ static const struct {
 		"the result of a request can't be written to the guest's memory" },
 	[VG_BROKEN_SHORTAGE] = { "shortage",
 		"the backend has been short of memory, or of mappings, for too long" },
+	[VG_BROKEN_RESUME] = { "resume",
+		"what the driver says is under way in a queue makes no sense" },
 };
 
 const char *vg_broken_name(enum vg_broken why)

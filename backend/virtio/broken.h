@@ -27,6 +27,7 @@ enum vg_broken {
 	VG_BROKEN_DEATHS, /* many deaths, and nothing done between */
 	VG_BROKEN_UNDELIVERED, /* a result did not reach the guest */
 	VG_BROKEN_SHORTAGE, /* something of ours was short for long */
+	VG_BROKEN_RESUME, /* what a driver says is under way is no sense */
 	VG_BROKEN_MAX,
 };
 const char *vg_broken_name(enum vg_broken why);	/* "avail-index" */

@@ -515,9 +515,21 @@ static void queue_unmap(struct vg_queue *q)
 	vg_poll_reset(&q->poll);
 }
 
+/* Not mapped. */
+static void queue_forget_resume(struct vg_queue *q)
+{
+	q->is_resuming = false;
+	if (!q->own_log)
+		return;
+	vg_vq_drop_log(&q->vq);
+	free(q->own_log);
+	q->own_log = NULL;
+}
+
 static void queue_drained(struct vg_queue *q)
 {
 	queue_unmap(q);
+	queue_forget_resume(q);
 	vg_device_over(q->dev, VG_OP_QUEUE_STOP, q->index, 0);
 }
 
@@ -593,6 +605,66 @@ int vg_device_queue_stop(struct vg_device *dev, unsigned int queue)
 	return VG_LATER;
 }
 
+/* 0, or the value that makes no sense, with 1. */
+static int resume_put(struct vg_queue *q, const struct vg_queue_resume *r,
+		      uint64_t *bad)
+{
+	struct vg_inflight *f = &q->vq.inflight;
+	unsigned int i;
+
+	*bad = r->total;
+	if (r->total > q->num_max || r->nr > r->total ||
+	    r->first > r->total - r->nr)
+		return 1;
+	if (!r->first)
+		vg_inflight_begin(f, r->used_idx, r->total);
+	else if (!q->is_resuming ||
+		 !vg_inflight_is_begun(f, r->used_idx, r->total))
+		return 1;
+	for (i = 0; i < r->nr; i++) {
+		*bad = r->heads[i];
+		if (!vg_inflight_put(f, (uint16_t)(r->first + i), r->heads[i]))
+			return 1;
+	}
+	return 0;
+}
+
+int vg_device_queue_resume(struct vg_device *dev, unsigned int queue,
+			   const struct vg_queue_resume *r)
+{
+	struct vg_queue *q = queue_of(dev, queue);
+	uint64_t bad;
+
+	if (!q)
+		return -ENOENT;
+	if (!(dev->status & VIRTIO_CONFIG_S_FEATURES_OK) ||
+	    !vg_device_may_configure(dev) || q->is_ready || q->is_enabling ||
+	    q->is_draining)
+		return -EINVAL;
+	if (!q->vq.inflight.log) {
+		q->own_log = vg_zalloc(sizeof(*q->own_log));
+		vg_vq_set_log(&q->vq, q->own_log);
+	}
+	if (resume_put(q, r, &bad))
+		vg_device_break(dev, q, VG_BROKEN_RESUME, VG_MEM_OK, bad);
+	q->is_resuming = true;
+	return 0;
+}
+
+static int queue_map_rings(struct vg_queue *q)
+{
+	int err;
+
+	if (!q->is_resuming)
+		return vg_vq_map(&q->vq, &q->cfg);
+	err = vg_vq_resume(&q->vq, &q->cfg, q->traits->drops,
+			   q->traits->is_pull);
+	/* There it is the driver who says what is not so. */
+	if (q->vq.broken == VG_BROKEN_STATE)
+		q->vq.broken = VG_BROKEN_RESUME;
+	return err;
+}
+
 /* The queue's memory.  -EAGAIN: it is short.  Another: the device is broken. */
 static int queue_map(struct vg_queue *q)
 {
@@ -606,7 +678,7 @@ static int queue_map(struct vg_queue *q)
 	}
 	err = vg_queue_requests_create(q);
 	if (!err)
-		err = vg_vq_map(&q->vq, &q->cfg);
+		err = queue_map_rings(q);
 	if (q->mem->wants_room)
 		vg_queue_ask_room(q);
 	if (err && err != -EAGAIN)
@@ -624,7 +696,11 @@ static int queue_enable(struct vg_queue *q)
 	if (err)
 		return err;
 	q->is_ready = true;
-	/* Before anything is taken from it: its log is empty now. */
+	q->is_resuming = false;
+	/*
+	 * Before anything is taken from it: its log is empty now, or says what
+	 * the driver did.
+	 */
 	vg_device_save(dev);
 	vg_queue_show_mem(q);
 	if (vg_device_is_live(dev)) {
@@ -875,8 +951,10 @@ void vg_device_forget(struct vg_device *dev)
 	withdraw_all(dev);
 	dev->status = 0;
 	dev->driver_features = 0;
-	for (i = 0; i < dev->info.nr_queues; i++)
+	for (i = 0; i < dev->info.nr_queues; i++) {
+		queue_forget_resume(&dev->queues[i]);
 		dev->queues[i].cfg = (struct vg_vq_config){ 0 };
+	}
 	dev->transport_ops->reset(dev->transport);
 }
 
@@ -963,6 +1041,11 @@ void vg_device_leave(struct vg_device *dev)
 	dev->is_leaving = true;
 	vg_device_thaw(dev);
 	vg_device_stop(dev);
+}
+
+bool vg_device_is_leaving(const struct vg_device *dev)
+{
+	return dev->is_leaving;
 }
 
 void vg_device_stop(struct vg_device *dev)

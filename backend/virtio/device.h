@@ -131,6 +131,20 @@ int vg_device_queue_setup(struct vg_device *dev, unsigned int queue,
 			  const struct vg_vq_config *cfg);
 int vg_device_queue_enable(struct vg_device *dev, unsigned int queue);
 int vg_device_queue_stop(struct vg_device *dev, unsigned int queue);
+/*
+ * A queue that is not enabled yet goes on, once it is, where another backend
+ * left it: behind @used_idx @total chains were taken, and are not used; which,
+ * in the order in which they are to be executed, is said by one or more calls,
+ * @first being how many came before.  A reset or a stop forgets it.  -EINVAL:
+ * not now.  What makes no sense breaks the device, at once or when the queue is
+ * enabled, and that is 0.
+ */
+struct vg_queue_resume {
+	uint16_t used_idx, total, first, nr;
+	const uint16_t *heads;		/* [nr] */
+};
+int vg_device_queue_resume(struct vg_device *dev, unsigned int queue,
+			   const struct vg_queue_resume *r);
 /* How many entries it can have; 0: there is no such queue. */
 unsigned int vg_device_queue_num_max(const struct vg_device *dev,
 				     unsigned int queue);
@@ -290,6 +304,8 @@ void vg_device_release(struct vg_device *dev);
  * is in the state, and so do requests that nobody has taken.
  */
 void vg_device_leave(struct vg_device *dev);
+/* It was: what is done from now on, the successor does not know. */
+bool vg_device_is_leaving(const struct vg_device *dev);
 
 /*
  * No new request is taken; host_ops->stopped is called, maybe from within,

@@ -54,6 +54,8 @@ struct vg_queue {
 					 * again_due() */
 	bool is_draining;		/* to be stopped, and requests are under
 					 * way */
+	bool is_resuming;		/* its log says where it is to go on */
+	struct vg_queue_log *own_log;	/* for that, without a state */
 
 	bool is_bound;			/* to a channel of its own: */
 	uint32_t channel;
@@ -97,7 +99,9 @@ struct vg_queue {
 	unsigned int nr_starting;
 	unsigned int nr_left;		/* of ending: memory was short */
 	struct vg_request *free_requests;
-	void *request_memory;		/* for queue_size_max requests */
+	uint8_t *request_memory;	/* for num_max requests, and of how many
+					 * of them something was made */
+	unsigned int requests_made;
 };
 
 /* A thread, and the queues that it runs: those whose traits have its number. */

@@ -23,6 +23,38 @@ void vg_inflight_clear(struct vg_inflight *f, unsigned int num)
 	smp_wmb();
 }
 
+void vg_inflight_begin(struct vg_inflight *f, uint16_t used_idx,
+		       uint16_t total)
+{
+	struct vg_queue_log *log = f->log;
+
+	memset(log->heads, 0, sizeof(log->heads));
+	WRITE_ONCE(log->publishing, used_idx);
+	WRITE_ONCE(log->published, used_idx);
+	f->taken = (uint64_t)used_idx + total;
+	vg_inflight_taken_set(f);
+}
+
+bool vg_inflight_is_begun(const struct vg_inflight *f, uint16_t used_idx,
+			  uint16_t total)
+{
+	return READ_ONCE(f->log->published) == used_idx &&
+	       READ_ONCE(f->log->taken) == (uint64_t)used_idx + total;
+}
+
+bool vg_inflight_put(struct vg_inflight *f, uint16_t nth, uint16_t head)
+{
+	uint64_t word = VG_HEAD_TAKEN |
+			((uint64_t)READ_ONCE(f->log->published) + nth);
+
+	if (head >= VG_INFLIGHT_HEADS_MAX)
+		return false;
+	if (READ_ONCE(f->log->heads[head]))
+		return READ_ONCE(f->log->heads[head]) == word;
+	vg_inflight_head_set(f, head, word);
+	return true;
+}
+
 unsigned int vg_inflight_redone(const struct vg_inflight *f, uint16_t head)
 {
 	return READ_ONCE(f->log->heads[head]) >> VG_HEAD_REDONE_SHIFT &

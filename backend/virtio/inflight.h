@@ -82,6 +82,17 @@ struct vg_inflight_found {
 
 /* A queue that was just enabled: nothing is under way. */
 void vg_inflight_clear(struct vg_inflight *f, unsigned int num);
+/*
+ * A queue that is to go on where somebody left it whose log is not here: the
+ * log says from now on that @total chains were taken behind @used_idx, and
+ * vg_inflight_put() which.  Done again after a death, both come to the same.
+ */
+void vg_inflight_begin(struct vg_inflight *f, uint16_t used_idx,
+		       uint16_t total);
+bool vg_inflight_is_begun(const struct vg_inflight *f, uint16_t used_idx,
+			  uint16_t total);
+/* The @nth of them.  False: @head is none, or was put already. */
+bool vg_inflight_put(struct vg_inflight *f, uint16_t nth, uint16_t head);
 
 static inline void vg_inflight_head_set(struct vg_inflight *f, uint16_t head,
 					uint64_t word)

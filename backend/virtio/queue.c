@@ -83,34 +83,47 @@ static size_t round_up16(size_t bytes)
 	return (bytes + 15) & ~(size_t)15;
 }
 
-/* In one piece; made when the queue is first used. */
+static size_t request_iov_bytes(const struct vg_queue *q)
+{
+	return round_up16(q->traits->segs_max * sizeof(struct iovec));
+}
+
+/* The request, its segments, what its type has. */
+static size_t request_bytes(const struct vg_queue *q)
+{
+	return round_up16(sizeof(struct vg_request)) + request_iov_bytes(q) +
+	       round_up16(q->dev->type->req_priv_bytes);
+}
+
+/* In one piece, reserved when the queue is first used. */
 int vg_queue_requests_create(struct vg_queue *q)
 {
-	size_t priv_bytes = round_up16(q->dev->type->req_priv_bytes);
-	size_t iov_bytes = round_up16(q->traits->segs_max *
-				      sizeof(struct iovec));
-	size_t request_bytes = round_up16(sizeof(struct vg_request));
-	size_t each = request_bytes + iov_bytes + priv_bytes;
-	unsigned int i;
+	if (!q->request_memory)
+		q->request_memory = calloc(q->num_max, request_bytes(q));
+	return q->request_memory ? 0 : -EAGAIN;
+}
+
+/*
+ * One that is free, or one more: of a queue that has never had many under way,
+ * few pages of what is reserved are ever touched.  NULL: all are under way.
+ */
+static struct vg_request *request_get(struct vg_queue *q)
+{
+	size_t head_bytes = round_up16(sizeof(struct vg_request));
+	struct vg_request *r = q->free_requests;
 	uint8_t *p;
 
-	if (q->request_memory)
-		return 0;
-	p = calloc(q->num_max, each);
-	if (!p)
-		return -EAGAIN;
-	q->request_memory = p;
-	for (i = 0; i < q->num_max; i++, p += each) {
-		struct vg_request *r = (void *)p;
-
-		r->queue = q;
-		r->req.dev = q->dev;
-		r->req.queue = q->index;
-		r->req.iov = (void *)(p + request_bytes);
-		r->req.type_priv = p + request_bytes + iov_bytes;
-		request_put(r);
-	}
-	return 0;
+	if (r || q->requests_made == q->num_max)
+		return r;
+	p = q->request_memory + q->requests_made++ * request_bytes(q);
+	r = (void *)p;
+	r->queue = q;
+	r->req.dev = q->dev;
+	r->req.queue = q->index;
+	r->req.iov = (void *)(p + head_bytes);
+	r->req.type_priv = p + head_bytes + request_iov_bytes(q);
+	request_put(r);
+	return r;
 }
 
 static void list_init(struct vg_requests *l)
@@ -311,7 +324,7 @@ static int request_start(struct vg_request *r,
  */
 static int request_take(struct vg_queue *q, const struct vg_chain *c)
 {
-	struct vg_request *r = q->free_requests;
+	struct vg_request *r = request_get(q);
 	enum vg_mem_fault fault = VG_MEM_OK;
 	struct vg_mem_bufs bufs;
 	int err;
@@ -727,6 +740,7 @@ void vg_queue_init(struct vg_queue *q, struct vg_device *dev,
 void vg_queue_exit(struct vg_queue *q)
 {
 	vg_vq_exit(&q->vq);
+	free(q->own_log);
 	free(q->request_memory);
 	if (q->mem != q->dev->mem)
 		q->mem->ops->destroy(q->mem);

@@ -32,7 +32,8 @@ static void queue_save(const struct vg_queue *q, struct vg_state_regs *r)
 		(q->is_ready && !q->is_draining ? VG_STATE_Q_READY : 0) |
 		(c->event_idx ? VG_STATE_Q_EVENT_IDX : 0) |
 		(c->indirect ? VG_STATE_Q_INDIRECT : 0) |
-		(q->is_bound ? VG_STATE_Q_CHANNEL : 0);
+		(q->is_bound ? VG_STATE_Q_CHANNEL : 0) |
+		(q->is_resuming ? VG_STATE_Q_RESUMING : 0);
 	r->queue[i].channel = q->channel;
 	r->queue[i].events = count_read(q->events);
 }
@@ -147,6 +148,8 @@ static enum vg_broken queues_restore(struct vg_device *dev,
 			.indirect = r->queue[i].flags & VG_STATE_Q_INDIRECT,
 		};
 		q->events = r->queue[i].events;
+		q->is_resuming = r->queue[i].flags & VG_STATE_Q_RESUMING &&
+				 !(r->queue[i].flags & VG_STATE_Q_READY);
 		if (r->queue[i].flags & VG_STATE_Q_CHANNEL)
 			*err = channel_restore(q, r->queue[i].channel);
 		if (*err)

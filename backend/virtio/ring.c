@@ -75,6 +75,15 @@ void vg_vq_set_log(struct vg_vq *vq, struct vg_queue_log *log)
 	vq->redo = vg_calloc(VG_INFLIGHT_HEADS_MAX, sizeof(*vq->redo));
 }
 
+void vg_vq_drop_log(struct vg_vq *vq)
+{
+	free(vq->inflight.batch);
+	free(vq->redo);
+	vq->inflight.batch = NULL;
+	vq->redo = NULL;
+	vq->inflight.log = NULL;
+}
+
 static size_t desc_bytes(const struct vg_vq_config *c)
 {
 	return sizeof(struct vring_desc) * c->num;
@@ -144,6 +153,7 @@ static int map_parts(struct vg_vq *vq, const struct vg_vq_config *cfg)
 	vq->is_notify_off = false;
 	vq->nr_redo = vq->redo_at = 0;
 	vq->is_redone = false;
+	vq->is_resumed = false;
 	vq->is_mapped = true;
 	return 0;
 
@@ -323,6 +333,8 @@ static int walk_chain(struct vg_vq *vq, struct vg_chain *c)
 
 static void redo_count(struct vg_vq *vq, uint16_t head, int by)
 {
+	if (vq->is_resumed)
+		return;
 	if (vq->waits)
 		count_add(vq->inflight.log->redone, by);
 	else
@@ -558,5 +570,14 @@ int vg_vq_take_over(struct vg_vq *vq, const struct vg_vq_config *cfg,
 	free(found.done);
 	if (err)
 		vg_vq_unmap(vq);
+	return err;
+}
+
+int vg_vq_resume(struct vg_vq *vq, const struct vg_vq_config *cfg, bool drops,
+		 bool waits)
+{
+	int err = vg_vq_take_over(vq, cfg, drops, waits);
+
+	vq->is_resumed = !err;
 	return err;
 }

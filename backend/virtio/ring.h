@@ -71,6 +71,7 @@ struct vg_vq {
 	uint16_t *redo;			/* heads of a predecessor's, in order */
 	unsigned int nr_redo, redo_at;
 	bool is_redone;			/* the last chain was one of them */
+	bool is_resumed;		/* they are no victims of a death */
 	bool waits;			/* see vg_vq_take_over() */
 
 	enum vg_broken broken;
@@ -86,6 +87,8 @@ void vg_vq_exit(struct vg_vq *vq);
  * For queues of at most VG_INFLIGHT_HEADS_MAX descriptors.
  */
 void vg_vq_set_log(struct vg_vq *vq, struct vg_queue_log *log);
+/* No longer, when it is not mapped. */
+void vg_vq_drop_log(struct vg_vq *vq);
 
 /*
  * Checks @cfg and maps the three parts; the indices start at 0.  0, -EAGAIN
@@ -102,6 +105,13 @@ int vg_vq_map(struct vg_vq *vq, const struct vg_vq_config *cfg);
  */
 int vg_vq_take_over(struct vg_vq *vq, const struct vg_vq_config *cfg,
 		    bool drops, bool waits);
+/*
+ * The same for a queue that goes on where another backend left it, by a log
+ * that was made of what the driver says (vg_inflight_begin()): nobody died of
+ * these requests, so none is counted.
+ */
+int vg_vq_resume(struct vg_vq *vq, const struct vg_vq_config *cfg, bool drops,
+		 bool waits);
 void vg_vq_unmap(struct vg_vq *vq);
 
 /*

@@ -43,6 +43,7 @@
 #define VG_STATE_Q_EVENT_IDX	2u
 #define VG_STATE_Q_INDIRECT	4u
 #define VG_STATE_Q_CHANNEL	8u	/* `channel' is bound */
+#define VG_STATE_Q_RESUMING	16u	/* its log is for when it is enabled */
 
 /* flags of the device */
 #define VG_STATE_RESETTING	1u	/* a reset was asked for */

@@ -112,6 +112,13 @@ int xen_store_watch(struct xen_store *xs, const char *path, const char *token)
 	return xs_watch(xs->h, path, token) ? 0 : -errno;
 }
 
+void xen_store_unwatch(struct xen_store *xs, const char *path,
+		       const char *token)
+{
+	/* It fails only if there is none, or no xenstored. */
+	xs_unwatch(xs->h, path, token);
+}
+
 int xen_store_next_watch(struct xen_store *xs, char **path, char **token)
 {
 	char **v = xs_check_watch(xs->h);

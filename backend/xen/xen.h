@@ -210,6 +210,9 @@ void xen_store_free_dir(char **names);
 
 /* Special paths "@introduceDomain", "@releaseDomain" work where permitted. */
 int xen_store_watch(struct xen_store *xs, const char *path, const char *token);
+/* Events of it that are under way may come still. */
+void xen_store_unwatch(struct xen_store *xs, const char *path,
+		       const char *token);
 /* 0: *path and *token are the caller's to free.  -EAGAIN: no event waits. */
 int xen_store_next_watch(struct xen_store *xs, char **path, char **token);
 

@@ -799,6 +799,22 @@ int xen_store_watch(struct xen_store *xs, const char *path, const char *token)
 	return 0;
 }
 
+void xen_store_unwatch(struct xen_store *xs, const char *path,
+		       const char *token)
+{
+	char *abs = canonical(xs, path);
+	struct watch **p, *w;
+
+	for (p = &xs->watches; abs && (w = *p); p = &w->next) {
+		if (strcmp(w->path, abs) || strcmp(w->token, token))
+			continue;
+		*p = w->next;
+		watch_free(w);
+		break;
+	}
+	free(abs);
+}
+
 int xen_store_next_watch(struct xen_store *xs, char **path, char **token)
 {
 	struct event *e = xs->events;

@@ -75,7 +75,7 @@ static int spawn(void *arg, xen_domid_t guest, int sock, int shared_fd,
 	rw->is_used = true;
 	rw->guest = guest;
 	rw->sock = sock;
-	rw->proc = fake_proc_create(RIG_BACKEND);
+	rw->proc = fake_proc_create(rig.backend);
 	rw->shared = mmap(NULL, sizeof(*rw->shared), PROT_READ | PROT_WRITE,
 			  MAP_SHARED, shared_fd, 0);
 	close(shared_fd);
@@ -359,7 +359,7 @@ int rig_sup_start(void)
 {
 	int err;
 
-	rig.sup_proc = fake_proc_create(RIG_BACKEND);
+	rig.sup_proc = fake_proc_create(rig.backend);
 	fake_enter_proc(rig.sup_proc);
 	rig_actor = RIG_SUP;
 	err = vg_loop_create(&rig.sup_loop);
@@ -480,6 +480,7 @@ void rig_up(void)
 {
 	memset(&rig, 0, sizeof(rig));
 	rig.nr_fds = unit_nr_fds();
+	rig.backend = RIG_BACKEND;
 	rig.dir = unit_tmpdir();
 	rig.answer_timeout_ns = UINT64_C(5000000000);
 	rig.watchdog_ns = rig_watchdog_ns ? rig_watchdog_ns :
@@ -610,7 +611,8 @@ const struct vg_dev_stats *rig_stats(const struct fake_disk *disk)
 	rig_steps(2);
 	if (!rw)
 		return NULL;
-	vg_worker_stats(rw->shared, (disk->devid - 51712) / 16, &st);
+	vg_worker_stats(rw->shared, (disk->devid - 51712) / 16,
+			VG_WORKER_QUEUES_MAX, &st);
 	return &st;
 }
 

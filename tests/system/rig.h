@@ -53,6 +53,7 @@ struct rig_bchild {
 struct rig {
 	char *dir;			/* images, and the broker's run_dir */
 	char state_dir[256];
+	xen_domid_t backend;		/* where the supervisor is started */
 	/* Before rig_broker_start(). */
 	uint64_t answer_timeout_ns, watchdog_ns;
 	struct vg_supervisor_config cfg;

@@ -613,7 +613,8 @@ static void a_budget_for_all(void **state)
 	d = rig_drv(&disk);
 	start(QUEUES, false, true);
 	storm(ALL, 20);
-	vg_worker_stats(rig_worker_of(GUEST)->shared, 0, &st);
+	vg_worker_stats(rig_worker_of(GUEST)->shared, 0, VG_WORKER_QUEUES_MAX,
+			&st);
 	assert_true(st.mem.waits > 0);
 	assert_in_range(st.mem.mapped_pages_max, 1, 3 + 3 * QUEUES);
 	stop();
