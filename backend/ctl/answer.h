@@ -3,8 +3,8 @@
  * answer.h - what a command of virtio-grantctl has to say: lines for people, or
  * one JSON object {"result": ..., "error": ..., "status": N} for programs.
  *
- * Guests and backends have a hand in it, and it goes to a terminal: all of it is
- * made printable when it is printed.
+ * Guests and backends have a hand in it, and it goes to a terminal: all of it
+ * is made printable when it is printed.
  */
 #ifndef VG_CTL_ANSWER_H
 #define VG_CTL_ANSWER_H

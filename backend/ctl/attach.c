@@ -3,8 +3,8 @@
  * attach.c - virtio-grantctl attach: makes a device's nodes and looks on while
  * backend and guest come together.
  *
- * Neither is trusted: their states are numbers that are checked, their words are
- * shown and nothing else, and whatever they do, it ends at the deadline.
+ * Neither is trusted: their states are numbers that are checked, their words
+ * are shown and nothing else, and whatever they do, it ends at the deadline.
  */
 #include <errno.h>
 #include <getopt.h>

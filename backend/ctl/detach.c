@@ -3,8 +3,8 @@
  * detach.c - virtio-grantctl detach: asks guest and backend to let a device go,
  * and removes it when they have; or, forced, whether they have or not.
  *
- * A guest that still uses it decides for itself: then the request is taken back,
- * and the device goes on.
+ * A guest that still uses it decides for itself: then the request is taken
+ * back, and the device goes on.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -64,8 +64,8 @@ static int have_let_go(struct detach *d, bool *front_has)
 }
 
 /*
- * 0: both have let go.  -ETIMEDOUT: not, within @ms, or not the backend within the
- * time that it gets of its own when the guest has.
+ * 0: both have let go.  -ETIMEDOUT: not, within @ms, or not the backend within
+ * the time that it gets of its own when the guest has.
  */
 static int wait_for_both(struct detach *d, unsigned int ms, bool *front_has)
 {

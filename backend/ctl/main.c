@@ -41,8 +41,7 @@ static void usage(FILE *f)
 	      "  detach [--force] [--timeout=SECONDS] GUEST NAME\n"
 	      "  list [GUEST]         devices on the Xen bus, and how they are\n"
 	      "  create CFG [options of xl create]\n"
-	      "                       with the devices of virtio_grant = [ \"...\", ] in CFG\n"
-	      "  watch                a daemon: domains that come back find their devices\n\n"
+	      "                       with the devices of virtio_grant = [ \"...\", ] in CFG\n\n"
 	      "  -j, --json           JSON: {\"grantd\": ..., \"broker\": ..., \"refused\": [...]}, or\n"
 	      "                       {\"result\": ..., \"error\": ..., \"status\": N} of other commands\n"
 	      "  -r, --run-dir=DIR    where the sockets are (/run/virtio-grant)\n"
@@ -427,6 +426,7 @@ static const struct {
 	{ "attach", vg_ctl_attach },
 	{ "detach", vg_ctl_detach },
 	{ "list", vg_ctl_list },
+	{ "create", vg_ctl_create },
 };
 
 /* -1: it is none of them. */

@@ -12,7 +12,7 @@
 #include "lib/util.h"
 #include "toolstack/transact.h"
 
-/* Of one turn: domains can make any number, and we look at everything anyway. */
+/* Of one turn: domains can make any number, and we look at all anyway. */
 #define EVENTS_A_TURN	64u
 
 volatile sig_atomic_t vg_session_is_interrupted;
@@ -140,7 +140,7 @@ int vg_session_wait(struct vg_session *s, uint64_t until_ns)
 	uint64_t now;
 	int n;
 
-	vg_step();	/* where the tests' guests and backends have their turn */
+	vg_step();	/* the tests' guests and backends have their turn */
 	now = vg_now_ns();
 	if (vg_session_is_interrupted)
 		return -EINTR;

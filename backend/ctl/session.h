@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * session.h - what the commands about the Xen bus begin with: xenstore, and who is
- * there.  And waiting for it to change.
+ * session.h - what the commands about the Xen bus begin with: xenstore, and
+ * who is there.  And waiting for it to change.
  */
 #ifndef VG_CTL_SESSION_H
 #define VG_CTL_SESSION_H

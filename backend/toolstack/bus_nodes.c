@@ -182,7 +182,7 @@ static int write_record(struct xen_store *xs, const struct vg_bus_dev *dev,
 	return w.err;
 }
 
-/* What either said of an earlier device of this number is not about this one. */
+/* What either said of an earlier device of this number. */
 static int rm_errors(struct xen_store *xs, const struct vg_bus_dev *dev)
 {
 	char *front = vg_bus_front_error(dev), *back = vg_bus_back_error(dev);
@@ -202,8 +202,8 @@ static int rm_errors(struct xen_store *xs, const struct vg_bus_dev *dev)
 /* ---- who is there ------------------------------------------------------- */
 
 /*
- * Numbers of domains come back after a while: that the guest's directory is there
- * does not say that it is this guest's.
+ * Numbers of domains come back after a while: that the guest's directory is
+ * there does not say that it is this guest's.
  */
 static int guest_is_there(struct xen_store *xs, const struct vg_bus_dev *dev)
 {
@@ -380,8 +380,8 @@ static int check_record(struct xen_store *xs, const struct vg_bus_dev *dev)
 }
 
 /*
- * What the driver granted is the old domain's; its state and what else it has there
- * stay.  What the guest has put there besides is not ours to order.
+ * What the driver granted is the old domain's; its state and what else it has
+ * there stay.  What the guest has put there besides is not ours to order.
  */
 static int renew_front(struct xen_store *xs, const struct vg_bus_dev *dev)
 {
@@ -405,7 +405,7 @@ static int renew_front(struct xen_store *xs, const struct vg_bus_dev *dev)
 	return w.err;
 }
 
-/* The front of a guest that is still there: only the guest can have removed it. */
+/* That of a guest which is still there only the guest can have removed. */
 static int move_front(struct xen_store *xs, const struct move *m)
 {
 	int err = -ENOENT;
@@ -583,17 +583,20 @@ static int record_keys(struct xen_store *xs, const char *record,
 {
 	char *dir = vg_strf("%s/key", record), **names, *v;
 	int i, n = xen_store_directory(xs, dir, &names);
+	int err = n < 0 && n != -ENOENT ? n : 0;
 
-	for (i = 0; i < n && spec->nr_keys < VG_BUS_KEYS_MAX; i++) {
+	for (i = 0; i < n && spec->nr_keys < VG_BUS_KEYS_MAX && !err; i++) {
 		v = vg_key_read(xs, dir, names[i]);
 		if (v)
 			spec->key[spec->nr_keys++] = (struct vg_bus_key){
 				vg_strdup(names[i]), v };
+		else
+			err = -errno;
 	}
 	if (n >= 0)
 		xen_store_free_dir(names);
 	free(dir);
-	return n < 0 && n != -ENOENT ? n : 0;
+	return err;
 }
 
 static char *record_text(struct xen_store *xs, const char *dir,

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * bus_nodes.h - devices on the Xen bus, as the toolstack makes, moves and removes
- * them in xenstore.  What the nodes are: kernel/uapi/virtio_grant_bus.h.
+ * bus_nodes.h - devices on the Xen bus, as the toolstack makes, moves and
+ * removes them in xenstore.  What the nodes are:
+ * kernel/uapi/virtio_grant_bus.h.
  *
  *	front	/local/domain/<guest>/device/virtio_grant/<devid>
  *		the guest's, readable by the backend's domain
@@ -10,13 +11,14 @@
  *	record	/virtio-grant/<guest's uuid>/<devid>
  *		the control domain's alone:
  *			name, type, device-id, backend, key/<k>...
- *			backend-id, guest, guest-id: numbers and the guest's name
- *			as they were when front and back were written last
+ *			guest-id, guest, backend-id: the guest's number and
+ *			name, and the backend's number, as they were when front
+ *			and back were written last
  *
- * A domain can write what it likes into its own nodes, so nothing here follows a
- * path or a number from one: they are made from the record, and from which domains
- * there are.  Each change is one transaction, so that whoever dies leaves all of
- * it or nothing.
+ * A domain can write what it likes into its own nodes, so nothing here follows
+ * a path or a number from one: they are made from the record, and from which
+ * domains there are.  Each change is one transaction, so that whoever dies
+ * leaves all of it or nothing.
  */
 #ifndef VG_BUS_NODES_H
 #define VG_BUS_NODES_H
@@ -54,19 +56,20 @@ char *vg_bus_back_error(const struct vg_bus_dev *dev);
 /* ---- changes ------------------------------------------------------------ */
 
 /*
- * Makes front, back and record of a new device; devid, and spec.name if there is
- * none, are chosen.  @own: the domain that we run in.  -EEXIST: the guest has one
- * of that name; -ESRCH: the guest is going, or gone; -ENXIO: the backend's domain
- * is; -ENODEV: it is no driver domain; -ENOSPC: too many; or what xenstore says.
- * Nothing has changed then.
+ * Makes front, back and record of a new device; devid, and spec.name if there
+ * is none, are chosen.  @own: the domain that we run in.  -EEXIST: the guest
+ * has one of that name; -ESRCH: the guest is going, or gone; -ENXIO: the
+ * backend's domain is; -ENODEV: it is no driver domain; -ENOSPC: too many; or
+ * what xenstore says. Nothing has changed then.
  */
 int vg_bus_create(struct xen_store *xs, struct vg_bus_dev *dev,
 		  xen_domid_t own);
 /*
- * The record's guest, or backend's domain, have become @guest and @backend: front
- * and back are written for them.  A guest that is the same keeps its front but for
- * what names the backend.  -EALREADY: the record says so already, or says something
- * else than @dev; -ENOENT: it is gone.  Others as above.
+ * The record's guest, or backend's domain, have become @guest and @backend:
+ * front and back are written for them.  A guest that is the same keeps its
+ * front but for what names the backend.  -EALREADY: the record says so
+ * already, or says something else than @dev; -ENOENT: it is gone.  Others as
+ * above.
  */
 int vg_bus_move(struct xen_store *xs, struct vg_bus_dev *dev,
 		xen_domid_t guest, const char *guest_name,
@@ -106,8 +109,8 @@ void vg_bus_devs_free(struct vg_bus_devs *all);
 /* 1 .. 8; 0: it has no state; -ENOENT: no such node; -EINVAL: nonsense. */
 int vg_bus_state(struct xen_store *xs, const char *node);
 /*
- * What stands at @path, which a domain may write: new, one line, visible, at most a
- * few hundred bytes.  NULL: nothing.
+ * What stands at @path, which a domain may write: new, one line, visible, at
+ * most a few hundred bytes.  NULL: nothing.
  */
 char *vg_bus_words(struct xen_store *xs, const char *path);
 

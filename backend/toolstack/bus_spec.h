@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * bus_spec.h - what a user wants of a device on the Xen bus: KEY=VALUE, from the
- * command line or from a guest's configuration.
+ * bus_spec.h - what a user wants of a device on the Xen bus: KEY=VALUE, from
+ * the command line or from a guest's configuration.
  *
  *	type=TYPE	blk, console, rng, or the number of a virtio device
  *	backend=DOMAIN	name or number; not there: the domain that we run in
- *	name=NAME	stable, unique per guest; not there: made of type and number
- *	KEY=VALUE	a key of the back node, as the device's type reads it; of a
- *			disk also xl's words for them (target, access, discard)
+ *	name=NAME	stable, unique per guest; not there: made of the type
+ *			and a number
+ *	KEY=VALUE	a key of the back node, as the device's type reads it;
+ *			of a disk also xl's words (target, access, discard)
  *
- * Everything is checked here, since it becomes nodes and values of xenstore, and
- * since a terminal shows it again.
+ * Everything is checked here, since it becomes nodes and values of xenstore,
+ * and since a terminal shows it again.
  */
 #ifndef VG_BUS_SPEC_H
 #define VG_BUS_SPEC_H

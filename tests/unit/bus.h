@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * bus.h - a control domain with guests and driver domains that speak of devices on
- * the Xen bus through xenstore: for the tests of the toolstack.
+ * bus.h - a control domain with guests and driver domains that speak of
+ * devices on the Xen bus through xenstore: for the tests of the toolstack.
  *
- * bus_turn() is the other sides' turn: it is called whenever the code under test
- * waits (vg_step_hook).
+ * bus_turn() is the other sides' turn: it is called whenever the code under
+ * test waits (vg_step_hook).
  */
 #ifndef TESTS_BUS_H
 #define TESTS_BUS_H
@@ -29,7 +29,7 @@ enum bus_guest {
 
 extern enum bus_backend bus_backend;
 extern enum bus_guest bus_guest;
-extern void (*bus_also)(void);		/* at the beginning of a turn, or NULL */
+extern void (*bus_also)(void);		/* as a turn begins; or NULL */
 extern unsigned int bus_turns;
 
 /* DomD (1) and guest g1 (5); the other sides as above, the first of each. */

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * test_bus.c - virtio-grantctl attach, detach and list: what they write, what they
- * say of each wrong set-up, and that a failure leaves nothing behind.
+ * test_bus.c - virtio-grantctl attach, detach and list: what they write, what
+ * they say of each wrong set-up, and that a failure leaves nothing behind.
  */
 #include <errno.h>
 #include <stdio.h>
