@@ -17,9 +17,13 @@ void vg_ctl_attach(struct vg_answer *a, int argc, char **argv);
 void vg_ctl_detach(struct vg_answer *a, int argc, char **argv);
 void vg_ctl_list(struct vg_answer *a, int argc, char **argv);
 void vg_ctl_create(struct vg_answer *a, int argc, char **argv);
+void vg_ctl_watch(struct vg_answer *a, int argc, char **argv);
 
 /* How long attach and a forced detach wait, in ms; tests are in a hurry. */
 extern unsigned int vg_ctl_wait_ms;
+
+/* --run-dir before the command. */
+extern const char *vg_ctl_run_dir;
 
 enum vg_attach_wait {
 	VG_ATTACH_NO_WAIT,

@@ -41,7 +41,8 @@ static void usage(FILE *f)
 	      "  detach [--force] [--timeout=SECONDS] GUEST NAME\n"
 	      "  list [GUEST]         devices on the Xen bus, and how they are\n"
 	      "  create CFG [options of xl create]\n"
-	      "                       with the devices of virtio_grant = [ \"...\", ] in CFG\n\n"
+	      "                       with the devices of virtio_grant = [ \"...\", ] in CFG\n"
+	      "  watch                a daemon: domains that come back find their devices\n\n"
 	      "  -j, --json           JSON: {\"grantd\": ..., \"broker\": ..., \"refused\": [...]}, or\n"
 	      "                       {\"result\": ..., \"error\": ..., \"status\": N} of other commands\n"
 	      "  -r, --run-dir=DIR    where the sockets are (/run/virtio-grant)\n"
@@ -427,6 +428,7 @@ static const struct {
 	{ "detach", vg_ctl_detach },
 	{ "list", vg_ctl_list },
 	{ "create", vg_ctl_create },
+	{ "watch", vg_ctl_watch },
 };
 
 /* -1: it is none of them. */
@@ -441,6 +443,7 @@ static int run_command(const struct settings *st, int argc, char **argv)
 			break;
 	if (i == ARRAY_SIZE(commands))
 		return -1;
+	vg_ctl_run_dir = st->run_dir;
 	vg_session_catch_signals();
 	commands[i].run(&a, argc, argv);
 	status = vg_answer_print(&a, stdout, stderr);
