@@ -40,9 +40,11 @@ VG_BROKER_SRCS := $(VG_COMMON_SRCS) \
 		  backend/transport/mmio_keys.c \
 		  backend/xen/gntshr.c backend/xen/evtchn.c \
 		  backend/xen/store.c backend/xen/ioreq.c backend/xen/confine.c
-VG_CTL_SRCS    := backend/ctl/main.c backend/lib/printable.c \
-		  backend/toolstack/refusals.c backend/toolstack/libxl_keys.c \
-		  $(addprefix backend/lib/,keys.c util.c log.c) backend/xen/store.c
+VG_CTL_SRCS    := $(addprefix backend/ctl/,main.c answer.c session.c attach.c \
+		  detach.c list.c create.c watch.c) $(VG_LIB_SRCS) \
+		  $(addprefix backend/toolstack/,refusals.c libxl_keys.c \
+		  transact.c domains.c bus_spec.c bus_nodes.c bus_follow.c \
+		  xl_cfg.c) backend/xen/store.c
 
 VG_GRANTD_LIBS := -lxengnttab -lxenevtchn -lxenstore -luring -lseccomp -ljson-c
 VG_BROKER_LIBS := -lxenevtchn -lxenstore -lxendevicemodel \

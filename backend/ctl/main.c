@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * main.c - virtio-grantctl(8): asks the daemons of this domain for their
- * status and statistics, and shows them to people or passes on the JSON.
+ * status and statistics, and shows them to people or passes on the JSON; in the
+ * control domain it is also the toolstack of devices on the Xen bus
+ * (commands.h).
  *
  * Both daemons answer on a socket in the run directory, grantd in the driver
  * domain, the broker in the control domain; a domain may have both.  In the
@@ -20,19 +22,29 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "ctl/answer.h"
+#include "ctl/commands.h"
 #include "lib/daemon.h"
 #include "lib/printable.h"
+#include "lib/util.h"
 #include "toolstack/refusals.h"
-
-#define PROGRAM "virtio-grantctl"
 
 static void usage(FILE *f)
 {
-	fputs("Usage: " PROGRAM " [options] status|stats\n"
-	      "Shows the virtio devices that this domain serves or relays; see " PROGRAM "(8).\n\n"
+	fputs("Usage: " PROGRAM " [options] [command]\n"
+	      "Shows the virtio devices that this domain serves or relays, and makes those on\n"
+	      "the Xen bus; see " PROGRAM "(8).\n\n"
 	      "  status               a line per device, and what failed lately\n"
 	      "  stats                all counters\n\n"
-	      "  -j, --json           JSON: {\"grantd\": ..., \"broker\": ..., \"refused\": [...]}\n"
+	      "In the control domain:\n"
+	      "  attach [--no-wait] GUEST type=TYPE [backend=DOMAIN] [name=NAME] [KEY=VALUE...]\n"
+	      "  detach [--force] [--timeout=SECONDS] GUEST NAME\n"
+	      "  list [GUEST]         devices on the Xen bus, and how they are\n"
+	      "  create CFG [options of xl create]\n"
+	      "                       with the devices of virtio_grant = [ \"...\", ] in CFG\n"
+	      "  watch                a daemon: domains that come back find their devices\n\n"
+	      "  -j, --json           JSON: {\"grantd\": ..., \"broker\": ..., \"refused\": [...]}, or\n"
+	      "                       {\"result\": ..., \"error\": ..., \"status\": N} of other commands\n"
 	      "  -r, --run-dir=DIR    where the sockets are (/run/virtio-grant)\n"
 	      "  -h, --help           this text\n"
 	      "  -V, --version        the version\n", f);
@@ -365,7 +377,16 @@ static int close_output(struct output *o)
 	return err;
 }
 
-int main(int argc, char **argv)
+/* ---- the command line --------------------------------------------------- */
+
+struct settings {
+	bool json;
+	const char *run_dir;
+};
+
+/* @letters: with '+' before them, up to the command.  -1, or an exit status. */
+static int take_options(struct settings *st, int argc, char **argv,
+			const char *letters)
 {
 	static const struct option options[] = {
 		{ "json", no_argument, NULL, 'j' },
@@ -374,19 +395,16 @@ int main(int argc, char **argv)
 		{ "version", no_argument, NULL, 'V' },
 		{ NULL, 0, NULL, 0 },
 	};
-	struct json_object *grantd, *broker;
-	struct output o;
-	const char *run_dir = "/run/virtio-grant", *what = "status";
-	int c, err_grantd, err_broker;
-	bool json = false;
+	int c;
 
-	while ((c = getopt_long(argc, argv, "jr:hV", options, NULL)) != -1) {
+	optind = 0;
+	while ((c = getopt_long(argc, argv, letters, options, NULL)) != -1) {
 		switch (c) {
 		case 'j':
-			json = true;
+			st->json = true;
 			break;
 		case 'r':
-			run_dir = optarg;
+			st->run_dir = optarg;
 			break;
 		case 'h':
 			usage(stdout);
@@ -396,17 +414,51 @@ int main(int argc, char **argv)
 			return 0;
 		default:
 			usage(stderr);
-			return 2;
+			return VG_EXIT_USAGE;
 		}
 	}
-	if (optind < argc)
-		what = argv[optind++];
-	if (optind < argc || (strcmp(what, "status") && strcmp(what, "stats"))) {
-		usage(stderr);
-		return 2;
-	}
-	grantd = ask(run_dir, "grantd.sock", &err_grantd);
-	broker = ask(run_dir, "broker.sock", &err_broker);
+	return -1;
+}
+
+static const struct {
+	const char *name;
+	void (*run)(struct vg_answer *a, int argc, char **argv);
+} commands[] = {
+	{ "attach", vg_ctl_attach },
+	{ "detach", vg_ctl_detach },
+	{ "list", vg_ctl_list },
+	{ "create", vg_ctl_create },
+	{ "watch", vg_ctl_watch },
+};
+
+/* -1: it is none of them. */
+static int run_command(const struct settings *st, int argc, char **argv)
+{
+	struct vg_answer a = { .is_json = st->json };
+	unsigned int i;
+	int status;
+
+	for (i = 0; i < ARRAY_SIZE(commands); i++)
+		if (!strcmp(commands[i].name, argv[0]))
+			break;
+	if (i == ARRAY_SIZE(commands))
+		return -1;
+	vg_ctl_run_dir = st->run_dir;
+	vg_session_catch_signals();
+	commands[i].run(&a, argc, argv);
+	status = vg_answer_print(&a, stdout, stderr);
+	vg_answer_free(&a);
+	return status;
+}
+
+static int show(const struct settings *st, const char *what)
+{
+	struct json_object *grantd, *broker;
+	int err_grantd, err_broker;
+	struct output o;
+
+	grantd = ask(st->run_dir, "grantd.sock", &err_grantd);
+	broker = ask(st->run_dir, "broker.sock", &err_broker);
 	if (err_grantd)
 		fprintf(stderr, PROGRAM ": virtio-grantd: %s\n",
 			strerror(-err_grantd));
@@ -416,11 +468,11 @@ int main(int argc, char **argv)
 	if (!grantd && !broker) {
 		if (!err_grantd && !err_broker)
 			fprintf(stderr, PROGRAM ": neither virtio-grantd nor virtio-grant-broker runs in this domain (%s)\n",
-				run_dir);
+				st->run_dir);
 		return 1;
 	}
 	open_output(&o);
-	if (json)
+	if (st->json)
 		print_json(grantd, broker);
 	else if (!strcmp(what, "stats"))
 		print_all_stats(grantd, broker);
@@ -429,4 +481,26 @@ int main(int argc, char **argv)
 	json_object_put(grantd);
 	json_object_put(broker);
 	return close_output(&o) ? 1 : 0;
+}
+
+int main(int argc, char **argv)
+{
+	struct settings st = { .run_dir = "/run/virtio-grant" };
+	const char *what = "status";
+	int status = take_options(&st, argc, argv, "+jr:hV"), at = optind;
+
+	if (status < 0 && at < argc)
+		status = run_command(&st, argc - at, argv + at);
+	/* Options may stand behind these commands, too. */
+	if (status < 0)
+		status = take_options(&st, argc, argv, "jr:hV");
+	if (status >= 0)
+		return status;
+	if (optind < argc)
+		what = argv[optind++];
+	if (optind < argc || (strcmp(what, "status") && strcmp(what, "stats"))) {
+		usage(stderr);
+		return VG_EXIT_USAGE;
+	}
+	return show(&st, what);
 }

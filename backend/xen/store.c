@@ -91,6 +91,19 @@ int xen_store_rm(struct xen_store *xs, const char *path)
 	return xs_rm(xs->h, xs->t, path) ? 0 : -errno;
 }
 
+int xen_store_set_perms(struct xen_store *xs, const char *path,
+			xen_domid_t owner, xen_domid_t reader)
+{
+	struct xs_permissions p[2] = {
+		{ .id = owner, .perms = XS_PERM_NONE },
+		{ .id = reader, .perms = XS_PERM_READ },
+	};
+
+	/* One entry for a domain counts, the first. */
+	return xs_set_permissions(xs->h, xs->t, path, p,
+				  owner == reader ? 1 : 2) ? 0 : -errno;
+}
+
 int xen_store_directory(struct xen_store *xs, const char *path, char ***names)
 {
 	unsigned int n;

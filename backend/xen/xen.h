@@ -200,6 +200,13 @@ void xen_store_abort(struct xen_store *xs);
 char *xen_store_read(struct xen_store *xs, const char *path);
 int xen_store_write(struct xen_store *xs, const char *path, const char *value);
 int xen_store_rm(struct xen_store *xs, const char *path);
+/*
+ * The node is @owner's, @reader, which may be the same, may read it, and no
+ * other domain may do anything.  Nodes that are made below it get the same;
+ * those that are there keep what they have.
+ */
+int xen_store_set_perms(struct xen_store *xs, const char *path,
+			xen_domid_t owner, xen_domid_t reader);
 
 /*
  * Names of the children; free with xen_store_free_dir().  A node without

@@ -46,6 +46,7 @@ static const char *const call_names[FAKE_CALL_MAX] = {
 	[FAKE_STORE_READ] = "store_read",
 	[FAKE_STORE_WRITE] = "store_write",
 	[FAKE_STORE_RM] = "store_rm",
+	[FAKE_STORE_PERMS] = "store_perms",
 	[FAKE_STORE_DIRECTORY] = "store_directory",
 	[FAKE_STORE_WATCH] = "store_watch",
 	[FAKE_IOREQ_CREATE] = "ioreq_create",

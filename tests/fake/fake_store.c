@@ -726,6 +726,19 @@ int xen_store_rm(struct xen_store *xs, const char *path)
 	return err ? err : change(xs, OP_RM, path, NULL, 0, NULL);
 }
 
+int xen_store_set_perms(struct xen_store *xs, const char *path,
+			xen_domid_t owner, xen_domid_t reader)
+{
+	int err = fake_hcall(&xs->h, FAKE_STORE_PERMS);
+	struct perms p = { .n = owner == reader ? 1 : 2 };
+
+	if (err)
+		return err;
+	p.p[0] = (struct perm){ owner, P_NONE };
+	p.p[1] = (struct perm){ reader, P_READ };
+	return change(xs, OP_PERMS, path, NULL, 0, &p);
+}
+
 int xen_store_directory(struct xen_store *xs, const char *path, char ***names)
 {
 	int err = fake_hcall(&xs->h, FAKE_STORE_DIRECTORY);
@@ -934,6 +947,35 @@ int fake_store_set_perms(xen_domid_t as, const char *path, const char *perms)
 unsigned int fake_store_nr_nodes(void)
 {
 	return count_nodes(root, -1);
+}
+
+static void dump(FILE *f, const struct node *n)
+{
+	char *path = node_path(n);
+	const struct node *c;
+	unsigned int i;
+
+	fprintf(f, "%s=%s (", path, n->value);
+	for (i = 0; i < n->perms.n; i++)
+		fprintf(f, "%s%c%u", i ? " " : "",
+			"nrwb"[n->perms.p[i].bits & 3], n->perms.p[i].id);
+	fputs(")\n", f);
+	free(path);
+	for (c = n->child; c; c = c->next)
+		dump(f, c);
+}
+
+char *fake_store_dump(void)
+{
+	char *text;
+	size_t bytes;
+	FILE *f = open_memstream(&text, &bytes);
+
+	if (!f)
+		fake_die("open_memstream");
+	dump(f, root);
+	fclose(f);
+	return text;
 }
 
 unsigned int fake_store_nr_watches(void)

@@ -155,6 +155,11 @@ bool fake_store_exists(const char *path);
  */
 int fake_store_set_perms(xen_domid_t as, const char *path, const char *perms);
 unsigned int fake_store_nr_nodes(void);
+/*
+ * All of it, to be freed: a line "path=value (permissions)" per node, in the
+ * order of their making.
+ */
+char *fake_store_dump(void);
 unsigned int fake_store_nr_watches(void);
 /* @domid, too, gets @introduceDomain and @releaseDomain. */
 void fake_store_allow_special(xen_domid_t domid);
@@ -208,6 +213,7 @@ enum fake_call {
 	FAKE_STORE_READ,
 	FAKE_STORE_WRITE,
 	FAKE_STORE_RM,
+	FAKE_STORE_PERMS,
 	FAKE_STORE_DIRECTORY,
 	FAKE_STORE_WATCH,
 	FAKE_IOREQ_CREATE,

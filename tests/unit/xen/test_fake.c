@@ -413,6 +413,17 @@ static void store_permissions(void **state)
 	assert_int_equal(xen_store_write(guest,
 			"/local/domain/1/backend/x/3/0/a", "no"), -EACCES);
 	assert_int_equal(xen_store_rm(guest, be), -EACCES);
+	/* In place of what fake_store_set_perms() did: the other way round. */
+	assert_int_equal(xen_store_set_perms(guest, be, GUEST, BE), -EACCES);
+	assert_int_equal(xen_store_set_perms(dom0, be, GUEST, GUEST), 0);
+	assert_int_equal(xen_store_write(guest, "/local/domain/1/backend/x/3/0",
+					 "mine"), 0);
+	assert_null(xen_store_read(xs, be));
+	assert_int_equal(errno, EACCES);
+	assert_int_equal(xen_store_set_perms(dom0, be, BE, GUEST), 0);
+	v = xen_store_read(guest, be);
+	assert_string_equal(v, "mine");
+	free(v);
 	/* Whether it exists is not told to who may not look. */
 	assert_null(xen_store_read(guest, "/local/domain/0/secret"));
 	assert_int_equal(errno, EACCES);

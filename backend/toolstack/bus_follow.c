@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * bus_follow.c - see bus_follow.h.
+ */
+#include "toolstack/bus_follow.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/log.h"
+#include "lib/util.h"
+#include "toolstack/libxl_keys.h"
+#include "toolstack/transact.h"
+
+#define CLOSE_NS	UINT64_C(5000000000)
+
+/*
+ * A guest that is not under the number of its record.  What is lost with this
+ * process is since when: that begins anew.
+ */
+struct vg_absence {
+	char uuid[VG_UUID_CHARS + 1];
+	uint64_t since_ns;
+	bool is_seen;			/* in this look */
+};
+
+void vg_follow_init(struct vg_follow *f, struct xen_store *xs,
+		    xen_domid_t own, uint64_t forget_ns)
+{
+	*f = (struct vg_follow){ .xs = xs, .own = own, .close_ns = CLOSE_NS,
+				 .forget_ns = forget_ns };
+}
+
+void vg_follow_exit(struct vg_follow *f)
+{
+	free(f->absent);
+	free(f->last_failure);
+}
+
+/* ---- since when --------------------------------------------------------- */
+
+static uint64_t absent_for(struct vg_follow *f, const char *uuid,
+			   uint64_t now_ns)
+{
+	struct vg_absence *a;
+	unsigned int i;
+
+	for (i = 0; i < f->nr_absent; i++) {
+		if (strcmp(f->absent[i].uuid, uuid))
+			continue;
+		f->absent[i].is_seen = true;
+		return now_ns - f->absent[i].since_ns;
+	}
+	f->absent = realloc(f->absent, (f->nr_absent + 1) * sizeof(*a));
+	if (!f->absent)
+		abort();
+	a = &f->absent[f->nr_absent++];
+	*a = (struct vg_absence){ .since_ns = now_ns, .is_seen = true };
+	memcpy(a->uuid, uuid, sizeof(a->uuid));
+	return 0;
+}
+
+static void forget_who_is_back(struct vg_follow *f)
+{
+	unsigned int i, n = 0;
+
+	for (i = 0; i < f->nr_absent; i++) {
+		if (!f->absent[i].is_seen)
+			continue;
+		f->absent[n] = f->absent[i];
+		f->absent[n++].is_seen = false;
+	}
+	f->nr_absent = n;
+}
+
+/* ---- who is who now ----------------------------------------------------- */
+
+/*
+ * The record's own number first: while a guest is migrated on one host, there
+ * are two of the uuid, and while a domain is renamed, two of a name.  NULL:
+ * nobody, or nobody can say which.
+ */
+static const struct vg_domain *guest_of(const struct vg_domains *all,
+					const struct vg_bus_dev *dev)
+{
+	const struct vg_domain *d = vg_domain_by_id(all, dev->guest);
+	unsigned int i, nr = 0;
+
+	if (d && !strcmp(d->uuid, dev->uuid))
+		return d;
+	for (i = 0; i < all->nr; i++) {
+		if (strcmp(all->d[i].uuid, dev->uuid))
+			continue;
+		d = &all->d[i];
+		nr++;
+	}
+	return nr == 1 ? d : NULL;
+}
+
+static const struct vg_domain *backend_of(const struct vg_domains *all,
+					  const struct vg_bus_dev *dev)
+{
+	const struct vg_domain *d = vg_domain_by_id(all, dev->backend);
+	int err;
+
+	if (d && !strcmp(d->name, dev->spec.backend))
+		return d;
+	return vg_domain_by_name(all, dev->spec.backend, &err);
+}
+
+/* ---- what is to be done ------------------------------------------------- */
+
+/* Once for the same text, until there is another. */
+static void failed(struct vg_follow *f, const struct vg_bus_dev *dev,
+		   const char *what, int err)
+{
+	char *text = vg_strf("%s %s: %s: %s", dev->guest_name, dev->spec.name,
+			     what, vg_store_error(err));
+
+	f->failures++;
+	if (!f->last_failure || strcmp(f->last_failure, text))
+		vg_warn("%s", text);
+	free(f->last_failure);
+	f->last_failure = text;
+}
+
+/*
+ * The backend lets go of what the guest that ended had: only then can the guest
+ * that comes back have it.  True: it has, or had its time.
+ */
+static bool has_let_go(struct vg_follow *f, const struct vg_bus_dev *dev,
+		       uint64_t absent_ns)
+{
+	struct vg_bus_ask ask = { .dev = dev, .state = VG_XENBUS_CLOSING };
+	char *back = vg_bus_back(dev);
+	int err, state = vg_bus_state(f->xs, back);
+
+	free(back);
+	if (!state || state == -ENOENT || state == VG_XENBUS_CLOSED ||
+	    absent_ns >= f->close_ns)
+		return true;
+	if (state == VG_XENBUS_CLOSING)
+		return false;
+	err = vg_bus_ask(f->xs, &ask);
+	if (err && err != -ENOENT)
+		failed(f, dev, "asking its backend to let it go", err);
+	return false;
+}
+
+/* 1: it is waited for. */
+static int guest_is_gone(struct vg_follow *f, const struct vg_bus_dev *dev,
+			 uint64_t absent_ns)
+{
+	int err;
+
+	if (!has_let_go(f, dev, absent_ns) || absent_ns < f->forget_ns)
+		return 1;
+	err = vg_bus_remove(f->xs, dev);
+	if (err) {
+		failed(f, dev, "removing it", err);
+		return 1;
+	}
+	f->forgotten++;
+	vg_info("%s %s: its guest is gone: removed", dev->guest_name,
+		dev->spec.name);
+	return 0;
+}
+
+static void moved(struct vg_follow *f, const struct vg_bus_dev *dev,
+		  bool is_new_guest)
+{
+	if (is_new_guest)
+		f->reattached++;
+	else
+		f->moved++;
+	vg_info("%s %s: %s: guest dom%u, backend %s dom%u", dev->guest_name,
+		dev->spec.name, is_new_guest ? "the guest is back" :
+		"the backend's domain is back", dev->guest, dev->spec.backend,
+		dev->backend);
+}
+
+static int move(struct vg_follow *f, struct vg_bus_dev *dev,
+		const struct vg_domain *guest, const struct vg_domain *backend)
+{
+	bool is_new_guest = guest->id != dev->guest;
+	int err = vg_bus_move(f->xs, dev, guest->id, guest->name, backend->id,
+			      f->own);
+
+	switch (err) {
+	case 0:
+		moved(f, dev, is_new_guest);
+		return 0;
+	case -ENODEV:	/* it is being made, and libxl is not there yet */
+	case -ENXIO:
+	case -ESRCH:	/* it goes, or is gone again */
+	case -ENOENT:
+	case -EALREADY:	/* somebody else was at it */
+		return 1;
+	default:
+		failed(f, dev, "moving it", err);
+		return 1;
+	}
+}
+
+/* 1: something is waited for. */
+static int look_at(struct vg_follow *f, const struct vg_domains *all,
+		   struct vg_bus_dev *dev, uint64_t now_ns)
+{
+	const struct vg_domain *guest = guest_of(all, dev);
+	const struct vg_domain *backend = backend_of(all, dev);
+	uint64_t absent_ns = 0;
+
+	if (guest && guest->id == dev->guest) {
+		if (backend && backend->id == dev->backend)
+			return 0;
+	} else {
+		absent_ns = absent_for(f, dev->uuid, now_ns);
+	}
+	if (!guest)
+		return guest_is_gone(f, dev, absent_ns);
+	if (guest->id != dev->guest && !has_let_go(f, dev, absent_ns))
+		return 1;
+	return backend ? move(f, dev, guest, backend) : 1;
+}
+
+int vg_follow_look(struct vg_follow *f, uint64_t now_ns)
+{
+	struct vg_domains all;
+	struct vg_bus_devs devs;
+	unsigned int i;
+	int err = vg_domains_read(f->xs, &all);
+
+	if (err)
+		return err;
+	err = vg_bus_devs_read(f->xs, NULL, &devs);
+	f->waiting = 0;
+	for (i = 0; !err && i < devs.nr; i++)
+		f->waiting += (unsigned int)look_at(f, &all, &devs.d[i],
+						    now_ns);
+	if (!err) {
+		f->devices = devs.nr;
+		forget_who_is_back(f);
+		vg_bus_devs_free(&devs);
+	}
+	vg_domains_free(&all);
+	return err ? err : (int)f->waiting;
+}

@@ -1,0 +1,732 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * bus_nodes.c - see bus_nodes.h.
+ */
+#include "toolstack/bus_nodes.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/printable.h"
+#include "lib/util.h"
+#include "toolstack/libxl_keys.h"
+#include "toolstack/transact.h"
+
+#define WORDS_MAX	400u
+/* Of a front that is renewed: a driver has ten or so. */
+#define FRONT_NODES_MAX	64
+
+/* ---- names -------------------------------------------------------------- */
+
+void vg_bus_dev_free(struct vg_bus_dev *dev)
+{
+	vg_bus_spec_free(&dev->spec);
+	free(dev->guest_name);
+	*dev = (struct vg_bus_dev){ 0 };
+}
+
+static char *front_dir(xen_domid_t guest)
+{
+	return vg_strf("/local/domain/%u/device/" VG_BUS_KIND, guest);
+}
+
+char *vg_bus_front(const struct vg_bus_dev *dev)
+{
+	return vg_strf("/local/domain/%u/device/" VG_BUS_KIND "/%u",
+		       dev->guest, dev->devid);
+}
+
+char *vg_bus_back(const struct vg_bus_dev *dev)
+{
+	return vg_strf("/local/domain/%u/backend/" VG_BUS_KIND "/%u/%u",
+		       dev->backend, dev->guest, dev->devid);
+}
+
+char *vg_bus_record(const struct vg_bus_dev *dev)
+{
+	return vg_strf(VG_BUS_RECORDS "/%s/%u", dev->uuid, dev->devid);
+}
+
+char *vg_bus_front_error(const struct vg_bus_dev *dev)
+{
+	return vg_strf("/local/domain/%u/error/device/" VG_BUS_KIND
+		       "/%u/error", dev->guest, dev->devid);
+}
+
+char *vg_bus_back_error(const struct vg_bus_dev *dev)
+{
+	return vg_strf("/local/domain/%u/error/backend/" VG_BUS_KIND
+		       "/%u/%u/error", dev->backend, dev->guest, dev->devid);
+}
+
+/* ---- writing ------------------------------------------------------------ */
+
+/* Keys of one directory; the first error stays. */
+struct writer {
+	struct xen_store *xs;
+	const char *dir;
+	int err;
+};
+
+static void put(struct writer *w, const char *key, const char *value)
+{
+	if (!w->err)
+		w->err = vg_key_write(w->xs, w->dir, key, value);
+}
+
+static void put_number(struct writer *w, const char *key, unsigned int value)
+{
+	char text[12];
+
+	snprintf(text, sizeof(text), "%u", value);
+	put(w, key, text);
+}
+
+/* Empty, and with what it says about who may do what. */
+static int make_dir(struct xen_store *xs, const char *dir, xen_domid_t owner,
+		    xen_domid_t reader)
+{
+	int err = vg_rm(xs, dir);
+
+	if (!err)
+		err = xen_store_write(xs, dir, "");
+	if (!err)
+		err = xen_store_set_perms(xs, dir, owner, reader);
+	return err;
+}
+
+static void put_backend(struct writer *w, const struct vg_bus_dev *dev)
+{
+	char *back = vg_bus_back(dev);
+
+	put(w, "backend", back);
+	put_number(w, "backend-id", dev->backend);
+	free(back);
+}
+
+static int write_front(struct xen_store *xs, const struct vg_bus_dev *dev)
+{
+	char *dir = vg_bus_front(dev);
+	struct writer w = { .xs = xs, .dir = dir };
+
+	w.err = make_dir(xs, dir, dev->guest, dev->backend);
+	put_backend(&w, dev);
+	put_number(&w, "device-id", dev->spec.device_id);
+	put_number(&w, "state", VG_XENBUS_INITIALISING);
+	free(dir);
+	return w.err;
+}
+
+static int write_back(struct xen_store *xs, const struct vg_bus_dev *dev)
+{
+	char *dir = vg_bus_back(dev), *front = vg_bus_front(dev);
+	char *type = vg_strf("virtio,device%x", dev->spec.device_id);
+	struct writer w = { .xs = xs, .dir = dir };
+	unsigned int i;
+
+	w.err = make_dir(xs, dir, dev->backend, dev->guest);
+	put(&w, "frontend", front);
+	put_number(&w, "frontend-id", dev->guest);
+	put(&w, "online", "1");
+	put(&w, "type", type);
+	put(&w, "grant_usage", "1");
+	/* As with Xen's own disks: the serial number, if nobody chooses one. */
+	put(&w, "dev", dev->spec.name);
+	for (i = 0; i < dev->spec.nr_keys; i++)
+		put(&w, dev->spec.key[i].key, dev->spec.key[i].value);
+	put_number(&w, "state", VG_XENBUS_INITIALISING);
+	free(type);
+	free(front);
+	free(dir);
+	return w.err;
+}
+
+static int make_records(struct xen_store *xs, xen_domid_t own)
+{
+	int there = vg_node_exists(xs, VG_BUS_RECORDS);
+
+	return there < 0 ? there : there ? 0 :
+	       make_dir(xs, VG_BUS_RECORDS, own, own);
+}
+
+/* What changes when a domain comes back under another number. */
+static void put_domains(struct writer *w, const struct vg_bus_dev *dev)
+{
+	put(w, "guest", dev->guest_name);
+	put_number(w, "guest-id", dev->guest);
+	put_number(w, "backend-id", dev->backend);
+}
+
+static int write_record(struct xen_store *xs, const struct vg_bus_dev *dev,
+			xen_domid_t own)
+{
+	char *dir = vg_bus_record(dev);
+	struct writer w = { .xs = xs, .dir = dir };
+	unsigned int i;
+
+	w.err = make_records(xs, own);
+	put(&w, "name", dev->spec.name);
+	put(&w, "type", dev->spec.type);
+	put_number(&w, "device-id", dev->spec.device_id);
+	put(&w, "backend", dev->spec.backend);
+	put_domains(&w, dev);
+	for (i = 0; i < dev->spec.nr_keys; i++) {
+		char *key = vg_strf("key/%s", dev->spec.key[i].key);
+
+		put(&w, key, dev->spec.key[i].value);
+		free(key);
+	}
+	free(dir);
+	return w.err;
+}
+
+/* What either said of an earlier device of this number. */
+static int rm_errors(struct xen_store *xs, const struct vg_bus_dev *dev)
+{
+	char *front = vg_bus_front_error(dev), *back = vg_bus_back_error(dev);
+	int err;
+
+	*strrchr(front, '/') = 0;
+	*strrchr(back, '/') = 0;
+	/* "error" itself stays: libxl made it. */
+	err = vg_rm_and_empty(xs, front, 2);
+	if (!err)
+		err = vg_rm_and_empty(xs, back, 3);
+	free(back);
+	free(front);
+	return err;
+}
+
+/* ---- who is there ------------------------------------------------------- */
+
+/*
+ * Numbers of domains come back after a while: that the guest's directory is
+ * there does not say that it is this guest's.
+ */
+static int guest_is_there(struct xen_store *xs, const struct vg_bus_dev *dev)
+{
+	char uuid[VG_UUID_CHARS + 1];
+	int err = vg_domain_uuid(xs, dev->guest, uuid);
+
+	if (err == -EINVAL || (!err && strcmp(uuid, dev->uuid)))
+		return -EEXIST;		/* somebody else's */
+	return err;
+}
+
+static int check_guest(struct xen_store *xs, const struct vg_bus_dev *dev)
+{
+	int err = guest_is_there(xs, dev);
+
+	return err == -ENOENT || err == -EEXIST ? -ESRCH : err;
+}
+
+/* libxl makes "backend" for a driver domain; our own domain needs no mark. */
+static int check_backend(struct xen_store *xs, const struct vg_bus_dev *dev,
+			 xen_domid_t own)
+{
+	char *path = vg_strf("/local/domain/%u", dev->backend);
+	int there = vg_node_exists(xs, path);
+
+	free(path);
+	if (there < 0)
+		return there;
+	if (!there)
+		return -ENXIO;
+	if (dev->backend == own)
+		return 0;
+	path = vg_strf("/local/domain/%u/backend", dev->backend);
+	there = vg_node_exists(xs, path);
+	free(path);
+	return there < 0 ? there : there ? 0 : -ENODEV;
+}
+
+/* ---- making ------------------------------------------------------------- */
+
+struct creation {
+	struct vg_bus_dev *dev;
+	xen_domid_t own;
+	bool name_is_ours;
+};
+
+/* Names of @dir that are numbers of devices, into @used. */
+static int mark_used(struct xen_store *xs, const char *dir, bool *used)
+{
+	char **names;
+	uint64_t id;
+	int i, n = xen_store_directory(xs, dir, &names);
+
+	if (n < 0)
+		return n == -ENOENT ? 0 : n;
+	for (i = 0; i < n; i++)
+		if (!vg_parse_u64(names[i], 10, VG_BUS_DEVICES_MAX - 1, &id))
+			used[id] = true;
+	xen_store_free_dir(names);
+	return 0;
+}
+
+/* The lowest that neither a record nor a front has. */
+static int choose_devid(struct xen_store *xs, struct vg_bus_dev *dev)
+{
+	bool *used = vg_calloc(VG_BUS_DEVICES_MAX, sizeof(*used));
+	char *records = vg_strf(VG_BUS_RECORDS "/%s", dev->uuid);
+	char *fronts = front_dir(dev->guest);
+	int err = mark_used(xs, records, used);
+
+	if (!err)
+		err = mark_used(xs, fronts, used);
+	for (dev->devid = 0; dev->devid < VG_BUS_DEVICES_MAX; dev->devid++)
+		if (!used[dev->devid])
+			break;
+	if (!err && dev->devid == VG_BUS_DEVICES_MAX)
+		err = -ENOSPC;
+	free(fronts);
+	free(records);
+	free(used);
+	return err;
+}
+
+static int name_is_free(struct xen_store *xs, const struct vg_bus_dev *dev)
+{
+	struct vg_bus_devs all;
+	unsigned int i;
+	int err = vg_bus_devs_read(xs, dev->uuid, &all);
+
+	if (err)
+		return err;
+	for (i = 0; i < all.nr; i++)
+		if (!strcmp(all.d[i].spec.name, dev->spec.name))
+			err = -EEXIST;
+	vg_bus_devs_free(&all);
+	return err;
+}
+
+static int choose(struct xen_store *xs, struct creation *c)
+{
+	struct vg_bus_dev *dev = c->dev;
+	int err = choose_devid(xs, dev);
+
+	if (err)
+		return err;
+	if (c->name_is_ours) {
+		free(dev->spec.name);
+		dev->spec.name = vg_bus_spec_default_name(&dev->spec,
+							  dev->devid);
+	}
+	return name_is_free(xs, dev);
+}
+
+static int create_body(struct xen_store *xs, void *arg)
+{
+	struct creation *c = arg;
+	int err = check_guest(xs, c->dev);
+
+	if (!err)
+		err = check_backend(xs, c->dev, c->own);
+	if (!err)
+		err = choose(xs, c);
+	if (!err)
+		err = rm_errors(xs, c->dev);
+	if (!err)
+		err = write_front(xs, c->dev);
+	if (!err)
+		err = write_back(xs, c->dev);
+	if (!err)
+		err = write_record(xs, c->dev, c->own);
+	return err;
+}
+
+int vg_bus_create(struct xen_store *xs, struct vg_bus_dev *dev,
+		  xen_domid_t own)
+{
+	struct creation c = { .dev = dev, .own = own,
+			      .name_is_ours = !dev->spec.name };
+
+	return vg_transact(xs, create_body, &c);
+}
+
+/* ---- moving ------------------------------------------------------------- */
+
+struct move {
+	struct vg_bus_dev *dev;		/* as the record has it */
+	struct vg_bus_dev to;		/* borrows from it */
+	xen_domid_t own;
+};
+
+static int record_number(struct xen_store *xs, const char *dir,
+			 const char *key, uint64_t *v)
+{
+	char *why = NULL;
+	int err = vg_key_read_u64(xs, dir, key, UINT32_MAX, v, &why);
+
+	free(why);
+	return err;
+}
+
+/* Whether the record still says what @dev does. */
+static int check_record(struct xen_store *xs, const struct vg_bus_dev *dev)
+{
+	char *dir = vg_bus_record(dev);
+	uint64_t guest, backend;
+	int err = record_number(xs, dir, "guest-id", &guest);
+
+	if (!err)
+		err = record_number(xs, dir, "backend-id", &backend);
+	free(dir);
+	if (!err && (guest != dev->guest || backend != dev->backend))
+		err = -EALREADY;
+	return err;
+}
+
+/*
+ * What the driver granted is the old domain's; its state and what else it has
+ * there stay.  What the guest has put there besides is not ours to order.
+ */
+static int renew_front(struct xen_store *xs, const struct vg_bus_dev *dev)
+{
+	char *dir = vg_bus_front(dev), **names, *path;
+	struct writer w = { .xs = xs, .dir = dir };
+	int i, n = xen_store_directory(xs, dir, &names);
+
+	w.err = n < 0 ? n : xen_store_set_perms(xs, dir, dev->guest,
+						dev->backend);
+	for (i = 0; i < n && i < FRONT_NODES_MAX && !w.err; i++) {
+		path = vg_strf("%s/%s", dir, names[i]);
+		w.err = !strncmp(names[i], "msg-", 4) ? vg_rm(xs, path) :
+			xen_store_set_perms(xs, path, dev->guest,
+					    dev->backend);
+		free(path);
+	}
+	if (n >= 0)
+		xen_store_free_dir(names);
+	put_backend(&w, dev);
+	free(dir);
+	return w.err;
+}
+
+/* That of a guest which is still there only the guest can have removed. */
+static int move_front(struct xen_store *xs, const struct move *m)
+{
+	int err = -ENOENT;
+
+	if (m->to.guest == m->dev->guest)
+		err = renew_front(xs, &m->to);
+	return err == -ENOENT ? write_front(xs, &m->to) : err;
+}
+
+static int rm_back(struct xen_store *xs, const struct vg_bus_dev *dev)
+{
+	char *back = vg_bus_back(dev);
+	int err = vg_rm_and_empty(xs, back, 2);
+
+	free(back);
+	return err;
+}
+
+/* As long as the number is not another guest's by now. */
+static int rm_old(struct xen_store *xs, const struct vg_bus_dev *dev)
+{
+	int err = guest_is_there(xs, dev);
+
+	if (err == -EEXIST)
+		return 0;
+	return err && err != -ENOENT ? err : rm_back(xs, dev);
+}
+
+static int move_body(struct xen_store *xs, void *arg)
+{
+	struct move *m = arg;
+	char *record = vg_bus_record(m->dev);
+	struct writer w = { .xs = xs, .dir = record };
+
+	w.err = check_record(xs, m->dev);
+	if (!w.err)
+		w.err = check_guest(xs, &m->to);
+	if (!w.err)
+		w.err = check_backend(xs, &m->to, m->own);
+	if (!w.err)
+		w.err = rm_old(xs, m->dev);
+	if (!w.err)
+		w.err = rm_errors(xs, &m->to);
+	if (!w.err)
+		w.err = move_front(xs, m);
+	if (!w.err)
+		w.err = write_back(xs, &m->to);
+	put_domains(&w, &m->to);
+	free(record);
+	return w.err;
+}
+
+int vg_bus_move(struct xen_store *xs, struct vg_bus_dev *dev,
+		xen_domid_t guest, const char *guest_name,
+		xen_domid_t backend, xen_domid_t own)
+{
+	struct move m = { .dev = dev, .to = *dev, .own = own };
+	char *name = vg_strdup(guest_name);
+	int err;
+
+	if (dev->guest == guest && dev->backend == backend) {
+		free(name);
+		return -EALREADY;
+	}
+	m.to.guest = guest;
+	m.to.guest_name = name;
+	m.to.backend = backend;
+	err = vg_transact(xs, move_body, &m);
+	if (!err) {
+		dev->guest = guest;
+		dev->backend = backend;
+		free(dev->guest_name);
+		dev->guest_name = name;
+	} else {
+		free(name);
+	}
+	return err;
+}
+
+/* ---- removing ----------------------------------------------------------- */
+
+static int rm_front(struct xen_store *xs, const struct vg_bus_dev *dev)
+{
+	char *front = vg_bus_front(dev);
+	int err = vg_rm_and_empty(xs, front, 1);
+
+	free(front);
+	return err;
+}
+
+/* As long as the number is not another guest's. */
+static int rm_nodes(struct xen_store *xs, const struct vg_bus_dev *dev)
+{
+	int err = guest_is_there(xs, dev);
+
+	if (err == -EEXIST)
+		return 0;
+	if (!err)
+		err = rm_front(xs, dev);
+	if (!err || err == -ENOENT)
+		err = rm_back(xs, dev);
+	if (!err)
+		err = rm_errors(xs, dev);
+	return err;
+}
+
+static int remove_body(struct xen_store *xs, void *arg)
+{
+	const struct vg_bus_dev *dev = arg;
+	char *record = vg_bus_record(dev);
+	int err = rm_nodes(xs, dev);
+
+	if (!err)
+		err = vg_rm_and_empty(xs, record, 2);
+	free(record);
+	return err;
+}
+
+int vg_bus_remove(struct xen_store *xs, const struct vg_bus_dev *dev)
+{
+	return vg_transact(xs, remove_body, (void *)(uintptr_t)dev);
+}
+
+static int remove_front_body(struct xen_store *xs, void *arg)
+{
+	int err = guest_is_there(xs, arg);
+
+	if (err == -ENOENT || err == -EEXIST)
+		return 0;
+	return err ? err : rm_front(xs, arg);
+}
+
+int vg_bus_remove_front(struct xen_store *xs, const struct vg_bus_dev *dev)
+{
+	return vg_transact(xs, remove_front_body, (void *)(uintptr_t)dev);
+}
+
+static int forget_body(struct xen_store *xs, void *arg)
+{
+	return rm_errors(xs, arg);
+}
+
+int vg_bus_forget_errors(struct xen_store *xs, const struct vg_bus_dev *dev)
+{
+	return vg_transact(xs, forget_body, (void *)(uintptr_t)dev);
+}
+
+static int ask_body(struct xen_store *xs, void *arg)
+{
+	struct vg_bus_ask *ask = arg;
+	char *back = vg_bus_back(ask->dev);
+	struct writer w = { .xs = xs, .dir = back };
+	int now = vg_bus_state(xs, back), there = guest_is_there(xs, ask->dev);
+
+	ask->was = now > 0 ? (unsigned int)now : 0;
+	/* Nonsense is the backend's own doing, and no reason to stop. */
+	w.err = there == -EEXIST || !now || now == -ENOENT ? -ENOENT :
+		now < 0 && now != -EINVAL ? now :
+		ask->only_if && ask->was != ask->only_if ? -ESTALE : 0;
+	put(&w, "online", ask->online ? "1" : "0");
+	put_number(&w, "state", ask->state);
+	free(back);
+	return w.err;
+}
+
+int vg_bus_ask(struct xen_store *xs, struct vg_bus_ask *ask)
+{
+	return vg_transact(xs, ask_body, ask);
+}
+
+/* ---- reading ------------------------------------------------------------ */
+
+static int record_keys(struct xen_store *xs, const char *record,
+		       struct vg_bus_spec *spec)
+{
+	char *dir = vg_strf("%s/key", record), **names, *v;
+	int i, n = xen_store_directory(xs, dir, &names);
+	int err = n < 0 && n != -ENOENT ? n : 0;
+
+	for (i = 0; i < n && spec->nr_keys < VG_BUS_KEYS_MAX && !err; i++) {
+		v = vg_key_read(xs, dir, names[i]);
+		if (v)
+			spec->key[spec->nr_keys++] = (struct vg_bus_key){
+				vg_strdup(names[i]), v };
+		else
+			err = -errno;
+	}
+	if (n >= 0)
+		xen_store_free_dir(names);
+	free(dir);
+	return err;
+}
+
+static char *record_text(struct xen_store *xs, const char *dir,
+			 const char *key, int *err)
+{
+	char *v = *err ? NULL : vg_key_read(xs, dir, key);
+
+	if (!*err && !v)
+		*err = -errno;
+	return v;
+}
+
+/* Of dev->uuid and dev->devid.  -ENOENT, -EINVAL: it is none. */
+static int record_read(struct xen_store *xs, struct vg_bus_dev *dev)
+{
+	char *dir = vg_bus_record(dev);
+	uint64_t id = 0, guest = 0, backend = 0;
+	int err = 0;
+
+	dev->spec.name = record_text(xs, dir, "name", &err);
+	dev->spec.type = record_text(xs, dir, "type", &err);
+	dev->spec.backend = record_text(xs, dir, "backend", &err);
+	dev->guest_name = record_text(xs, dir, "guest", &err);
+	if (!err)
+		err = record_number(xs, dir, "device-id", &id);
+	if (!err)
+		err = record_number(xs, dir, "guest-id", &guest);
+	if (!err)
+		err = record_number(xs, dir, "backend-id", &backend);
+	if (!err && (guest > XEN_DOMID_MAX || backend > XEN_DOMID_MAX))
+		err = -EINVAL;
+	if (!err)
+		err = record_keys(xs, dir, &dev->spec);
+	dev->spec.device_id = (uint32_t)id;
+	dev->guest = (xen_domid_t)guest;
+	dev->backend = (xen_domid_t)backend;
+	free(dir);
+	return err;
+}
+
+static int read_guest(struct xen_store *xs, const char *uuid,
+		      struct vg_bus_devs *all)
+{
+	char *dir = vg_strf(VG_BUS_RECORDS "/%s", uuid), **names;
+	int i, err = 0, n = xen_store_directory(xs, dir, &names);
+	uint64_t devid;
+
+	free(dir);
+	if (n < 0)
+		return n == -ENOENT ? 0 : n;
+	all->d = realloc(all->d, (all->nr + (size_t)n + 1) * sizeof(*all->d));
+	if (!all->d)
+		abort();
+	for (i = 0; i < n && !err; i++) {
+		struct vg_bus_dev *dev = &all->d[all->nr];
+
+		if (vg_parse_u64(names[i], 10, VG_BUS_DEVICES_MAX - 1, &devid))
+			continue;
+		*dev = (struct vg_bus_dev){ .devid = (uint32_t)devid };
+		memcpy(dev->uuid, uuid, VG_UUID_CHARS + 1);
+		err = record_read(xs, dev);
+		if (!err)
+			all->nr++;
+		else
+			vg_bus_dev_free(dev);
+		/* One that is made or removed just now. */
+		if (err == -ENOENT || err == -EINVAL || err == -ERANGE)
+			err = 0;
+	}
+	xen_store_free_dir(names);
+	return err;
+}
+
+static int read_all(struct xen_store *xs, struct vg_bus_devs *all)
+{
+	char **names;
+	int i, err = 0, n = xen_store_directory(xs, VG_BUS_RECORDS, &names);
+
+	if (n < 0)
+		return n == -ENOENT ? 0 : n;
+	for (i = 0; i < n && !err; i++)
+		if (!vg_uuid_check(names[i]))
+			err = read_guest(xs, names[i], all);
+	xen_store_free_dir(names);
+	return err;
+}
+
+int vg_bus_devs_read(struct xen_store *xs, const char *uuid,
+		     struct vg_bus_devs *all)
+{
+	int err;
+
+	*all = (struct vg_bus_devs){ 0 };
+	err = uuid ? read_guest(xs, uuid, all) : read_all(xs, all);
+	if (err)
+		vg_bus_devs_free(all);
+	return err;
+}
+
+void vg_bus_devs_free(struct vg_bus_devs *all)
+{
+	while (all->nr)
+		vg_bus_dev_free(&all->d[--all->nr]);
+	free(all->d);
+	all->d = NULL;
+}
+
+int vg_bus_state(struct xen_store *xs, const char *node)
+{
+	char *v = vg_key_read(xs, node, "state");
+	int there, err = v ? 0 : -errno;
+	uint64_t state = 0;
+
+	if (v)
+		err = vg_parse_u64(v, 10, 8, &state) || !state ? -EINVAL : 0;
+	free(v);
+	if (err != -ENOENT)
+		return err ? err : (int)state;
+	there = vg_node_exists(xs, node);
+	return there < 0 ? there : there ? 0 : -ENOENT;
+}
+
+char *vg_bus_words(struct xen_store *xs, const char *path)
+{
+	char *v = xen_store_read(xs, path);
+
+	if (!v)
+		return NULL;
+	if (strlen(v) > WORDS_MAX)
+		v[WORDS_MAX] = 0;
+	vg_printable(v, "");
+	return v;
+}

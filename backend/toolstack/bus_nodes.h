@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * bus_nodes.h - devices on the Xen bus, as the toolstack makes, moves and
+ * removes them in xenstore.  What the nodes are:
+ * kernel/uapi/virtio_grant_bus.h.
+ *
+ *	front	/local/domain/<guest>/device/virtio_grant/<devid>
+ *		the guest's, readable by the backend's domain
+ *	back	/local/domain/<backend>/backend/virtio_grant/<guest>/<devid>
+ *		the backend's domain's, readable by the guest
+ *	record	/virtio-grant/<guest's uuid>/<devid>
+ *		the control domain's alone:
+ *			name, type, device-id, backend, key/<k>...
+ *			guest-id, guest, backend-id: the guest's number and
+ *			name, and the backend's number, as they were when front
+ *			and back were written last
+ *
+ * A domain can write what it likes into its own nodes, so nothing here follows
+ * a path or a number from one: they are made from the record, and from which
+ * domains there are.  Each change is one transaction, so that whoever dies
+ * leaves all of it or nothing.
+ */
+#ifndef VG_BUS_NODES_H
+#define VG_BUS_NODES_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "toolstack/bus_spec.h"
+#include "toolstack/domains.h"
+#include "xen/xen.h"
+
+#define VG_BUS_KIND		"virtio_grant"
+#define VG_BUS_RECORDS		"/virtio-grant"
+/* More than a guest's grants are good for, and a bound for every loop. */
+#define VG_BUS_DEVICES_MAX	1024u
+
+struct vg_bus_dev {
+	struct vg_bus_spec spec;	/* name and backend are set */
+	char uuid[VG_UUID_CHARS + 1];	/* of the guest */
+	uint32_t devid;
+	char *guest_name;
+	xen_domid_t guest, backend;
+};
+
+void vg_bus_dev_free(struct vg_bus_dev *dev);
+
+/* New strings. */
+char *vg_bus_front(const struct vg_bus_dev *dev);
+char *vg_bus_back(const struct vg_bus_dev *dev);
+char *vg_bus_record(const struct vg_bus_dev *dev);
+/* Where the guest's driver, and the backend, say what went wrong. */
+char *vg_bus_front_error(const struct vg_bus_dev *dev);
+char *vg_bus_back_error(const struct vg_bus_dev *dev);
+
+/* ---- changes ------------------------------------------------------------ */
+
+/*
+ * Makes front, back and record of a new device; devid, and spec.name if there
+ * is none, are chosen.  @own: the domain that we run in.  -EEXIST: the guest
+ * has one of that name; -ESRCH: the guest is going, or gone; -ENXIO: the
+ * backend's domain is; -ENODEV: it is no driver domain; -ENOSPC: too many; or
+ * what xenstore says. Nothing has changed then.
+ */
+int vg_bus_create(struct xen_store *xs, struct vg_bus_dev *dev,
+		  xen_domid_t own);
+/*
+ * The record's guest, or backend's domain, have become @guest and @backend:
+ * front and back are written for them.  A guest that is the same keeps its
+ * front but for what names the backend.  -EALREADY: the record says so
+ * already, or says something else than @dev; -ENOENT: it is gone.  Others as
+ * above.
+ */
+int vg_bus_move(struct xen_store *xs, struct vg_bus_dev *dev,
+		xen_domid_t guest, const char *guest_name,
+		xen_domid_t backend, xen_domid_t own);
+/* Front, back, record and what was said of errors. */
+int vg_bus_remove(struct xen_store *xs, const struct vg_bus_dev *dev);
+/* Only the front, or what was said of errors by either. */
+int vg_bus_remove_front(struct xen_store *xs, const struct vg_bus_dev *dev);
+int vg_bus_forget_errors(struct xen_store *xs, const struct vg_bus_dev *dev);
+
+/* What the back says, and whether the toolstack wants it. */
+struct vg_bus_ask {
+	const struct vg_bus_dev *dev;
+	bool online;
+	unsigned int state;
+	unsigned int only_if;		/* its state now; 0: whatever it is */
+	unsigned int was;		/* out: 0: it had none */
+};
+/*
+ * Writes online and state of the back.  -ENOENT: it has no state; -ESTALE: not
+ * only_if.
+ */
+int vg_bus_ask(struct xen_store *xs, struct vg_bus_ask *ask);
+
+/* ---- looking ------------------------------------------------------------ */
+
+struct vg_bus_devs {
+	struct vg_bus_dev *d;
+	unsigned int nr;
+};
+
+/* The records of @uuid, or with NULL all; to be freed.  Or negative errno. */
+int vg_bus_devs_read(struct xen_store *xs, const char *uuid,
+		     struct vg_bus_devs *all);
+void vg_bus_devs_free(struct vg_bus_devs *all);
+
+/* 1 .. 8; 0: it has no state; -ENOENT: no such node; -EINVAL: nonsense. */
+int vg_bus_state(struct xen_store *xs, const char *node);
+/*
+ * What stands at @path, which a domain may write: new, one line, visible, at
+ * most a few hundred bytes.  NULL: nothing.
+ */
+char *vg_bus_words(struct xen_store *xs, const char *path);
+
+#endif

@@ -1,0 +1,525 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * test_bus_follow.c - domains that end and come back find their devices again
+ * (backend/toolstack/bus_follow.c), whatever they have written into their nodes
+ * and whatever call fails meanwhile.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "bus.h"
+#include "lib/util.h"
+#include "toolstack/bus_follow.h"
+
+#define S	UINT64_C(1000000000)
+
+static struct xen_store *xs;
+static struct vg_follow follow;
+static uint64_t now_ns;
+
+static int setup(void **state)
+{
+	(void)state;
+	bus_setup();
+	assert_int_equal(xen_store_open(&xs), 0);
+	vg_follow_init(&follow, xs, 0, 60 * S);
+	now_ns = 1000 * S;
+	unit_log_start();
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	unit_log_stop();
+	vg_follow_exit(&follow);
+	xen_store_close(xs);
+	assert_int_equal(fake_leaks(), 0);
+	bus_teardown();
+	return 0;
+}
+
+/* A disk of g1 (5) from DomD (1), in use. */
+static void make(const char *name)
+{
+	struct vg_bus_dev dev = { .guest = 5, .backend = 1 };
+	char *why = NULL;
+	unsigned int i;
+
+	snprintf(dev.uuid, sizeof(dev.uuid), "00000000-0000-0000-0000-%012x",
+		 0x51);
+	assert_int_equal(vg_bus_spec_add_list(&dev.spec, "type=blk,backend=DomD,target=/srv/a", &why), 0);
+	assert_int_equal(vg_bus_spec_complete(&dev.spec, &why), 0);
+	dev.spec.name = vg_strdup(name);
+	dev.guest_name = vg_strdup("g1");
+	assert_int_equal(vg_bus_create(xs, &dev, 0), 0);
+	for (i = 0; i < 4; i++)
+		bus_turn();
+	bus_assert_key(bus_front(5, dev.devid, "state"), "4");
+	vg_bus_dev_free(&dev);
+}
+
+static int look(void)
+{
+	int r = vg_follow_look(&follow, now_ns);
+
+	now_ns += S / 10;
+	return r;
+}
+
+static unsigned int nr_calls(void)
+{
+	return (unsigned int)(fake_calls(0, FAKE_STORE_WRITE) +
+			      fake_calls(0, FAKE_STORE_RM) +
+			      fake_calls(0, FAKE_STORE_PERMS));
+}
+
+static void nothing_to_do(void **state)
+{
+	unsigned int calls;
+
+	(void)state;
+	assert_int_equal(look(), 0);
+	make("root");
+	calls = nr_calls();
+	assert_int_equal(look(), 0);
+	assert_int_equal(nr_calls(), calls);
+	assert_int_equal(follow.devices, 1);
+}
+
+static void assert_moved(xen_domid_t be, xen_domid_t fe)
+{
+	char *back = vg_strdup(bus_back(be, fe, 0, "")), id[12];
+
+	snprintf(id, sizeof(id), "%u", be);
+	bus_assert_key(bus_front(fe, 0, "backend"), back);
+	bus_assert_key(bus_front(fe, 0, "backend-id"), id);
+	bus_assert_key(bus_record(0x51, 0, "backend-id"), id);
+	bus_assert_key(bus_back(be, fe, 0, "params"), "/srv/a");
+	bus_assert_key(bus_back(be, fe, 0, "dev"), "root");
+	bus_assert_key(bus_back(be, fe, 0, "type"), "virtio,device2");
+	bus_assert_key(bus_back(be, fe, 0, "state"), "1");
+	snprintf(id, sizeof(id), "%u", fe);
+	bus_assert_key(bus_record(0x51, 0, "guest-id"), id);
+	free(back);
+}
+
+/* The guest is connected again by itself. */
+static void assert_connects(xen_domid_t be, xen_domid_t fe)
+{
+	unsigned int i;
+
+	for (i = 0; i < 4; i++)
+		bus_turn();
+	bus_assert_key(bus_front(fe, 0, "state"), "4");
+	bus_assert_key(bus_back(be, fe, 0, "state"), "4");
+	assert_int_equal(look(), 0);
+}
+
+static void a_backend_comes_back(void **state)
+{
+	char *v;
+
+	(void)state;
+	make("root");
+	bus_domain_gone(1);
+	assert_int_equal(look(), 1);
+	bus_assert_key(bus_front(5, 0, "backend-id"), "1");
+	bus_domain(9, "DomD", 0xd, false);
+	/* libxl is not there yet. */
+	assert_int_equal(look(), 1);
+	bus_assert_key(bus_front(5, 0, "backend-id"), "1");
+	fake_store_mkdir(0, "/local/domain/9/backend");
+	fake_store_set_perms(0, "/local/domain/9/backend", "n9");
+	assert_int_equal(look(), 0);
+	assert_moved(9, 5);
+	/* What the driver had granted is the old one's; its state stays. */
+	bus_assert_key(bus_front(5, 0, "state"), "4");
+	bus_assert_key(bus_front(5, 0, "msg-ref"), NULL);
+	bus_assert_key(bus_front(5, 0, "msg-version"), NULL);
+	/* The new one may read all of it, and writes none. */
+	v = fake_store_read(9, bus_front(5, 0, "state"));
+	assert_string_equal(v, "4");
+	free(v);
+	v = fake_store_read(9, bus_front(5, 0, "device-id"));
+	assert_string_equal(v, "2");
+	free(v);
+	assert_int_equal(fake_store_write(9, bus_front(5, 0, "state"), "1"),
+			 -EACCES);
+	assert_int_equal(fake_store_write(5, bus_front(5, 0, "state"), "4"),
+			 0);
+	assert_int_equal(follow.moved, 1);
+	assert_true(unit_logged("g1 root: the backend's domain is back"));
+	assert_connects(9, 5);
+}
+
+static void twice_quickly(void **state)
+{
+	(void)state;
+	make("root");
+	bus_domain_gone(1);
+	bus_domain(9, "DomD", 0xd, true);
+	bus_domain_gone(9);
+	bus_domain(10, "DomD", 0xd, true);
+	assert_int_equal(look(), 0);
+	assert_moved(10, 5);
+	bus_domain_gone(10);
+	bus_domain(11, "DomD", 0xd, true);
+	assert_int_equal(look(), 0);
+	assert_moved(11, 5);
+	assert_connects(11, 5);
+}
+
+/* rename-restart: the old one is there, under another name. */
+static void the_old_one_is_kept(void **state)
+{
+	(void)state;
+	make("root");
+	fake_store_write(0, "/local/domain/1/name", "DomD-1");
+	assert_int_equal(look(), 1);
+	bus_domain(9, "DomD", 0x9d, true);
+	assert_int_equal(look(), 0);
+	assert_moved(9, 5);
+	assert_false(fake_store_exists(bus_back(1, 5, 0, "")));
+}
+
+static void two_of_a_name(void **state)
+{
+	(void)state;
+	make("root");
+	bus_domain(8, "DomD", 8, true);
+	assert_int_equal(look(), 0);
+	bus_domain_gone(1);
+	bus_domain(9, "DomD", 9, true);
+	assert_int_equal(look(), 1);
+	bus_assert_key(bus_front(5, 0, "backend-id"), "1");
+	bus_domain_gone(8);
+	assert_int_equal(look(), 0);
+	assert_moved(9, 5);
+}
+
+static void a_guest_reboots(void **state)
+{
+	(void)state;
+	make("root");
+	bus_domain_gone(5);
+	/* Its backend is asked, and lets go. */
+	assert_int_equal(look(), 1);
+	bus_assert_key(bus_back(1, 5, 0, "state"), "5");
+	bus_assert_key(bus_back(1, 5, 0, "online"), "0");
+	bus_domain(6, "g1", 0x51, false);
+	assert_int_equal(look(), 1);
+	assert_false(fake_store_exists(bus_front(6, 0, "")));
+	bus_turn();
+	assert_int_equal(look(), 0);
+	assert_moved(1, 6);
+	bus_assert_key(bus_front(6, 0, "state"), "1");
+	bus_assert_key(bus_front(6, 0, "device-id"), "2");
+	assert_false(fake_store_exists(bus_back(1, 5, 0, "")));
+	assert_false(fake_store_exists("/local/domain/5"));
+	assert_int_equal(follow.reattached, 1);
+	assert_connects(1, 6);
+}
+
+/* Its backend says nothing: not for ever. */
+static void a_backend_that_does_not_let_go(void **state)
+{
+	(void)state;
+	make("root");
+	bus_backend = BUS_BACKEND_KEEPS;
+	bus_domain_gone(5);
+	bus_domain(6, "g1", 0x51, false);
+	assert_int_equal(look(), 1);
+	now_ns += 4 * S;
+	bus_turn();
+	assert_int_equal(look(), 1);
+	now_ns += 2 * S;
+	assert_int_equal(look(), 0);
+	assert_moved(1, 6);
+}
+
+/* Both end, and come back in either order. */
+static void both_reboot(void **state)
+{
+	(void)state;
+	make("root");
+	bus_domain_gone(5);
+	bus_domain_gone(1);
+	assert_int_equal(look(), 1);
+	bus_domain(7, "DomD", 0xd, true);
+	assert_int_equal(look(), 1);
+	bus_domain(8, "g1", 0x51, false);
+	assert_int_equal(look(), 0);
+	assert_moved(7, 8);
+	bus_domain_gone(7);
+	bus_domain_gone(8);
+	bus_domain(9, "g1", 0x51, false);
+	assert_int_equal(look(), 1);
+	bus_domain(10, "DomD", 0xd, true);
+	assert_int_equal(look(), 0);
+	assert_moved(10, 9);
+	assert_connects(10, 9);
+}
+
+/* xl migrate localhost: two of the uuid, until the old one is gone. */
+static void two_of_a_uuid(void **state)
+{
+	(void)state;
+	make("root");
+	bus_domain(6, "g1--incoming", 0x51, false);
+	assert_int_equal(look(), 0);
+	bus_domain(7, "g1-x", 0x51, false);
+	bus_domain_gone(5);
+	assert_int_equal(look(), 1);
+	bus_turn();
+	assert_int_equal(look(), 1);
+	bus_domain_gone(7);
+	assert_int_equal(look(), 0);
+	assert_moved(1, 6);
+	bus_assert_key(bus_record(0x51, 0, "guest"), "g1--incoming");
+}
+
+static void a_guest_is_forgotten(void **state)
+{
+	(void)state;
+	make("root");
+	make("data");
+	bus_domain_gone(5);
+	assert_int_equal(look(), 2);
+	bus_turn();
+	now_ns += 50 * S;
+	assert_int_equal(look(), 2);
+	assert_true(fake_store_exists(bus_record(0x51, 1, "")));
+	now_ns += 11 * S;
+	assert_int_equal(look(), 0);
+	assert_false(fake_store_exists("/virtio-grant"));
+	assert_false(fake_store_exists("/local/domain/1/backend/virtio_grant"));
+	assert_false(fake_store_exists("/local/domain/5"));
+	assert_int_equal(follow.forgotten, 2);
+	assert_int_equal(look(), 0);
+}
+
+/* One that came back in time is not counted from then on. */
+static void absences_begin_anew(void **state)
+{
+	(void)state;
+	make("root");
+	bus_domain_gone(5);
+	look();
+	bus_turn();
+	now_ns += 50 * S;
+	assert_int_equal(look(), 1);
+	bus_domain(6, "g1", 0x51, false);
+	assert_int_equal(look(), 0);
+	now_ns += 50 * S;
+	assert_int_equal(look(), 0);
+	bus_domain_gone(6);
+	assert_int_equal(look(), 1);
+	bus_turn();
+	now_ns += 50 * S;
+	assert_int_equal(look(), 1);
+	assert_true(fake_store_exists("/virtio-grant"));
+}
+
+/* While nobody looked: all of it is found by what stands there. */
+static void after_a_crash(void **state)
+{
+	(void)state;
+	make("root");
+	bus_domain_gone(1);
+	look();
+	bus_domain(9, "DomD", 0xd, true);
+	vg_follow_exit(&follow);
+	vg_follow_init(&follow, xs, 0, 60 * S);
+	assert_int_equal(look(), 0);
+	assert_moved(9, 5);
+}
+
+/* ---- what domains write ------------------------------------------------- */
+
+static void hostile_fronts(void **state)
+{
+	char name[400], big[1500], *v;
+	unsigned int i;
+
+	(void)state;
+	make("root");
+	memset(big, 'x', sizeof(big) - 1);
+	big[sizeof(big) - 1] = 0;
+	fake_store_write(5, bus_front(5, 0, "state"), "%s", big);
+	fake_store_write(5, bus_front(5, 0, "backend"),
+			 "/local/domain/0/backend/virtio_grant/5/0");
+	fake_store_write(5, bus_front(5, 0, "backend-id"), "0");
+	fake_store_write(5, bus_front(5, 0, "device-id"), "-1");
+	fake_store_write(5, bus_front(5, 0, "msg-a/b/c/d"), "x");
+	for (i = 0; i < 300; i++) {
+		snprintf(name, sizeof(name), "%s/n%u/below",
+			 bus_front(5, 0, ""), i);
+		fake_store_write(5, name, "%u", i);
+	}
+	bus_domain_gone(1);
+	bus_domain(9, "DomD", 0xd, true);
+	fake_count_reset();
+	assert_int_equal(look(), 0);
+	assert_true(nr_calls() < 150);
+	assert_false(fake_store_exists("/local/domain/0/backend/virtio_grant"));
+	assert_false(fake_store_exists(bus_front(5, 0, "msg-a")));
+	assert_moved(9, 5);
+	v = fake_store_read(5, bus_front(5, 0, "state"));
+	assert_string_equal(v, big);
+	free(v);
+}
+
+/* It removed its own front, or has one without anything in it. */
+static void fronts_that_are_gone(void **state)
+{
+	(void)state;
+	make("root");
+	assert_int_equal(fake_store_rm(5, bus_front(5, 0, "")), 0);
+	assert_int_equal(look(), 0);
+	assert_false(fake_store_exists(bus_front(5, 0, "")));
+	bus_domain_gone(1);
+	bus_domain(9, "DomD", 0xd, true);
+	assert_int_equal(look(), 0);
+	assert_moved(9, 5);
+	assert_connects(9, 5);
+}
+
+static void hostile_backs(void **state)
+{
+	static const char *const states[] = {
+		"", "-1", "9", "99999999999999999999999", "0x5", "5 ", "\n",
+	};
+	unsigned int i, n;
+
+	(void)state;
+	for (i = 0; i < ARRAY_SIZE(states); i++) {
+		make("root");
+		bus_domain_gone((xen_domid_t)5);
+		fake_store_write(1, bus_back(1, 5, 0, "state"), "%s",
+				 states[i]);
+		fake_store_write(1, bus_back(1, 5, 0, "frontend"),
+				 "/local/domain/0");
+		fake_store_write(1, bus_back(1, 5, 0, "frontend-id"), "0");
+		for (n = 0; n < 100; n++) {
+			look();
+			/* It says its nonsense again and again. */
+			if (fake_store_exists(bus_back(1, 5, 0, "")))
+				fake_store_write(1, bus_back(1, 5, 0, "state"),
+						 "%s", states[i]);
+			now_ns += S;
+		}
+		assert_false(fake_store_exists("/virtio-grant"));
+		assert_false(fake_store_exists(bus_back(1, 5, 0, "")));
+		assert_true(fake_store_exists("/local/domain/0/name"));
+		teardown(NULL);
+		setup(NULL);
+	}
+}
+
+/* Only the control domain writes there, but a program of it may be odd. */
+static void odd_records(void **state)
+{
+	static const char *const odd[][2] = {
+		{ "/virtio-grant/x", "" },
+		{ "/virtio-grant/00000000-0000-0000-0000-000000000051/x", "" },
+		{ "/virtio-grant/00000000-0000-0000-0000-000000000051/4000", "" },
+		{ "/virtio-grant/00000000-0000-0000-0000-000000000051/7", "" },
+		{ "/virtio-grant/00000000-0000-0000-0000-000000000051/8/name", "a" },
+	};
+	unsigned int i;
+
+	(void)state;
+	make("root");
+	for (i = 0; i < ARRAY_SIZE(odd); i++)
+		fake_store_write(0, odd[i][0], "%s", odd[i][1]);
+	assert_int_equal(look(), 0);
+	assert_int_equal(follow.devices, 1);
+	fake_store_write(0, bus_record(0x51, 0, "backend-id"), "1x");
+	assert_int_equal(look(), 0);
+	assert_int_equal(follow.devices, 0);
+}
+
+/* ---- xenstore fails ----------------------------------------------------- */
+
+static const enum fake_call calls[] = {
+	FAKE_STORE_BEGIN, FAKE_STORE_COMMIT, FAKE_STORE_READ,
+	FAKE_STORE_WRITE, FAKE_STORE_RM, FAKE_STORE_PERMS,
+	FAKE_STORE_DIRECTORY,
+};
+
+/* Both come back, and each call on the way fails once: it gets there. */
+static void each_call_fails(void **state)
+{
+	unsigned int i, n, k, failures = 0;
+	bool was;
+
+	(void)state;
+	for (i = 0; i < ARRAY_SIZE(calls); i++) {
+		for (n = 1, was = true; was; n++) {
+			make("root");
+			bus_domain_gone(5);
+			bus_domain(6, "g1", 0x51, false);
+			bus_domain_gone(1);
+			bus_domain(9, "DomD", 0xd, true);
+			fake_fail_nth(0, calls[i], n, n % 2 ? EIO : EAGAIN);
+			for (k = 0; k < 4 && look(); k++)
+				bus_turn();
+			was = fake_failed(calls[i]);
+			failures += was;
+			fake_fail_nth(0, calls[i], 0, 0);
+			assert_moved(9, 6);
+			assert_int_equal(follow.reattached, 1);
+			teardown(NULL);
+			setup(NULL);
+		}
+	}
+	assert_true(failures > 60);
+}
+
+static void a_failure_is_said_once(void **state)
+{
+	unsigned int lines;
+
+	(void)state;
+	make("root");
+	bus_domain_gone(1);
+	bus_domain(9, "DomD", 0xd, true);
+	fake_fail_nth(0, FAKE_STORE_PERMS, FAKE_EVERY, EIO);
+	assert_int_equal(look(), 1);
+	assert_true(unit_logged("g1 root: moving it: Input/output error"));
+	lines = unit_log_lines();
+	assert_int_equal(look(), 1);
+	assert_int_equal(unit_log_lines(), lines);
+	fake_fail_nth(0, FAKE_STORE_PERMS, 0, 0);
+	assert_int_equal(look(), 0);
+	assert_moved(9, 5);
+}
+
+int main(void)
+{
+#define T(f)	cmocka_unit_test_setup_teardown(f, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		T(nothing_to_do),
+		T(a_backend_comes_back),
+		T(twice_quickly),
+		T(the_old_one_is_kept),
+		T(two_of_a_name),
+		T(a_guest_reboots),
+		T(a_backend_that_does_not_let_go),
+		T(both_reboot),
+		T(two_of_a_uuid),
+		T(a_guest_is_forgotten),
+		T(absences_begin_anew),
+		T(after_a_crash),
+		T(hostile_fronts),
+		T(fronts_that_are_gone),
+		T(hostile_backs),
+		T(odd_records),
+		T(each_call_fails),
+		T(a_failure_is_said_once),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
