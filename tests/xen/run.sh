@@ -223,7 +223,7 @@ machine_x86() {
 		printf '         with KVM and its nested virtualization\n'
 		qemu+=(-accel kvm -cpu host -smp 2)
 	else
-		qemu+=(-accel "tcg,thread=multi"
+		qemu+=(-accel "${VG_ACCEL:-tcg,thread=multi}"
 			-cpu "qemu64,+svm,+npt,-monitor" -smp 1)
 	fi
 	qemu+=(-kernel "$1"

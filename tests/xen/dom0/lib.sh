@@ -247,18 +247,24 @@ console() {
 # is a copy in memory: libxl reads in small pieces, each of which traps several
 # times, and there that is slow.
 _kernel() {
+	local room=
+
 	files="/vg/in/kernel/$1"
 	[ -r "$files/Image" ] ||
 		fail "the scenario does not say '# rig: kernels ... $1'"
 	[ "$VG_ARCH" = x86 ] || return 0
 	files="/run/kernel/$1"
-	(
-		flock 9
-		[ ! -d "$files" ] || exit 0
-		rm -rf "$files.new" && mkdir "$files.new" &&
+	# Several may ask at once, and busybox has no flock.
+	until mkdir "$VG_RUN/kernel.lock" 2>/dev/null; do
+		sleep 0.2
+	done
+	[ -d "$files" ] || {
+		mkdir -p "$files.new" &&
 			cp "/vg/in/kernel/$1"/{Image,initrd} "$files.new/" &&
 			mv "$files.new" "$files"
-	) 9>"$VG_RUN/kernel.lock" || fail "no room for kernel $1 in dom0's memory"
+	} || room=no
+	rmdir "$VG_RUN/kernel.lock"
+	[ -z "$room" ] || fail "no room for kernel $1 in dom0's memory"
 }
 
 _write_config() {
