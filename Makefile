@@ -7,9 +7,10 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-builtin-rules
 CC ?= gcc
 
-# The compiler for the rig's domains: looked up when first needed, since that
+# The compilers for the rig's domains: looked up when first needed, since that
 # may build the sysroot.
-VG_ARM64_CC = $(eval VG_ARM64_CC := $(shell tests/xen/lib/build-sysroot.sh)/arm64-gcc)$(VG_ARM64_CC)
+VG_ARM64_CC = $(eval VG_ARM64_CC := $(shell VG_ARCH=arm64 tests/xen/lib/build-sysroot.sh)/arm64-gcc)$(VG_ARM64_CC)
+VG_AMD64_CC = $(eval VG_AMD64_CC := $(shell VG_ARCH=x86 tests/xen/lib/build-sysroot.sh)/amd64-gcc)$(VG_AMD64_CC)
 
 include backend/backend.mk
 include tests/unit/unit.mk
@@ -18,7 +19,7 @@ include tests/xen/rig.mk
 include backend/install.mk
 include tests/sandbox/sandbox.mk
 
-.PHONY: all arm64 modules demo compare torture prove-isolation check check-long check-unit check-kernel check-xen shell \
+.PHONY: all arm64 amd64 modules demo compare torture prove-isolation check check-long check-unit check-kernel check-xen shell \
 	clean help
 
 all: $(VG_PROGRAMS:%=build/host/%)
@@ -42,7 +43,9 @@ help:
 	@echo 'make install    see README.md; also install-grantd, install-broker, install-modules'
 	@echo 'make clean      removes build/'
 
+# For the rig's domains, against Debian trixie's libraries.
 arm64: $(VG_PROGRAMS:%=build/arm64/%)
+amd64: $(VG_PROGRAMS:%=build/amd64/%)
 
 # For the kernels that the rig's domains run.
 modules:

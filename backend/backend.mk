@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# The programs of backend/, for this machine (build/host/) and for arm64
-# (build/arm64/, against the rig's sysroot).  Included by the top Makefile.
+# The programs of backend/, for this machine (build/host/), and for the
+# rig's domains (build/arm64/ and build/amd64/, against its sysroots).  Included by the top Makefile.
 #
 # The link lines are part of the design: virtio-grantd has neither
 # libxenforeignmemory nor libxendevicemodel nor libxenctrl, directly or by
@@ -80,5 +80,6 @@ build/$(1)/virtio-grantctl: $$(VG_CTL_SRCS:backend/%.c=build/$(1)/obj/%.o)
 endef
 
 $(eval $(call vg_programs,host,$(CC)))
-# The wrapper compiler of tests/xen/lib/build-sysroot.sh, looked up once.
+# The wrapper compilers of tests/xen/lib/build-sysroot.sh, looked up once.
 $(eval $(call vg_programs,arm64,$$(VG_ARM64_CC)))
+$(eval $(call vg_programs,amd64,$$(VG_AMD64_CC)))

@@ -6,7 +6,7 @@
 #	build.sh [KERNEL...]
 #
 # KERNEL is 6.1, 6.12, 6.12-16k or newest (Debian's, arm64), one of them with /amd64
-# appended, or lockdep, debug or plain (ours, see build-kernel.sh; built if need be).
+# appended (but 6.12-16k), or lockdep, debug or plain (ours, see build-kernel.sh; built if need be).
 # Without arguments: 6.1 6.12.  Nothing is rebuilt that is up to date.
 
 set -eu -o pipefail

@@ -6,13 +6,10 @@
 
 vg_headers_tools="aarch64-linux-gnu-gcc make flex bison"
 
-# vg_headers_debs SUITE ARCH: its packages.  For what the rig boots (all of arm64,
-# and its flavours) they are the image's, if there is one: the modules are to fit.
+# vg_headers_debs SUITE ARCH: its packages.  They are those of the image that the rig
+# boots, if there is one: the modules are to fit.
 vg_headers_debs() {
-	case "$2" in
-	arm64*)
-		vg_apt_kernel "$1" "$2" all 2>/dev/null && return 0 ;;
-	esac
+	vg_apt_kernel "$1" "$2" all 2>/dev/null && return 0
 	vg_apt_kernel "$1" "$2" headers
 }
 

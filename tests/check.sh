@@ -499,7 +499,7 @@ fetch_ahead() {
 	done
 	for suite in trixie bookworm; do
 		bash tests/xen/lib/apt.sh kernel "$suite" arm64 all
-		bash tests/xen/lib/apt.sh kernel "$suite" amd64 headers
+		bash tests/xen/lib/apt.sh kernel "$suite" amd64 all
 	done
 }
 

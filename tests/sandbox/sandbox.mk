@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 # make check-sandbox: attempts to get out of a worker's sandbox, on this
-# machine's kernel; build/arm64/vg-sandbox-probe is the same for the rig's.
+# machine's kernel; build/arm64/vg-sandbox-probe and build/amd64/ are the same for the
+# rig's.
 # Without sanitizers: they make system calls of their own.
 
 # The sandbox, and all device types, since what they call is on its list; of
@@ -18,10 +19,13 @@ build/host/vg-sandbox-probe: $(VG_SANDBOX_SRCS) $(wildcard backend/*/*.h backend
 	@$(CC) $(VG_CFLAGS) $(VG_LDFLAGS) $(VG_SANDBOX_SRCS) -o $@ \
 		-luring -lseccomp -ljson-c -lpthread
 
-build/arm64/vg-sandbox-probe: $(VG_SANDBOX_SRCS) $(wildcard backend/*/*.h backend/*/*/*.h)
+build/amd64/vg-sandbox-probe: VG_SANDBOX_CC = $(VG_AMD64_CC)
+build/arm64/vg-sandbox-probe: VG_SANDBOX_CC = $(VG_ARM64_CC)
+build/arm64/vg-sandbox-probe build/amd64/vg-sandbox-probe: $(VG_SANDBOX_SRCS) \
+		$(wildcard backend/*/*.h backend/*/*/*.h)
 	@mkdir -p $(@D)
 	@echo "  CC      $@"
-	@$(VG_ARM64_CC) $(VG_CFLAGS) $(VG_LDFLAGS) $(VG_SANDBOX_SRCS) -o $@ \
+	@$(VG_SANDBOX_CC) $(VG_CFLAGS) $(VG_LDFLAGS) $(VG_SANDBOX_SRCS) -o $@ \
 		-luring -lseccomp -ljson-c -lpthread
 
 .PHONY: check-sandbox
@@ -39,3 +43,4 @@ build/$(1)/virtio-grantd-attacked: tests/sandbox/attack.c \
 endef
 $(eval $(call vg_attacked,host,$(CC)))
 $(eval $(call vg_attacked,arm64,$$(VG_ARM64_CC)))
+$(eval $(call vg_attacked,amd64,$$(VG_AMD64_CC)))

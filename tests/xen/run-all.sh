@@ -10,11 +10,12 @@
 # and is named as UNSTABLE with what it said first, whose logs are kept in
 # build/xen/NAME.first.  VG_RETRY=0: no second try.
 #
-# NAME:VAR=VALUE is a scenario with one of its variables.  VG_XEN_VARIANT: as
-# for run.sh.
+# NAME@ARCH is a scenario on that machine, and NAME:VAR=VALUE or NAME@ARCH:VAR=VALUE
+# one with one of its variables.  VG_ARCH, VG_XEN_VARIANT: as for run.sh.
 
 set -u
 . "$(dirname "$0")/lib/common.sh"
+. "$VG_LIB/scenario.sh"
 
 passed=0
 failed=0
@@ -30,7 +31,9 @@ for name; do
 	[ "$name" = "${name#*:}" ] || script+=("${name#*:}")
 	"$VG_XEN/run.sh" "${script[@]}"
 	status=$?
-	name="${name%%:*}${VG_XEN_VARIANT:+-$VG_XEN_VARIANT}"
+	name="${name%%:*}"
+	name=$(vg_run_dir "${name%@*}" "$(vg_run_arch "$name")" \
+		"$(vg_run_script "$name")")
 	rm -rf "$VG_BUILD/xen/$name.first"
 	if [ "$status" -ne 0 ] && [ "$status" -ne 77 ] && [ "${VG_RETRY:-1}" = 1 ]; then
 		first=$(cat "$VG_BUILD/xen/$name/reason" 2>/dev/null)

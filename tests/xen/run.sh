@@ -6,11 +6,17 @@
 #	run.sh NAME [VAR=VALUE...]	a scenario of tests/xen/scenarios, or the
 #					path of a script; the variables are the
 #					scenario's
+#	run.sh NAME@ARCH [VAR=VALUE...]	the same on arm64 or x86
 #	run.sh --shell [VAR=VALUE...]	an interactive dom0
 #	run.sh --prepare		build and fetch everything beforehand
 #	run.sh --list			the scenarios there are, but for those with
-#					"# rig: long" in their heads
+#					"# rig: long" in their heads; one that runs
+#					on a second machine, too, is there a second
+#					time, as NAME@ARCH
 #	run.sh --list-long		these
+#
+# VG_ARCH=x86 or arm64: where no ARCH is named, which; without it, the first that
+# the scenario names ("# rig: arch"), or arm64.
 #
 # VG_XEN_VARIANT=flask: any scenario under Xen with FLASK, enforcing; its driver
 # domains get the label of spec/xen/flask (a scenario can ask for a variant by
@@ -23,20 +29,21 @@
 # (dom0/pace.sh): a scenario's "timeout", VG_LIMIT_S in its place, and VG_DOM0_S
 # (120) for dom0 to come up.
 #
-# All of a run is kept in build/xen/NAME/ (NAME-VARIANT/ if it was asked for so,
-# README.md).  Exit status: 0 passed,
-# 1 failed, 77 skipped; the last line says which, and why.
+# VG_KVM=0: x86 without KVM, where that could be.
+#
+# All of a run is kept in build/xen/NAME/ (NAME-ARCH/ if that is not the first that
+# the scenario names, NAME-VARIANT/ if it was asked for so, README.md).  Exit status:
+# 0 passed, 1 failed, 77 skipped; the last line says which, and why.
 
 set -u
 . "$(dirname "$0")/lib/common.sh"
 . "$VG_LIB/deps.sh"
 . "$VG_LIB/kernel.sh"
 . "$VG_LIB/compose.sh"
-. "$VG_XEN/dom0/pace.sh"
+. "$VG_LIB/scenario.sh"
 
-# rig_words KEY: the rest of each "# rig: KEY ..." line of the scenario.
 rig_words() {
-	sed -n "s/^# rig: $1 *//p" "$script"
+	vg_rig_words "$script" "$1"
 }
 
 verdict() {
@@ -81,16 +88,24 @@ write_result() {
 
 # What the scenario needs and may not have been built.
 check_needs() {
-	local need kernel version
+	local need kernel version programs="$VG_BUILD/$VG_DEB_ARCH"
 
+	case " $(vg_scenario_archs "$script") " in
+	*" $arch "*) ;;
+	*) verdict SKIP "it does not run on $arch ('# rig: arch')" ;;
+	esac
+	case "$arch:$VG_XEN_VARIANT" in
+	arm64:*|x86:|x86:stock|x86:plain) ;;
+	*) verdict SKIP "there is no Xen called $VG_XEN_VARIANT for $arch" ;;
+	esac
 	for need in $(rig_words needs); do
 		case "$need" in
 		backend)
-			[ -x "$VG_BUILD/arm64/virtio-grantd" ] ||
-				verdict SKIP "build/arm64/virtio-grantd is not built" ;;
+			[ -x "$programs/virtio-grantd" ] ||
+				verdict SKIP "build/$VG_DEB_ARCH/virtio-grantd is not built" ;;
 		program:*)
-			[ -x "$VG_BUILD/arm64/${need#*:}" ] ||
-				verdict SKIP "build/arm64/${need#*:} is not built" ;;
+			[ -x "$programs/${need#*:}" ] ||
+				verdict SKIP "build/$VG_DEB_ARCH/${need#*:} is not built" ;;
 		modules)
 			for kernel in $kernels; do
 				version=$(cat "$(vg_kernel "$kernel")/version")
@@ -116,7 +131,7 @@ make_disks() {
 		[ -n "$disk" ] || continue
 		[ -e "$dir/disk/$disk" ] || truncate -s "$size" "$dir/disk/$disk"
 		qemu+=(-drive "if=none,id=$disk,file=$dir/disk/$disk,format=raw,cache=writeback"
-			-device "virtio-blk-device,drive=$disk,serial=$disk")
+			-device "virtio-blk-$bus,drive=$disk,serial=$disk")
 	done < <(rig_words disk)
 }
 
@@ -139,7 +154,7 @@ follow() {
 
 # Something that nothing recovers from?  Prints it.
 look_for_disaster() {
-	grep -a -m 1 -E 'VG-RIG-FAILED|Kernel panic - not syncing|Xen BUG at|Panic on CPU|Data Abort Trap|Unable to mount root' \
+	grep -a -m 1 -E 'VG-RIG-FAILED|Kernel panic - not syncing|Xen BUG at|Panic on CPU|Data Abort Trap|FATAL TRAP|Unable to mount root' \
 		"$dir/serial.log" 2>/dev/null
 }
 
@@ -183,23 +198,58 @@ ask_xen() {
 	EOP
 }
 
-boot() {
-	local limit="$1" xen kernel dom0_mem is_up='' started dom0_limit
-
-	xen=$("$VG_LIB/build-xen.sh") && kernel=$(vg_kernel 6.12) || return 1
-	dom0_mem=$(rig_words dom0_mem)
+# machine_ARCH XEN KERNELDIR: QEMU's words for it.  It starts Xen, and gives it dom0's
+# kernel and initramfs.
+machine_arm64() {
+	bus=device
 	qemu=(qemu-system-aarch64
 		-M virt,virtualization=on,gic-version=3
 		-cpu "max,pauth-impdef=on" -smp 2 -m "${VG_QEMU_MIB:-4096}"
-		-nic none -accel "tcg,thread=multi" -display none
-		-kernel "$xen"
+		-accel "tcg,thread=multi"
+		-kernel "$1"
 		-append "dom0_mem=${dom0_mem:-768M} dom0_max_vcpus=1 console=dtuart dtuart=/pl011@9000000 noreboot $xen_words"
-		-device "guest-loader,addr=0x49000000,kernel=$kernel/Image,bootargs=console=hvc0 rdinit=/init loglevel=4 panic=-1"
-		-device "guest-loader,addr=0x50000000,initrd=$dir/dom0.cpio"
+		-device "guest-loader,addr=0x49000000,kernel=$2/Image,bootargs=$linux_words"
+		-device "guest-loader,addr=0x50000000,initrd=$dir/dom0.cpio")
+}
+
+# Without KVM a processor of few features: with SMAP dom0 dies at its first return
+# to user mode, and XSAVE and RDTSCP (guests) and MWAIT (Xen) panic, since QEMU's
+# own nested virtualization lacks part of what they take.  One processor: with two,
+# what a guest traps for takes ten times as long.
+machine_x86() {
+	bus=pci
+	qemu=(qemu-system-x86_64 -M q35 -m "${VG_QEMU_MIB:-4096}" -no-reboot)
+	if has_nested_kvm; then
+		printf '         with KVM and its nested virtualization\n'
+		qemu+=(-accel kvm -cpu host -smp 2)
+	else
+		qemu+=(-accel "${VG_ACCEL:-tcg,thread=multi}"
+			-cpu "qemu64,+svm,+npt,-monitor" -smp 1)
+	fi
+	qemu+=(-kernel "$1"
+		-append "dom0_mem=${dom0_mem:-1024M} dom0_max_vcpus=1 console=com1 com1=115200,8n1 noreboot cpuidle=0 $xen_words"
+		-initrd "$2/Image $linux_words,$dir/dom0.cpio")
+}
+
+# May this machine run a hypervisor with guests in KVM?
+has_nested_kvm() {
+	[ "${VG_KVM:-1}" != 0 ] && [ "$(uname -m)" = x86_64 ] &&
+		[ -r /dev/kvm ] && [ -w /dev/kvm ] &&
+		grep -qs '^[1Y]' /sys/module/kvm_{intel,amd}/parameters/nested
+}
+
+boot() {
+	local limit="$1" xen kernel dom0_mem is_up='' started dom0_limit bus
+	local linux_words='console=hvc0 rdinit=/init loglevel=4 panic=-1'
+
+	xen=$(vg_xen) && kernel=$(vg_kernel 6.12) || return 1
+	dom0_mem=$(rig_words dom0_mem)
+	"machine_$arch" "$xen" "$kernel"
+	qemu+=(-nic none -display none
 		-fsdev "local,id=vg,path=$dir,security_model=none,multidevs=remap"
-		-device "virtio-9p-device,fsdev=vg,mount_tag=vg"
+		-device "virtio-9p-$bus,fsdev=vg,mount_tag=vg"
 		-fsdev "local,id=vg-in,path=$dir/in,security_model=none,readonly=on"
-		-device "virtio-9p-device,fsdev=vg-in,mount_tag=vg-in")
+		-device "virtio-9p-$bus,fsdev=vg-in,mount_tag=vg-in")
 	make_disks
 	# For experiments, e.g. -chardev ... -gdb chardev:...
 	# shellcheck disable=SC2206 # a list of words
@@ -276,19 +326,13 @@ boot() {
 	esac
 }
 
-# list -L|-l: the names of the scenarios that are not, or are, long.
-list() {
-	(cd "$VG_XEN/scenarios" && grep "$1" '^# rig: long' -- *.sh |
-		sed 's,\.sh$,,' | LC_ALL=C sort)
-}
-
 shell=
 case "${1:-}" in
 --list)
-	list -L
+	vg_scenarios -L
 	exit 0 ;;
 --list-long)
-	list -l
+	vg_scenarios -l
 	exit 0 ;;
 --prepare)
 	vg_need_host_tools rig && vg_prepare 6.12 6.1
@@ -304,13 +348,25 @@ case "${1:-}" in
 	script="$1"
 	name=$(basename "$1" .sh) ;;
 *)
-	name="${1%.sh}"
-	script="$VG_XEN/scenarios/$name.sh" ;;
+	script=$(vg_run_script "${1%.sh}")
+	name=$(basename "$script" .sh) ;;
 esac
-shift
 [ -r "$script" ] || vg_die "no scenario $script"
+if [ "$name" = shell ] || [[ $1 = */* ]]; then
+	arch=$(vg_run_arch "" "$script")
+else
+	arch=$(vg_run_arch "${1%.sh}")
+fi
+shift
+if [ "${VG_ARCH:-}" != "$arch" ]; then
+	# For all that is called from here, too.
+	export VG_ARCH="$arch"
+	. "$VG_LIB/common.sh"
+fi
+. "$VG_XEN/dom0/pace.sh"
 
 vg_need_host_tools rig || exit 1
+name=$(vg_run_dir "$name" "$arch" "$script")
 dir="$VG_BUILD/xen/$name"
 kernels=$(rig_words kernels)
 kernels="${kernels:-6.12}"
@@ -318,13 +374,10 @@ limit=$(rig_words timeout)
 began=$SECONDS
 pace=10
 xen_words=$(rig_words cmdline)
-if [ -z "${VG_XEN_VARIANT:-}" ]; then
-	VG_XEN_VARIANT=$(rig_words xen)
-elif [ "$VG_XEN_VARIANT" != "$(rig_words xen)" ]; then
-	name="$name-$VG_XEN_VARIANT"
-	dir="$VG_BUILD/xen/$name"
-fi
-export VG_XEN_VARIANT
+# Debian's own forbids grants between two guests unless it is told otherwise.
+[ "${VG_XEN_VARIANT:-$(rig_words xen)}" = "$(rig_words xen)" ] ||
+	[ "$VG_XEN_VARIANT" != stock ] || xen_words="xsm=dummy $xen_words"
+export VG_XEN_VARIANT="${VG_XEN_VARIANT:-$(rig_words xen)}"
 VG_INIT="${VG_INIT:-$(rig_words init)}"
 case "$VG_XEN_VARIANT" in
 flask*) xen_words="flask=enforcing $xen_words" ;;
@@ -342,7 +395,7 @@ began=$SECONDS
 # shellcheck disable=SC2086
 vg_compose "$dir" $kernels || verdict FAIL "putting the images together"
 cp "$script" "$dir/in/scenario.sh"
-for word in "VG_XEN_VARIANT=$VG_XEN_VARIANT" "VG_INIT=$VG_INIT" "$@"; do
+for word in "VG_ARCH=$VG_ARCH" "VG_XEN_VARIANT=$VG_XEN_VARIANT" "VG_INIT=$VG_INIT" "$@"; do
 	printf '%s=%q\n' "${word%%=*}" "${word#*=}"
 done >"$dir/in/env"
 host="${script%.sh}.host"

@@ -10,7 +10,6 @@ set -eEuo pipefail
 trap '_failed "$?" "$BASH_COMMAND" "${BASH_SOURCE[0]##*/}:$LINENO"' ERR
 trap _finish EXIT
 
-. /vg/in/env
 # The host looks several times a second whether dom0 is up.
 for i in {1..50}; do
 	[ ! -e /vg/pace ] || break

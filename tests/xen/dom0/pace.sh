@@ -12,8 +12,14 @@
 VG_PACE_MAX=${VG_PACE_MAX:-60}
 # From QEMU's start until dom0's first process has mounted the host's directory,
 # and from xl create until a guest's agent answers.
-VG_PACE_DOM0_MS=${VG_PACE_DOM0_MS:-8000}
-VG_PACE_GUEST_MS=${VG_PACE_GUEST_MS:-6000}
+case "${VG_ARCH:-arm64}" in
+x86)
+	VG_PACE_DOM0_MS=${VG_PACE_DOM0_MS:-25000}
+	VG_PACE_GUEST_MS=${VG_PACE_GUEST_MS:-15000} ;;
+*)
+	VG_PACE_DOM0_MS=${VG_PACE_DOM0_MS:-8000}
+	VG_PACE_GUEST_MS=${VG_PACE_GUEST_MS:-6000} ;;
+esac
 
 # pace_of MS REFERENCE_MS: what took MS, says this pace.
 pace_of() {

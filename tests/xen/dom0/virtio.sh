@@ -130,6 +130,7 @@ end_daemon() {
 
 # traps: Xen's MMIO traps since perf_reset.
 traps() {
+	_need_perf
 	xenperf -f >"$VG_RUN/perf" 2>/dev/null
 	awk '/^trap: guest data abort/ {
 		for (i = 1; i <= NF; i++)

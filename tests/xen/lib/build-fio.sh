@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# fio for the rig: static, arm64, from Debian's source package (Debian's own
-# binary drags a cluster file system's client libraries along).  Prints the
-# path of the program.
+# fio for the rig: static, for VG_ARCH, from Debian's source package (Debian's own
+# binary drags a cluster file system's client libraries along, tens of megabytes
+# for each initramfs).  Prints the path of the program.
 
 set -u
 . "$(dirname "$0")/common.sh"
@@ -13,7 +13,7 @@ make_fio() {
 
 	vg_source_unpack fio "$source" "$dir/src"
 	cd "$dir/src"
-	./configure --cc="$sysroot/arm64-gcc" --cpu=aarch64 --build-static \
+	./configure --cc="$sysroot/$VG_DEB_ARCH-gcc" --cpu="${VG_TRIPLET%%-*}" --build-static \
 		--disable-native --disable-http --disable-rados --disable-rbd \
 		--disable-gfapi --disable-numa --disable-rdma --disable-pmem \
 		--disable-lex --disable-shm --disable-tcmalloc --disable-libnfs
@@ -26,6 +26,6 @@ make_fio() {
 
 source=$(vg_source fio) || exit 1
 sysroot=$("$VG_LIB/build-sysroot.sh") || exit 1
-dir=$(vg_cached fio "$(vg_key "$(vg_source_key "$source")" "${sysroot##*/}" "@$0")" \
+dir=$(vg_cached "fio$VG_SUFFIX" "$(vg_key "$(vg_source_key "$source")" "${sysroot##*/}" "@$0")" \
 	make_fio "$source" "$sysroot") || exit 1
 printf '%s\n' "$dir/fio"

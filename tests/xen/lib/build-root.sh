@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# The user land of the rig's domains: Debian trixie's arm64 packages, of which
-# two initramfs bases are cut: dom0.cpio with the Xen toolstack, domu.cpio with
+# The user land of the rig's domains: Debian trixie's packages for VG_ARCH, of
+# which two initramfs bases are cut: dom0.cpio with the Xen toolstack, domu.cpio with
 # what a guest or a driver domain needs.  Nothing of it is run on this machine,
 # so neither emulation nor root is needed.  Prints the directory they are in.
 
@@ -16,17 +16,17 @@ libxentoolcore1 libxentoollog1 libxencall1 libxenmisc4.20 liburing2 libjson-c5
 libseccomp2 libgcc-s1 libc6 busybox-static e2fsprogs bash strace'
 
 # What a guest gets; libraries that a file needs follow by themselves.
-VG_DOMU_FILES='usr/bin/busybox usr/bin/strace
+VG_DOMU_FILES="usr/bin/busybox usr/bin/strace
 usr/sbin/mke2fs usr/sbin/mkfs.ext4 usr/sbin/e2fsck usr/sbin/fsck.ext4
 usr/sbin/dumpe2fs etc/mke2fs.conf usr/bin/xenstore
 usr/bin/xenstore-*
-usr/lib/aarch64-linux-gnu/libxengnttab.so.1
-usr/lib/aarch64-linux-gnu/libxenevtchn.so.1
-usr/lib/aarch64-linux-gnu/libxenstore.so.4
-usr/lib/aarch64-linux-gnu/liburing.so.2
-usr/lib/aarch64-linux-gnu/libjson-c.so.5
-usr/lib/aarch64-linux-gnu/libseccomp.so.2
-usr/lib/aarch64-linux-gnu/libgcc_s.so.1'
+usr/lib/$VG_TRIPLET/libxengnttab.so.1
+usr/lib/$VG_TRIPLET/libxenevtchn.so.1
+usr/lib/$VG_TRIPLET/libxenstore.so.4
+usr/lib/$VG_TRIPLET/liburing.so.2
+usr/lib/$VG_TRIPLET/libjson-c.so.5
+usr/lib/$VG_TRIPLET/libseccomp.so.2
+usr/lib/$VG_TRIPLET/libgcc_s.so.1"
 
 VG_DOM0_FILES="$VG_DOMU_FILES usr/bin/bash usr/sbin/debugfs
 usr/lib/xen-4.20/bin/xl usr/lib/xen-4.20/bin/xenstored
@@ -35,22 +35,24 @@ usr/lib/xen-4.20/bin/xenperf usr/lib/xen-4.20/bin/xen-init-dom0
 usr/lib/xen-4.20/bin/xenstore-control usr/lib/xen-4.20/bin/libxl-save-helper
 usr/lib/xen-4.20/bin/xen-diag usr/lib/xen-4.20/bin/xentrace
 usr/lib/xen-4.20/bin/xenctx usr/lib/xen-4.20/bin/xenlockprof
-usr/lib/aarch64-linux-gnu/libxendevicemodel.so.1
-usr/lib/aarch64-linux-gnu/libxenforeignmemory.so.1
-usr/lib/aarch64-linux-gnu/libxentoolcore.so.1"
+usr/lib/$VG_TRIPLET/libxendevicemodel.so.1
+usr/lib/$VG_TRIPLET/libxenforeignmemory.so.1
+usr/lib/$VG_TRIPLET/libxentoolcore.so.1"
 
 # lay OUT DIR: the frame around them.
 lay() {
-	local dir="$1" applet
+	local dir="$1" loader
 
 	mkdir -p "$dir"/{proc,sys,dev,run,tmp,mnt,root,etc,var/lib,var/log} \
 		"$dir"/usr/{bin,sbin,lib} "$dir/lib/modules"
 	ln -sf ../run "$dir/var/run"
 	ln -s usr/bin "$dir/bin"
 	ln -s usr/sbin "$dir/sbin"
-	mkdir -p "$dir/usr/lib/aarch64-linux-gnu"
-	ln -s ../usr/lib/ld-linux-aarch64.so.1 "$dir/lib/ld-linux-aarch64.so.1"
-	ln -s ../usr/lib/aarch64-linux-gnu "$dir/lib/aarch64-linux-gnu"
+	# Programs name their loader without the usr: /lib, and on x86 /lib64.
+	loader="$dir/${VG_LOADER#usr/}"
+	mkdir -p "$dir/usr/lib/$VG_TRIPLET" "${loader%/*}"
+	ln -s "../$VG_LOADER" "$loader"
+	ln -s "../usr/lib/$VG_TRIPLET" "$dir/lib/$VG_TRIPLET"
 	ln -sf busybox "$dir/usr/bin/sh"
 	printf 'root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n' \
 		>"$dir/etc/passwd"
@@ -81,8 +83,8 @@ make_root() {
 }
 
 # shellcheck disable=SC2086 # lists of words
-debs=$(vg_apt_closure trixie arm64 $packages) || exit 1
+debs=$(vg_apt_closure trixie "$VG_DEB_ARCH" $packages) || exit 1
 # shellcheck disable=SC2086
-vg_cached root "$(vg_key ${debs//$'\n'/ } "@$0" \
+vg_cached "root$VG_SUFFIX" "$(vg_key ${debs//$'\n'/ } "@$0" \
 	"$(declare -f vg_unpack vg_pick vg_cpio)")" \
 	make_root "$debs"

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# Debian trixie's systemd, arm64, as one more piece of an initramfs, for domains
+# Debian trixie's systemd for VG_ARCH, as one more piece of an initramfs, for domains
 # that it is to be the first process of: the manager, its commands, and targets
 # only: what runs in them, the scenario says.  Prints the path of the piece.
 
@@ -27,8 +27,8 @@ usr/bin/systemd-run'
 	rm -rf "$dir/packages" "$dir/tree"
 }
 
-debs=$(vg_apt_closure trixie arm64 systemd libc6 libapparmor1 libaudit1) || exit 1
+debs=$(vg_apt_closure trixie "$VG_DEB_ARCH" systemd libc6 libapparmor1 libaudit1) || exit 1
 # shellcheck disable=SC2086 # lists of words
-dir=$(vg_cached systemd "$(vg_key ${debs//$'\n'/ } "@$0" \
+dir=$(vg_cached "systemd$VG_SUFFIX" "$(vg_key ${debs//$'\n'/ } "@$0" \
 	"$(declare -f vg_unpack vg_pick vg_cpio)")" make_systemd "$debs") || exit 1
 printf '%s/systemd.cpio\n' "$dir"

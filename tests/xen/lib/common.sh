@@ -7,7 +7,25 @@ VG_LIB=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 VG_XEN=$(dirname "$VG_LIB")
 VG_TOP=$(cd "$VG_XEN/../.." && pwd)
 VG_BUILD="${VG_BUILD:-$VG_TOP/build}"
-VG_CROSS=aarch64-linux-gnu-
+# VG_ARCH: arm64 (if not set) or x86, the rig's machine and its domains; in Debian's
+# words, and the compilers':
+case "${VG_ARCH:-arm64}" in
+arm64)
+	VG_DEB_ARCH=arm64
+	VG_TRIPLET=aarch64-linux-gnu
+	VG_LOADER=usr/lib/ld-linux-aarch64.so.1 ;;
+x86)
+	VG_DEB_ARCH=amd64
+	VG_TRIPLET=x86_64-linux-gnu
+	VG_LOADER=usr/lib64/ld-linux-x86-64.so.2 ;;
+*)
+	printf 'rig: error: VG_ARCH is arm64 or x86, not %s\n' "$VG_ARCH" >&2
+	exit 1 ;;
+esac
+VG_CROSS=$VG_TRIPLET-
+# What the cache's pieces are called: arm64's have the plain name.
+VG_SUFFIX=
+[ "$VG_DEB_ARCH" = arm64 ] || VG_SUFFIX=-$VG_DEB_ARCH
 # Never take the machine over: two jobs at the most unless told otherwise.
 VG_JOBS="${VG_JOBS:-$(n=$(nproc); echo $((n < 2 ? n : 2)))}"
 

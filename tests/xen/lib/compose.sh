@@ -2,15 +2,15 @@
 #
 # Puts together what one run boots from: cached pieces, and on top of them what
 # may have changed since: the rig's own scripts, the project's programs
-# (build/arm64/*) and modules (build/modules/<kernel version>/*.ko).  Sourced
+# (build/arm64/*, build/amd64/*) and modules (build/modules/<kernel version>/*.ko).  Sourced
 # after common.sh and kernel.sh.
 
 vg_make_tools() {
 	local sysroot="$1" dir="$2"
 
-	"$sysroot/arm64-gcc" -O2 -Wall -Wextra -static -o "$dir/vg-agent" \
+	"$sysroot/$VG_DEB_ARCH-gcc" -O2 -Wall -Wextra -static -o "$dir/vg-agent" \
 		"$VG_XEN/domu/agent.c"
-	"$sysroot/arm64-gcc" -O2 -Wall -Wextra -o "$dir/vg-call" \
+	"$sysroot/$VG_DEB_ARCH-gcc" -O2 -Wall -Wextra -o "$dir/vg-call" \
 		"$VG_XEN/dom0/call.c" -lxenstore
 }
 
@@ -18,9 +18,17 @@ vg_tools() {
 	local sysroot
 
 	sysroot=$("$VG_LIB/build-sysroot.sh") || return 1
-	vg_cached tools "$(vg_key "${sysroot##*/}" "@$VG_XEN/domu/agent.c" \
+	vg_cached "tools$VG_SUFFIX" "$(vg_key "${sysroot##*/}" "@$VG_XEN/domu/agent.c" \
 		"@$VG_XEN/domu/frame.h" "@$VG_XEN/dom0/call.c")" \
 		vg_make_tools "$sysroot"
+}
+
+# vg_xen: the hypervisor's image, ours or Debian's own.
+vg_xen() {
+	case "$VG_DEB_ARCH:${VG_XEN_VARIANT:-}" in
+	amd64:*|*:stock) "$VG_LIB/stock-xen.sh" ;;
+	*) "$VG_LIB/build-xen.sh" ;;
+	esac
 }
 
 # vg_prepare KERNEL...: all that takes long, so that it is done before a clock
@@ -28,7 +36,7 @@ vg_tools() {
 vg_prepare() {
 	local kernel
 
-	"$VG_LIB/build-xen.sh" >/dev/null &&
+	vg_xen >/dev/null &&
 		"$VG_LIB/build-root.sh" >/dev/null &&
 		"$VG_LIB/build-fio.sh" >/dev/null &&
 		vg_tools >/dev/null || return 1
@@ -53,7 +61,7 @@ vg_overlay() {
 		cp "$tools/vg-agent" "$VG_XEN/domu/vbd-hotplug" \
 			"$dir/usr/local/bin/"
 	fi
-	for ko in "$VG_BUILD"/arm64/*; do
+	for ko in "$VG_BUILD/$VG_DEB_ARCH"/*; do
 		[ ! -f "$ko" ] || [ ! -x "$ko" ] || cp "$ko" "$dir/usr/local/bin/"
 	done
 	if [ "${VG_INIT:-}" = systemd ]; then

@@ -4,7 +4,8 @@
 # What the host must have, per set: says what is missing, then installs it with
 # apt-get (as root, or through sudo).
 #
-#	deps.sh SET...		rig: booting Xen; kernel-build: modules and kernels;
+#	deps.sh SET...		rig-arm64, rig-x86: booting Xen for that; rig: for
+#				VG_ARCH; kernel-build: modules and kernels;
 #				host: the programs, for this machine;
 #				kernel-check: what checks the modules' sources;
 #				unit: unit tests on this machine; flask: Xen's policy;
@@ -17,11 +18,22 @@
 vg_host_tools() {
 	case "$1" in
 	rig)
+		vg_host_tools "rig-${VG_ARCH:-arm64}"
+		;;
+	rig-arm64)
 		echo qemu-system-arm:qemu-system-aarch64 \
 			gcc-aarch64-linux-gnu:aarch64-linux-gnu-gcc \
 			gcc:gcc libc6-dev:/usr/include/stdio.h make:make bison:bison flex:flex cpio:cpio \
 			xz-utils:xz zstd:zstd kmod:depmod e2fsprogs:mke2fs \
 			python3:python3 util-linux:flock patch:patch
+		;;
+	rig-x86)
+		# On a machine of that kind, gcc itself has the second name.
+		echo qemu-system-x86:qemu-system-x86_64 \
+			gcc-x86-64-linux-gnu:x86_64-linux-gnu-gcc \
+			gcc:gcc libc6-dev:/usr/include/stdio.h make:make cpio:cpio \
+			xz-utils:xz zstd:zstd kmod:depmod e2fsprogs:mke2fs \
+			python3:python3 util-linux:flock
 		;;
 	flask)
 		echo checkpolicy:checkpolicy m4:m4 make:make patch:patch

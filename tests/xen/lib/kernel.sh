@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# Kernels of the rig.  Debian's own, unpacked from their packages, or one of
-# our own: a directory with Image, version and lib/modules/<version>, as the
-# script that builds it leaves it.  Sourced after common.sh.
+# Kernels of the rig, for VG_ARCH.  Debian's own, unpacked from their packages, or
+# one of our own: a directory with Image, version and lib/modules/<version>, as the
+# script that builds it leaves it.  Image is what a loader takes without unpacking:
+# arm64's raw one, x86's vmlinux.  Sourced after common.sh.
 #
 # A kernel's short name: 6.1, 6.12, newest (Debian's), 6.12-16k (Debian's with pages
-# of 16 KiB); or that of a directory in build/kernels/; or whatever stands before the "=" in VG_KERNELS, a list of
-# NAME=DIRECTORY words.
+# of 16 KiB, arm64 only); or that of a directory in build/kernels/ (x86: the name
+# with -amd64 appended); or whatever stands before the "=" in VG_KERNELS, a list of
+# NAME=DIRECTORY words, of which the run's machine decides the architecture.
 
 # vg_kernel_suite NAME: the Debian suite that ships it.
 vg_kernel_suite() {
@@ -23,11 +25,35 @@ vg_kernel_newest() {
 	local suite
 
 	for suite in sid forky trixie; do
-		vg_apt_kernel "$suite" arm64 all >/dev/null || continue
+		vg_apt_kernel "$suite" "$VG_DEB_ARCH" all >/dev/null || continue
 		printf '%s\n' "$suite"
 		return 0
 	done
 	return 1
+}
+
+# vg_vmlinux BZIMAGE FILE: the ELF file in it.  Xen and libxl can unpack by
+# themselves, but then it is the emulated machine that does.
+vg_vmlinux() {
+	python3 - "$1" "$2" <<-'EOP'
+	import struct, subprocess, sys
+	with open(sys.argv[1], "rb") as f:
+	    image = f.read()
+	# Documentation/arch/x86/boot.rst; what is not gzip ends with its size.
+	setup = (image[0x1f1] or 4) + 1
+	offset, length = struct.unpack_from("<II", image, 0x248)
+	data = image[setup * 512 + offset:][:length]
+	for magic, command in ((b"\xfd7zXZ", "xz"), (b"\x28\xb5\x2f\xfd", "zstd"),
+			       (b"\x1f\x8b", "gzip")):
+	    if data.startswith(magic):
+	        break
+	else:
+	    sys.exit("packed in a way that is not known")
+	with open(sys.argv[2], "wb") as out:
+	    subprocess.run([command, "-dc"], stdout=out, check=True,
+			   input=data if command == "gzip" else data[:-4])
+	EOP
+	[ "$(head -c 4 "$2" | tail -c 3)" = ELF ]
 }
 
 vg_make_kernel() {
@@ -51,7 +77,11 @@ vg_make_kernel() {
 		mv "$dir/lib/modules/$version/config" "$dir/config"
 	fi
 	# The older arm64 images are raw, some are gzip: Xen's loaders want raw.
-	if [ "$(head -c 2 "$dir/Image" | od -An -tx1 | tr -d ' ')" = 1f8b ]; then
+	if [ "$VG_DEB_ARCH" = amd64 ]; then
+		mv "$dir/Image" "$dir/bzImage"
+		vg_vmlinux "$dir/bzImage" "$dir/Image"
+		rm "$dir/bzImage"
+	elif [ "$(head -c 2 "$dir/Image" | od -An -tx1 | tr -d ' ')" = 1f8b ]; then
 		mv "$dir/Image" "$dir/Image.gz"
 		gunzip "$dir/Image.gz"
 	fi
@@ -62,7 +92,7 @@ vg_make_kernel() {
 
 # vg_kernel NAME: its directory.
 vg_kernel() {
-	local word suite debs arch=arm64
+	local word suite debs arch=$VG_DEB_ARCH
 
 	for word in ${VG_KERNELS:-}; do
 		if [ "${word%%=*}" = "$1" ]; then
@@ -70,26 +100,32 @@ vg_kernel() {
 			return 0
 		fi
 	done
-	if [ -r "$VG_BUILD/kernels/$1/Image" ]; then
-		printf '%s\n' "$VG_BUILD/kernels/$1"
+	if [ -r "$VG_BUILD/kernels/$1$VG_SUFFIX/Image" ]; then
+		printf '%s\n' "$VG_BUILD/kernels/$1$VG_SUFFIX"
 		return 0
 	fi
 	suite=$(vg_kernel_suite "$1") || {
 		vg_say "no kernel is called '$1'"
 		return 1
 	}
-	[ "$1" != 6.12-16k ] || arch=arm64-16k
+	case "$1:$arch" in
+	6.12-16k:arm64) arch=arm64-16k ;;
+	6.12-16k:*)
+		vg_say "kernel $1 is arm64's"
+		return 1 ;;
+	esac
 	debs=$(vg_apt_kernel "$suite" "$arch" all) || return 1
 	debs=$(grep -E '/linux-(image|base|binary|modules)-[^/]*$' <<<"$debs")
 	debs=" ${debs//$'\n'/ }"
-	vg_cached "kernel-$1" "$(vg_key "$debs" "$(declare -f vg_make_kernel)")" \
+	vg_cached "kernel-$1$VG_SUFFIX" \
+		"$(vg_key "$debs" "$(declare -f vg_make_kernel vg_vmlinux)")" \
 		vg_make_kernel "$debs"
 }
 
 # What domains need beyond what is built in; absent names are skipped (they
 # are built in, or that kernel has none).
 VG_MODULES='xenfs xen-privcmd xen-evtchn xen-gntdev xen-gntalloc xen-blkfront
-xen-blkback virtio_mmio virtio_blk virtio_rng 9p 9pnet_virtio loop brd null_blk ext4
+xen-blkback virtio_mmio virtio_pci virtio_blk virtio_rng 9p 9pnet_virtio loop brd null_blk ext4
 crc32c_generic crc32c libcrc32c crc32c-cryptoapi xxhash_generic
 dm-mod dm-flakey dm-snapshot'
 
@@ -135,7 +171,7 @@ vg_modules() {
 	local kernel dir
 
 	kernel=$(vg_kernel "$1") || return 1
-	dir=$(vg_cached "modules-$1" "$(vg_key "$kernel" "$VG_MODULES" \
+	dir=$(vg_cached "modules-$1$VG_SUFFIX" "$(vg_key "$kernel" "$VG_MODULES" \
 		"@$kernel/version" "$(stat -L -c %Y "$kernel/Image")" \
 		"$(declare -f vg_make_modules vg_cpio)")" \
 		vg_make_modules "$kernel") || return 1
@@ -185,10 +221,10 @@ vg_pick() {
 			for lib in $("${VG_CROSS}objdump" -p "$from/$file" \
 					2>/dev/null | awk '$1 == "NEEDED" { print $2 }'); do
 				case "$lib" in
-				ld-linux-aarch64.so.1) path="$path usr/lib/$lib" ;;
+				"${VG_LOADER##*/}") path="$path $VG_LOADER" ;;
 				libsystemd-*)
-					path="$path usr/lib/aarch64-linux-gnu/systemd/$lib" ;;
-				*) path="$path usr/lib/aarch64-linux-gnu/$lib" ;;
+					path="$path usr/lib/$VG_TRIPLET/systemd/$lib" ;;
+				*) path="$path usr/lib/$VG_TRIPLET/$lib" ;;
 				esac
 			done
 		done

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 # Builds the test programs that the rig puts into every domain, into
-# build/arm64/: vg-probe, static, since the domains do not have the libraries of
+# build/arm64/, or with VG_ARCH=x86 into build/amd64/: vg-probe, static, since the domains do not have the libraries of
 # which the backend must have none; vg-readers, for guests; and vg-broker-probe,
 # for dom0, with the broker's own code.
 
@@ -14,7 +14,7 @@ xen="$top/backend/xen"
 
 # program NAME SOURCE... -- FLAGS...: unless it is newer than what it is made of
 program() {
-	local out="$VG_BUILD/arm64/$1" sources=() s
+	local out="$VG_BUILD/$VG_DEB_ARCH/$1" sources=() s
 
 	shift
 	while [ "$1" != -- ]; do
@@ -28,7 +28,7 @@ program() {
 	done
 	[ -n "$s" ] || return 0
 	mkdir -p "${out%/*}"
-	"$("$VG_LIB/build-sysroot.sh")/arm64-gcc" -O2 -Wall -Wextra -Werror \
+	"$("$VG_LIB/build-sysroot.sh")/$VG_DEB_ARCH-gcc" -O2 -Wall -Wextra -Werror \
 		-D_GNU_SOURCE -iquote "$top/backend" -o "$out.new" "${sources[@]}" "$@"
 	"${VG_CROSS}strip" "$out.new"
 	mv "$out.new" "$out"
