@@ -17,6 +17,11 @@
 #include "toolstack/transact.h"
 
 unsigned int vg_ctl_wait_ms = 5000;
+/*
+ * Longer for a guest whose driver is at work: it may read the disk's partitions
+ * before it says that it is done, on a machine that is busy.
+ */
+unsigned int vg_ctl_driver_wait_ms = 30000;
 
 #define NS_PER_MS	UINT64_C(1000000)
 /* A backend that refuses says why in another node, a moment later. */
@@ -28,6 +33,7 @@ struct bring_up {
 	const struct vg_bus_dev *dev;
 	enum vg_attach_wait wait;
 	uint64_t until_ns;
+	bool is_extended;
 	char *front, *back, *backend_name;
 	int front_state, back_state;	/* as last seen */
 };
@@ -220,6 +226,10 @@ static int look(struct bring_up *b)
 
 	b->back_state = vg_bus_state(b->s->xs, b->back);
 	b->front_state = vg_bus_state(b->s->xs, b->front);
+	if (b->front_state == VG_XENBUS_INITIALISED && !b->is_extended) {
+		b->is_extended = true;
+		b->until_ns = vg_now_ns() + vg_ctl_driver_wait_ms * NS_PER_MS;
+	}
 	r = look_at_back(b);
 	if (r > 0)
 		return r;

@@ -20,7 +20,7 @@ void vg_ctl_create(struct vg_answer *a, int argc, char **argv);
 void vg_ctl_watch(struct vg_answer *a, int argc, char **argv);
 
 /* How long attach and a forced detach wait, in ms; tests are in a hurry. */
-extern unsigned int vg_ctl_wait_ms;
+extern unsigned int vg_ctl_wait_ms, vg_ctl_driver_wait_ms;
 
 /* --run-dir before the command. */
 extern const char *vg_ctl_run_dir;

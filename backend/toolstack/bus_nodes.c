@@ -222,7 +222,10 @@ static int check_guest(struct xen_store *xs, const struct vg_bus_dev *dev)
 	return err == -ENOENT || err == -EEXIST ? -ESRCH : err;
 }
 
-/* libxl makes "backend" for a driver domain; our own domain needs no mark. */
+/*
+ * libxl makes "libxl" for a domain with driver_domain=1 (libxl_create.c); our own
+ * domain needs no mark.
+ */
 static int check_backend(struct xen_store *xs, const struct vg_bus_dev *dev,
 			 xen_domid_t own)
 {
@@ -236,7 +239,7 @@ static int check_backend(struct xen_store *xs, const struct vg_bus_dev *dev,
 		return -ENXIO;
 	if (dev->backend == own)
 		return 0;
-	path = vg_strf("/local/domain/%u/backend", dev->backend);
+	path = vg_strf("/local/domain/%u/libxl", dev->backend);
 	there = vg_node_exists(xs, path);
 	free(path);
 	return there < 0 ? there : there ? 0 : -ENODEV;
@@ -418,7 +421,7 @@ static int move_front(struct xen_store *xs, const struct move *m)
 static int rm_back(struct xen_store *xs, const struct vg_bus_dev *dev)
 {
 	char *back = vg_bus_back(dev);
-	int err = vg_rm_and_empty(xs, back, 2);
+	int err = vg_rm_and_empty(xs, back, 3);
 
 	free(back);
 	return err;

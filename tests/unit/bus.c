@@ -46,8 +46,8 @@ void bus_domain(xen_domid_t id, const char *name, unsigned int uuid,
 			 "/vm/00000000-0000-0000-0000-%012x", uuid);
 	if (!is_driver_domain)
 		return;
-	fake_store_mkdir(0, path_of("/local/domain/%u/backend", id));
-	fake_store_set_perms(0, path_of("/local/domain/%u/backend", id),
+	fake_store_mkdir(0, path_of("/local/domain/%u/libxl", id));
+	fake_store_set_perms(0, path_of("/local/domain/%u/libxl", id),
 			     path_of("n%u", id));
 }
 

@@ -355,6 +355,7 @@ static void drivers_that_fail(void **state)
 	(void)state;
 	for (i = 0; i < ARRAY_SIZE(all); i++) {
 		vg_ctl_wait_ms = all[i].how == BUS_GUEST_SLOW ? 50 : 2000;
+		vg_ctl_driver_wait_ms = 100;
 		bus_guest = all[i].how;
 		refused(ATTACH, all[i].says);
 	}
@@ -634,7 +635,7 @@ static void attach_and_failures(void **state)
 	unsigned int i, n, failures = 0;
 
 	(void)state;
-	vg_ctl_wait_ms = 300;
+	vg_ctl_wait_ms = 1000;
 	for (i = 0; i < ARRAY_SIZE(calls); i++) {
 		for (n = 1; n < 500; n++) {
 			fake_fail_nth(0, calls[i], n, EIO);
@@ -665,7 +666,7 @@ static void detach_and_failures(void **state)
 	unsigned int i, n, failures = 0;
 
 	(void)state;
-	vg_ctl_wait_ms = 300;
+	vg_ctl_wait_ms = 1000;
 	for (i = 0; i < ARRAY_SIZE(calls); i++) {
 		for (n = 1; n < 500; n++) {
 			assert_int_equal(attach(ATTACH), 0);

@@ -84,7 +84,7 @@ static void what_comes_late(void **state)
 	turn(150);
 	fake_store_write(0, "/local/domain/9/name", "DomD");
 	turn(50);
-	fake_store_mkdir(0, "/local/domain/9/backend");
+	fake_store_mkdir(0, "/local/domain/9/libxl");
 	turn(2500);
 	bus_assert_key(bus_front(5, 0, "backend-id"), "9");
 }

@@ -130,8 +130,8 @@ static void a_backend_comes_back(void **state)
 	/* libxl is not there yet. */
 	assert_int_equal(look(), 1);
 	bus_assert_key(bus_front(5, 0, "backend-id"), "1");
-	fake_store_mkdir(0, "/local/domain/9/backend");
-	fake_store_set_perms(0, "/local/domain/9/backend", "n9");
+	fake_store_mkdir(0, "/local/domain/9/libxl");
+	fake_store_set_perms(0, "/local/domain/9/libxl", "n9");
 	assert_int_equal(look(), 0);
 	assert_moved(9, 5);
 	/* What the driver had granted is the old one's; its state stays. */
