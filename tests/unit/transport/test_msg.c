@@ -427,7 +427,8 @@ static void sizes(void **state)
 		{ 0x05, 8, false }, { 0x06, 12, true }, { 0x07, 0, false },
 		{ 0x08, 4, false }, { 0x09, 4, false }, { 0x0a, 40, false },
 		{ 0x0b, 4, false }, { 0x0c, 4, false },
-		{ BUS | 0x03, 4, false }, { BUS | 0x80, 0, false }, { BUS | 0x81, 12, false },
+		{ BUS | 0x03, 4, false },
+		{ BUS | 0x80, 0, false }, { BUS | 0x81, 12, false },
 		{ BUS | 0x82, 4, false }, { BUS | 0x83, 8, false },
 		{ BUS | 0x84, 12, true },
 	};
