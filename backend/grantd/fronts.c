@@ -261,6 +261,14 @@ static bool is_in_use(const struct vg_sdev *d)
 		d->state == DEV_STARTING);
 }
 
+/* Closed is the end, if the toolstack does not want it any more. */
+static bool is_closed_for_good(const struct vg_sdev *d, uint64_t state)
+{
+	const struct vg_keys node = vg_node_keys(&d->s->xs, d->node);
+
+	return state == VG_XENBUS_CLOSED && !vg_keys_is_1(&node, "online");
+}
+
 /* @state: of the device's node; @where its driver is. */
 static void scan_known(struct vg_sdev *d, uint64_t state,
 		       const struct vg_transport_where *where)
@@ -280,7 +288,8 @@ static void scan_known(struct vg_sdev *d, uint64_t state,
 		d->where = *where;
 		d->has_where = true;
 	}
-	if (state == VG_XENBUS_CLOSING && !is_in_use(d)) {
+	if (is_closed_for_good(d, state) ||
+	    (state == VG_XENBUS_CLOSING && !is_in_use(d))) {
 		vg_sdev_stop(d);
 	} else if (d->state == DEV_NEW) {
 		/* By a predecessor, and its driver is being asked. */

@@ -150,6 +150,10 @@ static struct json_object *dev_json(const struct vg_sdev *d)
 		dev_state_names[d->state]);
 	add_str(o, "waits_for", d->why ? d->why : "");
 	describe(d, has_stats ? &st : NULL, o);
+	/* Its driver has come, where that is not so from the first. */
+	if (d->transport && d->transport->has_front)
+		json_object_object_add(o, "attached",
+				json_object_new_boolean(d->is_attached));
 	/* Its last worker's I/O is under way: no request is served. */
 	json_object_object_add(o, "held", json_object_new_boolean(d->is_held));
 	add_u64(o, "worker_pid", d->guest->pid > 0 ? (uint64_t)d->guest->pid : 0);

@@ -25,6 +25,11 @@
 #include "virtio/device.h"
 #include "xen/xen.h"
 
+/*
+ * One that is idle, with a queue and beside its pool, costs its state (20 KiB),
+ * a page of counters, some 20 KiB of heap, a mapped page of messages, and what
+ * its type has.
+ */
 #define VG_WORKER_DEVICES_MAX	64u
 #define VG_WORKER_TEXT_MAX	128u
 /* Threads of all devices together: what one guest can have of them. */

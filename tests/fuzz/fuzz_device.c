@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * fuzz_device.c - a device of each type (registers, virtqueues, guest memory,
- * the extension) driven by bytes, over the fake Xen.
+ * fuzz_device.c - a device of each type (registers or messages, virtqueues,
+ * guest memory, the extension) driven by bytes, over the fake Xen.
  *
  * An input is a sequence of operations of a guest; most are shaped so that
  * they reach deep (descriptors point into granted pages, heads are small),
  * some are not shaped at all.  Beyond what the sanitizers find, it dies when
- * an access is not answered exactly once, when the device does not stop, or
- * when anything is mapped after it did.
+ * an access, or a message that no other has overtaken, is not answered exactly
+ * once, when the device does not stop, or when anything is mapped after it did.
  *
  * With libFuzzer, or alone: fuzz_device FILE... replays, fuzz_device -r N runs
  * N random inputs from a fixed seed, fuzz_device -w N DIR writes them down:
@@ -36,8 +36,10 @@
 #include "lib/log.h"
 #include "lib/loop.h"
 #include "kernel/uapi/virtio_grant.h"
+#include "kernel/uapi/virtio_grant_bus.h"
 #include "mem/grants.h"
 #include "transport/mmio.h"
+#include "transport/msg.h"
 
 #define BE		1u
 #define GUEST		3u
@@ -62,7 +64,9 @@ extern const struct vg_dev_type vg_dev_console, vg_dev_rng;	/* types.c */
 static struct xen_gnttab *gt;
 static struct vg_loop *loop;
 static struct vg_device *dev;
-static struct vg_mmio *mmio;
+static struct vg_mmio *mmio;		/* or: */
+static struct vg_msg *msg;
+static uint32_t msg_asked, msg_answered;
 static unsigned int pfn;
 static xen_ref_t ref;
 static int image;
@@ -102,6 +106,25 @@ static bool raise_irq(void *host, uint32_t bits)
 	return true;
 }
 
+static void reply_msg(void *link, uint32_t seq, const void *text, size_t bytes)
+{
+	struct virtio_grant_msg_header h;
+
+	(void)link;
+	if (seq != msg_asked || msg_answered == seq || bytes < sizeof(h) ||
+	    bytes > VG_MSG_BYTES_MAX)
+		abort();
+	memcpy(&h, text, sizeof(h));
+	if (h.msg_size != bytes || !(h.type & VIRTIO_GRANT_MSG_TYPE_RESPONSE))
+		abort();
+	msg_answered = seq;
+}
+
+static void was_reset(void *link)
+{
+	(void)link;
+}
+
 static int bind_queue(void *host, unsigned int queue, xen_port_t remote)
 {
 	(void)host;
@@ -124,6 +147,12 @@ static void stopped(void *host)
 static const struct vg_mmio_link_ops link_ops = {
 	.reply = reply,
 	.raise = raise_irq,
+};
+
+static const struct vg_msg_link_ops msg_link_ops = {
+	.reply = reply_msg,
+	.raise = raise_irq,
+	.was_reset = was_reset,
 };
 
 static const struct vg_host_ops host_ops = {
@@ -170,6 +199,8 @@ static void access_reg(uint32_t offset, uint32_t len, bool is_write,
 	};
 	unsigned int i;
 
+	if (!mmio)
+		return;
 	/* A vCPU makes no other access before its last one is answered. */
 	for (i = 0; waiting[acc.vcpu] && i < STOP_TURNS; i++)
 		turn(i);
@@ -208,10 +239,146 @@ static void start_queue(unsigned int queue)
 	wr(VIRTIO_MMIO_QUEUE_READY, 1);
 }
 
+/* ---- messages ----------------------------------------------------------- */
+
+/* @bytes of payload are copied, whatever the header says. */
+static void send_msg(uint32_t what, uint16_t says, const void *payload,
+		     size_t bytes)
+{
+	uint8_t text[VG_MSG_BYTES_MAX] = { (uint8_t)(what >> 8),
+					   (uint8_t)what };
+
+	text[6] = (uint8_t)says;
+	text[7] = (uint8_t)(says >> 8);
+	memcpy(text + 8, payload, bytes);
+	vg_msg_request(msg, ++msg_asked, text, 8 + bytes);
+}
+
+static void send_words(uint32_t what, const uint32_t *words, unsigned int n)
+{
+	send_msg(what, (uint16_t)(8 + 4 * n), words, 4 * n);
+}
+
+static void set_status(uint32_t status)
+{
+	send_words(VIRTIO_GRANT_MSG_SET_DEVICE_STATUS, &status, 1);
+}
+
+static void start_queue_by_msg(unsigned int queue)
+{
+	unsigned int at = page_of(queue);
+	const struct virtio_grant_msg_set_vqueue v = {
+		.index = queue, .size = NUM, .desc_addr = address(at, 0),
+		.driver_addr = address(at, 1024),
+		.device_addr = address(at, 2048),
+	};
+
+	send_msg(VIRTIO_GRANT_MSG_SET_VQUEUE, 8 + sizeof(v), &v, sizeof(v));
+}
+
+static unsigned int nr_queues_of_type(void)
+{
+	return type == &vg_dev_console ? QUEUES_MAX : 1;
+}
+
+static void start_by_msg(uint32_t features)
+{
+	const uint32_t f[4] = { 0, 2, features, 3 };
+	unsigned int i;
+
+	set_status(1);
+	set_status(3);
+	send_words(VIRTIO_GRANT_MSG_SET_DRIVER_FEATURES, f, 4);
+	set_status(11);
+	for (i = 0; i < nr_queues_of_type(); i++)
+		start_queue_by_msg(i);
+	set_status(15);
+}
+
+/* What is under way, maybe as the ring has it. */
+static void put_inflight(struct input *in)
+{
+	struct {
+		struct virtio_grant_bus_inflight h;
+		uint16_t heads[16];
+	} m = { .h = { .index = take(in, 1) % 3, .used_idx = 0 } };
+	unsigned int i;
+
+	m.h.total = (uint16_t)(take(in, 1) % 20);
+	m.h.first = (uint16_t)(take(in, 1) % 4);
+	m.h.count = (uint16_t)(take(in, 1) % 17);
+	for (i = 0; i < m.h.count; i++)
+		m.heads[i] = (uint16_t)(take(in, 1) % (NUM + 2));
+	send_msg(0x200 | VIRTIO_GRANT_BUS_SET_INFLIGHT,
+		 (uint16_t)(8 + sizeof(m.h) + 2 * m.h.count), &m,
+		 sizeof(m.h) + 2 * m.h.count);
+}
+
+static void one_of_msg(struct input *in)
+{
+	uint32_t words[8] = { 0 }, what;
+	unsigned int i, n;
+
+	switch (take(in, 1) % 10) {
+	case 0:			/* anything */
+		what = take(in, 2);
+		n = take(in, 1) % 8;
+		for (i = 0; i < n; i++)
+			words[i] = take(in, 4);
+		send_msg(what, (uint16_t)take(in, 2), words, 4 * n);
+		break;
+	case 1:
+	case 2:			/* of the right kind, with small numbers */
+		what = 2 + take(in, 1) % 11;
+		n = take(in, 1) % 6;
+		for (i = 0; i < n; i++)
+			words[i] = take(in, 1);
+		send_words(what, words, n);
+		break;
+	case 3:
+		what = 0x280 + take(in, 1) % 6;
+		n = take(in, 1) % 4;
+		for (i = 0; i < n; i++)
+			words[i] = take(in, 1) % 12;
+		words[1] += ref;
+		send_words(what, words, n);
+		break;
+	case 4:
+		put_inflight(in);
+		break;
+	case 5:
+		start_queue_by_msg(take(in, 1) % 3);
+		break;
+	case 6:
+		set_status(take(in, 1) & 15);
+		break;
+	case 7:
+		words[0] = take(in, 1) % 3;
+		send_words(VIRTIO_GRANT_MSG_RESET_VQUEUE, words, 1);
+		break;
+	case 8:
+		vg_msg_avail(msg);
+		break;
+	case 9:
+		set_status(3);
+		words[1] = 2;
+		words[2] = take(in, 4);
+		words[3] = 3;
+		send_words(VIRTIO_GRANT_MSG_SET_DRIVER_FEATURES, words, 4);
+		set_status(11);
+		break;
+	}
+}
+
 /* So that most inputs begin where it is interesting. */
 static void start(uint32_t features)
 {
 	unsigned int i;
+
+	if (msg) {
+		start_by_msg(features);
+		return;
+	}
 
 	wr(VIRTIO_MMIO_STATUS, 1);
 	wr(VIRTIO_MMIO_STATUS, 3);
@@ -220,7 +387,7 @@ static void start(uint32_t features)
 	wr(VIRTIO_MMIO_DRIVER_FEATURES_SEL, 0);
 	wr(VIRTIO_MMIO_DRIVER_FEATURES, features);
 	wr(VIRTIO_MMIO_STATUS, 11);
-	for (i = 0; i < (type == &vg_dev_console ? QUEUES_MAX : 1); i++)
+	for (i = 0; i < nr_queues_of_type(); i++)
 		start_queue(i);
 	wr(VIRTIO_MMIO_STATUS, 15);
 }
@@ -479,7 +646,7 @@ static void parts_give_back(void)
 	console_res = NULL;
 }
 
-static void device_create(void)
+static void device_create(bool is_by_msg)
 {
 	struct vg_dev_parts parts;
 	struct vg_device_params p = {
@@ -490,11 +657,18 @@ static void device_create(void)
 	struct vg_mem *mem;
 
 	parts_of(&parts);
-	p.transport = mmio = vg_mmio_create(&link_ops, NULL);
+	mmio = is_by_msg ? NULL : vg_mmio_create(&link_ops, NULL);
+	msg = is_by_msg ? vg_msg_create(&msg_link_ops, NULL) : NULL;
+	p.transport = msg ? (void *)msg : mmio;
+	if (msg)
+		p.transport_ops = &vg_msg_transport_ops;
 	if (vg_mem_pool_create(gt, GUEST, BUDGET_PAGES, 4096, &mem) ||
 	    vg_device_create(&p, mem, loop, &host_ops, NULL, &dev))
 		abort();
-	vg_mmio_set_device(mmio, dev);
+	if (msg)
+		vg_msg_set_device(msg, dev);
+	else
+		vg_mmio_set_device(mmio, dev);
 }
 
 /* What a driver of that type accepts. */
@@ -516,18 +690,20 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (!gt)
 		init();
 	memset(fake_page(GUEST, pfn), 0, PAGES * 4096);
-	asked = 0;
+	asked = msg_asked = msg_answered = 0;
 	memset(waiting, 0, sizeof(waiting));
 	is_stopped = false;
 	mode = take(&in, 1);
 	type = mode >> 3 & 1 ? &vg_dev_blk :
 	       mode >> 4 & 1 ? &vg_dev_console : &vg_dev_rng;
-	device_create();
+	device_create(mode & 0x20);
 	if (mode & 1)	/* indirect, event index */
 		start((mode & 2 ? 1u << 28 : 0) | (mode & 4 ? 1u << 29 : 0) |
 		      features_of());
 	while (in.p < in.end)
-		if (type == &vg_dev_console && in.p[0] & 0x80)
+		if (msg && in.p[0] & 0x40)
+			one_of_msg(&in);
+		else if (type == &vg_dev_console && in.p[0] & 0x80)
 			one_of_console(&in);
 		else
 			one(&in);
@@ -540,8 +716,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	for (i = 0; i < VCPUS; i++)
 		if (waiting[i])
 			abort();
+	if (msg_asked != msg_answered)
+		abort();
 	vg_device_destroy(dev);
 	vg_mmio_destroy(mmio);
+	vg_msg_destroy(msg);
 	parts_give_back();
 	if (fake_maps_held(BE))
 		abort();

@@ -328,6 +328,21 @@ static void forced(void **state)
 	f.page = NULL;
 }
 
+/* And then the toolstack wants it no more: there is nobody to ask. */
+static void removed_while_closed(void **state)
+{
+	(void)state;
+	disk_make(0);
+	start();
+	assert_int_equal(front_close(&f), 0);
+	assert_true(rig_until(front_back_state(&f) == 6));
+	rig_steps(20);
+	assert_true(rig_worker_of(GUEST));
+	fake_store_write(0, front_back_path(&f, "online"), "0");
+	assert_true(rig_until(!fake_store_exists(front_back_path(&f, ""))));
+	assert_true(rig_until(!rig_worker_of(GUEST)));
+}
+
 static void closed_by_itself_is_no_leftover(void **state)
 {
 	(void)state;
@@ -652,7 +667,9 @@ int main(void)
 		T(refused), T(another_type), T(closes_and_returns),
 		T(closes_silently), T(starts_again), T(starts_again_as_before),
 		T(front_vanishes), T(domain_vanishes), T(not_after_all),
-		T(forced), T(closed_by_itself_is_no_leftover), T(wrong_keys),
+		T(forced), T(removed_while_closed),
+		T(closed_by_itself_is_no_leftover),
+		T(wrong_keys),
 		T(wrong_page), T(forbidden), T(wrong_states), T(two_devices),
 		T(supervisor_dies), T(worker_dies), T(request_outlives),
 		T(goes_meanwhile),

@@ -49,10 +49,45 @@ static void backend_paths(void **state)
 			fail_msg("\"%s\" was accepted", bad[i]);
 }
 
+/* What a watch says: the node, or something in it. */
+static void paths_below(void **state)
+{
+	static const char *const good[] = {
+		"/local/domain/1/backend/virtio_grant/3/5",
+		"/local/domain/1/backend/virtio_grant/3/5/state",
+		"/local/domain/1/backend/virtio_grant/3/5/a/b",
+	};
+	static const char *const bad[] = {
+		"", "/", "/local/domain/1/backend/virtio_grant",
+		"/local/domain/1/backend/virtio_grant/3",
+		"/local/domain/1/backend/virtio_grant/x/5/state",
+		"/local/domain/1/backend/virtio_grant/3/5x/state",
+		"/local/domain/3/device/virtio_grant/5/state",
+		"@introduceDomain",
+	};
+	struct vg_devname n;
+	unsigned int i;
+	char *path;
+
+	(void)state;
+	for (i = 0; i < ARRAY_SIZE(good); i++) {
+		assert_int_equal(vg_devname_parse_below(good[i], &n), 0);
+		assert_int_equal(n.devid, 5);
+		assert_string_equal(n.kind->name, "virtio_grant");
+		path = vg_devname_front_path(&n);
+		assert_string_equal(path, "/local/domain/3/device/virtio_grant/5");
+		free(path);
+	}
+	for (i = 0; i < ARRAY_SIZE(bad); i++)
+		if (!vg_devname_parse_below(bad[i], &n))
+			fail_msg("\"%s\" was accepted", bad[i]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(backend_paths),
+		cmocka_unit_test(paths_below),
 	};
 
 	return cmocka_run_group_tests_name("libxl_keys", tests, NULL, NULL);

@@ -427,7 +427,8 @@ static void sizes(void **state)
 		{ 0x05, 8, false }, { 0x06, 12, true }, { 0x07, 0, false },
 		{ 0x08, 4, false }, { 0x09, 4, false }, { 0x0a, 40, false },
 		{ 0x0b, 4, false }, { 0x0c, 4, false },
-		{ BUS | 0x03, 4, false }, { BUS | 0x80, 0, false }, { BUS | 0x81, 12, false },
+		{ BUS | 0x03, 4, false },
+		{ BUS | 0x80, 0, false }, { BUS | 0x81, 12, false },
 		{ BUS | 0x82, 4, false }, { BUS | 0x83, 8, false },
 		{ BUS | 0x84, 12, true },
 	};
@@ -650,6 +651,23 @@ static void ranges(void **state)
 	assert_int_equal(answered(), 8);
 	assert_int_equal(rsp32(0), 2);
 	assert_int_equal(rsp32(1), VIRTIO_GRANT_RANGE_HELD);
+}
+
+/* The end of what it overtakes is not the newer one's. */
+static void range_overtaken(void **state)
+{
+	uint32_t r[3] = { 2, 77, 4 };
+	unsigned int before;
+
+	(void)state;
+	negotiate();
+	m.range_err = -EAGAIN;
+	before = m.nr_replies;
+	send(BUS | VIRTIO_GRANT_BUS_SHARE_RANGE, r, 12);
+	assert_int_equal(m.nr_replies, before);
+	m.range_err = 0;
+	assert_int_equal(ask(BUS | VIRTIO_GRANT_BUS_UNSHARE_RANGE, r, 4), 8);
+	assert_int_equal(rsp32(1), VIRTIO_GRANT_RANGE_NONE);
 }
 
 static void channels(void **state)
@@ -1028,7 +1046,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		M(identity), M(features), M(config), M(sizes), M(headers),
 		M(vqueues), M(reset_waits), M(vqueue_reset_waits),
-		M(overtaken), M(enable_waits), M(ranges), M(channels),
+		M(overtaken), M(enable_waits), M(ranges),
+		M(range_overtaken), M(channels),
 		M(goes_on), S(goes_on), M(goes_on_idle), M(drops), M(lies),
 		S(lies), M(lies_in_parts), M(not_now), S(answers_again),
 		S(goes_on_twice), S(lies_of_a_predecessor), M(undelivered),

@@ -97,10 +97,53 @@ static void refused(void **state)
 	}
 }
 
+/* Those whose drivers attach to them, by the toolstack's keys. */
+static void with_front(void **state)
+{
+	static const struct {
+		const char *kind, *transport, *base;
+		bool is;
+	} cases[] = {
+		{ "virtio_grant", NULL, NULL, true },
+		{ "virtio_grant", "mmio", "33554432", true },
+		{ "virtio_disk", "mmio", "0", true },
+		{ "virtio_disk", "mmio", "00", false },
+		{ "virtio_disk", "mmio", "33554432", false },
+		{ "virtio_disk", "pci", "0", false },
+		{ "virtio_disk", NULL, "0", false },
+		{ "virtio_disk", "mmio", NULL, false },
+		{ "virtio", "mmio", "0", false },
+		{ "virtio", "mmio", "0x0", false },
+	};
+	unsigned int i;
+
+	(void)state;
+	for (i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct key list[] = {
+			{ "transport", cases[i].transport },
+			{ "base", cases[i].base }, { "irq", "33" },
+			{ NULL, NULL },
+		};
+		const struct vg_keys keys = { "/a/node", list, read_key };
+		const struct vg_transport_type *type;
+		char *why;
+
+		type = vg_transport_with_front(cases[i].kind, &keys);
+		assert_int_equal(type != NULL, cases[i].is);
+		if (!type)
+			continue;
+		assert_true(type->has_front);
+		assert_int_equal(vg_transport_of(cases[i].kind, &keys, &type,
+						 &why), 0);
+		assert_true(type->has_front);
+	}
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(served), cmocka_unit_test(refused),
+		cmocka_unit_test(with_front),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
