@@ -20,7 +20,7 @@ static int setup(void **state)
 {
 	(void)state;
 	bus_setup();
-	vg_ctl_wait_ms = 2000;
+	vg_ctl_wait_ms = 5000;
 	vg_session_is_interrupted = 0;
 	before = fake_store_dump();
 	return 0;
@@ -194,7 +194,7 @@ static void numbers(void **state)
 static void no_driver(void **state)
 {
 	(void)state;
-	vg_ctl_wait_ms = 50;
+	vg_ctl_wait_ms = 500;
 	bus_guest = BUS_GUEST_NO_DRIVER;
 	assert_int_equal(attach(ATTACH), VG_EXIT_NO_DRIVER);
 	assert_says("g1 blk0: attached; the guest has no driver for it yet (virtio_grant_bus): it comes up when that is loaded");
@@ -354,7 +354,7 @@ static void drivers_that_fail(void **state)
 
 	(void)state;
 	for (i = 0; i < ARRAY_SIZE(all); i++) {
-		vg_ctl_wait_ms = all[i].how == BUS_GUEST_SLOW ? 50 : 2000;
+		vg_ctl_wait_ms = all[i].how == BUS_GUEST_SLOW ? 500 : 5000;
 		bus_guest = all[i].how;
 		refused(ATTACH, all[i].says);
 	}
@@ -634,7 +634,6 @@ static void attach_and_failures(void **state)
 	unsigned int i, n, failures = 0;
 
 	(void)state;
-	vg_ctl_wait_ms = 300;
 	for (i = 0; i < ARRAY_SIZE(calls); i++) {
 		for (n = 1; n < 500; n++) {
 			fake_fail_nth(0, calls[i], n, EIO);
@@ -659,13 +658,40 @@ static void attach_and_failures(void **state)
 	assert_true(failures > 60);
 }
 
+/* Of one that is refused: its removal fails once, and is tried again. */
+static void removal_and_failures(void **state)
+{
+	unsigned int i, n, failures = 0;
+
+	(void)state;
+	bus_backend = BUS_BACKEND_REFUSES;
+	for (i = 0; i < ARRAY_SIZE(calls); i++) {
+		for (n = 1; n < 500; n++) {
+			fake_fail_nth(0, calls[i], n, EIO);
+			assert_int_equal(attach(ATTACH), 1);
+			assert_unchanged();
+			if (!fake_failed(calls[i]))
+				break;
+			failures++;
+		}
+		fake_fail_nth(0, calls[i], 0, 0);
+	}
+	assert_true(failures > 60);
+	/* Not for ever: then it says what is left. */
+	fake_fail_from(0, FAKE_STORE_COMMIT, 2, 1000, EIO);
+	assert_int_equal(attach(ATTACH), 1);
+	assert_says("refuses it: image /srv/a: in use by dom3; and it could not be removed (Input/output error): virtio-grantctl detach --force 5 blk0");
+	fake_fail_nth(0, FAKE_STORE_COMMIT, 0, 0);
+	assert_int_equal(detach("detach --force 5 blk0"), 0);
+	assert_unchanged();
+}
+
 /* Of detach: the device is gone, or as it was; a second one works. */
 static void detach_and_failures(void **state)
 {
 	unsigned int i, n, failures = 0;
 
 	(void)state;
-	vg_ctl_wait_ms = 300;
 	for (i = 0; i < ARRAY_SIZE(calls); i++) {
 		for (n = 1; n < 500; n++) {
 			assert_int_equal(attach(ATTACH), 0);
@@ -755,6 +781,7 @@ int main(void)
 		T(numbers_that_came_back),
 		T(how_they_are),
 		T(attach_and_failures),
+		T(removal_and_failures),
 		T(detach_and_failures),
 		T(transactions_are_repeated),
 		T(two_at_once),

@@ -46,7 +46,7 @@ static int setup(void **state)
 
 	(void)state;
 	bus_setup();
-	vg_ctl_wait_ms = 2000;
+	vg_ctl_wait_ms = 5000;
 	vg_session_is_interrupted = 0;
 	bus_guest = BUS_GUEST_NO_DRIVER;	/* it is paused */
 	before = fake_store_dump();
