@@ -608,6 +608,10 @@ static void how_they_are(void **state)
 	listed("closing");
 	fake_store_rm(1, bus_back(1, 5, 0, "state"));
 	listed("refused: it does not say why");
+	fake_store_write(0, "/local/domain/5/name", "g1-b");
+	assert_int_equal(ctl(vg_ctl_list, "list g1-b"), 0);
+	assert_memory_equal(answer.text, "g1-b blk0: refused", 18);
+	fake_store_write(0, "/local/domain/5/name", "g1");
 	bus_domain_gone(1);
 	listed("waits for its backend domain");
 	fake_store_rm(0, bus_front(5, 0, ""));
