@@ -495,6 +495,35 @@ static void a_guest_that_holds_it(void **state)
 	assert_false(fake_store_exists("/virtio-grant"));
 }
 
+/* One that was not in use yet is not made so. */
+static void what_it_was_before(void **state)
+{
+	(void)state;
+	assert_int_equal(attach(ATTACH " --no-wait"), 0);
+	vg_step_hook = NULL;
+	fake_store_write(1, bus_back(1, 5, 0, "state"), "2");
+	fake_store_write(5, bus_front(5, 0, "state"), "3");
+	free(before);
+	before = fake_store_dump();
+	assert_int_equal(detach("detach g1 blk0 --timeout=0"), 1);
+	assert_says("still uses it");
+	assert_unchanged();
+	bus_assert_key(bus_back(1, 5, 0, "state"), "2");
+}
+
+static void ctrl_c_in_detach(void **state)
+{
+	(void)state;
+	bus_guest = BUS_GUEST_HOLDS;
+	assert_int_equal(attach(ATTACH), 0);
+	free(before);
+	before = fake_store_dump();
+	bus_also = interrupted;
+	assert_int_equal(detach("detach g1 blk0"), 1);
+	assert_says("interrupted: the request is taken back");
+	assert_unchanged();
+}
+
 /* Between the last look and the taking back. */
 static void let_go_now(void)
 {
@@ -778,6 +807,8 @@ int main(void)
 		T(no_rights),
 		T(in_good_order),
 		T(a_guest_that_holds_it),
+		T(what_it_was_before),
+		T(ctrl_c_in_detach),
 		T(at_the_last_moment),
 		T(a_backend_that_keeps_it),
 		T(not_there),
