@@ -40,7 +40,7 @@ help:
 	@echo 'make torture    200 kills -9 of the daemons under verified load (KILLS=, SEED=)'
 	@echo 'make prove-isolation  a hostile driver domain against a guest, and what it reaches'
 	@echo 'make shell      a shell in the control domain of the rig'
-	@echo 'make install    see README.md; also install-grantd, install-broker, install-modules'
+	@echo 'make install    see README.md; also install-grantd, install-toolstack, install-broker, install-modules'
 	@echo 'make clean      removes build/'
 
 # For the rig's domains, against Debian trixie's libraries.

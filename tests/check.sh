@@ -208,7 +208,7 @@ programs_build() {
 
 # What docs/hardening.md says of the units: nothing wrong in them, and an exposure
 # of no more than that ("systemd-analyze security", times ten).
-UNIT_EXPOSURE='virtio-grantd:30 virtio-grant-broker:11'
+UNIT_EXPOSURE='virtio-grantd:30 virtio-grant-broker:11 virtio-grant-watch:9'
 
 units_are_well_formed() {
 	local dir unit said bad=0
@@ -298,6 +298,11 @@ installs() {
 		[ ! -e "$dir/usr/sbin/virtio-grant-broker" ] || status=1
 	make --no-print-directory install-broker DESTDIR="$dir" prefix=/usr &&
 		[ -x "$dir/usr/sbin/virtio-grant-broker" ] || status=1
+	rm -rf "$dir"
+	make --no-print-directory install-toolstack DESTDIR="$dir" prefix=/usr &&
+		grep '^ExecStart=/usr/sbin/virtio-grantctl watch' \
+			"$dir/usr/lib/systemd/system/virtio-grant-watch.service" &&
+		[ ! -e "$dir/usr/sbin/virtio-grant-broker" ] || status=1
 	rm -rf "$dir"
 	return $status
 }

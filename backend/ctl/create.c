@@ -201,9 +201,20 @@ static void create(struct create *c, struct vg_answer *a)
 
 /* ---- the command -------------------------------------------------------- */
 
-static bool is_one_of(const char *word, const char *a, const char *b)
+/* xl's --@name or -@letter, which may stand with others: -cp. */
+static bool is_option(const char *word, char letter, const char *name)
 {
-	return !strcmp(word, a) || !strcmp(word, b);
+	size_t i;
+
+	if (word[0] != '-')
+		return false;
+	if (word[1] == '-')
+		return name && !strcmp(word + 2, name);
+	/* Behind f is a file's name. */
+	for (i = 1; word[i] && word[i] != 'f'; i++)
+		if (word[i] == letter)
+			return true;
+	return false;
 }
 
 /* 0, or a status: some of xl's options change what happens here. */
@@ -214,11 +225,9 @@ static int look_at_options(struct create *c, struct vg_answer *a)
 	for (i = 0; i < c->nr_options; i++) {
 		const char *o = c->options[i];
 
-		if (!strcmp(o, "-p"))
-			c->stays_paused = true;
-		else if (is_one_of(o, "-n", "--dryrun"))
-			c->is_dry = true;
-		else if (is_one_of(o, "-F", "--foreground"))
+		c->stays_paused |= is_option(o, 'p', NULL);
+		c->is_dry |= is_option(o, 'n', "dryrun");
+		if (is_option(o, 'F', "foreground"))
 			return vg_answer_fail(a, VG_EXIT_USAGE, "create: with %s xl does not return before the guest ends: leave it out",
 					      o);
 		else if (!strncmp(o, "name", 4) ||

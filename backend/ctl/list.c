@@ -49,13 +49,13 @@ static const char *words_of(int front, int back)
 	return "connecting";
 }
 
-/* Whether the domain with that number is still the one that was meant. */
-static bool guest_runs(const struct vg_session *s,
-		       const struct vg_bus_dev *dev)
+/* NULL: no more, or its number is another's by now. */
+static const struct vg_domain *guest_of(const struct vg_session *s,
+					const struct vg_bus_dev *dev)
 {
 	const struct vg_domain *d = vg_domain_by_id(&s->domains, dev->guest);
 
-	return d && !strcmp(d->uuid, dev->uuid);
+	return d && !strcmp(d->uuid, dev->uuid) ? d : NULL;
 }
 
 /* New; NULL: xenstore fails, and the answer says so. */
@@ -70,7 +70,7 @@ static char *state_of(struct vg_session *s, const struct vg_bus_dev *dev)
 	free(front);
 	if (err)
 		text = NULL;
-	else if (!guest_runs(s, dev))
+	else if (!guest_of(s, dev))
 		text = vg_strdup("guest is not running");
 	else if (!vg_domain_by_id(&s->domains, dev->backend) || bs == -ENOENT)
 		text = vg_strdup("waits for its backend domain");
@@ -115,12 +115,22 @@ static void add_json(struct vg_session *s, const struct vg_bus_dev *dev,
 	json_object_array_add(s->a->result, o);
 }
 
-static void add(struct vg_session *s, const struct vg_bus_dev *dev)
+/* It may have been renamed since. */
+static void name_guest(const struct vg_session *s, struct vg_bus_dev *dev)
+{
+	if (!guest_of(s, dev))
+		return;
+	free(dev->guest_name);
+	dev->guest_name = vg_session_name_of(s, dev->guest);
+}
+
+static void add(struct vg_session *s, struct vg_bus_dev *dev)
 {
 	char *state = state_of(s, dev), *keys;
 
 	if (!state)
 		return;
+	name_guest(s, dev);
 	keys = made_of(&dev->spec);
 	vg_answer_line(s->a, "%s %s: %s, %s, backend %s (%u)%s%s",
 		       dev->guest_name, dev->spec.name, state, dev->spec.type,

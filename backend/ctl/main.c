@@ -431,6 +431,21 @@ static const struct {
 	{ "watch", vg_ctl_watch },
 };
 
+/* Also of a command line that is wrong before or behind it. */
+static bool asks_for_json(int argc, char **argv)
+{
+	int i;
+
+	/* Behind its file, create's words are xl's. */
+	for (i = 1; i < argc; i++) {
+		if (!strcmp(argv[i], "-j") || !strcmp(argv[i], "--json"))
+			return true;
+		if (argv[i][0] != '-' && !strcmp(argv[0], "create"))
+			break;
+	}
+	return false;
+}
+
 /* -1: it is none of them. */
 static int run_command(const struct settings *st, int argc, char **argv)
 {
@@ -443,6 +458,7 @@ static int run_command(const struct settings *st, int argc, char **argv)
 			break;
 	if (i == ARRAY_SIZE(commands))
 		return -1;
+	a.is_json |= asks_for_json(argc, argv);
 	vg_ctl_run_dir = st->run_dir;
 	vg_session_catch_signals();
 	commands[i].run(&a, argc, argv);

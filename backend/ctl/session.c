@@ -15,6 +15,9 @@
 /* Of one turn: domains can make any number, and we look at all anyway. */
 #define EVENTS_A_TURN	64u
 
+/* A signal may come between our look for it and the poll. */
+#define TURN_MS		1000u
+
 volatile sig_atomic_t vg_session_is_interrupted;
 
 static void on_signal(int number)
@@ -146,9 +149,8 @@ int vg_session_wait(struct vg_session *s, uint64_t until_ns)
 		return -EINTR;
 	if (now >= until_ns)
 		return -ETIMEDOUT;
-	n = poll(&p, 1, (int)((until_ns - now) / 1000000) + 1);
-	if (n < 0)
-		return errno == EINTR && !vg_session_is_interrupted ? 0 :
-								      -errno;
-	return n ? take_events(s) : -ETIMEDOUT;
+	n = poll(&p, 1, (int)min_u((until_ns - now) / 1000000 + 1, TURN_MS));
+	if (n < 0 && errno != EINTR)
+		return -errno;
+	return n > 0 ? take_events(s) : 0;
 }

@@ -40,9 +40,9 @@ extern volatile sig_atomic_t vg_session_is_interrupted;
 void vg_session_catch_signals(void);
 
 /*
- * Sleeps until what is watched with @s changed, and takes the events.  0;
- * -ETIMEDOUT at @until_ns (CLOCK_MONOTONIC), -EINTR if interrupted; other
- * negative errno.
+ * Sleeps until what is watched with @s changed, and takes the events; or for a
+ * second.  0; -ETIMEDOUT at @until_ns (CLOCK_MONOTONIC), -EINTR if interrupted;
+ * other negative errno.
  */
 int vg_session_wait(struct vg_session *s, uint64_t until_ns);
 

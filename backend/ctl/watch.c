@@ -33,6 +33,7 @@ struct vg_watch {
 	struct vg_fd *vfd;
 	struct vg_timer *timer;
 	uint64_t last_ns, pause_ns;
+	bool looks_again;
 	struct vg_follow follow;
 	int err;
 };
@@ -46,10 +47,14 @@ static void look(void *arg)
 	r = vg_follow_look(&w->follow, w->last_ns);
 	if (r < 0)
 		vg_warn("looking at xenstore: %s; trying again", strerror(-r));
-	if (!r)
-		return;
-	vg_timer_arm(w->timer, w->pause_ns);
-	w->pause_ns = min_u(w->pause_ns * 2, PAUSE_MAX_NS);
+	if (r) {
+		vg_timer_arm(w->timer, w->pause_ns);
+		w->pause_ns = min_u(w->pause_ns * 2, PAUSE_MAX_NS);
+	} else if (w->looks_again) {
+		/* A toolstack may write a domain's nodes behind its event. */
+		w->looks_again = false;
+		vg_timer_arm(w->timer, PAUSE_MAX_NS);
+	}
 }
 
 static void on_events(void *arg)
@@ -75,6 +80,7 @@ static void on_events(void *arg)
 	}
 	since = vg_now_ns() - w->last_ns;
 	w->pause_ns = PAUSE_NS;
+	w->looks_again = true;
 	vg_timer_arm(w->timer, since >= PAUSE_NS ? 0 : PAUSE_NS - since);
 }
 

@@ -414,15 +414,17 @@ static int set_inflight(struct vg_msg *m, struct call *c)
 		.heads = heads,
 	};
 	unsigned int i;
+	int err;
 
 	if (r.nr > VIRTIO_GRANT_BUS_HEADS_MAX ||
 	    c->req_bytes != sizeof(*q) + r.nr * sizeof(q->heads[0]))
 		return no_sense(m);
 	for (i = 0; i < r.nr; i++)
 		heads[i] = le16toh(q->heads[i]);
-	if (vg_device_queue_resume(m->dev, le32toh(q->index), &r))
+	err = vg_device_queue_resume(m->dev, le32toh(q->index), &r);
+	if (err)
 		return no_sense(m);
-	return 0;
+	return state_put(c->rsp, le32toh(q->index), VIRTIO_GRANT_QUEUE_BOUND);
 }
 
 /* ---- requests ----------------------------------------------------------- */

@@ -244,7 +244,8 @@ struct virtio_grant_msg_shm {			/* response */
  *	SET_INFLIGHT	the queue goes on where another backend left it
  *
  * SHARE_RANGE and SET_CHANNEL from DRIVER in the status on.  The responses have
- * VIRTIO_GRANT_RANGE_* or VIRTIO_GRANT_QUEUE_*.
+ * VIRTIO_GRANT_RANGE_* or VIRTIO_GRANT_QUEUE_*; that of SET_INFLIGHT has QUEUE_BOUND,
+ * or is the header alone as for whatever makes no sense.
  *
  * SET_INFLIGHT, from FEATURES_OK on, says which chains are under way: made
  * available, not used.  Their heads are `total' in number, in the order in which
@@ -284,7 +285,7 @@ struct virtio_grant_bus_set_channel {		/* request */
 	virtio_grant_le32 port;
 };
 
-struct virtio_grant_bus_state {			/* response of those three */
+struct virtio_grant_bus_state {			/* response of those four */
 	virtio_grant_le32 index;
 	virtio_grant_le32 state;
 };

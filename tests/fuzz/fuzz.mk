@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 # fuzz.mk - the fuzzers.  Needs unit.mk.
-#	make fuzz FUZZ_SECONDS=60	with libFuzzer, which clang has (deps.sh
+#	make fuzz FUZZ_SECONDS=60	each, with libFuzzer, which clang has (deps.sh
 #					installs it); the corpus and what was
 #					found (crash-*: give it to
 #					fuzz_device_alone) are in build/fuzz/
@@ -16,6 +16,9 @@ FUZZ_BUILD := build/fuzz
 FUZZ_LIB_OBJ := $(patsubst %.c,$(FUZZ_BUILD)/%.o,$(UNIT_BACKEND_SRC) \
 	$(wildcard tests/fake/*.c))
 FUZZ_OBJ := $(FUZZ_BUILD)/tests/fuzz/fuzz_device.o
+FUZZ_XL_CFG_OBJ := $(FUZZ_BUILD)/tests/fuzz/fuzz_xl_cfg.o \
+	$(addprefix $(FUZZ_BUILD)/backend/,toolstack/xl_cfg.o \
+	toolstack/bus_spec.o lib/util.o lib/log.o lib/printable.o)
 FUZZ_CFLAGS := $(filter-out -fsanitize=%,$(UNIT_CFLAGS)) -DFUZZ_LIBFUZZER \
 	-fsanitize=fuzzer-no-link,address,undefined
 FUZZ_LIBS := $(filter-out -lcmocka,$(UNIT_LIBS))
@@ -28,6 +31,12 @@ $(FUZZ_BUILD)/fuzz_device_alone: tests/fuzz/fuzz_device.c $(UNIT_BUILD)/libunit.
 	$(UNIT_CC) $(UNIT_CPPFLAGS) $(UNIT_CFLAGS) $< $(UNIT_BUILD)/libunit.a \
 		$(UNIT_LIBS) -o $@
 
+$(FUZZ_BUILD)/fuzz_xl_cfg_alone: tests/fuzz/fuzz_xl_cfg.c \
+		$(UNIT_BUILD)/libunit.a
+	@mkdir -p $(@D)
+	$(UNIT_CC) $(UNIT_CPPFLAGS) $(UNIT_CFLAGS) $< $(UNIT_BUILD)/libunit.a \
+		-o $@
+
 $(FUZZ_BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	$(FUZZ_CC) $(UNIT_CPPFLAGS) $(FUZZ_CFLAGS) -MMD -MP -c $< -o $@
@@ -39,17 +48,25 @@ $(FUZZ_BUILD)/libfuzz.a: $(FUZZ_LIB_OBJ)
 $(FUZZ_BUILD)/fuzz_device: $(FUZZ_OBJ) $(FUZZ_BUILD)/libfuzz.a
 	$(FUZZ_CC) $(FUZZ_CFLAGS) -fsanitize=fuzzer $^ $(FUZZ_LIBS) -o $@
 
-fuzz-build: $(FUZZ_BUILD)/fuzz_device_alone
+$(FUZZ_BUILD)/fuzz_xl_cfg: $(FUZZ_XL_CFG_OBJ)
+	$(FUZZ_CC) $(FUZZ_CFLAGS) -fsanitize=fuzzer $^ -o $@
+
+fuzz-build: $(FUZZ_BUILD)/fuzz_device_alone $(FUZZ_BUILD)/fuzz_xl_cfg_alone
 
 fuzz:
 	@sh tests/fuzz/deps.sh
-	@$(MAKE) --no-print-directory -s -j2 $(FUZZ_BUILD)/fuzz_device fuzz-build
-	@mkdir -p $(FUZZ_BUILD)/corpus $(FUZZ_BUILD)/seeds
+	@$(MAKE) --no-print-directory -s -j2 $(FUZZ_BUILD)/fuzz_device \
+		$(FUZZ_BUILD)/fuzz_xl_cfg fuzz-build
+	@mkdir -p $(FUZZ_BUILD)/corpus $(FUZZ_BUILD)/seeds \
+		$(FUZZ_BUILD)/corpus-xl-cfg
 	@$(FUZZ_BUILD)/fuzz_device_alone -w 64 $(FUZZ_BUILD)/seeds
 	cd $(FUZZ_BUILD) && ./fuzz_device -max_total_time=$(FUZZ_SECONDS) \
 		-max_len=2048 -len_control=0 -print_final_stats=1 corpus seeds
+	cd $(FUZZ_BUILD) && ./fuzz_xl_cfg -max_total_time=$(FUZZ_SECONDS) \
+		-max_len=1024 -print_final_stats=1 corpus-xl-cfg
 
 fuzz-alone: fuzz-build
 	$(FUZZ_BUILD)/fuzz_device_alone -r $(FUZZ_RUNS)
+	$(FUZZ_BUILD)/fuzz_xl_cfg_alone -r $(FUZZ_RUNS)0
 
--include $(FUZZ_OBJ:.o=.d) $(FUZZ_LIB_OBJ:.o=.d)
+-include $(FUZZ_OBJ:.o=.d) $(FUZZ_XL_CFG_OBJ:.o=.d) $(FUZZ_LIB_OBJ:.o=.d)

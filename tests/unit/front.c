@@ -471,6 +471,7 @@ int front_tell_inflight(struct front *f, unsigned int index,
 		.index = index, .used_idx = f->d.q[index].used->idx,
 		.total = (uint16_t)n,
 	} };
+	struct virtio_grant_bus_state state;
 	unsigned int at = 0;
 	int err;
 
@@ -480,7 +481,10 @@ int front_tell_inflight(struct front *f, unsigned int index,
 				       n - at : VIRTIO_GRANT_BUS_HEADS_MAX);
 		memcpy(m.heads, heads + at, m.h.count * sizeof(m.heads[0]));
 		err = front_msg(f, FRONT_BUS | VIRTIO_GRANT_BUS_SET_INFLIGHT,
-				&m, sizeof(m.h) + 2 * m.h.count, NULL, 0);
+				&m, sizeof(m.h) + 2 * m.h.count, &state,
+				sizeof(state));
+		if (!err && state.state != VIRTIO_GRANT_QUEUE_BOUND)
+			err = -EPROTO;
 		at += m.h.count;
 	} while (!err && at < n);
 	return err;

@@ -20,7 +20,7 @@ static int setup(void **state)
 {
 	(void)state;
 	bus_setup();
-	vg_ctl_wait_ms = 2000;
+	vg_ctl_wait_ms = 5000;
 	vg_session_is_interrupted = 0;
 	before = fake_store_dump();
 	return 0;
@@ -194,7 +194,7 @@ static void numbers(void **state)
 static void no_driver(void **state)
 {
 	(void)state;
-	vg_ctl_wait_ms = 50;
+	vg_ctl_wait_ms = 500;
 	bus_guest = BUS_GUEST_NO_DRIVER;
 	assert_int_equal(attach(ATTACH), VG_EXIT_NO_DRIVER);
 	assert_says("g1 blk0: attached; the guest has no driver for it yet (virtio_grant_bus): it comes up when that is loaded");
@@ -354,8 +354,8 @@ static void drivers_that_fail(void **state)
 
 	(void)state;
 	for (i = 0; i < ARRAY_SIZE(all); i++) {
-		vg_ctl_wait_ms = all[i].how == BUS_GUEST_SLOW ? 50 : 2000;
-		vg_ctl_driver_wait_ms = 100;
+		vg_ctl_wait_ms = all[i].how == BUS_GUEST_SLOW ? 500 : 5000;
+		vg_ctl_driver_wait_ms = vg_ctl_wait_ms;
 		bus_guest = all[i].how;
 		refused(ATTACH, all[i].says);
 	}
@@ -496,6 +496,35 @@ static void a_guest_that_holds_it(void **state)
 	assert_false(fake_store_exists("/virtio-grant"));
 }
 
+/* One that was not in use yet is not made so. */
+static void what_it_was_before(void **state)
+{
+	(void)state;
+	assert_int_equal(attach(ATTACH " --no-wait"), 0);
+	vg_step_hook = NULL;
+	fake_store_write(1, bus_back(1, 5, 0, "state"), "2");
+	fake_store_write(5, bus_front(5, 0, "state"), "3");
+	free(before);
+	before = fake_store_dump();
+	assert_int_equal(detach("detach g1 blk0 --timeout=0"), 1);
+	assert_says("still uses it");
+	assert_unchanged();
+	bus_assert_key(bus_back(1, 5, 0, "state"), "2");
+}
+
+static void ctrl_c_in_detach(void **state)
+{
+	(void)state;
+	bus_guest = BUS_GUEST_HOLDS;
+	assert_int_equal(attach(ATTACH), 0);
+	free(before);
+	before = fake_store_dump();
+	bus_also = interrupted;
+	assert_int_equal(detach("detach g1 blk0"), 1);
+	assert_says("interrupted: the request is taken back");
+	assert_unchanged();
+}
+
 /* Between the last look and the taking back. */
 static void let_go_now(void)
 {
@@ -609,6 +638,10 @@ static void how_they_are(void **state)
 	listed("closing");
 	fake_store_rm(1, bus_back(1, 5, 0, "state"));
 	listed("refused: it does not say why");
+	fake_store_write(0, "/local/domain/5/name", "g1-b");
+	assert_int_equal(ctl(vg_ctl_list, "list g1-b"), 0);
+	assert_memory_equal(answer.text, "g1-b blk0: refused", 18);
+	fake_store_write(0, "/local/domain/5/name", "g1");
 	bus_domain_gone(1);
 	listed("waits for its backend domain");
 	fake_store_rm(0, bus_front(5, 0, ""));
@@ -635,7 +668,6 @@ static void attach_and_failures(void **state)
 	unsigned int i, n, failures = 0;
 
 	(void)state;
-	vg_ctl_wait_ms = 1000;
 	for (i = 0; i < ARRAY_SIZE(calls); i++) {
 		for (n = 1; n < 500; n++) {
 			fake_fail_nth(0, calls[i], n, EIO);
@@ -660,13 +692,40 @@ static void attach_and_failures(void **state)
 	assert_true(failures > 60);
 }
 
+/* Of one that is refused: its removal fails once, and is tried again. */
+static void removal_and_failures(void **state)
+{
+	unsigned int i, n, failures = 0;
+
+	(void)state;
+	bus_backend = BUS_BACKEND_REFUSES;
+	for (i = 0; i < ARRAY_SIZE(calls); i++) {
+		for (n = 1; n < 500; n++) {
+			fake_fail_nth(0, calls[i], n, EIO);
+			assert_int_equal(attach(ATTACH), 1);
+			assert_unchanged();
+			if (!fake_failed(calls[i]))
+				break;
+			failures++;
+		}
+		fake_fail_nth(0, calls[i], 0, 0);
+	}
+	assert_true(failures > 60);
+	/* Not for ever: then it says what is left. */
+	fake_fail_from(0, FAKE_STORE_COMMIT, 2, 1000, EIO);
+	assert_int_equal(attach(ATTACH), 1);
+	assert_says("refuses it: image /srv/a: in use by dom3; and it could not be removed (Input/output error): virtio-grantctl detach --force 5 blk0");
+	fake_fail_nth(0, FAKE_STORE_COMMIT, 0, 0);
+	assert_int_equal(detach("detach --force 5 blk0"), 0);
+	assert_unchanged();
+}
+
 /* Of detach: the device is gone, or as it was; a second one works. */
 static void detach_and_failures(void **state)
 {
 	unsigned int i, n, failures = 0;
 
 	(void)state;
-	vg_ctl_wait_ms = 1000;
 	for (i = 0; i < ARRAY_SIZE(calls); i++) {
 		for (n = 1; n < 500; n++) {
 			assert_int_equal(attach(ATTACH), 0);
@@ -749,6 +808,8 @@ int main(void)
 		T(no_rights),
 		T(in_good_order),
 		T(a_guest_that_holds_it),
+		T(what_it_was_before),
+		T(ctrl_c_in_detach),
 		T(at_the_last_moment),
 		T(a_backend_that_keeps_it),
 		T(not_there),
@@ -756,6 +817,7 @@ int main(void)
 		T(numbers_that_came_back),
 		T(how_they_are),
 		T(attach_and_failures),
+		T(removal_and_failures),
 		T(detach_and_failures),
 		T(transactions_are_repeated),
 		T(two_at_once),

@@ -46,7 +46,7 @@ static int setup(void **state)
 
 	(void)state;
 	bus_setup();
-	vg_ctl_wait_ms = 2000;
+	vg_ctl_wait_ms = 5000;
 	vg_session_is_interrupted = 0;
 	bus_guest = BUS_GUEST_NO_DRIVER;	/* it is paused */
 	before = fake_store_dump();
@@ -164,8 +164,13 @@ static void xls_options(void **state)
 	assert_int_equal(create("name='x'"), VG_EXIT_USAGE);
 	assert_int_equal(create("virtio_grant=[]"), VG_EXIT_USAGE);
 	assert_unchanged();
-	assert_int_equal(create("-p"), 0);
-	assert_log("create -p %s -p\n");
+	assert_int_equal(create("-cF"), VG_EXIT_USAGE);
+	assert_int_equal(create("--foreground"), VG_EXIT_USAGE);
+	assert_int_equal(create("-qn"), 0);
+	assert_log("create %s -qn\n");
+	assert_unchanged();
+	assert_int_equal(create("-cp|-fFnp"), 0);
+	assert_log("create -p %s -cp -fFnp\n");
 }
 
 static void wrong_files(void **state)

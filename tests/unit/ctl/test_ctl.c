@@ -57,8 +57,9 @@ static pid_t daemon_says(const char *name, const char *json)
 	_exit(0);
 }
 
-/* What it writes, asked for @what; a static buffer. */
-static const char *ctl(const char *what, const char *option)
+/* As @ctl() below, ending with @exit_status. */
+static const char *ctl_ends(const char *what, const char *option,
+			    int exit_status)
 {
 	static char text[16384];
 	char run_dir[128], file[128], name[] = "virtio-grantctl";
@@ -78,12 +79,18 @@ static const char *ctl(const char *what, const char *option)
 		exit(vg_ctl_main(option ? 4 : 3, argv));
 	}
 	waitpid(pid, &status, 0);
-	assert_int_equal(status, 0);
+	assert_int_equal(WEXITSTATUS(status), exit_status);
 	fd = open(file, O_RDONLY);
 	n = read(fd, text, sizeof(text) - 1);
 	close(fd);
 	text[n > 0 ? n : 0] = 0;
 	return text;
+}
+
+/* What it writes, asked for @what; a static buffer. */
+static const char *ctl(const char *what, const char *option)
+{
+	return ctl_ends(what, option, 0);
 }
 
 #define EVIL	"\\u001b]0;x\\u0007\\u009b2J\x7f\\u202e\\r\\n"
@@ -151,6 +158,34 @@ static void what_is_harmless_stays(void **state)
 	waitpid(pid, NULL, 0);
 }
 
+/* Of commands.h: found, with options before and behind them. */
+static void other_commands(void **state)
+{
+	static const char *const usage_of[] = {
+		"attach", "detach", "create",
+	};
+	struct json_object *o;
+	unsigned int i;
+
+	(void)state;
+	assert_string_equal(ctl("list", NULL), "");
+	o = json_tokener_parse(ctl("list", "-j"));
+	assert_int_equal(json_object_array_length(sub(o, "result")), 0);
+	json_object_put(o);
+	ctl_ends("list", "--what", 2);
+	ctl_ends("lists", NULL, 2);
+	for (i = 0; i < ARRAY_SIZE(usage_of); i++) {
+		assert_string_equal(ctl_ends(usage_of[i], NULL, 2), "");
+		o = json_tokener_parse(ctl_ends(usage_of[i], "--json", 2));
+		assert_int_equal(num(o, "status"), 2);
+		assert_non_null(strstr(str(o, "error"), "usage: "));
+		json_object_put(o);
+		o = json_tokener_parse(ctl_ends("-j", usage_of[i], 2));
+		assert_int_equal(num(o, "status"), 2);
+		json_object_put(o);
+	}
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -158,6 +193,7 @@ int main(void)
 		T(nothing_for_a_terminal),
 		T(no_line_is_forged),
 		T(what_is_harmless_stays),
+		T(other_commands),
 	};
 
 	return cmocka_run_group_tests_name("ctl", tests, NULL, NULL);

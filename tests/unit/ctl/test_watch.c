@@ -94,7 +94,7 @@ static void it_sleeps(void **state)
 	unsigned int before, i;
 
 	(void)state;
-	turn(300);
+	turn(2500);
 	before = looks();
 	turn(500);
 	assert_int_equal(looks(), before);
@@ -106,6 +106,20 @@ static void it_sleeps(void **state)
 	}
 	turn(200);
 	assert_int_equal(looks(), before);
+}
+
+/* The domain's end is announced before its nodes are gone. */
+static void what_goes_late(void **state)
+{
+	(void)state;
+	turn(150);
+	fake_domain_destroy(1);
+	bus_domain(9, "DomD-new", 0xd, true);
+	turn(300);
+	fake_store_rm(0, "/local/domain/1");
+	fake_store_write(0, "/local/domain/9/name", "DomD");
+	turn(2500);
+	bus_assert_key(bus_front(5, 0, "backend-id"), "9");
 }
 
 /* As many events as one likes: ten looks a second. */
@@ -179,6 +193,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(a_backend_comes_back),
 		T(what_comes_late),
+		T(what_goes_late),
 		T(it_sleeps),
 		T(no_more_than_so_often),
 		T(xenstore_fails),
