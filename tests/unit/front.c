@@ -483,8 +483,10 @@ int front_tell_inflight(struct front *f, unsigned int index,
 		err = front_msg(f, FRONT_BUS | VIRTIO_GRANT_BUS_SET_INFLIGHT,
 				&m, sizeof(m.h) + 2 * m.h.count, &state,
 				sizeof(state));
-		if (!err && state.state != VIRTIO_GRANT_QUEUE_BOUND)
-			err = -EPROTO;
+		if (err >= 0)
+			err = err == sizeof(state) &&
+			      state.state == VIRTIO_GRANT_QUEUE_BOUND ?
+			      0 : -EPROTO;
 		at += m.h.count;
 	} while (!err && at < n);
 	return err;
