@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 # Devices over the Xen bus, on the hypervisor that the distribution ships: attached
-# while the guest runs, from a driver domain and from dom0, used, detached.
+# while the guest runs, from a driver domain and from dom0, used, detached; what a
+# wrong set-up gets; and that nothing is left.
 #
 # rig: arch arm64 x86
 # rig: xen stock
@@ -12,15 +13,86 @@
 . /vg/in/dom0/virtio.sh
 . /vg/in/dom0/bus.sh
 
-step "a driver domain and a guest; no broker"
+IO="--ioengine=libaio --direct=1 --iodepth=16 --size=2m --rw=randrw
+	--bsrange=512-64k --blockalign=512"
+
+step "a driver domain and two guests; no broker"
 start_driver DomD
-start_guest G1
+together 'start_guest G1' 'start_guest G2'
 load_bus G1
+truncate -s 16M /tmp/image
 start_backend dom0
 
-step "a disk of the driver domain's"
+step "disks, of the driver domain and of dom0"
 attach G1 backend=DomD type=blk target=/dev/ram0 name=data
 has_disk G1 vda
 expect 65536 "$(in_domain G1 'cat /sys/block/vda/size')" "sectors"
-fio_verify G1 vda "--ioengine=libaio --direct=1 --iodepth=16 --size=4m \
-	--rw=randrw --bsrange=512-64k --blockalign=512"
+attach G1 type=blk target=/tmp/image access=rw name=image
+has_disk G1 vdb
+together 'fio_verify G1 vda "$IO"' 'fio_verify G1 vdb "$IO"'
+
+step "other types"
+in_domain G1 'modprobe virtio_rng'
+attach G1 backend=DomD type=rng
+in_domain G1 'grep virtio_rng /sys/class/misc/hw_random/rng_available &&
+	dd if=/dev/hwrng bs=64 count=4 2>/dev/null | od -An -tx1 | sort -u | wc -l' |
+	tail -n 1 | { read -r n; [ "$n" -ge 15 ]; } || fail "no random bytes"
+virtio-grantctl list
+virtio-grantctl list --json >/vg/out/list.json
+expect 3 "$(grep -c '"name"' /vg/out/list.json)" "devices in the list"
+
+step "what a wrong set-up gets"
+refused 1 'G1 .*image' attach G1 type=blk target=/tmp/image name=image
+refused 1 'no such' attach nobody type=blk target=/tmp/image
+refused 1 'nobody' attach G1 backend=nobody type=rng
+refused 1 'G2.*driver_domain=1' attach G1 backend=G2 type=rng
+refused 1 'No such file' attach G1 backend=DomD type=blk target=/nowhere
+refused 1 'in use' attach G1 backend=DomD type=blk target=/dev/ram0 name=again
+refused 1 'type' attach G1 backend=DomD type=999 name=what
+in_domain DomD 'mkfs.ext4 -q /dev/ram1 && mkdir -p /mnt/1 && mount /dev/ram1 /mnt/1'
+refused 1 'mount' attach G1 backend=DomD type=blk target=/dev/ram1 name=mounted
+in_domain DomD 'umount /mnt/1'
+
+step "a guest without a driver; it comes up when that is loaded"
+status=0
+virtio-grantctl attach G2 backend=DomD type=blk target=/dev/ram2 name=late || status=$?
+expect 3 "$status" "status of attach without a driver"
+load_bus G2
+has_disk G2 vda
+
+step "detach: not what is mounted, but by force"
+in_domain G1 'mkfs.ext4 -q /dev/vda && mkdir -p /mnt/a && mount /dev/vda /mnt/a'
+refused 1 'still uses it' detach G1 data --timeout=2
+in_domain G1 'echo still >/mnt/a/there && sync && umount /mnt/a'
+virtio-grantctl detach G1 data
+retry 20 in_domain G1 '! test -e /dev/vda' || fail "it is there still"
+attach G1 backend=DomD type=blk target=/dev/ram0 name=data
+retry 20 in_domain G1 'test -b /dev/vda && mount /dev/vda /mnt/a' || fail "not there again"
+expect still "$(in_domain G1 'cat /mnt/a/there')" "what was written before"
+virtio-grantctl detach G1 data --force
+in_domain G1 'umount /mnt/a; :'
+
+step "the daemon is killed under load; then its guest's module goes and comes"
+attach G1 backend=DomD type=blk target=/dev/ram3 name=killed
+retry 20 in_domain G1 'grep -q 65536 /sys/block/vd*/size' || fail "no disk"
+disk=$(in_domain G1 'grep -l 65536 /sys/block/vd*/size | head -n 1 | cut -d/ -f4')
+(fio_verify G1 "$disk" "$IO --loops=4") &
+pid=$!
+sleep 1
+stop_backend DomD KILL
+start_backend DomD
+wait "$pid" || fail "I/O while the daemon was killed"
+in_domain -t 60 G1 'rmmod virtio_grant_bus && modprobe virtio_grant_bus' ||
+	fail "the module does not go and come"
+retry 30 in_domain G1 "test -b /dev/$disk" || fail "no disk after loading again"
+no_trouble G1 G2 DomD
+
+step "removal with the guest: nothing is left"
+stop_guest G1
+destroy_guest G2
+virtio-grantctl list
+for name in image rng1 rng2 rng0 killed late; do
+	virtio-grantctl detach "$name" "$name" >/dev/null 2>&1 || :
+done
+retry 20 in_domain DomD 'test -z "$(virtio-grantctl status | grep virtio_grant)"' ||
+	fail "the backend serves on: $(in_domain DomD 'virtio-grantctl status')"

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# A driver domain that dies and comes back, under another number, with requests of
+# its guests in flight: they see a pause and no error.  MOVES times.
+#
+# rig: arch arm64 x86
+# rig: xen stock
+# rig: cmdline xsm=dummy
+# rig: needs backend modules
+# rig: disk image 64M
+# rig: timeout 400
+
+. /vg/in/dom0/virtio.sh
+. /vg/in/dom0/bus.sh
+
+MOVES="${MOVES:-3}"
+
+# The image is dom0's, so that it is there whoever serves it.
+driver_up() {
+	start_driver_domain DomD "disk=[$(pv_disk "$(host_disk image)" xvda)]"
+	start_backend DomD
+}
+
+step "a driver domain, a guest, and who moves devices"
+driver_up
+start_guest G1
+load_bus G1
+start_watch
+attach G1 backend=DomD type=blk target=/dev/xvda name=data
+has_disk G1 vda
+
+step "load"
+in_domain G1 "setsid sh -c 'until test -e /tmp/stop; do
+		fio --name=v --filename=/dev/vda $VG_FIO --ioengine=libaio \
+			--direct=1 --iodepth=16 --size=8m --rw=randrw \
+			--bsrange=512-64k --blockalign=512 --output=/tmp/fio ||
+			{ touch /tmp/failed; break; }
+		echo >>/tmp/loops
+	done; touch /tmp/ended' </dev/null >/tmp/load.log 2>&1 &"
+
+for i in $(seq "$MOVES"); do
+	step "move $i"
+	sleep 1
+	began=$(now_ms)
+	destroy_guest DomD
+	driver_up
+	booted=$(now_ms)
+	retry 60 goes_on G1 "$i" || fail "the guest does not go on"
+	result "pause_ms_$i" $(($(now_ms) - began))
+	result "boot_ms_$i" $((booted - began))
+	in_domain G1 '! test -e /tmp/failed' || fail "I/O failed"
+done
+
+step "it works still, and saw no error"
+loops=$(in_domain G1 'cat /tmp/loops 2>/dev/null | wc -l')
+retry 60 in_domain G1 "test \$(cat /tmp/loops | wc -l) -gt $loops" ||
+	fail "no I/O after the last move"
+in_domain G1 'touch /tmp/stop'
+retry 120 in_domain G1 'test -e /tmp/ended' || fail "the load does not end"
+in_domain G1 '! test -e /tmp/failed' || fail "I/O failed: $(in_domain G1 'tail -n 2 /tmp/load.log')"
+in_domain G1 '! dmesg | grep "I/O error"' || fail "an I/O error"
+no_trouble G1
