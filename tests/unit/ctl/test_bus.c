@@ -615,6 +615,8 @@ static void numbers_that_came_back(void **state)
 	fake_store_write(0, "/local/domain/5/vm", "/vm/00000000-0000-0000-0000-%012x", 0x99);
 	free(before);
 	before = fake_store_dump();
+	assert_int_equal(ctl(vg_ctl_list, "list"), 0);
+	assert_says("g1 blk0: guest is not running");
 	assert_int_equal(detach("detach 00000000-0000-0000-0000-000000000051 blk0 --force"), 0);
 	now = fake_store_dump();
 	assert_memory_equal(now, before, strstr(before, "/virtio-grant=") -
