@@ -659,6 +659,27 @@ static void goes_meanwhile(void **state)
 	closes();
 }
 
+/* ... and its domain with it: the node goes, when it is sure. */
+static void vanishes_meanwhile(void **state)
+{
+	(void)state;
+	disk_make(0);
+	start();
+	io();
+	rig_sup_kill();
+	rig_until(!rig_worker_of(GUEST));
+	fake_domain_destroy(GUEST);
+	fake_store_rm(0, "/local/domain/3");
+	f.page = NULL;
+	assert_int_equal(rig_sup_start(), 0);
+	rig_steps(50);
+	assert_true(fake_store_exists(front_back_path(&f, "")));
+	rig_until(!fake_store_exists(front_back_path(&f, "")));
+	rig_until(!fake_store_exists(front_back_path(&f, "")));
+	assert_true(rig_until(!fake_store_exists(front_back_path(&f, ""))));
+	assert_true(rig_until(!rig_worker_of(GUEST)));
+}
+
 int main(void)
 {
 #define T(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
@@ -672,7 +693,7 @@ int main(void)
 		T(wrong_keys),
 		T(wrong_page), T(forbidden), T(wrong_states), T(two_devices),
 		T(supervisor_dies), T(worker_dies), T(request_outlives),
-		T(goes_meanwhile),
+		T(goes_meanwhile), T(vanishes_meanwhile),
 	};
 
 	return cmocka_run_group_tests_name("bus", tests, NULL, NULL);
