@@ -332,6 +332,19 @@ static void vgb_publish(struct vgb_device *vgb, const char *back,
 	xenbus_switch_state(vgb->xdev, XenbusStateInitialised);
 }
 
+/*
+ * libxl moves no devices: what is served under its node by now is another one, as
+ * if it had been taken out and that put in.
+ */
+static void vgb_replace(struct vgb_device *vgb)
+{
+	dev_warn(&vgb->dev, "another device has taken its place\n");
+	vgb_unmake(vgb);
+	vgb_link_set_reach(&vgb->link, VGB_UP);
+	WRITE_ONCE(vgb->is_made, true);
+	queue_work(system_long_wq, &vgb->make_work);
+}
+
 /* It has taken what we granted. */
 static void vgb_connect(struct vgb_device *vgb)
 {
@@ -342,6 +355,10 @@ static void vgb_connect(struct vgb_device *vgb)
 		WRITE_ONCE(vgb->is_made, true);
 		vgb_link_set_reach(&vgb->link, VGB_UP);
 		queue_work(system_long_wq, &vgb->make_work);
+		return;
+	}
+	if (vgb->is_libxls) {
+		vgb_replace(vgb);
 		return;
 	}
 	vgb_link_set_reach(&vgb->link, VGB_RESUMING);
@@ -458,6 +475,7 @@ static bool vgb_is_accepted(struct vgb_device *vgb)
 
 	if (!strcmp(xdev->devicetype, "virtio_disk")) {
 		vgb->device_id = VIRTIO_ID_BLOCK;
+		vgb->is_libxls = true;
 	} else if (xenbus_scanf(XBT_NIL, xdev->nodename, "device-id", "%u",
 				&vgb->device_id) != 1) {
 		xenbus_dev_error(xdev, -EINVAL, "the toolstack does not say what it is (device-id)");
