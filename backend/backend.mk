@@ -21,7 +21,7 @@ VG_COMMON_SRCS := $(VG_LIB_SRCS) backend/toolstack/libxl_keys.c \
 		  backend/toolstack/walk.c
 VG_GRANTD_SRCS := $(VG_COMMON_SRCS) backend/toolstack/refusals.c \
 		  $(addprefix backend/grantd/,main.c supervisor.c devices.c \
-		  guests.c nodes.c states.c status.c worker.c \
+		  guests.c nodes.c states.c status.c resize.c worker.c \
 		  channels.c worker_main.c spawn.c mapper.c sandbox.c \
 		  sandbox_filter.c) \
 		  $(VG_DEVICE_SRCS) \
@@ -40,7 +40,7 @@ VG_BROKER_SRCS := $(VG_COMMON_SRCS) \
 		  backend/transport/mmio_keys.c \
 		  backend/xen/gntshr.c backend/xen/evtchn.c \
 		  backend/xen/store.c backend/xen/ioreq.c backend/xen/confine.c
-VG_CTL_SRCS    := backend/ctl/main.c backend/lib/printable.c \
+VG_CTL_SRCS    := $(addprefix backend/ctl/,main.c resize.c) backend/lib/printable.c \
 		  backend/toolstack/refusals.c backend/toolstack/libxl_keys.c \
 		  $(addprefix backend/lib/,keys.c util.c log.c) backend/xen/store.c
 

@@ -170,7 +170,8 @@ char *vg_supervisor_answer(void *supervisor, const char *request,
 	struct vg_sdev *d;
 	char *text;
 
-	(void)asker;
+	if (!strncmp(request, "resize ", 7))
+		return vg_sup_resize_answer(s, request + 7, asker);
 	if (strcmp(request, "status"))
 		return NULL;
 	root = json_object_new_object();
