@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * main.c - virtio-grantctl(8): asks the daemons of this domain for their
- * status and statistics, and shows them to people or passes on the JSON.
+ * status and statistics, and shows them to people or passes on the JSON.  What
+ * it has done is in files of their own (ctl.h).
  *
  * Both daemons answer on a socket in the run directory, grantd in the driver
  * domain, the broker in the control domain; a domain may have both.  In the
@@ -20,6 +21,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "ctl/ctl.h"
 #include "lib/daemon.h"
 #include "lib/printable.h"
 #include "toolstack/refusals.h"
@@ -29,9 +31,11 @@
 static void usage(FILE *f)
 {
 	fputs("Usage: " PROGRAM " [options] status|stats\n"
+	      "       " PROGRAM " [options] resize DEVICE\n"
 	      "Shows the virtio devices that this domain serves or relays; see " PROGRAM "(8).\n\n"
 	      "  status               a line per device, and what failed lately\n"
-	      "  stats                all counters\n\n"
+	      "  stats                all counters\n"
+	      "  resize DEVICE        its image has grown: the guest is told\n\n"
 	      "  -j, --json           JSON: {\"grantd\": ..., \"broker\": ..., \"refused\": [...]}\n"
 	      "  -r, --run-dir=DIR    where the sockets are (/run/virtio-grant)\n"
 	      "  -h, --help           this text\n"
@@ -62,16 +66,11 @@ static void make_printable(struct json_object *o)
 	}
 }
 
-/*
- * What the daemon behind @name says, or NULL when there is none: *error is
- * then 0 (no daemon) or negative errno (it does not speak).
- */
-static struct json_object *ask(const char *run_dir, const char *name,
-			       int *error)
+struct json_object *vg_ctl_ask(const char *run_dir, const char *name,
+			       const char *request, int *error)
 {
 	struct sockaddr_un sa = { .sun_family = AF_UNIX };
 	struct timeval tv = { .tv_sec = 10 };
-	static const char request[] = "status\n";
 	struct json_tokener *tok;
 	struct json_object *o = NULL;
 	char buf[16384];
@@ -91,7 +90,7 @@ static struct json_object *ask(const char *run_dir, const char *name,
 	}
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
 	*error = -EIO;
-	if (send(fd, request, sizeof(request) - 1, MSG_NOSIGNAL) < 0) {
+	if (send(fd, request, strlen(request), MSG_NOSIGNAL) < 0) {
 		close(fd);
 		return NULL;
 	}
@@ -401,12 +400,14 @@ int main(int argc, char **argv)
 	}
 	if (optind < argc)
 		what = argv[optind++];
+	if (!strcmp(what, "resize") && optind < argc)
+		return vg_ctl_resize(run_dir, argv + optind, json);
 	if (optind < argc || (strcmp(what, "status") && strcmp(what, "stats"))) {
 		usage(stderr);
 		return 2;
 	}
-	grantd = ask(run_dir, "grantd.sock", &err_grantd);
-	broker = ask(run_dir, "broker.sock", &err_broker);
+	grantd = vg_ctl_ask(run_dir, "grantd.sock", "status\n", &err_grantd);
+	broker = vg_ctl_ask(run_dir, "broker.sock", "status\n", &err_broker);
 	if (err_grantd)
 		fprintf(stderr, PROGRAM ": virtio-grantd: %s\n",
 			strerror(-err_grantd));
