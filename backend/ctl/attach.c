@@ -78,15 +78,6 @@ static int node_is_gone(struct bring_up *b)
 	return fail(b, "the guest removed the device's node in xenstore", NULL);
 }
 
-static char *back_words(struct bring_up *b)
-{
-	char *path = vg_bus_back_error(b->dev);
-	char *words = vg_bus_words(b->s->xs, path);
-
-	free(path);
-	return words;
-}
-
 static char *front_words(struct bring_up *b)
 {
 	char *path = vg_bus_front_error(b->dev);
@@ -99,7 +90,7 @@ static char *front_words(struct bring_up *b)
 /* 0: it has not said why yet, and has a moment more. */
 static int refused(struct bring_up *b, bool is_last)
 {
-	char *words = back_words(b);
+	char *words = vg_bus_back_words(b->s->xs, b->dev);
 	uint64_t soon = vg_now_ns() + WORDS_MS * NS_PER_MS;
 	int status = 0;
 
@@ -192,7 +183,7 @@ static int look_at_back(struct bring_up *b)
 	if (!state)
 		return refused(b, false);
 	if (state == VG_XENBUS_CLOSING || state == VG_XENBUS_CLOSED) {
-		char *words = back_words(b);
+		char *words = vg_bus_back_words(b->s->xs, b->dev);
 		int status = fail_in_backend(b, "closed it", words);
 
 		free(words);

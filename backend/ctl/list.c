@@ -17,12 +17,11 @@
 
 static char *refusal(struct vg_session *s, const struct vg_bus_dev *dev)
 {
-	char *path = vg_bus_back_error(dev), *words, *text;
+	char *words = vg_bus_back_words(s->xs, dev);
+	char *text = vg_strf("refused: %s", words ? words :
+			     "it does not say why");
 
-	words = vg_bus_words(s->xs, path);
-	text = vg_strf("refused: %s", words ? words : "it does not say why");
 	free(words);
-	free(path);
 	return text;
 }
 

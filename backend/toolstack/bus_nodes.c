@@ -733,3 +733,17 @@ char *vg_bus_words(struct xen_store *xs, const char *path)
 	vg_printable(v, "");
 	return v;
 }
+
+char *vg_bus_back_words(struct xen_store *xs, const struct vg_bus_dev *dev)
+{
+	char *path = vg_bus_back_error(dev), *words = vg_bus_words(xs, path);
+	char *label = vg_strf("dom%u " VG_BUS_KIND "/%u: ", dev->guest,
+			      dev->devid);
+	size_t len = strlen(label);
+
+	if (words && !strncmp(words, label, len))
+		memmove(words, words + len, strlen(words + len) + 1);
+	free(label);
+	free(path);
+	return words;
+}

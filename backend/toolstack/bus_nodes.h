@@ -113,5 +113,7 @@ int vg_bus_state(struct xen_store *xs, const char *node);
  * most a few hundred bytes.  NULL: nothing.
  */
 char *vg_bus_words(struct xen_store *xs, const char *path);
+/* The same of why the backend refuses it, without its name there. */
+char *vg_bus_back_words(struct xen_store *xs, const struct vg_bus_dev *dev);
 
 #endif

@@ -48,6 +48,7 @@ enum vgb_reach {
  * @lock: one request at a time, and all below
  * @seq: of the last request
  * @is_silent: the last one was not answered
+ * @silences: how many were not
  * @answered: woken when there may be an answer
  * @config_events: of the page, as seen last
  * @used_events: likewise
@@ -65,6 +66,7 @@ struct vgb_link {
 	struct mutex lock;	/* a request, and what is below */
 	u32 seq;
 	bool is_silent;
+	unsigned int silences;
 	wait_queue_head_t answered;
 	u32 config_events;
 	u32 used_events;

@@ -160,12 +160,14 @@ static int vgb_identify(struct vgb_device *vgb, struct vgrant_identity *id)
 /* Returns 0; -EAGAIN if nobody answers; or a negative errno: it can't be. */
 static int vgb_make(struct vgb_device *vgb)
 {
+	unsigned int silences = READ_ONCE(vgb->link.silences);
 	struct vgrant_identity id;
 	int ret;
 
 	ret = vgb_identify(vgb, &id);
 	/* Who falls silent meanwhile, is no other device. */
-	if (ret && !vgb_transport.answers(&vgb->vgd))
+	if (ret && (READ_ONCE(vgb->link.silences) != silences ||
+		    READ_ONCE(vgb->link.reach) != VGB_UP))
 		return -EAGAIN;
 	if (ret)
 		return ret;
@@ -274,6 +276,9 @@ static bool vgb_versions_meet(struct vgb_device *vgb, const char *back)
 	    last >= VIRTIO_GRANT_BUS_VERSION)
 		return true;
 	WRITE_ONCE(vgb->has_failed, true);
+	/* For who compares the two. */
+	xenbus_printf(XBT_NIL, vgb->xdev->nodename, "msg-version", "%u",
+		      VIRTIO_GRANT_BUS_VERSION);
 	xenbus_dev_error(vgb->xdev, -EPROTONOSUPPORT,
 			 "the backend speaks versions %u to %u of the bus, this guest's driver version %u",
 			 first, last, VIRTIO_GRANT_BUS_VERSION);

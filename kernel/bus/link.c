@@ -23,7 +23,7 @@
 #include "bus/bus_priv.h"
 
 /* For an answer: more than a busy backend takes, or a restart of its process. */
-#define VGB_ANSWER_MS		2000
+#define VGB_ANSWER_MS		5000
 /* ... of one that has been silent, and may have come back. */
 #define VGB_SILENT_MS		100
 
@@ -269,6 +269,7 @@ int vgb_request(struct vgb_link *link, u8 type, u8 id, const void *req,
 		ret = vgb_get_response(link, type, id, rsp, rsp_bytes);
 	} else {
 		link->is_silent = true;
+		WRITE_ONCE(link->silences, link->silences + 1);
 	}
 unlock:
 	mutex_unlock(&link->lock);

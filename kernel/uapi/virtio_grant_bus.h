@@ -200,7 +200,7 @@ struct virtio_grant_msg_status {
 	virtio_grant_le32 status;
 };
 
-struct virtio_grant_msg_index {			/* GET_, RESET_VQUEUE, GET_SHM */
+struct virtio_grant_msg_index {	/* GET_, RESET_VQUEUE, GET_SHM; UNSHARE_RANGE */
 	virtio_grant_le32 index;
 };
 
@@ -256,7 +256,8 @@ struct virtio_grant_msg_shm {			/* response */
  * made available.  Heads that are no descriptors, come twice, or are more than the
  * ring has, and a used index that is not the ring's, break the device: the driver
  * is not trusted.  It is for a driver whose device went on without having been
- * reset; a reset forgets it.
+ * reset; a reset forgets it.  The response has no payload, as SET_VQUEUE's: what
+ * was wrong shows in the status.
  */
 #define VIRTIO_GRANT_BUS_PING		0x03
 #define VIRTIO_GRANT_BUS_GET_BUS_INFO	0x80

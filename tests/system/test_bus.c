@@ -258,11 +258,18 @@ static void starts_again(void **state)
 /* The same numbers again: known by its state alone. */
 static void starts_again_as_before(void **state)
 {
+	xen_port_t port;
+
 	(void)state;
 	disk_make(0);
 	start();
 	io();
 	rig_steps(10);
+	/* Which is closed to the device, although it has the same number. */
+	port = f.port;
+	fake_guest_close(GUEST, f.port);
+	f.port = fake_guest_alloc_unbound(GUEST, RIG_BACKEND);
+	assert_int_equal(f.port, port);
 	memset(f.page, 0, sizeof(*f.page));
 	f.page->magic = VIRTIO_GRANT_BUS_MAGIC;
 	f.page->version = VIRTIO_GRANT_BUS_VERSION;
@@ -649,14 +656,35 @@ static void goes_meanwhile(void **state)
 	rig_sup_kill();
 	rig_until(!rig_worker_of(GUEST));
 	front_set_state(&f, 6);
-	assert_int_equal(front_exit(&f), 0);
-	f.page = NULL;
 	assert_int_equal(rig_sup_start(), 0);
 	assert_true(rig_until(front_back_state(&f) == 6));
+	assert_int_equal(front_exit(&f), 0);
+	f.page = NULL;
 	front_set_state(&f, 1);
 	start();
 	io();
 	closes();
+}
+
+/* ... and its domain with it: the node goes, when it is sure. */
+static void vanishes_meanwhile(void **state)
+{
+	(void)state;
+	disk_make(0);
+	start();
+	io();
+	rig_sup_kill();
+	rig_until(!rig_worker_of(GUEST));
+	fake_domain_destroy(GUEST);
+	fake_store_rm(0, "/local/domain/3");
+	f.page = NULL;
+	assert_int_equal(rig_sup_start(), 0);
+	rig_steps(50);
+	assert_true(fake_store_exists(front_back_path(&f, "")));
+	rig_until(!fake_store_exists(front_back_path(&f, "")));
+	rig_until(!fake_store_exists(front_back_path(&f, "")));
+	assert_true(rig_until(!fake_store_exists(front_back_path(&f, ""))));
+	assert_true(rig_until(!rig_worker_of(GUEST)));
 }
 
 int main(void)
@@ -672,7 +700,7 @@ int main(void)
 		T(wrong_keys),
 		T(wrong_page), T(forbidden), T(wrong_states), T(two_devices),
 		T(supervisor_dies), T(worker_dies), T(request_outlives),
-		T(goes_meanwhile),
+		T(goes_meanwhile), T(vanishes_meanwhile),
 	};
 
 	return cmocka_run_group_tests_name("bus", tests, NULL, NULL);

@@ -127,7 +127,8 @@ static void say_error(xen_domid_t be, xen_domid_t fe, unsigned int devid)
 {
 	assert_int_equal(fake_store_write(be, path_of(
 		"/local/domain/%u/error/backend/virtio_grant/%u/%u/error", be,
-		fe, devid), "image /srv/a: in use by dom3"), 0);
+		fe, devid), "dom%u virtio_grant/%u: image /srv/a: in use by dom3", fe,
+		devid), 0);
 }
 
 static void refuse(xen_domid_t be, xen_domid_t fe, unsigned int devid)

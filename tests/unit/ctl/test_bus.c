@@ -546,6 +546,25 @@ static void at_the_last_moment(void **state)
 	assert_unchanged();
 }
 
+/* It is gone by the time that the request would be taken back. */
+static void let_go_at_once(void)
+{
+	bus_also = NULL;
+	bus_guest = BUS_GUEST_DRIVES;
+	bus_turn();
+}
+
+static void after_the_last_moment(void **state)
+{
+	(void)state;
+	bus_guest = BUS_GUEST_HOLDS;
+	assert_int_equal(attach(ATTACH), 0);
+	bus_also = let_go_at_once;
+	assert_int_equal(detach("detach g1 blk0 --timeout=0"), 0);
+	assert_string_equal(answer.text, "g1 blk0: detached\n");
+	assert_unchanged();
+}
+
 static void a_backend_that_keeps_it(void **state)
 {
 	(void)state;
@@ -597,6 +616,8 @@ static void numbers_that_came_back(void **state)
 	fake_store_write(0, "/local/domain/5/vm", "/vm/00000000-0000-0000-0000-%012x", 0x99);
 	free(before);
 	before = fake_store_dump();
+	assert_int_equal(ctl(vg_ctl_list, "list"), 0);
+	assert_says("g1 blk0: guest is not running");
 	assert_int_equal(detach("detach 00000000-0000-0000-0000-000000000051 blk0 --force"), 0);
 	now = fake_store_dump();
 	assert_memory_equal(now, before, strstr(before, "/virtio-grant=") -
@@ -811,6 +832,7 @@ int main(void)
 		T(what_it_was_before),
 		T(ctrl_c_in_detach),
 		T(at_the_last_moment),
+		T(after_the_last_moment),
 		T(a_backend_that_keeps_it),
 		T(not_there),
 		T(of_a_guest_that_is_gone),

@@ -126,6 +126,7 @@ static void what_goes_late(void **state)
 static void no_more_than_so_often(void **state)
 {
 	unsigned int before, each, i;
+	uint64_t begun;
 
 	(void)state;
 	turn(300);
@@ -133,14 +134,17 @@ static void no_more_than_so_often(void **state)
 	fake_store_write(0, bus_record(0x51, 0, "x"), "y");
 	turn(200);
 	each = looks() - before;
-	assert_true(each > 0);
+	assert_in_range(each, 1, 20);
 	before = looks();
+	begun = vg_now_ns();
 	for (i = 0; i < 50; i++) {
 		fake_store_write(0, bus_record(0x51, 0, "x"), "%u", i);
 		turn(10);
 	}
 	turn(200);
-	assert_in_range((looks() - before) / each, 2, 9);
+	/* A loaded machine takes longer for it. */
+	assert_in_range((looks() - before) / each, 2,
+			(vg_now_ns() - begun) / 100000000 + 1);
 }
 
 static void xenstore_fails(void **state)

@@ -13,7 +13,7 @@
 . /vg/in/dom0/virtio.sh
 . /vg/in/dom0/bus.sh
 
-IO="--ioengine=libaio --direct=1 --iodepth=16 --size=2m --rw=randrw
+IO="--ioengine=libaio --direct=1 --iodepth=16 --size=2m --rw=randrw \
 	--bsrange=512-64k --blockalign=512"
 
 step "a driver domain and two guests; no broker"
