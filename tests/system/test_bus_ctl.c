@@ -74,7 +74,7 @@ static int setup(void **state)
 	rig_guest(GUEST, 1);
 	if (rig_sup_start())
 		return -1;
-	snprintf(path, sizeof(path), "/local/domain/%u/backend", RIG_BACKEND);
+	snprintf(path, sizeof(path), "/local/domain/%u/libxl", RIG_BACKEND);
 	if (!fake_store_exists(path))
 		fake_store_mkdir(0, path);
 	name(RIG_BACKEND, "DomD");
