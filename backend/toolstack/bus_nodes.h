@@ -94,6 +94,17 @@ struct vg_bus_ask {
  */
 int vg_bus_ask(struct xen_store *xs, struct vg_bus_ask *ask);
 
+/*
+ * The backend is to look how large the device is by now: the key "resize" of
+ * the back, which it removes.  What was said of errors goes.  -ENOENT: the back
+ * has no state, or the guest has ended.
+ */
+int vg_bus_resize_ask(struct xen_store *xs, const struct vg_bus_dev *dev);
+/* 1: not taken yet; 0: taken; -ENOENT: the back went, or its state. */
+int vg_bus_resize_is_asked(struct xen_store *xs, const struct vg_bus_dev *dev);
+int vg_bus_resize_take_back(struct xen_store *xs,
+			    const struct vg_bus_dev *dev);
+
 /* ---- looking ------------------------------------------------------------ */
 
 struct vg_bus_devs {
