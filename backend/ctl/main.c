@@ -24,6 +24,7 @@
 #include "lib/daemon.h"
 #include "lib/printable.h"
 #include "lib/util.h"
+#include "toolstack/bus_nodes.h"
 #include "toolstack/refusals.h"
 
 static void usage(FILE *f)
@@ -437,6 +438,7 @@ int main(int argc, char **argv)
 	const char *what = "status";
 	int status = take_options(&st, argc, argv, "+jr:hV"), at = optind;
 
+	vg_bus_devid_first = vg_bus_devid_now;
 	if (status < 0 && at < argc)
 		status = run_command(&st, argc - at, argv + at);
 	/* Options may stand behind these commands, too. */

@@ -253,8 +253,25 @@ struct creation {
 	bool name_is_ours;
 };
 
-/* Names of @dir that are numbers of devices, into @used. */
-static int mark_used(struct xen_store *xs, const char *dir, bool *used)
+static uint32_t devid_zero(void)
+{
+	return 0;
+}
+
+uint32_t (*vg_bus_devid_first)(void) = devid_zero;
+
+/* Another one each 10 ms, for hours. */
+uint32_t vg_bus_devid_now(void)
+{
+	return (uint32_t)(vg_now_ns() / 10000000u % VG_BUS_DEVIDS);
+}
+
+/*
+ * Names of @dir that are numbers of devices, into @used: so many from @first
+ * on, after the last one from 0.
+ */
+static int mark_used(struct xen_store *xs, const char *dir, uint32_t first,
+		     bool *used)
 {
 	char **names;
 	uint64_t id;
@@ -262,27 +279,33 @@ static int mark_used(struct xen_store *xs, const char *dir, bool *used)
 
 	if (n < 0)
 		return n == -ENOENT ? 0 : n;
-	for (i = 0; i < n; i++)
-		if (!vg_parse_u64(names[i], 10, VG_BUS_DEVICES_MAX - 1, &id))
+	for (i = 0; i < n; i++) {
+		if (vg_parse_u64(names[i], 10, VG_BUS_DEVIDS - 1, &id))
+			continue;
+		id = (id + VG_BUS_DEVIDS - first) % VG_BUS_DEVIDS;
+		if (id < VG_BUS_DEVICES_MAX)
 			used[id] = true;
+	}
 	xen_store_free_dir(names);
 	return 0;
 }
 
-/* The lowest that neither a record nor a front has. */
+/* The first that neither a record nor a front has. */
 static int choose_devid(struct xen_store *xs, struct vg_bus_dev *dev)
 {
 	bool *used = vg_calloc(VG_BUS_DEVICES_MAX, sizeof(*used));
 	char *records = vg_strf(VG_BUS_RECORDS "/%s", dev->uuid);
 	char *fronts = front_dir(dev->guest);
-	int err = mark_used(xs, records, used);
+	uint32_t i, first = vg_bus_devid_first();
+	int err = mark_used(xs, records, first, used);
 
 	if (!err)
-		err = mark_used(xs, fronts, used);
-	for (dev->devid = 0; dev->devid < VG_BUS_DEVICES_MAX; dev->devid++)
-		if (!used[dev->devid])
+		err = mark_used(xs, fronts, first, used);
+	for (i = 0; i < VG_BUS_DEVICES_MAX; i++)
+		if (!used[i])
 			break;
-	if (!err && dev->devid == VG_BUS_DEVICES_MAX)
+	dev->devid = (first + i) % VG_BUS_DEVIDS;
+	if (!err && i == VG_BUS_DEVICES_MAX)
 		err = -ENOSPC;
 	free(fronts);
 	free(records);
@@ -290,34 +313,44 @@ static int choose_devid(struct xen_store *xs, struct vg_bus_dev *dev)
 	return err;
 }
 
-static int name_is_free(struct xen_store *xs, const struct vg_bus_dev *dev)
+static bool name_is_taken(const struct vg_bus_devs *all, const char *name)
 {
-	struct vg_bus_devs all;
 	unsigned int i;
-	int err = vg_bus_devs_read(xs, dev->uuid, &all);
+
+	for (i = 0; i < all->nr; i++)
+		if (!strcmp(all->d[i].spec.name, name))
+			return true;
+	return false;
+}
+
+/* Its own, if it has one, or the first that is free. */
+static int choose_name(struct xen_store *xs, struct creation *c)
+{
+	struct vg_bus_spec *spec = &c->dev->spec;
+	struct vg_bus_devs all;
+	unsigned int i = 0;
+	int err = vg_bus_devs_read(xs, c->dev->uuid, &all);
 
 	if (err)
 		return err;
-	for (i = 0; i < all.nr; i++)
-		if (!strcmp(all.d[i].spec.name, dev->spec.name))
-			err = -EEXIST;
+	/* At most one more than there are is looked at. */
+	while (c->name_is_ours) {
+		free(spec->name);
+		spec->name = vg_bus_spec_default_name(spec, i++);
+		if (!name_is_taken(&all, spec->name))
+			break;
+	}
+	if (name_is_taken(&all, spec->name))
+		err = -EEXIST;
 	vg_bus_devs_free(&all);
 	return err;
 }
 
 static int choose(struct xen_store *xs, struct creation *c)
 {
-	struct vg_bus_dev *dev = c->dev;
-	int err = choose_devid(xs, dev);
+	int err = choose_devid(xs, c->dev);
 
-	if (err)
-		return err;
-	if (c->name_is_ours) {
-		free(dev->spec.name);
-		dev->spec.name = vg_bus_spec_default_name(&dev->spec,
-							  dev->devid);
-	}
-	return name_is_free(xs, dev);
+	return err ? err : choose_name(xs, c);
 }
 
 static int create_body(struct xen_store *xs, void *arg)
@@ -710,7 +743,7 @@ static int read_guest(struct xen_store *xs, const char *uuid,
 	for (i = 0; i < n && !err; i++) {
 		struct vg_bus_dev *dev = &all->d[all->nr];
 
-		if (vg_parse_u64(names[i], 10, VG_BUS_DEVICES_MAX - 1, &devid))
+		if (vg_parse_u64(names[i], 10, VG_BUS_DEVIDS - 1, &devid))
 			continue;
 		*dev = (struct vg_bus_dev){ .devid = (uint32_t)devid };
 		memcpy(dev->uuid, uuid, VG_UUID_CHARS + 1);

@@ -34,6 +34,18 @@
 #define VG_BUS_RECORDS		"/virtio-grant"
 /* More than a guest's grants are good for, and a bound for every loop. */
 #define VG_BUS_DEVICES_MAX	1024u
+/* Their numbers are below this. */
+#define VG_BUS_DEVIDS		1000000u
+
+/*
+ * The number that is tried first for a new device.  Not that of one which was
+ * there a moment ago: its guest may not have seen yet that it went, and Linux'
+ * xenbus takes a node of the same name for the same device then, writes that it
+ * is closed, or goes on with it.  So a program has it move on with the time, as
+ * vg_bus_devid_now() does; 0 in tests.
+ */
+extern uint32_t (*vg_bus_devid_first)(void);
+uint32_t vg_bus_devid_now(void);
 
 struct vg_bus_dev {
 	struct vg_bus_spec spec;	/* name and backend are set */

@@ -313,10 +313,10 @@ int vg_bus_spec_complete(struct vg_bus_spec *spec, char **why)
 	return spec->device_id == VIRTIO_ID_BLK ? complete_disk(spec, why) : 0;
 }
 
-char *vg_bus_spec_default_name(const struct vg_bus_spec *spec, uint32_t devid)
+char *vg_bus_spec_default_name(const struct vg_bus_spec *spec, unsigned int n)
 {
 	bool is_number = spec->type[0] >= '0' && spec->type[0] <= '9';
 
-	return is_number ? vg_strf("virtio%s-%u", spec->type, devid) :
-			   vg_strf("%s%u", spec->type, devid);
+	return is_number ? vg_strf("virtio%s-%u", spec->type, n) :
+			   vg_strf("%s%u", spec->type, n);
 }

@@ -52,9 +52,8 @@ int vg_bus_spec_add_list(struct vg_bus_spec *spec, const char *text,
 /* What must be there is, and what need not has its default.  As above. */
 int vg_bus_spec_complete(struct vg_bus_spec *spec, char **why);
 
-/* The name of its own that number @devid gets, new. */
-char *vg_bus_spec_default_name(const struct vg_bus_spec *spec,
-			       uint32_t devid);
+/* The name that number @n of its type gets, new. */
+char *vg_bus_spec_default_name(const struct vg_bus_spec *spec, unsigned int n);
 /* The value of a key of the back node, or NULL. */
 const char *vg_bus_spec_value(const struct vg_bus_spec *spec,
 			      const char *key);

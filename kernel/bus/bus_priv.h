@@ -138,6 +138,7 @@ struct vgb_device {
 	bool is_closed;		/* the toolstack wanted it gone, and it is */
 	bool is_refusing;	/* it was said that it is in use */
 	bool is_leaving;	/* remove() was called */
+	bool is_libxls;		/* "virtio_disk", which is never moved */
 };
 
 static inline struct vgb_device *vgb_of(struct vgrant_device *vgd)

@@ -130,8 +130,10 @@ static int vgb_watch_own(struct vgb_device *vgb)
 		return -ENOMEM;
 	/* It is called at once. */
 	ret = register_xenbus_watch(watch);
-	if (ret)
+	if (ret) {
 		kfree(watch->node);
+		watch->node = NULL;
+	}
 	return ret;
 }
 
@@ -330,6 +332,19 @@ static void vgb_publish(struct vgb_device *vgb, const char *back,
 	xenbus_switch_state(vgb->xdev, XenbusStateInitialised);
 }
 
+/*
+ * libxl moves no devices: what is served under its node by now is another one, as
+ * if it had been taken out and that put in.
+ */
+static void vgb_replace(struct vgb_device *vgb)
+{
+	dev_warn(&vgb->dev, "another device has taken its place\n");
+	vgb_unmake(vgb);
+	vgb_link_set_reach(&vgb->link, VGB_UP);
+	WRITE_ONCE(vgb->is_made, true);
+	queue_work(system_long_wq, &vgb->make_work);
+}
+
 /* It has taken what we granted. */
 static void vgb_connect(struct vgb_device *vgb)
 {
@@ -340,6 +355,10 @@ static void vgb_connect(struct vgb_device *vgb)
 		WRITE_ONCE(vgb->is_made, true);
 		vgb_link_set_reach(&vgb->link, VGB_UP);
 		queue_work(system_long_wq, &vgb->make_work);
+		return;
+	}
+	if (vgb->is_libxls) {
+		vgb_replace(vgb);
 		return;
 	}
 	vgb_link_set_reach(&vgb->link, VGB_RESUMING);
@@ -446,16 +465,29 @@ static void vgb_work(struct work_struct *work)
 
 /* Nodes */
 
-static int vgb_device_id(struct xenbus_device *xdev, u32 *id)
+/*
+ * What the toolstack says that it is, and whether that is wanted.  A node that is
+ * refused stays bound to us: xenbus would say something else of it.
+ */
+static bool vgb_is_accepted(struct vgb_device *vgb)
 {
+	struct xenbus_device *xdev = vgb->xdev;
+
 	if (!strcmp(xdev->devicetype, "virtio_disk")) {
-		*id = VIRTIO_ID_BLOCK;
-		return 0;
+		vgb->device_id = VIRTIO_ID_BLOCK;
+		vgb->is_libxls = true;
+	} else if (xenbus_scanf(XBT_NIL, xdev->nodename, "device-id", "%u",
+				&vgb->device_id) != 1) {
+		xenbus_dev_error(xdev, -EINVAL, "the toolstack does not say what it is (device-id)");
+		return false;
 	}
-	if (xenbus_scanf(XBT_NIL, xdev->nodename, "device-id", "%u", id) == 1)
-		return 0;
-	xenbus_dev_error(xdev, -EINVAL, "the toolstack does not say what it is (device-id)");
-	return -EINVAL;
+	if (vgrant_type_is_accepted(&vgb_accepted, vgb->device_id))
+		return true;
+	xenbus_dev_error(xdev, -EPERM,
+			 "a device of type %u (%s), this guest accepts types=%s",
+			 vgb->device_id, vgrant_type_name(vgb->device_id),
+			 types);
+	return false;
 }
 
 static void vgb_release(struct device *dev)
@@ -528,20 +560,15 @@ static int vgb_probe(struct xenbus_device *xdev,
 	mutex_init(&vgb->back_lock);
 	INIT_DELAYED_WORK(&vgb->work, vgb_work);
 	INIT_WORK(&vgb->make_work, vgb_make_work);
-	ret = vgb_device_id(xdev, &vgb->device_id);
-	if (ret)
-		goto put;
-	if (!vgrant_type_is_accepted(&vgb_accepted, vgb->device_id)) {
-		ret = -EPERM;
-		xenbus_dev_error(xdev, ret, "a device of type %u (%s), this guest accepts types=%s",
-				 vgb->device_id,
-				 vgrant_type_name(vgb->device_id), types);
-		goto put;
-	}
 	ret = vgb_add(vgb);
 	if (ret)
 		goto put;
 	dev_set_drvdata(&xdev->dev, vgb);
+	if (!vgb_is_accepted(vgb)) {
+		vgb->has_failed = true;
+		xenbus_switch_state(xdev, XenbusStateClosed);
+		return 0;
+	}
 	/* It may have been closed by who drove it before. */
 	xenbus_switch_state(xdev, XenbusStateInitialising);
 	ret = vgb_watch_own(vgb);
@@ -560,7 +587,8 @@ static void vgb_remove(struct xenbus_device *xdev)
 	struct vgb_device *vgb = dev_get_drvdata(&xdev->dev);
 
 	WRITE_ONCE(vgb->is_leaving, true);
-	unregister_xenbus_watch(&vgb->own_watch);
+	if (vgb->own_watch.node)
+		unregister_xenbus_watch(&vgb->own_watch);
 	kfree(vgb->own_watch.node);
 	vgb_unwatch_back(vgb);
 	cancel_delayed_work_sync(&vgb->work);

@@ -223,9 +223,16 @@ machine_x86() {
 		printf '         with KVM and its nested virtualization\n'
 		qemu+=(-accel kvm -cpu host -smp 2)
 	else
-		qemu+=(-accel "${VG_ACCEL:-tcg,thread=multi}"
+		qemu+=(-accel "tcg,thread=multi"
 			-cpu "qemu64,+svm,+npt,-monitor" -smp 1)
 	fi
+	# Xen builds a PVH dom0 only where there is an IOMMU, and then the devices
+	# have to use it: dom0's addresses are not the machine's.
+	case " $xen_words " in
+	*" dom0=pvh "*)
+		qemu+=(-device "amd-iommu,intremap=on")
+		bus=pci,disable-legacy=on,iommu_platform=on ;;
+	esac
 	qemu+=(-kernel "$1"
 		-append "dom0_mem=${dom0_mem:-1024M} dom0_max_vcpus=1 console=com1 com1=115200,8n1 noreboot cpuidle=0 $xen_words"
 		-initrd "$2/Image $linux_words,$dir/dom0.cpio")

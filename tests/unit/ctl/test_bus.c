@@ -166,7 +166,7 @@ static void what_is_written_of_others(void **state)
 	bus_assert_key(bus_back(1, 5, 0, "mode"), NULL);
 	assert_int_equal(attach("attach g1 type=25 backend=DomD"), 0);
 	bus_assert_key(bus_back(1, 5, 1, "type"), "virtio,device19");
-	bus_assert_key(bus_record(0x51, 1, "name"), "virtio25-1");
+	bus_assert_key(bus_record(0x51, 1, "name"), "virtio25-0");
 	/* Ours, if none is named. */
 	assert_int_equal(attach("attach g1 type=rng"), 0);
 	bus_assert_key(bus_back(0, 5, 2, "type"), "virtio,device4");
@@ -183,13 +183,13 @@ static void numbers(void **state)
 	(void)state;
 	fake_store_mkdir(0, bus_front(5, 0, ""));
 	assert_int_equal(attach(ATTACH), 0);
-	bus_assert_key(bus_record(0x51, 1, "name"), "blk1");
+	bus_assert_key(bus_record(0x51, 1, "name"), "blk0");
 	fake_store_rm(0, bus_front(5, 1, ""));
 	assert_int_equal(attach(ATTACH), 0);
-	bus_assert_key(bus_record(0x51, 2, "name"), "blk2");
-	assert_int_equal(detach("detach g1 blk1"), 0);
+	bus_assert_key(bus_record(0x51, 2, "name"), "blk1");
+	assert_int_equal(detach("detach g1 blk0"), 0);
 	assert_int_equal(attach(ATTACH), 0);
-	bus_assert_key(bus_record(0x51, 1, "name"), "blk1");
+	bus_assert_key(bus_record(0x51, 1, "name"), "blk0");
 }
 
 static void no_driver(void **state)
@@ -944,10 +944,10 @@ static void two_at_once(void **state)
 	bus_also = attach_second;
 	assert_int_equal(attach(ATTACH), 0);
 	assert_int_equal(second.status, 0);
-	assert_string_equal(second.text, "g1 rng1: connected (rng, DomD)\n");
+	assert_string_equal(second.text, "g1 rng0: connected (rng, DomD)\n");
 	vg_answer_free(&second);
 	assert_int_equal(detach("detach g1 blk0"), 0);
-	assert_int_equal(detach("detach g1 rng1"), 0);
+	assert_int_equal(detach("detach g1 rng0"), 0);
 	assert_unchanged();
 }
 

@@ -137,7 +137,7 @@ static void two_devices(void **state)
 	write_file(cfg, TWO);
 	assert_int_equal(create(""), 0);
 	assert_string_equal(answer.text, "g1 root: attached (blk, DomD)\n"
-			    "g1 rng1: attached (rng, Domain-0)\n");
+			    "g1 rng0: attached (rng, Domain-0)\n");
 	assert_log("create -p %s\nunpause 5\n");
 	bus_assert_key(bus_back(1, 5, 0, "params"), "/srv/a,b");
 	bus_assert_key(bus_back(1, 5, 0, "state"), "2");

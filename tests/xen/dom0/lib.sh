@@ -230,6 +230,20 @@ together() {
 	return "$bad"
 }
 
+# together_booting COMMAND...: the same for what starts domains, but one after the
+# other on x86, where two that boot at once take more than twice as long.
+together_booting() {
+	local command
+
+	if [ "$VG_ARCH" != x86 ]; then
+		together "$@"
+		return
+	fi
+	for command; do
+		eval "$command"
+	done
+}
+
 # ---- domains -------------------------------------------------------------
 
 # domid NAME

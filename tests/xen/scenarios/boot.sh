@@ -16,8 +16,8 @@ expect DomD "$(in_domain DomD hostname)" "the driver domain's name"
 in_domain DomD 'test ! -e /dev/xen/privcmd'
 in_domain DomD 'modprobe brd rd_nr=1 rd_size=32768; ls -l /dev/xvda /dev/ram0'
 
-step "two guests at once, 6.12 with a PV disk of the driver domain, and 6.1"
-together \
+step "two guests, 6.12 with a PV disk of the driver domain, and 6.1"
+together_booting \
 	'start_guest G1 kernel=6.12 "disk=[$(pv_disk /dev/ram0 xvda DomD)]"' \
 	'start_guest G2 kernel=6.1'
 say "G1 runs $(in_domain G1 'uname -r'), G2 runs $(in_domain G2 'uname -r')"

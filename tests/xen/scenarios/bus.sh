@@ -49,7 +49,7 @@ refused 1 'G2.*driver_domain=1' attach G1 backend=G2 type=rng
 refused 1 'No such file' attach G1 backend=DomD type=blk target=/nowhere
 refused 1 'in use' attach G1 backend=DomD type=blk target=/dev/ram0 name=again
 refused 1 'type' attach G1 backend=DomD type=999 name=what
-in_domain DomD 'mkfs.ext4 -q /dev/ram1 && mkdir -p /mnt/1 && mount /dev/ram1 /mnt/1'
+in_domain DomD 'echo /usr/bin/modprobe >/proc/sys/kernel/modprobe; mkfs.ext4 -q /dev/ram1 && mkdir -p /mnt/1 && mount -t ext4 /dev/ram1 /mnt/1'
 refused 1 'mount' attach G1 backend=DomD type=blk target=/dev/ram1 name=mounted
 in_domain DomD 'umount /mnt/1'
 
@@ -61,13 +61,13 @@ load_bus G2
 has_disk G2 vda
 
 step "detach: not what is mounted, but by force"
-in_domain G1 'mkfs.ext4 -q /dev/vda && mkdir -p /mnt/a && mount /dev/vda /mnt/a'
+in_domain G1 'mkfs.ext4 -q /dev/vda && mkdir -p /mnt/a && mount -t ext4 /dev/vda /mnt/a'
 refused 1 'still uses it' detach G1 data --timeout=2
 in_domain G1 'echo still >/mnt/a/there && sync && umount /mnt/a'
 virtio-grantctl detach G1 data
 retry 20 in_domain G1 '! test -e /dev/vda' || fail "it is there still"
 attach G1 backend=DomD type=blk target=/dev/ram0 name=data
-retry 20 in_domain G1 'test -b /dev/vda && mount /dev/vda /mnt/a' || fail "not there again"
+retry 20 in_domain G1 'test -b /dev/vda && mount -t ext4 /dev/vda /mnt/a' || fail "not there again"
 expect still "$(in_domain G1 'cat /mnt/a/there')" "what was written before"
 virtio-grantctl detach G1 data --force
 in_domain G1 'umount /mnt/a; :'
