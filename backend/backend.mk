@@ -21,7 +21,7 @@ VG_COMMON_SRCS := $(VG_LIB_SRCS) backend/toolstack/libxl_keys.c \
 		  backend/toolstack/walk.c
 VG_GRANTD_SRCS := $(VG_COMMON_SRCS) backend/toolstack/refusals.c \
 		  $(addprefix backend/grantd/,main.c supervisor.c devices.c \
-		  fronts.c guests.c nodes.c states.c status.c worker.c \
+		  fronts.c guests.c nodes.c states.c status.c resize.c worker.c \
 		  channels.c worker_main.c spawn.c mapper.c sandbox.c \
 		  sandbox_filter.c) \
 		  $(VG_DEVICE_SRCS) \
@@ -40,8 +40,9 @@ VG_BROKER_SRCS := $(VG_COMMON_SRCS) \
 		  backend/transport/mmio_keys.c \
 		  backend/xen/gntshr.c backend/xen/evtchn.c \
 		  backend/xen/store.c backend/xen/ioreq.c backend/xen/confine.c
-VG_CTL_SRCS    := $(addprefix backend/ctl/,main.c answer.c session.c attach.c \
-		  detach.c list.c create.c watch.c) $(VG_LIB_SRCS) \
+VG_CTL_SRCS    := $(addprefix backend/ctl/,main.c ask.c answer.c session.c \
+		  attach.c detach.c list.c create.c watch.c resize.c) \
+		  $(VG_LIB_SRCS) \
 		  $(addprefix backend/toolstack/,refusals.c libxl_keys.c \
 		  transact.c domains.c bus_spec.c bus_nodes.c bus_follow.c \
 		  xl_cfg.c) backend/xen/store.c

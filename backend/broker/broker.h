@@ -60,6 +60,6 @@ int vg_broker_create(const struct vg_broker_config *cfg, struct vg_loop *loop,
 void vg_broker_destroy(struct vg_broker *b, bool leave);
 
 /* For vg_ctl_server_create(). */
-char *vg_broker_answer(void *broker, const char *request);
+char *vg_broker_answer(void *broker, const char *request, uint64_t asker);
 
 #endif

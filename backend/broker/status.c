@@ -124,12 +124,13 @@ static struct json_object *failures_json(const struct vg_broker *b)
 	return fails;
 }
 
-char *vg_broker_answer(void *broker, const char *request)
+char *vg_broker_answer(void *broker, const char *request, uint64_t asker)
 {
 	const struct vg_broker *b = broker;
 	struct json_object *root;
 	char *text;
 
+	(void)asker;
 	if (strcmp(request, "status"))
 		return NULL;
 	root = json_object_new_object();

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * commands.h - the commands of virtio-grantctl about devices on the Xen bus.
- * All of it by xenstore, as the control domain: nothing here makes a
- * hypercall.
+ * commands.h - the commands of virtio-grantctl beside status and stats.  Those
+ * about devices on the Xen bus do all of it by xenstore, as the control domain;
+ * nothing here makes a hypercall.
  *
  * Each gets its words, itself first, and leaves what it has to say in the
  * answer.
@@ -17,6 +17,7 @@ void vg_ctl_attach(struct vg_answer *a, int argc, char **argv);
 void vg_ctl_detach(struct vg_answer *a, int argc, char **argv);
 void vg_ctl_list(struct vg_answer *a, int argc, char **argv);
 void vg_ctl_create(struct vg_answer *a, int argc, char **argv);
+void vg_ctl_resize(struct vg_answer *a, int argc, char **argv);
 void vg_ctl_watch(struct vg_answer *a, int argc, char **argv);
 
 /* How long attach and a forced detach wait, in ms; tests are in a hurry. */

@@ -205,44 +205,7 @@ static void detach_device(struct detach *d)
 	free(d->front);
 }
 
-/* ---- which one ---------------------------------------------------------- */
-
-/* A guest that does not run is known by what its records say. */
-static bool is_of_guest(const struct vg_bus_dev *dev,
-			const struct vg_domain *guest, const char *text)
-{
-	if (guest)
-		return !strcmp(dev->uuid, guest->uuid);
-	return !strcmp(dev->guest_name, text) || !strcmp(dev->uuid, text);
-}
-
-static struct vg_bus_dev *find(struct vg_session *s, struct vg_bus_devs *all,
-			       const char *guest_text, const char *name)
-{
-	int err;
-	const struct vg_domain *guest = vg_domain_find(&s->domains, guest_text,
-						       &err);
-	unsigned int i, nr = 0;
-	struct vg_bus_dev *found = NULL;
-
-	if (err == -EEXIST) {
-		vg_session_guest(s, guest_text);
-		return NULL;
-	}
-	for (i = 0; i < all->nr; i++) {
-		if (!is_of_guest(&all->d[i], guest, guest_text))
-			continue;
-		nr++;
-		if (!strcmp(all->d[i].spec.name, name))
-			found = &all->d[i];
-	}
-	if (!found && !nr && !guest)
-		vg_session_guest(s, guest_text);
-	else if (!found)
-		vg_answer_fail(s->a, VG_EXIT_FAILED, "%s has no device %s on the Xen bus (virtio-grantctl list %s has those that it has)",
-			       guest_text, name, guest_text);
-	return found;
-}
+/* ---- the command -------------------------------------------------------- */
 
 static void detach(struct vg_answer *a, const char *guest_text,
 		   const char *name, struct detach *d)
@@ -258,7 +221,7 @@ static void detach(struct vg_answer *a, const char *guest_text,
 		vg_session_store_failed(&s, err);
 	} else {
 		d->s = &s;
-		d->dev = find(&s, &all, guest_text, name);
+		d->dev = vg_session_dev(&s, &all, guest_text, name);
 		if (d->dev)
 			detach_device(d);
 		vg_bus_devs_free(&all);

@@ -2,8 +2,8 @@
 /*
  * main.c - virtio-grantctl(8): asks the daemons of this domain for their
  * status and statistics, and shows them to people or passes on the JSON; in the
- * control domain it is also the toolstack of devices on the Xen bus
- * (commands.h).
+ * control domain it is also the toolstack of devices on the Xen bus.  All but
+ * status and statistics is in files of their own (commands.h).
  *
  * Both daemons answer on a socket in the run directory, grantd in the driver
  * domain, the broker in the control domain; a domain may have both.  In the
@@ -17,12 +17,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/time.h>
-#include <sys/un.h>
-#include <unistd.h>
 
 #include "ctl/answer.h"
+#include "ctl/ask.h"
 #include "ctl/commands.h"
 #include "lib/daemon.h"
 #include "lib/printable.h"
@@ -36,11 +33,13 @@ static void usage(FILE *f)
 	      "Shows the virtio devices that this domain serves or relays, and makes those on\n"
 	      "the Xen bus; see " PROGRAM "(8).\n\n"
 	      "  status               a line per device, and what failed lately\n"
-	      "  stats                all counters\n\n"
+	      "  stats                all counters\n"
+	      "  resize DEVICE        its image has grown: the guest is told\n\n"
 	      "In the control domain:\n"
 	      "  attach [--no-wait] GUEST type=TYPE [backend=DOMAIN] [name=NAME] [KEY=VALUE...]\n"
 	      "  detach [--force] [--timeout=SECONDS] GUEST NAME\n"
 	      "  list [GUEST]         devices on the Xen bus, and how they are\n"
+	      "  resize GUEST NAME    as above, of one of these\n"
 	      "  create CFG [options of xl create]\n"
 	      "                       with the devices of virtio_grant = [ \"...\", ] in CFG\n"
 	      "  watch                a daemon: domains that come back find their devices\n\n"
@@ -49,74 +48,6 @@ static void usage(FILE *f)
 	      "  -r, --run-dir=DIR    where the sockets are (/run/virtio-grant)\n"
 	      "  -h, --help           this text\n"
 	      "  -V, --version        the version\n", f);
-}
-
-/* A line of ours is one line: no text in it ends it (or does worse). */
-static void make_printable(struct json_object *o)
-{
-	size_t i;
-	char *s;
-
-	if (json_object_is_type(o, json_type_string)) {
-		s = strdup(json_object_get_string(o));
-		if (!s)
-			exit(1);
-		vg_printable(s, "");
-		json_object_set_string(o, s);
-		free(s);
-	} else if (json_object_is_type(o, json_type_array)) {
-		for (i = 0; i < json_object_array_length(o); i++)
-			make_printable(json_object_array_get_idx(o, i));
-	} else if (json_object_is_type(o, json_type_object)) {
-		json_object_object_foreach(o, key, val) {
-			(void)key;
-			make_printable(val);
-		}
-	}
-}
-
-/*
- * What the daemon behind @name says, or NULL when there is none: *error is
- * then 0 (no daemon) or negative errno (it does not speak).
- */
-static struct json_object *ask(const char *run_dir, const char *name,
-			       int *error)
-{
-	struct sockaddr_un sa = { .sun_family = AF_UNIX };
-	struct timeval tv = { .tv_sec = 10 };
-	static const char request[] = "status\n";
-	struct json_tokener *tok;
-	struct json_object *o = NULL;
-	char buf[16384];
-	ssize_t n;
-	int fd;
-
-	*error = -ENAMETOOLONG;
-	if (snprintf(sa.sun_path, sizeof(sa.sun_path), "%s/%s", run_dir,
-		     name) >= (int)sizeof(sa.sun_path))
-		return NULL;
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd < 0 || connect(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0) {
-		*error = errno == ENOENT || errno == ECONNREFUSED ? 0 : -errno;
-		if (fd >= 0)
-			close(fd);
-		return NULL;
-	}
-	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
-	*error = -EIO;
-	if (send(fd, request, sizeof(request) - 1, MSG_NOSIGNAL) < 0) {
-		close(fd);
-		return NULL;
-	}
-	tok = json_tokener_new();
-	while (!o && (n = recv(fd, buf, sizeof(buf), 0)) > 0)
-		o = json_tokener_parse_ex(tok, buf, (int)n);
-	json_tokener_free(tok);
-	close(fd);
-	if (o)
-		*error = 0;
-	make_printable(o);
-	return o;
 }
 
 static const char *str(struct json_object *o, const char *key)
@@ -429,6 +360,7 @@ static const struct {
 	{ "detach", vg_ctl_detach },
 	{ "list", vg_ctl_list },
 	{ "create", vg_ctl_create },
+	{ "resize", vg_ctl_resize },
 	{ "watch", vg_ctl_watch },
 };
 
@@ -474,8 +406,8 @@ static int show(const struct settings *st, const char *what)
 	int err_grantd, err_broker;
 	struct output o;
 
-	grantd = ask(st->run_dir, "grantd.sock", &err_grantd);
-	broker = ask(st->run_dir, "broker.sock", &err_broker);
+	grantd = vg_ctl_ask(st->run_dir, "grantd.sock", "status\n", &err_grantd);
+	broker = vg_ctl_ask(st->run_dir, "broker.sock", "status\n", &err_broker);
 	if (err_grantd)
 		fprintf(stderr, PROGRAM ": virtio-grantd: %s\n",
 			strerror(-err_grantd));

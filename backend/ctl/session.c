@@ -96,6 +96,44 @@ const struct vg_domain *vg_session_guest(struct vg_session *s,
 	return NULL;
 }
 
+/* A guest that does not run is known by what its records say. */
+static bool is_of_guest(const struct vg_bus_dev *dev,
+			const struct vg_domain *guest, const char *text)
+{
+	if (guest)
+		return !strcmp(dev->uuid, guest->uuid);
+	return !strcmp(dev->guest_name, text) || !strcmp(dev->uuid, text);
+}
+
+struct vg_bus_dev *vg_session_dev(struct vg_session *s,
+				  struct vg_bus_devs *all,
+				  const char *guest_text, const char *name)
+{
+	int err;
+	const struct vg_domain *guest = vg_domain_find(&s->domains, guest_text,
+						       &err);
+	unsigned int i, nr = 0;
+	struct vg_bus_dev *found = NULL;
+
+	if (err == -EEXIST) {
+		vg_session_guest(s, guest_text);
+		return NULL;
+	}
+	for (i = 0; i < all->nr; i++) {
+		if (!is_of_guest(&all->d[i], guest, guest_text))
+			continue;
+		nr++;
+		if (!strcmp(all->d[i].spec.name, name))
+			found = &all->d[i];
+	}
+	if (!found && !nr && !guest)
+		vg_session_guest(s, guest_text);
+	else if (!found)
+		vg_answer_fail(s->a, VG_EXIT_FAILED, "%s has no device %s on the Xen bus (virtio-grantctl list %s has those that it has)",
+			       guest_text, name, guest_text);
+	return found;
+}
+
 char *vg_session_name_of(const struct vg_session *s, xen_domid_t id)
 {
 	const struct vg_domain *d = vg_domain_by_id(&s->domains, id);

@@ -27,6 +27,10 @@ void vg_session_close(struct vg_session *s);
 /* The guest that a user named, or NULL and the answer has why not. */
 const struct vg_domain *vg_session_guest(struct vg_session *s,
 					 const char *text);
+/* Of @all, the one that a user named; or NULL and the answer has why not. */
+struct vg_bus_dev *vg_session_dev(struct vg_session *s,
+				  struct vg_bus_devs *all,
+				  const char *guest_text, const char *name);
 /* The domain's name for people: "DomD", or "dom3" if it has none. */
 char *vg_session_name_of(const struct vg_session *s, xen_domid_t id);
 /* Negative errno of xenstore becomes the answer. */

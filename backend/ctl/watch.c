@@ -149,13 +149,14 @@ static void add(struct json_object *o, const char *key, uint64_t v)
 	json_object_object_add(o, key, json_object_new_int64((int64_t)v));
 }
 
-static char *answer(void *arg, const char *request)
+static char *answer(void *arg, const char *request, uint64_t asker)
 {
 	const struct vg_follow *f = vg_watch_follow(arg);
 	struct json_object *o = json_object_new_object();
 	char *text;
 
 	(void)request;
+	(void)asker;
 	vg_answer_set(o, "program", NAME);
 	add(o, "devices", f->devices);
 	add(o, "waiting", f->waiting);

@@ -138,6 +138,15 @@ struct vg_dev_parts {
 	uint64_t file_max_bytes;
 };
 
+/*
+ * What has become of a resource since, on its way to the worker: as the type
+ * has it, and as vg_dev_parts has it.
+ */
+struct vg_dev_change {
+	uint64_t words[VG_DEV_WORDS];
+	uint64_t file_max_bytes;
+};
+
 /* Of nothing yet. */
 static inline void vg_dev_parts_init(struct vg_dev_parts *parts)
 {
@@ -194,6 +203,15 @@ struct vg_dev_host {
 	 * May be NULL.
 	 */
 	void (*close)(void *res);
+	/*
+	 * Looks at it again, since it may be larger by now, and keeps nothing
+	 * of that: the worker gets @change, and when the guest has it
+	 * resized() is called.  Negative errno with *why a new text;
+	 * -EALREADY: it is as the guest knows it.  Both NULL: it has no size,
+	 * or none that changes.
+	 */
+	int (*resize)(void *res, struct vg_dev_change *change, char **why);
+	void (*resized)(void *res, const struct vg_dev_change *change);
 	/* In a few words, new: "/srv/disk.img, 1048576 bytes". */
 	char *(*summary)(const void *res);
 	/*
@@ -296,6 +314,12 @@ struct vg_dev_type {
 	void (*queue_areas)(void *queue,
 			    const struct iovec areas[VG_MEM_RANGES_MAX]);
 	/*
+	 * What the resource has become, as host->resize() found it: the driver
+	 * is told.  No thread runs; requests may be under way.  0, or negative
+	 * errno and nothing has changed.  May be NULL.
+	 */
+	int (*resized)(void *priv, const uint64_t change[VG_DEV_WORDS]);
+	/*
 	 * What must survive the worker, VG_STATE_TYPE_BYTES zeroed; a
 	 * successor's put_state() gets it after set_features().  Not trusted.
 	 * Both NULL: nothing.
@@ -311,7 +335,10 @@ const char *vg_device_label(const struct vg_device *dev);
 struct vg_loop *vg_device_loop(const struct vg_device *dev); /* main thread's */
 /* Counters of the device's own: written by the main thread. */
 uint64_t *vg_device_type_stats(struct vg_device *dev);
-/* The configuration space changed: generation + 1, and the driver is told. */
+/*
+ * The configuration space changed: generation + 1, and the driver is told; one
+ * that is not there yet, when it is.
+ */
 void vg_device_config_changed(struct vg_device *dev);
 /* What get_state() gives has changed. */
 void vg_device_save(struct vg_device *dev);

@@ -354,6 +354,8 @@ void vg_sdev_free(struct vg_sdev *d)
 	*p = d->next;
 	vg_sup_held_drop(d);
 	vg_front_end(d);
+	vg_sdev_resize_drop(d);
+	vg_timer_destroy(d->resize_due);
 	vg_timer_destroy(d->timer);
 	vg_timer_destroy(d->retry);
 	vg_timer_destroy(d->hold);

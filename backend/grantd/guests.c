@@ -223,6 +223,7 @@ void vg_sup_index_put(struct vg_sdev *d)
 	d->untold = 0;
 	d->is_moving = d->is_attached = false;
 	vg_timer_cancel(d->answer);
+	vg_timer_cancel(d->resize_due);
 }
 
 /*
@@ -310,6 +311,7 @@ static void dev_tell(struct vg_sdev *d)
 	static const uint32_t ops[NR_TELLS] = {
 		[TELL_RELEASE] = VG_WORKER_RELEASE,
 		[TELL_MOVE] = VG_WORKER_MOVE,
+		[TELL_RESIZE] = VG_WORKER_RESIZE,
 		[TELL_REMOVE] = VG_WORKER_REMOVE,
 	};
 	struct vg_worker_msg msg = { .index = d->index, .where = d->where };
@@ -320,6 +322,7 @@ static void dev_tell(struct vg_sdev *d)
 		if (!(d->untold & 1u << i))
 			continue;
 		msg.op = ops[i];
+		msg.change = d->change;
 		err = vg_worker_send(d->guest->sock, &msg, NULL);
 		/* One that has ended is heard of otherwise. */
 		if (err && err != -EPIPE && err != -ECONNRESET) {
@@ -369,6 +372,7 @@ static void on_added(struct vg_sdev *d, const struct vg_worker_msg *msg)
 	free(summary);
 	vg_sdev_content(d);
 	vg_sdev_becomes(d, DEV_READY);
+	vg_sdev_resize_taken_over(d);
 	vg_sup_scan_device(d);
 }
 
@@ -410,6 +414,8 @@ static void on_worker(void *arg)
 		on_added(d, &msg);
 	} else if (msg.op == VG_WORKER_MOVED) {
 		on_moved(d, &msg);
+	} else if (msg.op == VG_WORKER_RESIZED) {
+		vg_sdev_resized(d, &msg);
 	} else if (msg.op == VG_WORKER_REMOVED && d->state == DEV_STOPPING) {
 		vg_sup_held_drop(d);
 		vg_sup_index_put(d);

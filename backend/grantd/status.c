@@ -165,7 +165,8 @@ static struct json_object *dev_json(const struct vg_sdev *d)
 	return o;
 }
 
-char *vg_supervisor_answer(void *supervisor, const char *request)
+char *vg_supervisor_answer(void *supervisor, const char *request,
+			   uint64_t asker)
 {
 	struct vg_supervisor *s = supervisor;
 	struct json_object *root, *devs, *fails;
@@ -173,6 +174,8 @@ char *vg_supervisor_answer(void *supervisor, const char *request)
 	struct vg_sdev *d;
 	char *text;
 
+	if (!strncmp(request, "resize ", 7))
+		return vg_sup_resize_answer(s, request + 7, asker);
 	if (strcmp(request, "status"))
 		return NULL;
 	root = json_object_new_object();

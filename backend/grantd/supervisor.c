@@ -159,6 +159,7 @@ static struct vg_sdev *dev_new(struct vg_supervisor *s,
 	d->retry = vg_timer_create(s->loop, vg_sup_on_retry, d);
 	d->hold = vg_timer_create(s->loop, vg_sup_on_hold, d);
 	d->answer = vg_timer_create(s->loop, vg_sup_on_answer_due, d);
+	d->resize_due = vg_timer_create(s->loop, vg_sup_on_answer_due, d);
 	d->since_ns = vg_now_ns();
 	d->state = DEV_NEW;
 	d->next = s->devs;
@@ -394,6 +395,7 @@ static void scan_device(void *arg, xen_domid_t guest, uint32_t devid,
 		vg_sdev_stop(d);
 	else
 		scan_where(d);
+	vg_sdev_resize_by_key(d);
 out:
 	free(why);
 }

@@ -80,6 +80,7 @@ int vg_supervisor_create(const struct vg_supervisor_config *cfg,
 void vg_supervisor_destroy(struct vg_supervisor *s);
 
 /* For vg_ctl_server_create(). */
-char *vg_supervisor_answer(void *supervisor, const char *request);
+char *vg_supervisor_answer(void *supervisor, const char *request,
+			   uint64_t asker);
 
 #endif

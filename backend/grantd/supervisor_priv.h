@@ -2,7 +2,7 @@
 /*
  * supervisor_priv.h - what the files of the supervisor share: supervisor.c
  * (what xenstore has, its life), devices.c, guests.c (their workers), states.c,
- * nodes.c and status.c.  Nothing else includes it.
+ * nodes.c, resize.c and status.c.  Nothing else includes it.
  */
 #ifndef VG_GRANTD_SUPERVISOR_PRIV_H
 #define VG_GRANTD_SUPERVISOR_PRIV_H
@@ -45,7 +45,7 @@ enum dev_state {
 };
 
 /* What a device's worker has not been told yet, one bit each. */
-enum tell { TELL_RELEASE, TELL_MOVE, TELL_REMOVE, NR_TELLS };
+enum tell { TELL_RELEASE, TELL_MOVE, TELL_RESIZE, TELL_REMOVE, NR_TELLS };
 
 struct vg_sguest;
 
@@ -90,6 +90,11 @@ struct vg_sdev {
 	bool has_index;
 	uint32_t untold;	/* bits of enum tell */
 	struct vg_timer *answer;	/* its worker owes one until then */
+	bool wants_resize;		/* its key was there */
+	bool is_resizing;		/* its worker was asked, or the last */
+	struct vg_dev_change change;	/* ... what */
+	uint64_t resizer;		/* ... by whom (vg_ctl_answer()) */
+	struct vg_timer *resize_due;	/* the answer to that */
 	bool has_where;
 	struct vg_transport_where where;
 	const struct vg_transport_type *transport;
@@ -280,6 +285,19 @@ void vg_front_started(struct vg_sdev *d);
 void vg_front_moved(struct vg_sdev *d, const struct vg_worker_msg *msg);
 /* Its node says what it has come to. */
 void vg_front_show(struct vg_sdev *d);
+
+/* ---- resize.c */
+
+/* Its worker's answer. */
+void vg_sdev_resized(struct vg_sdev *d, const struct vg_worker_msg *msg);
+/* A new worker serves it, with whatever its resource is by now. */
+void vg_sdev_resize_taken_over(struct vg_sdev *d);
+void vg_sdev_resize_drop(struct vg_sdev *d);
+/* "resize" of its node, if it is there. */
+void vg_sdev_resize_by_key(struct vg_sdev *d);
+/* As vg_supervisor_answer(), of the request "resize @label". */
+char *vg_sup_resize_answer(struct vg_supervisor *s, const char *label,
+			   uint64_t asker);
 
 /* ---- devices.c */
 

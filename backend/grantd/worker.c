@@ -425,6 +425,15 @@ static void add_device(struct vg_worker *w, const struct vg_worker_msg *msg,
 	vg_channels_taken_over(d->channels);
 }
 
+static void resize_device(struct wdev *d, const struct vg_worker_msg *msg)
+{
+	int err = vg_device_resized(d->dev, msg->change.words);
+
+	vg_step();
+	report(d, VG_WORKER_RESIZED, err, err ? strerror(-err) : "");
+	vg_deferred_schedule(d->w->end_of_turn);
+}
+
 static void on_supervisor(void *arg)
 {
 	struct vg_worker *w = arg;
@@ -454,6 +463,9 @@ static void on_supervisor(void *arg)
 	case VG_WORKER_MOVE:
 		d->where = msg.where;
 		d->transport->type->move(d->transport, &msg.where);
+		break;
+	case VG_WORKER_RESIZE:
+		resize_device(d, &msg);
 		break;
 	case VG_WORKER_REMOVE:
 		vg_device_stop(d->dev);

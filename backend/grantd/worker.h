@@ -40,6 +40,7 @@ enum vg_worker_op {
 	/* supervisor to worker */
 	VG_WORKER_ADD = 1,
 	VG_WORKER_MOVE,		/* the device is reached elsewhere now */
+	VG_WORKER_RESIZE,	/* what it is made of has changed */
 	VG_WORKER_REMOVE,
 	VG_WORKER_RELEASE,	/* of a device that was added as held */
 	/* worker to supervisor */
@@ -47,6 +48,7 @@ enum vg_worker_op {
 	VG_WORKER_REMOVED,	/* nothing is mapped or open any more */
 	VG_WORKER_MOVED,	/* as VG_WORKER_MOVE or ADD said; or error,
 				 * text: it goes on trying */
+	VG_WORKER_RESIZED,	/* the driver is told; or error, text */
 };
 
 /* Descriptors of ADD, those that there are in this order: see fds_present. */
@@ -65,6 +67,7 @@ struct vg_worker_msg {
 	char text[VG_WORKER_TEXT_MAX];		/* of an error; of ADD: label */
 	struct vg_transport_where where;	/* ADD, MOVE; of MOVED: the
 						 * one that it is about */
+	struct vg_dev_change change;		/* RESIZE */
 	/* ADD */
 	uint32_t transport, type;		/* indices in their lists */
 	uint32_t queue_size_max;

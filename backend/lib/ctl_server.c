@@ -31,6 +31,7 @@ struct client {
 	int fd;
 	struct vg_fd *vfd;
 	struct vg_timer *more;		/* to be sent */
+	uint64_t asker;			/* its number; none has it again */
 	uint64_t until_ns;
 	char request[64];
 	size_t request_len;
@@ -39,14 +40,19 @@ struct client {
 };
 
 struct vg_ctl_server {
+	struct vg_ctl_server *next;	/* of this process */
 	struct vg_loop *loop;
 	char *path;
 	int fd;
 	struct vg_fd *vfd;
-	char *(*answer)(void *arg, const char *request);
+	vg_ctl_answer_fn *answer;
 	void *arg;
 	struct client *clients;		/* the newest first */
 };
+
+char vg_ctl_later[1];
+static struct vg_ctl_server *servers;
+static uint64_t nr_askers;
 
 static void client_drop(struct client *c)
 {
@@ -90,18 +96,41 @@ static void on_more(void *arg)
 		client_send(c);
 }
 
-static void client_answer(struct client *c)
+static void client_answer(struct client *c, char *text)
 {
-	c->text = c->s->answer(c->s->arg, c->request);
-	if (!c->text)
-		c->text = vg_strdup("{\"error\":\"unknown request\"}\n");
+	c->text = text;
 	/* JSON's own escapes are text; the rest was written by anybody. */
 	vg_printable(c->text, "\n");
 	c->text_len = strlen(c->text);
+	client_send(c);
+}
+
+static void client_ask(struct client *c)
+{
+	char *text;
+
 	/* It has nothing more to say. */
 	vg_loop_del_fd(c->s->loop, c->vfd);
 	c->vfd = NULL;
-	client_send(c);
+	text = c->s->answer(c->s->arg, c->request, c->asker);
+	if (!text)
+		text = vg_strdup("{\"error\":\"unknown request\"}\n");
+	if (text != VG_CTL_LATER)
+		client_answer(c, text);
+}
+
+void vg_ctl_answer(uint64_t asker, char *text)
+{
+	struct vg_ctl_server *s;
+	struct client *c;
+
+	for (s = servers; s; s = s->next)
+		for (c = s->clients; c; c = c->next)
+			if (c->asker == asker) {
+				client_answer(c, text);
+				return;
+			}
+	free(text);
 }
 
 static void on_client(void *arg)
@@ -122,7 +151,7 @@ static void on_client(void *arg)
 	nl = memchr(c->request, '\n', c->request_len);
 	if (nl) {
 		*nl = 0;
-		client_answer(c);
+		client_ask(c);
 	} else if (c->request_len == sizeof(c->request) - 1) {
 		client_drop(c);
 	}
@@ -156,6 +185,7 @@ static void on_connect(void *arg)
 	}
 	c->s = s;
 	c->fd = fd;
+	c->asker = ++nr_askers;
 	c->until_ns = vg_now_ns() + CLIENT_NS;
 	c->more = vg_timer_create(s->loop, on_more, c);
 	vg_timer_arm(c->more, CLIENT_NS);
@@ -164,8 +194,8 @@ static void on_connect(void *arg)
 }
 
 int vg_ctl_server_create(struct vg_loop *loop, const char *path,
-			 char *(*answer)(void *arg, const char *request),
-			 void *arg, struct vg_ctl_server **out)
+			 vg_ctl_answer_fn *answer, void *arg,
+			 struct vg_ctl_server **out)
 {
 	struct sockaddr_un sa = { .sun_family = AF_UNIX };
 	struct vg_ctl_server *s;
@@ -195,6 +225,8 @@ int vg_ctl_server_create(struct vg_loop *loop, const char *path,
 	s->fd = fd;
 	s->answer = answer;
 	s->arg = arg;
+	s->next = servers;
+	servers = s;
 	err = vg_loop_add_fd(loop, fd, on_connect, s, &s->vfd);
 	if (err) {
 		vg_ctl_server_destroy(s);
@@ -206,8 +238,13 @@ int vg_ctl_server_create(struct vg_loop *loop, const char *path,
 
 void vg_ctl_server_destroy(struct vg_ctl_server *s)
 {
+	struct vg_ctl_server **p;
+
 	if (!s)
 		return;
+	for (p = &servers; *p != s; p = &(*p)->next)
+		;
+	*p = s->next;
 	while (s->clients)
 		client_drop(s->clients);
 	vg_loop_del_fd(s->loop, s->vfd);

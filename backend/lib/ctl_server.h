@@ -11,18 +11,27 @@
 #ifndef VG_CTL_SERVER_H
 #define VG_CTL_SERVER_H
 
+#include <stdint.h>
+
 #include "lib/loop.h"
 
 struct vg_ctl_server;
 
 /*
- * @answer returns a malloc'd text for @request, or NULL: unknown request.
- * -EADDRINUSE: somebody listens there already.
+ * Returns a malloc'd text for @request; NULL: unknown request; VG_CTL_LATER:
+ * vg_ctl_answer() will have it for @asker, which is never 0.
  */
+typedef char *vg_ctl_answer_fn(void *arg, const char *request, uint64_t asker);
+#define VG_CTL_LATER	(vg_ctl_later)
+extern char vg_ctl_later[];
+
+/* -EADDRINUSE: somebody listens there already. */
 int vg_ctl_server_create(struct vg_loop *loop, const char *path,
-			 char *(*answer)(void *arg, const char *request),
-			 void *arg, struct vg_ctl_server **out);
+			 vg_ctl_answer_fn *answer, void *arg,
+			 struct vg_ctl_server **out);
 void vg_ctl_server_destroy(struct vg_ctl_server *s);
+/* Takes @text; who asked may be gone, with its server, or be nobody (0). */
+void vg_ctl_answer(uint64_t asker, char *text);
 
 /*
  * The lock that makes a daemon the only one: <dir>/<name>.pid, made and

@@ -95,7 +95,7 @@ int vg_daemon_begin(const char *run_dir, const char *name,
 
 int vg_daemon_serve(struct vg_loop *loop, const char *run_dir,
 		    const char *sock_name,
-		    char *(*answer)(void *arg, const char *request), void *arg)
+		    vg_ctl_answer_fn *answer, void *arg)
 {
 	char *sock = vg_strf("%s/%s", run_dir, sock_name);
 	struct vg_ctl_server *ctl = NULL;

@@ -3,6 +3,7 @@
 #ifndef VG_DAEMON_H
 #define VG_DAEMON_H
 
+#include "lib/ctl_server.h"
 #include "lib/loop.h"
 
 #define VG_VERSION "0.1"
@@ -20,6 +21,6 @@ int vg_daemon_begin(const char *run_dir, const char *name,
  */
 int vg_daemon_serve(struct vg_loop *loop, const char *run_dir,
 		    const char *sock_name,
-		    char *(*answer)(void *arg, const char *request), void *arg);
+		    vg_ctl_answer_fn *answer, void *arg);
 
 #endif

@@ -267,8 +267,8 @@ uint32_t vg_bus_devid_now(void)
 }
 
 /*
- * Names of @dir that are numbers of devices, into @used: so many from @first on,
- * after the last one from 0.
+ * Names of @dir that are numbers of devices, into @used: so many from @first
+ * on, after the last one from 0.
  */
 static int mark_used(struct xen_store *xs, const char *dir, uint32_t first,
 		     bool *used)
@@ -610,6 +610,60 @@ static int ask_body(struct xen_store *xs, void *arg)
 int vg_bus_ask(struct xen_store *xs, struct vg_bus_ask *ask)
 {
 	return vg_transact(xs, ask_body, ask);
+}
+
+static char *resize_path(const struct vg_bus_dev *dev)
+{
+	return vg_strf("/local/domain/%u/backend/" VG_BUS_KIND "/%u/%u/resize",
+		       dev->backend, dev->guest, dev->devid);
+}
+
+static int resize_body(struct xen_store *xs, void *arg)
+{
+	const struct vg_bus_dev *dev = arg;
+	char *back = vg_bus_back(dev);
+	struct writer w = { .xs = xs, .dir = back };
+	int state = vg_bus_state(xs, back);
+
+	w.err = guest_is_there(xs, dev);
+	if (w.err == -EEXIST || (!w.err && !state))
+		w.err = -ENOENT;
+	/* Nonsense as above. */
+	if (!w.err && state < 0 && state != -EINVAL)
+		w.err = state;
+	if (!w.err)
+		w.err = rm_errors(xs, dev);
+	put(&w, "resize", "1");
+	free(back);
+	return w.err;
+}
+
+int vg_bus_resize_ask(struct xen_store *xs, const struct vg_bus_dev *dev)
+{
+	return vg_transact(xs, resize_body, (void *)(uintptr_t)dev);
+}
+
+int vg_bus_resize_is_asked(struct xen_store *xs, const struct vg_bus_dev *dev)
+{
+	char *path = resize_path(dev), *back;
+	int state, there = vg_node_exists(xs, path);
+
+	free(path);
+	if (there)
+		return there;
+	back = vg_bus_back(dev);
+	state = vg_bus_state(xs, back);
+	free(back);
+	return !state ? -ENOENT : state > 0 || state == -EINVAL ? 0 : state;
+}
+
+int vg_bus_resize_take_back(struct xen_store *xs, const struct vg_bus_dev *dev)
+{
+	char *path = resize_path(dev);
+	int err = vg_rm(xs, path);
+
+	free(path);
+	return err;
 }
 
 /* ---- reading ------------------------------------------------------------ */

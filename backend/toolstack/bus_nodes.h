@@ -40,8 +40,8 @@
 /*
  * The number that is tried first for a new device.  Not that of one which was
  * there a moment ago: its guest may not have seen yet that it went, and Linux'
- * xenbus takes a node of the same name for the same device then, writes that it is
- * closed, or goes on with it.  So a program has it move on with the time, as
+ * xenbus takes a node of the same name for the same device then, writes that it
+ * is closed, or goes on with it.  So a program has it move on with the time, as
  * vg_bus_devid_now() does; 0 in tests.
  */
 extern uint32_t (*vg_bus_devid_first)(void);
@@ -105,6 +105,17 @@ struct vg_bus_ask {
  * only_if.
  */
 int vg_bus_ask(struct xen_store *xs, struct vg_bus_ask *ask);
+
+/*
+ * The backend is to look how large the device is by now: the key "resize" of
+ * the back, which it removes.  What was said of errors goes.  -ENOENT: the back
+ * has no state, or the guest has ended.
+ */
+int vg_bus_resize_ask(struct xen_store *xs, const struct vg_bus_dev *dev);
+/* 1: not taken yet; 0: taken; -ENOENT: the back went, or its state. */
+int vg_bus_resize_is_asked(struct xen_store *xs, const struct vg_bus_dev *dev);
+int vg_bus_resize_take_back(struct xen_store *xs,
+			    const struct vg_bus_dev *dev);
 
 /* ---- looking ------------------------------------------------------------ */
 

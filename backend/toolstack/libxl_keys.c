@@ -63,27 +63,32 @@ static bool take_word(const char **s, const char *word)
 	return true;
 }
 
+static int take_kind(const char **s, const struct vg_kind **kind)
+{
+	unsigned int i;
+
+	for (i = 0; i < vg_nr_kinds; i++) {
+		const char *p = *s;
+
+		if (take_word(&p, vg_kinds[i].name) && *p == '/') {
+			*s = p + 1;
+			*kind = &vg_kinds[i];
+			return 0;
+		}
+	}
+	return -EINVAL;
+}
+
 int vg_devname_parse(const char *path, struct vg_devname *n)
 {
 	uint64_t be, fe, devid;
-	unsigned int i;
 
 	if (!take_word(&path, "/local/domain/") ||
 	    take_number(&path, '/', XEN_DOMID_MAX, &be) ||
-	    !take_word(&path, "backend/"))
-		return -EINVAL;
-	for (i = 0; i < vg_nr_kinds; i++) {
-		const char *p = path;
-
-		if (take_word(&p, vg_kinds[i].name) && *p == '/') {
-			path = p + 1;
-			break;
-		}
-	}
-	if (i == vg_nr_kinds || take_number(&path, '/', XEN_DOMID_MAX, &fe) ||
+	    !take_word(&path, "backend/") || take_kind(&path, &n->kind) ||
+	    take_number(&path, '/', XEN_DOMID_MAX, &fe) ||
 	    take_number(&path, '\0', UINT32_MAX, &devid))
 		return -EINVAL;
-	n->kind = &vg_kinds[i];
 	n->backend = (xen_domid_t)be;
 	n->guest = (xen_domid_t)fe;
 	n->devid = (uint32_t)devid;
@@ -106,6 +111,38 @@ int vg_devname_parse_below(const char *path, struct vg_devname *n)
 	err = vg_devname_parse(node, n);
 	free(node);
 	return err;
+}
+
+/* As we print it: with no zeroes before it. */
+static int take_label_number(const char **s, char end, uint64_t max,
+			     uint64_t *v)
+{
+	if ((*s)[0] == '0' && (*s)[1] != end)
+		return -EINVAL;
+	return take_number(s, end, max, v);
+}
+
+int vg_devname_parse_label(const char *label, struct vg_devname *n, char **why)
+{
+	const char *s = label, *what = NULL;
+	uint64_t guest = 0, devid = 0;
+
+	/* Nothing is behind a number that ends the label. */
+	if (!take_word(&s, "dom") || !s[strcspn(s, " /")] ||
+	    take_label_number(&s, s[strcspn(s, " /")], XEN_DOMID_MAX, &guest))
+		what = "a domain (dom3)";
+	else if (take_kind(&s, &n->kind))
+		what = "a kind of device after that";
+	else if (take_label_number(&s, '\0', UINT32_MAX, &devid))
+		what = "a device number at its end";
+	if (what) {
+		*why = vg_strf("\"%s\" is not the name of a device, which is like \"dom3 %s/51712\": it has not %s",
+			       label, vg_kinds[0].name, what);
+		return -EINVAL;
+	}
+	n->guest = (xen_domid_t)guest;
+	n->devid = (uint32_t)devid;
+	return 0;
 }
 
 char *vg_key_read(struct xen_store *xs, const char *dir, const char *key)

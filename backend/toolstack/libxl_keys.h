@@ -54,6 +54,12 @@ char *vg_devname_label(const struct vg_devname *n);	/* for messages */
 int vg_devname_parse(const char *backend_path, struct vg_devname *n);
 /* The same for one of @backend's, or of what lies in it. */
 int vg_devname_parse_below(const char *path, struct vg_devname *n);
+/*
+ * What vg_devname_label() gives, or that with '/' in place of the blank; fills
+ * all but the backend.  -EINVAL with *why a new text.
+ */
+int vg_devname_parse_label(const char *label, struct vg_devname *n,
+			   char **why);
 
 /* The keys of a node, as long as @dir and *@xs are there. */
 struct vg_keys vg_node_keys(struct xen_store **xs, const char *dir);

@@ -339,12 +339,25 @@ uint32_t vg_device_config_generation(const struct vg_device *dev)
 void vg_device_config_changed(struct vg_device *dev)
 {
 	dev->config_generation++;
-	if (!(dev->status & VIRTIO_CONFIG_S_DRIVER_OK))
-		return;
+	/* 2.1.2: before DRIVER_OK it is not told, but may have read it. */
 	dev->config_notify_due = true;
-	vg_device_work_later(dev);
+	if (dev->status & VIRTIO_CONFIG_S_DRIVER_OK)
+		vg_device_work_later(dev);
 	/* One that is killed before the driver is told has a successor. */
 	vg_device_save(dev);
+}
+
+int vg_device_resized(struct vg_device *dev,
+		      const uint64_t change[VG_DEV_WORDS])
+{
+	int err;
+
+	if (!dev->type->resized)
+		return -EOPNOTSUPP;
+	vg_device_freeze(dev);
+	err = dev->type->resized(dev->priv, change);
+	vg_device_thaw(dev);
+	return err;
 }
 
 /* ---- queues: where they run --------------------------------------------- */
@@ -852,6 +865,8 @@ void vg_device_event(struct vg_device *dev, unsigned int queue)
 
 void vg_device_notify_driver(struct vg_device *dev, bool is_used)
 {
+	bool is_config = dev->config_notify_due &&
+			 dev->status & VIRTIO_CONFIG_S_DRIVER_OK;
 	uint32_t what = 0;
 
 	if (is_used || dev->used_notify_due) {
@@ -859,14 +874,14 @@ void vg_device_notify_driver(struct vg_device *dev, bool is_used)
 		dev->stats.irqs_used++;
 		what |= VG_NOTIFY_USED;
 	}
-	if (dev->config_notify_due) {
+	if (is_config) {
 		dev->stats.irqs_config++;
 		what |= VG_NOTIFY_CONFIG;
 	}
 	if (!what)
 		return;
 	dev->transport_ops->notify(dev->transport, what);
-	if (!dev->config_notify_due)
+	if (!is_config)
 		return;
 	dev->config_notify_due = false;
 	vg_device_save(dev);

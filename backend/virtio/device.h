@@ -299,6 +299,10 @@ void vg_device_resume(struct vg_device *dev);
 /* Started with is_held: the predecessor's I/O is over. */
 void vg_device_release(struct vg_device *dev);
 
+/* What its resource has become: resized() of dev/type.h; else -EOPNOTSUPP. */
+int vg_device_resized(struct vg_device *dev,
+		      const uint64_t change[VG_DEV_WORDS]);
+
 /*
  * As vg_device_stop(), but for a successor: what the guest set up stays as it
  * is in the state, and so do requests that nobody has taken.

@@ -438,11 +438,21 @@ static void offer(unsigned int queue, uint32_t head)
 	a->idx++;
 }
 
+/* The file itself mostly, one that is cut in between sometimes. */
+static void resized(uint64_t bytes, unsigned int how)
+{
+	const uint64_t change[VG_DEV_WORDS] = { bytes + (how == 7) };
+
+	if (how % 4 && bytes > IMAGE_BYTES && ftruncate(image, (off_t)bytes))
+		abort();
+	vg_device_resized(dev, change);
+}
+
 static void one(struct input *in)
 {
 	uint32_t v, n;
 
-	switch (take(in, 1) % 12) {
+	switch (take(in, 1) % 13) {
 	case 0:
 		v = take(in, 2) & 0x1fc;
 		wr(v, take(in, 4));
@@ -487,6 +497,10 @@ static void one(struct input *in)
 		wr(0x0e0, ref + take(in, 1) % PAGES);
 		wr(0x0e4, take(in, 1) % PAGES);
 		wr(0x0e8, take(in, 1) & 1);
+		break;
+	case 12:
+		/* Not the guest's: its image grows, or is said to. */
+		resized(take(in, 2) << 9, take(in, 1));
 		break;
 	}
 }
@@ -614,6 +628,8 @@ static void parts_of(struct vg_dev_parts *parts)
 	char *why, *name;
 
 	if (type == &vg_dev_blk) {
+		if (ftruncate(image, IMAGE_BYTES))	/* see resized() */
+			abort();
 		blk.fd = dup(image);
 		vg_blk_parts_fill(parts, &blk);
 		return;

@@ -368,6 +368,108 @@ static void closed_by_itself_is_no_leftover(void **state)
 	closes();
 }
 
+/* ---- an image that grows ------------------------------------------------ */
+
+static void image_is(uint64_t bytes)
+{
+	assert_int_equal(truncate(image.params, (off_t)bytes), 0);
+}
+
+static uint64_t capacity(void)
+{
+	const struct virtio_grant_msg_get_config c = { .length = 8 };
+	struct {
+		uint32_t generation, offset, length;
+		uint64_t sectors;
+	} __attribute__((packed)) m;
+	int n = front_msg(&f, VIRTIO_GRANT_MSG_GET_CONFIG, &c, sizeof(c), &m,
+			  sizeof(m));
+
+	assert_int_equal(n, sizeof(m));
+	assert_int_equal(m.length, 8);
+	return m.sectors;
+}
+
+/* Through the last sector, and not one further. */
+static void use_the_end(uint64_t sectors)
+{
+	assert_int_equal(front_blk(&f, VIRTIO_BLK_T_OUT, sectors - 8, &data, 0,
+				   4096), VIRTIO_BLK_S_OK);
+	assert_int_equal(front_blk(&f, VIRTIO_BLK_T_IN, sectors, &data, 0, 512),
+			 VIRTIO_BLK_S_IOERR);
+}
+
+static void ask_resize(void)
+{
+	fake_store_write(0, front_back_path(&f, "resize"), "1");
+	assert_true(rig_until(!fake_store_exists(front_back_path(&f, "resize"))));
+}
+
+/* By the key, at which virtio-grantd looks at this device alone. */
+static void grows(void **state)
+{
+	const uint64_t sectors = RIG_IMAGE_BYTES / 512;
+	uint32_t told;
+
+	(void)state;
+	disk_make(0);
+	start();
+	io();
+	assert_int_equal(capacity(), sectors);
+	told = f.page->config_events;
+	image_is(2 * RIG_IMAGE_BYTES);
+	rig_steps(5);
+	assert_int_equal(capacity(), sectors);
+	fake_guest_take_event(GUEST, f.port);
+	ask_resize();
+	assert_true(rig_until(f.page->config_events != told));
+	assert_true(fake_guest_take_event(GUEST, f.port));
+	assert_int_equal(f.page->config_events, told + 1);
+	assert_int_equal(capacity(), 2 * sectors);
+	use_the_end(2 * sectors);
+	io();
+	/* Told once, and nothing of what is no change or is refused. */
+	ask_resize();
+	image_is(RIG_IMAGE_BYTES);
+	ask_resize();
+	rig_steps(20);
+	assert_true(unit_logged("a disk does not shrink while it is used"));
+	assert_true(fake_store_exists("/local/domain/1/error/backend/virtio_grant/3/0/error"));
+	assert_int_equal(f.page->config_events, told + 1);
+	image_is(3 * RIG_IMAGE_BYTES);
+	ask_resize();
+	assert_true(rig_until(f.page->config_events == told + 2));
+	assert_true(rig_until(!fake_store_exists("/local/domain/1/error/backend/virtio_grant/3/0/error")));
+	assert_int_equal(capacity(), 3 * sectors);
+	use_the_end(3 * sectors);
+	closes();
+}
+
+/* Its driver is not there: the next one finds the size that there is. */
+static void grows_before_its_driver(void **state)
+{
+	const uint64_t sectors = RIG_IMAGE_BYTES / 512;
+
+	(void)state;
+	disk_make(0);
+	assert_true(rig_until(front_back_state(&f) == 2));
+	image_is(2 * RIG_IMAGE_BYTES);
+	ask_resize();
+	start();
+	assert_int_equal(capacity(), 2 * sectors);
+	use_the_end(2 * sectors);
+	assert_int_equal(front_close(&f), 0);
+	assert_true(rig_until(front_back_state(&f) == 6));
+	image_is(3 * RIG_IMAGE_BYTES);
+	ask_resize();
+	front_set_state(&f, 1);
+	assert_true(rig_until(front_back_state(&f) == 2));
+	start();
+	assert_int_equal(capacity(), 3 * sectors);
+	use_the_end(3 * sectors);
+	closes();
+}
+
 /* ---- drivers that are wrong --------------------------------------------- */
 
 /* Its state, and that no worker has died of it. */
@@ -697,6 +799,7 @@ int main(void)
 		T(front_vanishes), T(domain_vanishes), T(not_after_all),
 		T(forced), T(removed_while_closed),
 		T(closed_by_itself_is_no_leftover),
+		T(grows), T(grows_before_its_driver),
 		T(wrong_keys),
 		T(wrong_page), T(forbidden), T(wrong_states), T(two_devices),
 		T(supervisor_dies), T(worker_dies), T(request_outlives),

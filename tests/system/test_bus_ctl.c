@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * test_bus_ctl.c - virtio-grantctl's attach and detach, virtio-grantd and a
- * guest's driver together, by the nodes that the first makes.
+ * test_bus_ctl.c - virtio-grantctl's attach, detach and resize, virtio-grantd
+ * and a guest's driver together, by the nodes that the first makes.
  */
 #include <errno.h>
 #include <string.h>
@@ -74,7 +74,7 @@ static int setup(void **state)
 	rig_guest(GUEST, 1);
 	if (rig_sup_start())
 		return -1;
-	snprintf(path, sizeof(path), "/local/domain/%u/backend", RIG_BACKEND);
+	snprintf(path, sizeof(path), "/local/domain/%u/libxl", RIG_BACKEND);
 	if (!fake_store_exists(path))
 		fake_store_mkdir(0, path);
 	name(RIG_BACKEND, "DomD");
@@ -226,6 +226,30 @@ static void driver_comes_later(void **state)
 	assert_true(rig_until(!rig_worker_of(GUEST)));
 }
 
+static void grows(void **state)
+{
+	uint32_t told;
+
+	(void)state;
+	data.va = NULL;
+	assert_int_equal(attach(), 0);
+	io();
+	told = f.page->config_events;
+	assert_int_equal(truncate(image.params, 2 * RIG_IMAGE_BYTES), 0);
+	assert_int_equal(ctl(vg_ctl_resize, "resize g1 a"), 0);
+	assert_says("g1 a: DomD has looked at it");
+	assert_int_equal(f.page->config_events, told + 1);
+	assert_int_equal(front_blk(&f, VIRTIO_BLK_T_OUT,
+				   2 * RIG_IMAGE_BYTES / 512 - 8, &data, 0,
+				   4096), VIRTIO_BLK_S_OK);
+	assert_int_equal(truncate(image.params, RIG_IMAGE_BYTES), 0);
+	assert_int_equal(ctl(vg_ctl_resize, "resize g1 a"), 1);
+	assert_says("g1 a: DomD refuses it: the image has 1048576 bytes now, the guest knows 2097152");
+	assert_int_equal(f.page->config_events, told + 1);
+	assert_int_equal(ctl(vg_ctl_detach, "detach g1 a"), 0);
+	assert_true(rig_until(!rig_worker_of(GUEST)));
+}
+
 int main(void)
 {
 #define T(t)	cmocka_unit_test_setup_teardown(t, setup, teardown)
@@ -235,6 +259,7 @@ int main(void)
 		T(is_taken_away),
 		T(has_no_image),
 		T(driver_comes_later),
+		T(grows),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -107,6 +107,10 @@ static void served(void **state)
 	assert_true(rig_until(read(fd, &c, 1) == 1));
 	assert_int_equal(c, 'b');
 	close(fd);
+	/* It has no size, as the control domain is told. */
+	fake_store_write(0, BACK "/resize", "1");
+	assert_true(rig_until(!fake_store_exists(BACK "/resize")));
+	assert_true(unit_logged("dom3 virtio/0: a device of its type (console) has no size that could change"));
 	put("online", "0");
 	put("state", "5");
 	assert_true(rig_until(is_state("6")));

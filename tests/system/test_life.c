@@ -37,7 +37,7 @@ static void ms(unsigned int n)
 
 static bool status_says(const char *what)
 {
-	char *text = vg_supervisor_answer(rig.sup, "status");
+	char *text = vg_supervisor_answer(rig.sup, "status", 0);
 	bool is = strstr(text, what);
 
 	free(text);

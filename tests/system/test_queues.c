@@ -18,6 +18,7 @@
 #include "lib/util.h"
 
 #include "kernel/uapi/virtio_grant.h"
+#include "lib/ctl_server.h"
 
 #define GUEST	3u
 #define QUEUES	3u
@@ -531,6 +532,29 @@ static void another_broker(void **state)
 	stop();
 }
 
+/* While each of them checks requests against what there was before. */
+static void grown_under_load(void **state)
+{
+	unsigned int i;
+	char *text;
+
+	(void)state;
+	start(QUEUES, true, true);
+	for (i = 2; i < 12; i++) {
+		fill(ALL);
+		assert_int_equal(truncate(disk.params, i * RIG_IMAGE_BYTES), 0);
+		fake_enter_proc(rig.sup_proc);
+		text = vg_supervisor_answer(rig.sup,
+					    "resize dom3 virtio_disk/51712", 0);
+		assert_ptr_equal(text, VG_CTL_LATER);
+		storm(ALL, 20);
+		assert_true(rig_until(drv_config(&d, 0, 8) ==
+				      i * (RIG_IMAGE_BYTES / 512)));
+	}
+	assert_false(drv_needs_reset(&d));
+	stop();
+}
+
 /* Its threads end with what was under way done, and begin where they were. */
 static void another_daemon(void **state)
 {
@@ -705,6 +729,7 @@ int main(void)
 		TEST(another_broker),
 		TEST(another_daemon),
 		TEST(removal_under_load),
+		TEST(grown_under_load),
 		TEST(a_budget_for_all),
 		TEST(no_handles_no_threads),
 		TEST(threads_are_bounded),
@@ -716,6 +741,7 @@ int main(void)
 		TEST_URING(ranges_come_and_go),
 		TEST_URING(a_bad_ring_stops_all),
 		TEST_URING(removal_under_load),
+		TEST_URING(grown_under_load),
 		/* Last: it leaves threads behind. */
 		TEST(killed_under_load),
 	};

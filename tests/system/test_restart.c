@@ -360,7 +360,7 @@ static void disk_without_grants_is_named(void **state)
 	other.no_grants = true;
 	fake_libxl_disk_add(&other);
 	rig_steps(20);
-	text = vg_broker_answer(rig.broker, "status");
+	text = vg_broker_answer(rig.broker, "status", 0);
 	assert_non_null(strstr(text, "does not have grant_usage=1"));
 	free(text);
 	fake_libxl_disk_remove(&other);
@@ -628,7 +628,7 @@ static bool is_taken_over(void)
 
 static bool is_said_held(void)
 {
-	char *text = vg_supervisor_answer(rig.sup, "status");
+	char *text = vg_supervisor_answer(rig.sup, "status", 0);
 	bool is = strstr(text, "\"held\":true");
 
 	free(text);

@@ -100,7 +100,8 @@ struct blk_dev {
 	enum vg_blk_engine engine;
 	unsigned int nr_reserved;	/* rings */
 	struct vg_queue_traits traits[VG_BLK_QUEUES_MAX];
-	uint64_t sectors, features;
+	uint64_t features;
+	uint64_t sectors;		/* more while no queue is run */
 	bool is_writeback;		/* config.wce; changes while no queue
 					 * is run */
 	/*
@@ -1175,21 +1176,45 @@ static void blk_put_state(void *priv, const void *state)
 		((const struct blk_state *)state)->is_writeback & 1;
 }
 
-/*
- * A driver that knew the image as larger or smaller reads again.  Told twice,
- * if we are killed in between, it is told what it knows.
- */
+/* Told twice, if we are killed in between, it is told what it knows. */
+static void note_told(struct blk_dev *b)
+{
+	uint64_t *told = vg_device_told(b->dev);
+
+	vg_step();
+	if (told)
+		WRITE_ONCE(told[0], b->image.size_bytes);
+}
+
+/* A driver that knew the image as larger or smaller reads again. */
 static void blk_begin(void *priv, bool is_taken_over)
 {
 	struct blk_dev *b = priv;
-	uint64_t *told = vg_device_told(b->dev);
+	const uint64_t *told = vg_device_told(b->dev);
 
-	if (!told)
-		return;
-	if (is_taken_over && told[0] != b->image.size_bytes)
+	if (is_taken_over && told && told[0] != b->image.size_bytes)
 		vg_device_config_changed(b->dev);
+	note_told(b);
+}
+
+/*
+ * Only larger: what is under way was checked against what there was.  One that
+ * takes over finds the size by itself, whether we got here or not.
+ */
+static int blk_resized(void *priv, const uint64_t change[VG_DEV_WORDS])
+{
+	struct blk_dev *b = priv;
+
+	if (change[0] < b->image.size_bytes || change[0] % SECTOR_BYTES)
+		return -EINVAL;
+	if (change[0] == b->image.size_bytes)
+		return 0;
 	vg_step();
-	WRITE_ONCE(told[0], b->image.size_bytes);
+	b->image.size_bytes = change[0];
+	b->sectors = change[0] >> SECTOR_SHIFT;
+	vg_device_config_changed(b->dev);
+	note_told(b);
+	return 0;
 }
 
 static unsigned int blk_nr_queues(void *priv)
@@ -1409,6 +1434,7 @@ const struct vg_dev_type vg_dev_blk = {
 	.nr_queues = blk_nr_queues,
 	.traits = blk_traits,
 	.begin = blk_begin,
+	.resized = blk_resized,
 	.set_features = blk_set_features,
 	.config_bytes = offsetof(struct virtio_blk_config,
 				 max_secure_erase_sectors),

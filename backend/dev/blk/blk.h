@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "dev/type.h"
 
@@ -129,5 +130,8 @@ void vg_blk_ring_destroy(struct io_uring *ring);
  * multiple of 512 bytes", "is a directory", ...).
  */
 int vg_blk_probe(int fd, struct vg_blk_image *image, const char **why);
+/* Its size alone, whatever that is, of a file or a block device; as above. */
+int vg_blk_size(int fd, const struct stat *st, uint64_t *size_bytes,
+		const char **why);
 
 #endif

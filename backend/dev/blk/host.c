@@ -128,6 +128,12 @@ static void disk_destroy(void *res)
 	free(d);
 }
 
+/* The limit is one of files: it does not hold for block devices. */
+static uint64_t file_max(bool is_block_device, uint64_t size_bytes)
+{
+	return is_block_device ? 0 : size_bytes;
+}
+
 static int disk_open(void *res, const struct vg_dev_how *how,
 		     struct vg_dev_parts *parts, char **why)
 {
@@ -151,10 +157,28 @@ static int disk_open(void *res, const struct vg_dev_how *how,
 		return err;
 	vg_blk_parts_fill(parts, &p);
 	memcpy(parts->resource, &d->image.id, sizeof(d->image.id));
-	/* Block devices do not grow. */
-	if (!p.image.is_block_device)
-		parts->file_max_bytes = p.image.size_bytes;
+	parts->file_max_bytes = file_max(p.image.is_block_device,
+					 p.image.size_bytes);
 	return 0;
+}
+
+static int disk_resize(void *res, struct vg_dev_change *change, char **why)
+{
+	const struct vg_image *im = &((const struct disk *)res)->image;
+	uint64_t bytes;
+	int err = vg_image_grown(im, &bytes, why);
+
+	if (!err)
+		*change = (struct vg_dev_change){
+			.words = { bytes },
+			.file_max_bytes = file_max(!im->id.ino, bytes),
+		};
+	return err;
+}
+
+static void disk_resized(void *res, const struct vg_dev_change *change)
+{
+	((struct disk *)res)->image.size_bytes = change->words[0];
 }
 
 static int disk_lock(void *res, const struct vg_dev_parts *parts, char **why)
@@ -227,6 +251,8 @@ const struct vg_dev_host vg_blk_host = {
 	.lock = disk_lock,
 	.leave = disk_leave,
 	.close = disk_close,
+	.resize = disk_resize,
+	.resized = disk_resized,
 	.summary = disk_summary,
 	.describe = disk_describe,
 };

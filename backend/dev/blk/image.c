@@ -514,3 +514,61 @@ int vg_image_open(struct vg_image *im, const struct vg_keys *keys,
 	blk->buffered_fd = im->is_direct ? open_buffered(im) : -1;
 	return 0;
 }
+
+/* ---- growing ------------------------------------------------------------ */
+
+/* Of the one that is served, whatever stands under its name. */
+static int size_now(const struct vg_image *im, uint64_t *size_bytes,
+		    const char **what)
+{
+	struct vg_image_id id;
+	struct stat st;
+	char path[32];
+	int fd, err;
+
+	node_path(im->node_fd, path);
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	if (fd < 0 || fstat(fd, &st)) {
+		err = -errno;
+		*what = "can't be examined";
+	} else {
+		id_read(fd, &st, &id);
+		*what = "is another block device by now";
+		err = id_is_same(&id, &im->id) ?
+		      vg_blk_size(fd, &st, size_bytes, what) : -ESTALE;
+	}
+	if (fd >= 0)
+		close(fd);
+	return err;
+}
+
+int vg_image_grown(const struct vg_image *im, uint64_t *size_bytes,
+		   char **why)
+{
+	unsigned long long knows = im->size_bytes, now;
+	const char *what;
+	int err = size_now(im, size_bytes, &what);
+
+	if (err) {
+		*why = vg_strf("image %s %s: %s", im->path, what,
+			       strerror(-err));
+		return err;
+	}
+	now = *size_bytes;
+	if (now == knows) {
+		*why = vg_strf("the image has %llu bytes, as the guest knows",
+			       now);
+		return -EALREADY;
+	}
+	if (now < knows) {
+		*why = vg_strf("the image has %llu bytes now, the guest knows %llu; a disk does not shrink while it is used",
+			       now, knows);
+		return -ERANGE;
+	}
+	if (now % 512) {
+		*why = vg_strf("the image has %llu bytes now, which is not a multiple of 512 bytes",
+			       now);
+		return -EINVAL;
+	}
+	return 0;
+}

@@ -80,6 +80,13 @@ int vg_image_open(struct vg_image *im, const struct vg_keys *keys,
 /* The lock of an image that was opened as held: as above. */
 int vg_image_lock(struct vg_image *im, int fd, char **why);
 
+/*
+ * How large it is by now, if that is more than size_bytes.  Negative errno with
+ * *why a new text; -EALREADY: as large as it was, -ERANGE: less.
+ */
+int vg_image_grown(const struct vg_image *im, uint64_t *size_bytes,
+		   char **why);
+
 /* As --serial has it: 1 to 20 characters of ASCII that can be seen. */
 bool vg_image_serial_is_valid(const char *s);
 

@@ -45,16 +45,27 @@ static uint64_t queue_attr(dev_t rdev, const char *name)
 	return 0;
 }
 
+int vg_blk_size(int fd, const struct stat *st, uint64_t *size_bytes,
+		const char **why)
+{
+	*why = "does not tell its size";
+	if (!S_ISBLK(st->st_mode))
+		*size_bytes = (uint64_t)st->st_size;
+	else if (ioctl(fd, BLKGETSIZE64, size_bytes) < 0)
+		return -errno;
+	return 0;
+}
+
 static int probe_block_device(int fd, const struct stat *st,
 			      struct vg_blk_image *im, const char **why)
 {
 	unsigned int v;
-	int n;
+	int n, err;
 
 	im->is_block_device = true;
-	*why = "does not tell its size";
-	if (ioctl(fd, BLKGETSIZE64, &im->size_bytes) < 0)
-		return -errno;
+	err = vg_blk_size(fd, st, &im->size_bytes, why);
+	if (err)
+		return err;
 	*why = "does not tell its block size";
 	if (ioctl(fd, BLKSSZGET, &n) < 0)
 		return -errno;

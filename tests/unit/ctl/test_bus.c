@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * test_bus.c - virtio-grantctl attach, detach and list: what they write, what
- * they say of each wrong set-up, and that a failure leaves nothing behind.
+ * test_bus.c - virtio-grantctl attach, detach, list, and resize in the control
+ * domain: what they write, what they say of each wrong set-up, and that a
+ * failure leaves nothing behind.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -673,6 +674,125 @@ static void how_they_are(void **state)
 	assert_int_equal(ctl(vg_ctl_list, "list a b"), 2);
 }
 
+/* ---- resize ------------------------------------------------------------- */
+
+static int resize(const char *line)
+{
+	return ctl(vg_ctl_resize, line);
+}
+
+/* A virtio-grantd that takes the key; or says why not. */
+static void takes_key(void)
+{
+	const char *key = bus_back(1, 5, 0, "resize");
+
+	if (fake_store_exists(key))
+		assert_int_equal(fake_store_rm(1, key), 0);
+}
+
+static unsigned int refuse_in;	/* turns after it has taken the key */
+
+static void refuses_key(void)
+{
+	takes_key();
+	if (!fake_store_exists(bus_back(1, 5, 0, "resize")) && !refuse_in--)
+		fake_store_write(1, "/local/domain/1/error/backend/virtio_grant/5/0/error",
+				 "dom5 virtio_grant/0: shorter\033");
+}
+
+static void a_disk_that_grew(void **state)
+{
+	struct json_object *o;
+
+	(void)state;
+	assert_int_equal(attach(ATTACH), 0);
+	free(before);
+	before = fake_store_dump();
+	/* What was refused before is not this answer's. */
+	fake_store_write(1, "/local/domain/1/error/backend/virtio_grant/5/0/error",
+			 "old");
+	bus_also = takes_key;
+	assert_int_equal(resize("resize g1 blk0"), 0);
+	assert_string_equal(answer.text, "g1 blk0: DomD has looked at it; the guest is told if it has grown\n");
+	o = json_object_object_get(answer.result, "state");
+	assert_string_equal(json_object_get_string(o), "looked at");
+	assert_unchanged();
+	assert_int_equal(resize("resize -j 5 blk0"), 0);
+	assert_true(answer.is_json);
+	assert_unchanged();
+}
+
+static void a_disk_that_did_not(void **state)
+{
+	unsigned int i;
+
+	(void)state;
+	assert_int_equal(attach(ATTACH), 0);
+	bus_also = refuses_key;
+	for (i = 0; i < 3; i++) {
+		refuse_in = i;
+		assert_int_equal(resize("resize g1 blk0"), 1);
+		assert_says("g1 blk0: DomD refuses it: shorter?");
+	}
+	bus_also = NULL;
+	assert_int_equal(detach("detach g1 blk0"), 0);
+	assert_unchanged();
+}
+
+static void back_goes(void)
+{
+	fake_store_rm(1, bus_back(1, 5, 0, ""));
+}
+
+static void nobody_looks(void **state)
+{
+	static void (*const also[])(void) = { back_goes, kill_backend };
+	unsigned int i;
+
+	(void)state;
+	assert_int_equal(resize("resize g1 blk0"), 1);
+	assert_says("g1 has no device blk0");
+	assert_int_equal(resize("resize g9 blk0"), 1);
+	assert_says("g9: no such guest");
+	assert_unchanged();
+	assert_int_equal(attach(ATTACH), 0);
+	free(before);
+	before = fake_store_dump();
+	vg_ctl_wait_ms = 50;
+	assert_int_equal(resize("resize g1 blk0"), 1);
+	assert_says("g1 blk0: virtio-grantd in domain 1 does not take the request");
+	assert_unchanged();
+	vg_ctl_wait_ms = 5000;
+	bus_also = interrupted;
+	assert_int_equal(resize("resize g1 blk0"), 1);
+	assert_says("interrupted: the request is taken back");
+	assert_unchanged();
+	vg_session_is_interrupted = 0;
+	for (i = 0; i < ARRAY_SIZE(also); i++) {
+		bus_also = also[i];
+		assert_int_equal(resize("resize g1 blk0"), 1);
+		assert_says("g1 blk0: it is not served now (virtio-grantctl list g1 has how it is)");
+		bus_also = NULL;
+		/* Nor has it been. */
+		assert_int_equal(resize("resize g1 blk0"), 1);
+		assert_says("it is not served now");
+		assert_false(fake_store_exists(bus_back(1, 5, 0, "")));
+	}
+}
+
+/* Its number is another's, with a device that nobody has asked for. */
+static void another_guest_now(void **state)
+{
+	(void)state;
+	assert_int_equal(attach(ATTACH), 0);
+	fake_store_write(0, "/local/domain/5/vm", "/vm/00000000-0000-0000-0000-%012x", 0x99);
+	free(before);
+	before = fake_store_dump();
+	assert_int_equal(resize("resize 00000000-0000-0000-0000-000000000051 blk0"), 1);
+	assert_says("it is not served now");
+	assert_unchanged();
+}
+
 /* ---- xenstore fails ----------------------------------------------------- */
 
 static const enum fake_call calls[] = {
@@ -766,6 +886,33 @@ static void detach_and_failures(void **state)
 	assert_true(failures > 40);
 }
 
+/* Of resize: nothing is left of it, or it was taken. */
+static void resize_and_failures(void **state)
+{
+	unsigned int i, n, failures = 0;
+
+	(void)state;
+	assert_int_equal(attach(ATTACH), 0);
+	free(before);
+	before = fake_store_dump();
+	bus_also = takes_key;
+	vg_ctl_wait_ms = 50;
+	for (i = 0; i < ARRAY_SIZE(calls); i++) {
+		for (n = 1; n < 500; n++) {
+			fake_fail_nth(0, calls[i], n, EIO);
+			resize("resize g1 blk0");
+			assert_int_equal(fake_leaks(), 0);
+			assert_unchanged();
+			if (!fake_failed(calls[i]))
+				break;
+			failures++;
+		}
+		fake_fail_nth(0, calls[i], 0, 0);
+		assert_int_equal(answer.status, 0);
+	}
+	assert_true(failures > 20);
+}
+
 static void transactions_are_repeated(void **state)
 {
 	(void)state;
@@ -838,9 +985,14 @@ int main(void)
 		T(of_a_guest_that_is_gone),
 		T(numbers_that_came_back),
 		T(how_they_are),
+		T(a_disk_that_grew),
+		T(a_disk_that_did_not),
+		T(nobody_looks),
+		T(another_guest_now),
 		T(attach_and_failures),
 		T(removal_and_failures),
 		T(detach_and_failures),
+		T(resize_and_failures),
 		T(transactions_are_repeated),
 		T(two_at_once),
 	};

@@ -23,13 +23,19 @@ static char *dir, *path;
 static struct vg_loop *loop;
 static struct vg_ctl_server *server;
 static unsigned int nr_asked, nr_fds;
+static uint64_t who_waits;
 
-static char *answer(void *arg, const char *request)
+static char *answer(void *arg, const char *request, uint64_t asker)
 {
 	char *text;
 
 	assert_ptr_equal(arg, &nr_asked);
 	nr_asked++;
+	assert_true(asker);
+	if (!strcmp(request, "later")) {
+		who_waits = asker;
+		return VG_CTL_LATER;
+	}
 	if (!strcmp(request, "big")) {
 		text = malloc(BIG_BYTES + 1);
 		memset(text, 'x', BIG_BYTES);
@@ -115,6 +121,65 @@ static void answers(void **state)
 	say(fd, "tus\nmore\n");
 	expect(fd, "{}\n");
 	assert_int_equal(nr_asked, 3);
+}
+
+/* Each who waits gets its own answer, and nobody another's. */
+static void answers_later(void **state)
+{
+	uint64_t first, second;
+	int one = client(), two;
+	char c;
+
+	(void)state;
+	say(one, "later\n");
+	first = who_waits;
+	two = client();
+	say(two, "later\nstatus\n");
+	second = who_waits;
+	assert_int_not_equal(first, second);
+	assert_int_equal(recv(one, &c, 1, 0), -1);
+	assert_int_equal(errno, EAGAIN);
+	vg_ctl_answer(0, vg_strdup("nobody's\n"));
+	vg_ctl_answer(second + 1, vg_strdup("nobody's\n"));
+	vg_ctl_answer(second, vg_strdup("second \x1b\n"));
+	expect(two, "second ?\n");
+	vg_ctl_answer(first, vg_strdup("first\n"));
+	expect(one, "first\n");
+	/* It had its answer, or does not wait for it. */
+	vg_ctl_answer(first, vg_strdup("more\n"));
+	one = client();
+	say(one, "later\n");
+	close(one);
+	turns(3);
+	vg_ctl_answer(who_waits, vg_strdup("{}\n"));
+	assert_int_equal(nr_asked, 3);
+}
+
+/* Nor does what waits for an answer that never comes hold up anybody. */
+static void answers_later_than_there_is_a_server(void **state)
+{
+	int fd = client(), other[16], i;
+	char c;
+
+	(void)state;
+	say(fd, "later\n");
+	for (i = 0; i < 16; i++) {
+		other[i] = client();
+		turns(3);
+	}
+	for (i = 0; i < 16; i++)
+		close(other[i]);
+	vg_ctl_answer(who_waits, vg_strdup("too late\n"));
+	assert_int_equal(recv(fd, &c, 1, 0), 0);
+	close(fd);
+	fd = client();
+	say(fd, "later\n");
+	vg_ctl_server_destroy(server);
+	vg_ctl_answer(who_waits, vg_strdup("much too late\n"));
+	assert_int_equal(recv(fd, &c, 1, 0), 0);
+	close(fd);
+	assert_int_equal(vg_ctl_server_create(loop, path, answer, &nr_asked,
+					      &server), 0);
 }
 
 static void is_the_users_alone(void **state)
@@ -296,6 +361,8 @@ int main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		T(answers),
+		T(answers_later),
+		T(answers_later_than_there_is_a_server),
 		T(is_the_users_alone),
 		T(a_request_without_end),
 		T(slow_clients),

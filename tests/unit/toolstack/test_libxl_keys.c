@@ -3,6 +3,9 @@
  * test_libxl_keys.c - strict paths (backend/toolstack/libxl_keys.c): what names
  * a device, and what does not.
  */
+#include <errno.h>
+#include <string.h>
+
 #include "toolstack/libxl_keys.h"
 #include "unit.h"
 #include "lib/util.h"
@@ -83,11 +86,52 @@ static void paths_below(void **state)
 			fail_msg("\"%s\" was accepted", bad[i]);
 }
 
+/* As they are printed, and with one character more or less they are none. */
+static void labels(void **state)
+{
+	static const char *const good[] = {
+		"dom0 virtio/0", "dom3 virtio_disk/51712",
+		"dom32751 virtio_disk/4294967295", "dom5 virtio_grant/0",
+	};
+	struct vg_devname n;
+	char *text, *why;
+	unsigned int i;
+
+	(void)state;
+	for (i = 0; i < ARRAY_SIZE(good); i++) {
+		assert_int_equal(vg_devname_parse_label(good[i], &n, &why), 0);
+		text = vg_devname_label(&n);
+		assert_string_equal(text, good[i]);
+		*strchr(text, ' ') = '/';
+		assert_int_equal(vg_devname_parse_label(text, &n, &why), 0);
+		text[1]++;
+		assert_int_equal(vg_devname_parse_label(text, &n, &why),
+				 -EINVAL);
+		assert_non_null(strstr(why, "it has not a domain"));
+		free(why);
+		free(text);
+		text = vg_strf("%s0x", good[i]);
+		assert_int_equal(vg_devname_parse_label(text, &n, &why),
+				 -EINVAL);
+		assert_non_null(strstr(why, "it has not a device number"));
+		free(why);
+		free(text);
+		text = vg_strdup(good[i]);
+		strchr(text, '/')[0] = 's';
+		assert_int_equal(vg_devname_parse_label(text, &n, &why),
+				 -EINVAL);
+		assert_non_null(strstr(why, "it has not a kind"));
+		free(why);
+		free(text);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(backend_paths),
 		cmocka_unit_test(paths_below),
+		cmocka_unit_test(labels),
 	};
 
 	return cmocka_run_group_tests_name("libxl_keys", tests, NULL, NULL);

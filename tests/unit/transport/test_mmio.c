@@ -4,6 +4,7 @@
  * access is answered once, whatever it is.
  */
 #include "held.h"
+#include "virtio/device_priv.h"
 
 /* ---- registers ---------------------------------------------------------- */
 
@@ -64,6 +65,7 @@ static void test_widths(void **state)
 
 static void test_config_space(void **state)
 {
+	const uint64_t none[VG_DEV_WORDS] = { 0 };
 	struct host *h = *state;
 	uint32_t v;
 
@@ -89,8 +91,20 @@ static void test_config_space(void **state)
 	v = host_read(h, VIRTIO_MMIO_CONFIG_GENERATION);
 	vg_device_config_changed(h->dev);
 	assert_int_not_equal(host_read(h, VIRTIO_MMIO_CONFIG_GENERATION), v);
+	vg_device_work_later(h->dev);
 	host_run(h);
 	assert_int_equal(h->irqs_config, 0);	/* no driver to tell */
+	/* It is told when it is there; what is reset has nothing to tell. */
+	host_start_driver(h, 64, 0);
+	assert_int_equal(h->irqs_config, 1);
+	host_write(h, VIRTIO_MMIO_STATUS, 0);
+	host_run(h);
+	vg_device_config_changed(h->dev);
+	host_write(h, VIRTIO_MMIO_STATUS, 0);
+	host_run(h);
+	host_start_driver(h, 64, 0);
+	assert_int_equal(h->irqs_config, 1);
+	assert_int_equal(vg_device_resized(h->dev, none), -EOPNOTSUPP);
 }
 
 static void test_features(void **state)

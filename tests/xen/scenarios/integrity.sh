@@ -4,7 +4,7 @@
 # sizes from 512 bytes to 1 MiB, odd alignments, direct and buffered, on both
 # sides; a file system with thousands of files, compared on both sides;
 # read-only disks, discard, write zeroes, serial numbers, block sizes; an image
-# that is replaced under its name, or grows.
+# that is replaced under its name, or grows; a disk that grows under load.
 #
 # rig: kernels 6.12
 # rig: needs backend modules
@@ -159,7 +159,49 @@ _has_written() {
 retry 20 _has_written || fail "the write did not go on when there was room"
 log_says DomD 'there is room for the image again' "room"
 
-step "an image that grows, and one that is replaced under its name"
+step "a disk that grows under load"
+dev="dom$(domid G1) virtio_disk/51728"
+in_domain G1 '( fio --name=v --filename=/dev/vdb '"$VG_FIO"' --direct=1 \
+	--ioengine=libaio --iodepth=8 --rw=randwrite --bs=4k --size=16m \
+	--output=/tmp/fio.grown; echo $? >/tmp/grown.status ) >/dev/null 2>&1 &'
+# sectors_are N: what the guest sees of its second disk.
+sectors_are() {
+	in_domain G1 "test \$(cat /sys/block/vdb/size) = $1"
+}
+sectors_are 98304
+in_domain DomD "truncate -s 56M /tmp/file && virtio-grantctl resize $dev" ||
+	fail "the disk does not grow: $(in_domain DomD virtio-grantctl)"
+retry 10 sectors_are 114688 || fail "the guest has not seen that its disk grew"
+in_domain G1 'test ! -e /tmp/grown.status' || fail "that was not under load"
+in_domain G1 'dd if=/dev/urandom of=/tmp/end bs=1M count=1 2>/dev/null &&
+	dd if=/tmp/end of=/dev/vdb bs=1M seek=55 oflag=direct &&
+	! dd if=/tmp/end of=/dev/vdb bs=1M seek=56 oflag=direct'
+want=$(in_domain G1 'md5sum </tmp/end')
+expect "$want" "$(in_domain G1 'dd if=/dev/vdb bs=1M skip=55 iflag=direct | md5sum')" \
+	"the new end, as the guest reads it"
+expect "$want" "$(in_domain DomD 'dd if=/tmp/file bs=1M skip=55 | md5sum')" \
+	"the new end, as it stands in the image"
+if text=$(in_domain DomD "truncate -s 40M /tmp/file
+		virtio-grantctl resize $dev 2>&1"); then
+	fail "a disk shrank: $text"
+fi
+expect "refused: $dev: the image has 41943040 bytes now, the guest knows 58720256; a disk does not shrink while it is used" \
+	"$text" "what is said of a shorter image"
+sectors_are 114688 || fail "the guest's disk has changed all the same"
+in_domain DomD 'truncate -s 60M /tmp/file'
+key="/local/domain/$(domid DomD)/backend/virtio_disk/$(domid G1)/51728/resize"
+xenstore-write "$key" 1
+retry 10 sectors_are 122880 || fail "the key \"resize\" does nothing"
+if xenstore-exists "$key"; then
+	fail "the key \"resize\" is there still"
+fi
+_has_verified() {
+	in_domain G1 'test "$(cat /tmp/grown.status)" = 0'
+}
+retry 120 _has_verified || fail "fio: $(in_domain G1 'tail -n 3 /tmp/fio.grown')"
+expect 0 "$(stats DomD 'blk.errors')" "errors counted by the backend"
+
+step "an image that grew unheard, and one that is replaced under its name"
 in_domain G1 'dd if=/dev/urandom of=/dev/vdb bs=1M count=2 oflag=direct'
 want=$(in_domain DomD 'dd if=/tmp/file bs=1M count=2 | md5sum')
 in_domain DomD 'truncate -s 64M /tmp/file && mv /tmp/file /tmp/served &&
@@ -169,11 +211,8 @@ in_domain DomD 'truncate -s 64M /tmp/file && mv /tmp/file /tmp/served &&
 expect "$want" "$(in_domain -t 60 G1 'dd if=/dev/vdb bs=1M count=2 iflag=direct | md5sum')" \
 	"what is read after the image was replaced, by a new worker"
 log_says DomD 'image /tmp/file was replaced under its name' "replaced image"
-log_says DomD 'grew from 50331648 to 67108864 bytes' "grown image"
-_has_grown() {
-	in_domain G1 'test $(cat /sys/block/vdb/size) = 131072'
-}
-retry 10 _has_grown || fail "the guest has not seen that its disk grew"
+log_says DomD 'grew from 62914560 to 67108864 bytes' "grown image"
+retry 10 sectors_are 131072 || fail "the guest has not seen that its disk grew"
 end_daemon DomD virtio-grantd
 start_backend DomD
 log_says DomD 'image /tmp/file was replaced while the guest used it' "a new daemon"

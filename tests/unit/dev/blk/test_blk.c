@@ -663,6 +663,88 @@ static void test_config(void **state)
 	assert_int_equal(conf(e, 2, 4), 0);	/* misaligned */
 }
 
+static int resize_to(struct env *e, uint64_t bytes)
+{
+	const uint64_t change[VG_DEV_WORDS] = { bytes };
+	int err = vg_device_resized(e->h->dev, change);
+
+	host_run(e->h);
+	return err;
+}
+
+/* The bounds of each kind of request are the new ones, and no others. */
+static void test_resized(void **state)
+{
+	struct env *e = *state;
+	uint32_t generation;
+
+	NEED(e);
+	generation = host_read(e->h, VIRTIO_MMIO_CONFIG_GENERATION);
+	assert_int_equal(ftruncate(e->fd, 2 * IMAGE_BYTES), 0);
+	assert_int_equal(simple(e, VIRTIO_BLK_T_IN, SECTORS, 512),
+			 VIRTIO_BLK_S_IOERR);
+	assert_int_equal(resize_to(e, 2 * IMAGE_BYTES), 0);
+	assert_int_equal(e->h->irqs_config, 1);
+	assert_int_not_equal(host_read(e->h, VIRTIO_MMIO_CONFIG_GENERATION),
+			     generation);
+	assert_int_equal(conf(e, 0, 4), 2 * SECTORS);
+	assert_int_equal(simple(e, VIRTIO_BLK_T_OUT, SECTORS - 1, 1024),
+			 VIRTIO_BLK_S_OK);
+	assert_int_equal(simple(e, VIRTIO_BLK_T_IN, 2 * SECTORS - 1, 512),
+			 VIRTIO_BLK_S_OK);
+	assert_int_equal(simple(e, VIRTIO_BLK_T_IN, 2 * SECTORS - 1, 1024),
+			 VIRTIO_BLK_S_IOERR);
+	assert_int_equal(ranges(e, VIRTIO_BLK_T_WRITE_ZEROES, 1,
+				(const uint64_t[][3]){ { 2 * SECTORS - 8, 8,
+							 0 } }, 16),
+			 VIRTIO_BLK_S_OK);
+	assert_int_equal(ranges(e, VIRTIO_BLK_T_WRITE_ZEROES, 1,
+				(const uint64_t[][3]){ { 2 * SECTORS - 8, 9,
+							 0 } }, 16),
+			 VIRTIO_BLK_S_IOERR);
+	/* The same again is nothing new. */
+	assert_int_equal(resize_to(e, 2 * IMAGE_BYTES), 0);
+	assert_int_equal(e->h->irqs_config, 1);
+}
+
+static void test_resized_refused(void **state)
+{
+	struct env *e = *state;
+	uint32_t generation;
+
+	NEED(e);
+	generation = host_read(e->h, VIRTIO_MMIO_CONFIG_GENERATION);
+	assert_int_equal(resize_to(e, IMAGE_BYTES - 512), -EINVAL);
+	assert_int_equal(resize_to(e, 0), -EINVAL);
+	assert_int_equal(resize_to(e, IMAGE_BYTES + 511), -EINVAL);
+	assert_int_equal(conf(e, 0, 4), SECTORS);
+	assert_int_equal(e->h->irqs_config, 0);
+	assert_int_equal(host_read(e->h, VIRTIO_MMIO_CONFIG_GENERATION),
+			 generation);
+	assert_int_equal(simple(e, VIRTIO_BLK_T_IN, SECTORS, 512),
+			 VIRTIO_BLK_S_IOERR);
+}
+
+/* Of no size while it is broken; of the new one when it is reset. */
+static void test_resized_while_broken(void **state)
+{
+	struct env *e = *state;
+
+	NEED(e);
+	unit_log_start();
+	e->h->q.avail->ring[e->h->q.avail->idx % e->h->q.num] = 0xffff;
+	e->h->q.avail->idx++;
+	vg_device_queue_notify(e->h->dev, 0);
+	host_run(e->h);
+	assert_true(host_read(e->h, VIRTIO_MMIO_STATUS) & ST_BROKEN);
+	assert_int_equal(resize_to(e, 2 * IMAGE_BYTES), 0);
+	assert_int_equal(conf(e, 0, 4), 0);
+	host_write(e->h, VIRTIO_MMIO_STATUS, 0);
+	host_run(e->h);
+	assert_int_equal(conf(e, 0, 4), 2 * SECTORS);
+	unit_log_stop();
+}
+
 /* A driver that can't flush gets a cache that is written through. */
 static void test_writethrough(void **state)
 {
@@ -879,6 +961,8 @@ int main(void)
 		T4(test_unknown), T4(test_write_zeroes), T4(test_discard),
 		T4(test_ranges_refused), TH(test_read_only, ro_how),
 		TH(test_no_discard, plain_how), T4(test_config),
+		T4(test_resized), T4(test_resized_refused),
+		TH(test_resized_while_broken, sync_how),
 		{ "test_writethrough", test_writethrough, setup_cold, teardown,
 		  (void *)(uintptr_t)&sync_how },
 		TH(test_no_status, sync_how), TH(test_short_header, sync_how),

@@ -96,6 +96,7 @@ static int fake_stat(const char *path, struct stat *st)
 #define vg_image_exit			exit_under_test
 #define vg_image_open			open_under_test
 #define vg_image_lock			lock_under_test
+#define vg_image_grown			grown_under_test
 #define vg_image_serial_is_valid	serial_under_test
 #define open		fake_open
 #define fstat		fake_fstat
@@ -291,6 +292,51 @@ static void each_call_fails_of_a_block_device(void **state)
 	unit_loop_end((char *)disk.params, loop);
 }
 
+/* Nothing is taken for its size that is none, nor anything kept open. */
+static void growing_fails(void **state)
+{
+	static const int errs[] = { EIO, ENOMEM, EMFILE };
+	unsigned int at, e, before;
+	struct opened o;
+	uint64_t bytes;
+	char *why;
+	int res;
+
+	(void)state;
+	live(&o, NEW_WORKER);
+	assert_int_equal(truncate(path, 2 << 20), 0);
+	before = unit_nr_fds();
+	for (e = 0; e < ARRAY_SIZE(errs); e++) {
+		for (at = 1;; at++) {
+			bytes = 0;
+			why = NULL;
+			k.calls = 0;
+			k.at = at;
+			k.err = errs[e];
+			k.name = NULL;
+			res = vg_image_grown(&o.im, &bytes, &why);
+			k.at = 0;
+			assert_int_equal(unit_nr_fds(), before);
+			if (!res && (!k.name || !strcmp(k.name, "statx"))) {
+				assert_int_equal(bytes, 2 << 20);
+				assert_null(why);
+				if (!k.name)
+					break;
+				continue;
+			}
+			assert_int_equal(res, -errs[e]);
+			assert_non_null(strstr(why, "can't be examined"));
+			free(why);
+		}
+		assert_in_range(at, 3, 10);
+	}
+	/* Its inode's number is another file's by now. */
+	o.im.id.birth++;
+	assert_int_equal(vg_image_grown(&o.im, &bytes, &why), -ESTALE);
+	free(why);
+	vg_image_exit(&o.im);
+}
+
 /* The check of what a predecessor served is not skipped for want of memory. */
 static void identity_is_checked(void **state)
 {
@@ -334,7 +380,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(each_call_fails), T(each_call_fails_of_a_block_device),
-		T(identity_is_checked), T(birth_counts),
+		T(growing_fails), T(identity_is_checked), T(birth_counts),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
