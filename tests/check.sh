@@ -133,24 +133,7 @@ part_unit() {
 		return
 	}
 	try "what a request takes: instructions, hypercalls, allocations" \
-		make --no-print-directory check-bench
-}
-
-# fuzz SECONDS
-fuzz() {
-	say "a device driven by bytes"
-	sh tests/unit/deps.sh || {
-		bad "fuzzing: its packages can't be installed"
-		return
-	}
-	try "fuzzing, inputs from a fixed seed" \
-		make --no-print-directory -s -j2 fuzz-alone
-	if sh tests/fuzz/deps.sh && clang_has_fuzzer; then
-		try "fuzzing, $1 s under libFuzzer" \
-			make --no-print-directory fuzz FUZZ_SECONDS="$1"
-	else
-		skip "fuzzing under libFuzzer: no clang with it is to be had"
-	fi
+		make --no-print-directory -j2 check-bench
 }
 
 clang_has_fuzzer() {
@@ -159,11 +142,25 @@ clang_has_fuzzer() {
 }
 
 part_fuzz() {
-	fuzz 10
+	say "a device driven by bytes"
+	sh tests/unit/deps.sh || {
+		bad "fuzzing: its packages can't be installed"
+		return
+	}
+	try "fuzzing, inputs from a fixed seed" \
+		make --no-print-directory -s -j2 fuzz-alone
 }
 
+# libFuzzer begins with no more than the seeds: seconds of it are not worth what clang
+# takes to be installed and to compile all of the backend.
 part_fuzz_long() {
-	fuzz 1800
+	part_fuzz
+	if sh tests/fuzz/deps.sh && clang_has_fuzzer; then
+		try "fuzzing, half an hour under libFuzzer" \
+			make --no-print-directory fuzz FUZZ_SECONDS=1800
+	else
+		skip "fuzzing under libFuzzer: no clang with it is to be had"
+	fi
 }
 
 part_bench() {
@@ -202,7 +199,7 @@ xen_headers_stay() {
 }
 
 programs_build() {
-	make --no-print-directory arm64 CFLAGS=-Werror
+	make --no-print-directory -j2 arm64 CFLAGS=-Werror
 }
 
 
@@ -419,7 +416,7 @@ part_xen() {
 	try "the attacker and its victim" tests/xen/isolation/build.sh
 	try "what is made of the attacker's results" python3 \
 		tests/xen/isolation/report_test.py
-	try "the attacker inside a worker" make --no-print-directory \
+	try "the attacker inside a worker" make --no-print-directory -j2 \
 		build/arm64/vg-sandbox-probe build/arm64/virtio-grantd-attacked
 	counted limits bash tests/xen/lib/pace-test.sh run
 	# Before the others: the main job.
