@@ -503,6 +503,15 @@ fetch_ahead() {
 		bash tests/xen/lib/apt.sh kernel "$suite" arm64 all
 		bash tests/xen/lib/apt.sh kernel "$suite" amd64 all
 	done
+	bash tests/xen/lib/apt.sh kernel trixie arm64-16k all
+	(
+		# shellcheck source=SCRIPTDIR/xen/lib/apt.sh
+		. tests/xen/lib/apt.sh
+		# shellcheck source=SCRIPTDIR/../kernel/headers.sh
+		. kernel/headers.sh
+		vg_headers_newest arm64
+		vg_headers_newest amd64
+	)
 }
 
 mkdir -p build/check

@@ -11,8 +11,8 @@
 #	check-xen-long	those that are, and more cycles
 #	check-xen-NAME	one scenario
 #	check-flask	those of FLASK_SCENARIOS under Xen with FLASK, enforcing
-#			(minutes; the scenarios flask and flask-typed are
-#			in check-xen, flask-isolation in check-xen-long)
+#			(minutes; the scenario flask is in check-xen,
+#			flask-typed and flask-isolation in check-xen-long)
 #	rig-clean	what the runs left (the caches stay)
 #
 # SCENARIOS="a b": which, instead of all.  What they need is built first.
