@@ -7,7 +7,7 @@
 #
 # check.sh long - what `make check-long` is, beside that: the scenarios that say
 # "# rig: long", those under FLASK, kills under load, the attacker in full, the
-# comparison, the unit tests with clang, half an hour of fuzzing.  Hours.
+# comparison, the unit tests with clang, half an hour of libFuzzer.  Hours.
 #
 # Each target that `make help` lists is run by one of the two: targets_are_run()
 # looks.
