@@ -267,8 +267,8 @@ uint32_t vg_bus_devid_now(void)
 }
 
 /*
- * Names of @dir that are numbers of devices, into @used: so many from @first on,
- * after the last one from 0.
+ * Names of @dir that are numbers of devices, into @used: so many from @first
+ * on, after the last one from 0.
  */
 static int mark_used(struct xen_store *xs, const char *dir, uint32_t first,
 		     bool *used)

@@ -40,8 +40,8 @@
 /*
  * The number that is tried first for a new device.  Not that of one which was
  * there a moment ago: its guest may not have seen yet that it went, and Linux'
- * xenbus takes a node of the same name for the same device then, writes that it is
- * closed, or goes on with it.  So a program has it move on with the time, as
+ * xenbus takes a node of the same name for the same device then, writes that it
+ * is closed, or goes on with it.  So a program has it move on with the time, as
  * vg_bus_devid_now() does; 0 in tests.
  */
 extern uint32_t (*vg_bus_devid_first)(void);
