@@ -28,7 +28,7 @@ help:
 	@echo 'make            the programs, for this machine (needs libxen-dev liburing-dev libseccomp-dev libjson-c-dev)'
 	@echo 'make demo       the main job on real Xen, in QEMU'
 	@echo 'make check      all tests; ends with "N passed, N failed"'
-	@echo 'make check-long what takes hours: torture, prove-isolation, compare, check-flask, long scenarios'
+	@echo 'make check-long what takes hours: torture, prove-isolation, compare, check-flask, fuzz, long scenarios'
 	@echo 'make check-unit the fast part'
 	@echo 'make check-sandbox  attempts to get out of a worker (as root)'
 	@echo 'make check-kernel  the modules for every promised kernel, W=1 and sparse'

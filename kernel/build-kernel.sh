@@ -5,8 +5,9 @@
 # tests/xen/lib/sources.sh):
 #
 #	build-kernel.sh lockdep	KUnit, lockdep, UBSAN, DMA API checks: for make check
-#	build-kernel.sh debug	KASAN, kmemleak and debugging of objects as well
-#	build-kernel.sh plain	without any of it: for measurements
+#	build-kernel.sh debug	KASAN, kmemleak and debugging of objects as well: for
+#				the scenario kasan, in make check-long
+#	build-kernel.sh plain	without any of it: for measurements, make compare
 #
 # Results in build/kernels/KIND/: Image, config, version, its own modules (lib/
 # modules/VERSION/) and kdir, a link to what other modules build against.  The

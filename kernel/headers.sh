@@ -122,8 +122,9 @@ vg_headers_lacking() {
 	printf 'CONFIG_DEBUG_INFO_BTF_MODULES=\n'
 }
 
-# vg_headers_make KDIR ARCH OUT [ARGUMENTS]: builds the modules in OUT.  The
-# compiler is this machine's, not the one that Debian built the kernel with.
+# vg_headers_make KDIR ARCH OUT [ARGUMENTS]: builds the modules in OUT, JOBS (2) files
+# at a time.  The compiler is this machine's, not the one that Debian built the kernel
+# with.
 vg_headers_make() {
 	local kdir="$1" arch="$2" out="$3" prefix=
 
@@ -133,7 +134,8 @@ vg_headers_make() {
 	amd64) arch=x86_64 ;;
 	esac
 	# shellcheck disable=SC2046 # words without blanks
-	make -s -C "$(dirname "${BASH_SOURCE[0]}")" KDIR="$kdir" BUILD="$out" \
-		ARCH="$arch" CROSS_COMPILE="$prefix" CC="${prefix}gcc" \
+	make -s -j "${JOBS:-2}" -C "$(dirname "${BASH_SOURCE[0]}")" \
+		KDIR="$kdir" BUILD="$out" ARCH="$arch" \
+		CROSS_COMPILE="$prefix" CC="${prefix}gcc" \
 		$(vg_headers_lacking "${prefix}gcc") "$@"
 }

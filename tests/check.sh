@@ -7,7 +7,7 @@
 #
 # check.sh long - what `make check-long` is, beside that: the scenarios that say
 # "# rig: long", those under FLASK, kills under load, the attacker in full, the
-# comparison, the unit tests with clang, half an hour of fuzzing.  Hours.
+# comparison, the unit tests with clang, half an hour of libFuzzer.  Hours.
 #
 # Each target that `make help` lists is run by one of the two: targets_are_run()
 # looks.
@@ -133,24 +133,7 @@ part_unit() {
 		return
 	}
 	try "what a request takes: instructions, hypercalls, allocations" \
-		make --no-print-directory check-bench
-}
-
-# fuzz SECONDS
-fuzz() {
-	say "a device driven by bytes"
-	sh tests/unit/deps.sh || {
-		bad "fuzzing: its packages can't be installed"
-		return
-	}
-	try "fuzzing, inputs from a fixed seed" \
-		make --no-print-directory -s -j2 fuzz-alone
-	if sh tests/fuzz/deps.sh && clang_has_fuzzer; then
-		try "fuzzing, $1 s under libFuzzer" \
-			make --no-print-directory fuzz FUZZ_SECONDS="$1"
-	else
-		skip "fuzzing under libFuzzer: no clang with it is to be had"
-	fi
+		make --no-print-directory -j2 check-bench
 }
 
 clang_has_fuzzer() {
@@ -159,11 +142,25 @@ clang_has_fuzzer() {
 }
 
 part_fuzz() {
-	fuzz 10
+	say "a device driven by bytes"
+	sh tests/unit/deps.sh || {
+		bad "fuzzing: its packages can't be installed"
+		return
+	}
+	try "fuzzing, inputs from a fixed seed" \
+		make --no-print-directory -s -j2 fuzz-alone
 }
 
+# libFuzzer begins with no more than the seeds: seconds of it are not worth what clang
+# takes to be installed and to compile all of the backend.
 part_fuzz_long() {
-	fuzz 1800
+	part_fuzz
+	if sh tests/fuzz/deps.sh && clang_has_fuzzer; then
+		try "fuzzing, half an hour under libFuzzer" \
+			make --no-print-directory fuzz FUZZ_SECONDS=1800
+	else
+		skip "fuzzing under libFuzzer: no clang with it is to be had"
+	fi
 }
 
 part_bench() {
@@ -202,7 +199,7 @@ xen_headers_stay() {
 }
 
 programs_build() {
-	make --no-print-directory arm64 CFLAGS=-Werror
+	make --no-print-directory -j2 arm64 CFLAGS=-Werror
 }
 
 
@@ -419,7 +416,7 @@ part_xen() {
 	try "the attacker and its victim" tests/xen/isolation/build.sh
 	try "what is made of the attacker's results" python3 \
 		tests/xen/isolation/report_test.py
-	try "the attacker inside a worker" make --no-print-directory \
+	try "the attacker inside a worker" make --no-print-directory -j2 \
 		build/arm64/vg-sandbox-probe build/arm64/virtio-grantd-attacked
 	counted limits bash tests/xen/lib/pace-test.sh run
 	# Before the others: the main job.
@@ -506,6 +503,15 @@ fetch_ahead() {
 		bash tests/xen/lib/apt.sh kernel "$suite" arm64 all
 		bash tests/xen/lib/apt.sh kernel "$suite" amd64 all
 	done
+	bash tests/xen/lib/apt.sh kernel trixie arm64-16k all
+	(
+		# shellcheck source=SCRIPTDIR/xen/lib/apt.sh
+		. tests/xen/lib/apt.sh
+		# shellcheck source=SCRIPTDIR/../kernel/headers.sh
+		. kernel/headers.sh
+		vg_headers_newest arm64
+		vg_headers_newest amd64
+	)
 }
 
 mkdir -p build/check

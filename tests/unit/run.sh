@@ -1,32 +1,33 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# run.sh BUILDDIR PROGRAM... - runs cmocka programs, two at a time, and counts
-# tests from their output, which is in PROGRAM.log: two rooms may have programs of
-# one name.  A program that dies without a failed test of its own counts as one
-# failed test.  BUILDDIR/summary gets the count; the exit status is 0 only if
-# nothing failed and something passed.
+# run.sh BUILDDIR PROGRAM... - runs cmocka programs, two at a time and in the order
+# in which they are named, and counts tests from their output, which is in
+# PROGRAM.log: two rooms may have programs of one name.  A program that dies without
+# a failed test of its own counts as one failed test.  BUILDDIR/summary gets the
+# count, BUILDDIR/seconds what each took; the exit status is 0 only if nothing
+# failed and something passed.
 set -u
 
 build=$1
 shift
-limit_s=${UNIT_TIMEOUT_S:-240}
+limit_s=${UNIT_TIMEOUT_S:-360}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# run_one PROGRAM NUMBER
-run_one() {
-	timeout "$limit_s" "$1" >"$1.log" 2>&1
-	echo $? >"$work/$2.rc"
-}
-
+# The next one begins when any has ended.
 n=0
+# shellcheck disable=SC2016 # for the shell that runs one
 for prog; do
 	n=$((n + 1))
-	run_one "$prog" "$n" &
-	[ $((n % 2)) -ne 0 ] || wait
-done
-wait
+	printf '%s\0%s\0' "$n" "$prog"
+done | xargs -0 -r -n 2 -P 2 sh -c '
+	began=$(date +%s)
+	timeout "$0" "$3" >"$3.log" 2>&1
+	echo $? >"$1/$2.rc"
+	echo "$(($(date +%s) - began)) $3" >"$1/$2.seconds"
+' "$limit_s" "$work"
+cat "$work"/*.seconds 2>/dev/null | sort -rn >"$build/seconds"
 
 passed=0 failed=0 skipped=0 n=0
 for prog; do

@@ -6,8 +6,8 @@
 # under ASan and UBSan.  Included by the top Makefile, or run as
 #	make -f tests/unit/unit.mk check-unit
 #
-# Leaves build/unit/summary ("N passed, N failed, N skipped") and a log
-# beside each program.  UNIT_ONLY=test_fake runs that program alone.
+# Leaves build/unit/summary ("N passed, N failed, N skipped"), build/unit/seconds
+# and a log beside each program.  UNIT_ONLY=test_fake runs that program alone.
 
 # For whoever installs packages: tests/unit/deps.sh does, and says so.
 UNIT_PACKAGES := $(shell sh tests/unit/deps.sh --list)
@@ -125,12 +125,19 @@ $(UNIT_POOL_64K): $(UNIT_POOL_64K_OBJ) $(UNIT_BUILD)/libunit.a
 
 UNIT_ALL := $(UNIT_TESTS) $(UNIT_POOL_16K) $(UNIT_POOL_64K) $(UNIT_TSAN_TESTS)
 
+# What takes longest begins first, or it is waited for alone (build/unit/seconds).
+UNIT_SLOW := test_lives test_faults test_life test_kill_registers test_kill \
+	test_broker test_bus_faults test_restart test_disk test_console \
+	test_queues_tsan test_pool_64k
+UNIT_ORDER := $(foreach t,$(UNIT_SLOW),$(filter %/$(t),$(UNIT_ALL))) \
+	$(filter-out $(addprefix %/,$(UNIT_SLOW)),$(UNIT_ALL))
+
 .PHONY: check-unit unit-build
 unit-build: $(UNIT_ALL)
 
 check-unit: unit-build
 	@sh tests/unit/run.sh $(UNIT_BUILD) \
-		$(if $(UNIT_ONLY),$(filter %/$(UNIT_ONLY),$(UNIT_ALL)),$(UNIT_ALL))
+		$(if $(UNIT_ONLY),$(filter %/$(UNIT_ONLY),$(UNIT_ALL)),$(UNIT_ORDER))
 
 -include $(UNIT_LIB_OBJ:.o=.d) $(UNIT_TESTS:=.d) $(UNIT_POOL_OBJ:.o=.d) $(UNIT_POOL_LARGE_OBJ:.o=.d) $(UNIT_TSAN_OBJ:.o=.d)
 .SECONDARY: $(UNIT_TESTS:=.o)

@@ -66,7 +66,7 @@ rm -rf "$run"
 echo "virtio-grant: a stock guest's disk on real Xen (in QEMU), by grants alone."
 echo "The first run fetches Debian packages and builds Xen; logs are in build/."
 vg_need_host_tools rig || finish FAIL "packages are missing"
-part "the backend, for arm64" make -s -C "$VG_TOP" arm64
+part "the backend, for arm64" make -s -j "$VG_JOBS" -C "$VG_TOP" arm64
 part "the guest's modules, for Debian's kernel" "$VG_TOP/kernel/build.sh" 6.12
 part "the probe for privileges" "$VG_XEN/probe/build.sh"
 part "Xen" "$VG_LIB/build-xen.sh"

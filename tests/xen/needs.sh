@@ -32,12 +32,12 @@ needs_arm64() {
 	# vg-resource and others are for domains with FLASK, whose policy is
 	# built, too.
 	vg_need_host_tools rig-arm64 kernel-build flask
-	[[ $1 != *' backend '* ]] || make -s -C "$VG_TOP" arm64
+	[[ $1 != *' backend '* ]] || make -s -j "$VG_JOBS" -C "$VG_TOP" arm64
 	if [[ $1 == *' program:'* ]]; then
 		VG_ARCH=arm64 "$VG_XEN/probe/build.sh"
 		VG_ARCH=arm64 "$VG_XEN/flask/build.sh"
 		VG_ARCH=arm64 "$VG_XEN/isolation/build.sh"
-		make -s -C "$VG_TOP" build/arm64/vg-sandbox-probe \
+		make -s -j "$VG_JOBS" -C "$VG_TOP" build/arm64/vg-sandbox-probe \
 			build/arm64/virtio-grantd-attacked
 	fi
 	if [[ $1 == *' modules '* ]]; then
@@ -49,11 +49,11 @@ needs_arm64() {
 # The attacker is arm64's, so are kernels of our own.
 needs_x86() {
 	vg_need_host_tools rig-x86
-	[[ $1 != *' backend '* ]] || make -s -C "$VG_TOP" amd64
+	[[ $1 != *' backend '* ]] || make -s -j "$VG_JOBS" -C "$VG_TOP" amd64
 	if [[ $1 == *' program:'* ]]; then
 		VG_ARCH=x86 "$VG_XEN/probe/build.sh"
 		VG_ARCH=x86 "$VG_XEN/flask/build.sh"
-		make -s -C "$VG_TOP" build/amd64/vg-sandbox-probe \
+		make -s -j "$VG_JOBS" -C "$VG_TOP" build/amd64/vg-sandbox-probe \
 			build/amd64/virtio-grantd-attacked
 	fi
 	if [[ $1 == *' modules '* ]]; then

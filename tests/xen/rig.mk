@@ -5,13 +5,14 @@
 #	rig		fetch and build all that the rig boots from
 #	shell		an interactive dom0
 #	check-xen	every scenario that is not long ("# rig: long" in its
-#			head), one after the other; the counts go to
+#			head, or "# rig: long x86" for that machine), one
+#			after the other; the counts go to
 #			build/xen/summary as "PASSED FAILED SKIPPED"
 #	check-xen-long	those that are, and more cycles
 #	check-xen-NAME	one scenario
 #	check-flask	those of FLASK_SCENARIOS under Xen with FLASK, enforcing
-#			(minutes; the scenarios flask and flask-typed are
-#			in check-xen, flask-isolation in check-xen-long)
+#			(minutes; the scenario flask is in check-xen,
+#			flask-typed and flask-isolation in check-xen-long)
 #	rig-clean	what the runs left (the caches stay)
 #
 # SCENARIOS="a b": which, instead of all.  What they need is built first.
@@ -19,7 +20,8 @@
 XEN_DIR := tests/xen
 # Looked up when asked for.
 XEN_SCENARIOS = $(shell $(XEN_DIR)/run.sh --list)
-XEN_LONG_SCENARIOS = $(shell $(XEN_DIR)/run.sh --list-long) cycles:CYCLES=50
+XEN_LONG_SCENARIOS = $(filter-out cycles,$(shell $(XEN_DIR)/run.sh --list-long)) \
+	cycles:CYCLES=50
 
 FLASK_SCENARIOS := boot disk clients demo restart module cycles:CYCLES=10 dom0 hardening
 

@@ -12,7 +12,8 @@
 #	run.sh --list			the scenarios there are, but for those with
 #					"# rig: long" in their heads; one that runs
 #					on a second machine, too, is there a second
-#					time, as NAME@ARCH
+#					time, as NAME@ARCH ("# rig: long x86": but
+#					for that)
 #	run.sh --list-long		these
 #
 # VG_ARCH=x86 or arm64: where no ARCH is named, which; without it, the first that

@@ -50,19 +50,30 @@ vg_run_dir() {
 	printf '\n'
 }
 
-# vg_scenarios -L|-l: a run for each arch of those that are not, or are, long.  With
-# VG_ARCH, those that run there.
+# vg_is_long SCRIPT ARCH: "# rig: long", or the same with this arch among others.
+vg_is_long() {
+	local archs
+
+	while read -r archs; do
+		case " ${archs:-$2} " in
+		*" $2 "*) return 0 ;;
+		esac
+	done < <(vg_rig_words "$1" long)
+	return 1
+}
+
+# vg_scenarios -L|-l: a run for each arch where it is not, or is, long.  With VG_ARCH,
+# those that run there.
 vg_scenarios() {
-	local script name arch archs
+	local script name arch archs long
 
 	for script in "$VG_XEN"/scenarios/*.sh; do
-		case "$1:$(grep -c '^# rig: long' "$script")" in
-		-L:0|-l:[1-9]*) ;;
-		*) continue ;;
-		esac
 		name=$(basename "$script" .sh)
 		archs=$(vg_scenario_archs "$script")
 		for arch in $archs; do
+			long=-L
+			! vg_is_long "$script" "$arch" || long=-l
+			[ "$long" = "$1" ] || continue
 			case "${VG_ARCH:-}:$arch" in
 			"$arch:$arch"|":${archs%% *}") echo "$name" ;;
 			:*) echo "$name@$arch" ;;

@@ -9,6 +9,7 @@
 # rig: needs backend modules
 # rig: disk image 64M
 # rig: timeout 400
+# rig: long x86
 
 . /vg/in/dom0/virtio.sh
 . /vg/in/dom0/bus.sh

@@ -7,10 +7,11 @@
 # rig: kernels 6.12
 # rig: needs backend modules
 # rig: timeout 900
+# rig: long
 
 . /vg/in/dom0/virtio.sh
 
-# `make check-long` has more of them.
+# `make check-long` has 50 of them (rig.mk).
 CYCLES="${CYCLES:-10}"
 
 # census: what could be left behind, a line for each.

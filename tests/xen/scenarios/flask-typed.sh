@@ -9,6 +9,7 @@
 # rig: needs backend modules program:vg-probe program:vg-resource
 # rig: xen flask-typed
 # rig: timeout 300
+# rig: long
 
 . /vg/in/dom0/virtio.sh
 . /vg/in/dom0/flask.sh

@@ -9,6 +9,7 @@
 # rig: kernels 6.12
 # rig: needs backend modules
 # rig: timeout 420
+# rig: long
 
 . /vg/in/dom0/virtio.sh
 

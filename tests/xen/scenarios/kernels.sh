@@ -12,6 +12,7 @@
 # rig: kernels 6.12
 # rig: needs backend kernel:newest kernel:6.12-16k modules program:vg-readers
 # rig: timeout 480
+# rig: long
 
 . /vg/in/dom0/virtio.sh
 

@@ -6,6 +6,7 @@
 # rig: kernels 6.12 6.1
 # rig: needs backend modules kernel:lockdep
 # rig: timeout 420
+# rig: long
 
 . /vg/in/dom0/virtio.sh
 

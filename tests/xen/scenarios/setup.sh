@@ -6,6 +6,7 @@
 # rig: kernels 6.12
 # rig: needs backend
 # rig: timeout 420
+# rig: long
 
 . /vg/in/dom0/virtio.sh
 
