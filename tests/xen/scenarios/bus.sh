@@ -72,7 +72,7 @@ expect still "$(in_domain G1 'cat /mnt/a/there')" "what was written before"
 virtio-grantctl detach G1 data --force
 in_domain G1 'umount /mnt/a; :'
 
-step "the daemon is killed under load; then its guest's module goes and comes"
+step "the daemon is killed under load; then its guest's modules go and come"
 attach G1 backend=DomD type=blk target=/dev/ram3 name=killed
 retry 20 in_domain G1 'grep -q 65536 /sys/block/vd*/size' || fail "no disk"
 disk=$(in_domain G1 'grep -l 65536 /sys/block/vd*/size | head -n 1 | cut -d/ -f4')
@@ -82,9 +82,13 @@ sleep 1
 stop_backend DomD KILL
 start_backend DomD
 wait "$pid" || fail "I/O while the daemon was killed"
-in_domain -t 60 G1 'rmmod virtio_grant_bus && modprobe virtio_grant_bus' ||
-	fail "the module does not go and come"
-retry 30 in_domain G1 "test -b /dev/$disk" || fail "no disk after loading again"
+# xenbus holds a module whose devices are bound.
+in_domain -t 60 G1 'cd /sys/bus/xen/drivers/virtio_grant_bus
+	for dev in virtio_grant-*; do echo $dev >unbind; done
+	rmmod virtio_grant_bus && rmmod virtio_grant && rmmod virtio_grant_dma &&
+	modprobe virtio_grant_bus' || fail "the modules do not go and come"
+retry 30 connected G1 || fail "not connected after loading again"
+has_disk G1 vda
 no_trouble G1 G2 DomD
 
 step "removal with the guest: nothing is left"
