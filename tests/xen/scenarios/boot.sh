@@ -6,6 +6,7 @@
 # and everything goes away again.
 #
 # rig: arch arm64 x86
+# rig: long x86
 # rig: kernels 6.12 6.1
 # rig: disk image 32M
 # rig: timeout 300

@@ -14,7 +14,7 @@
 . /vg/in/dom0/virtio.sh
 . /vg/in/dom0/bus.sh
 
-MOVES="${MOVES:-3}"
+MOVES="${MOVES:-2}"
 
 # The image is dom0's, so that it is there whoever serves it.
 driver_up() {
