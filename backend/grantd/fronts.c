@@ -261,16 +261,23 @@ static bool is_in_use(const struct vg_sdev *d)
 		d->state == DEV_STARTING);
 }
 
-/* Closed is the end, if the toolstack does not want it any more. */
-static bool is_closed_for_good(const struct vg_sdev *d, uint64_t state)
+/*
+ * Closed is the end, if the toolstack does not want it any more: 1, 0, or
+ * negative errno if that can't be read now.
+ */
+static int is_closed_for_good(const struct vg_sdev *d, uint64_t state)
 {
 	const struct vg_keys node = vg_node_keys(&d->s->xs, d->node);
+	int is;
 
-	return state == VG_XENBUS_CLOSED && !vg_keys_is_1(&node, "online");
+	if (state != VG_XENBUS_CLOSED)
+		return 0;
+	is = vg_keys_is_1(&node, "online");
+	return is < 0 ? is : !is;
 }
 
-/* @state: of the device's node; @where its driver is. */
-static void scan_known(struct vg_sdev *d, uint64_t state,
+/* @state: of the device's node, and if it is the last; @where its driver is. */
+static void scan_known(struct vg_sdev *d, uint64_t state, bool is_closed,
 		       const struct vg_transport_where *where)
 {
 	bool is_new = !d->has_where || memcmp(where, &d->where, sizeof(*where));
@@ -288,8 +295,7 @@ static void scan_known(struct vg_sdev *d, uint64_t state,
 		d->where = *where;
 		d->has_where = true;
 	}
-	if (is_closed_for_good(d, state) ||
-	    (state == VG_XENBUS_CLOSING && !is_in_use(d))) {
+	if (is_closed || (state == VG_XENBUS_CLOSING && !is_in_use(d))) {
 		vg_sdev_stop(d);
 	} else if (d->state == DEV_NEW) {
 		/* By a predecessor, and its driver is being asked. */
@@ -305,14 +311,15 @@ static void scan_known(struct vg_sdev *d, uint64_t state,
 void vg_front_scan(struct vg_sdev *d, uint64_t state)
 {
 	struct vg_transport_where where;
-	int err;
+	int err, is_closed;
 
 	if (d->state == DEV_CLOSED || d->state == DEV_STOPPING || !d->front)
 		return;
 	err = vg_front_find(d, &where);
-	if (err) {
+	is_closed = is_closed_for_good(d, state);
+	if (err || is_closed < 0) {
 		d->s->look_again = true;
 		return;
 	}
-	scan_known(d, state, &where);
+	scan_known(d, state, is_closed, &where);
 }

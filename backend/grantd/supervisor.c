@@ -296,15 +296,20 @@ static void dev_replaced(struct vg_sdev *d)
 }
 
 /*
- * Closed under a predecessor that did not live to remove it; or it is only the
- * driver that has closed, for now: then the toolstack still wants it.
+ * Closed under a predecessor that did not live to remove it: 1; or it is only
+ * the driver that has closed, for now: then the toolstack still wants it, 0.
+ * Negative errno if that can't be read now.
  */
-static bool is_leftover(struct vg_sdev *d)
+static int is_leftover(struct vg_supervisor *s, const struct vg_kind *kind,
+		       const char *node, uint64_t state)
 {
-	const struct vg_keys node = vg_node_keys(&d->s->xs, d->node);
+	const struct vg_keys keys = vg_node_keys(&s->xs, node);
+	int is;
 
-	return !vg_keys_is_1(&node, "online") ||
-	       !vg_transport_with_front(d->name.kind->name, &node);
+	if (state != VG_XENBUS_CLOSED)
+		return 0;
+	is = vg_keys_is_1(&keys, "online");
+	return is < 0 ? is : !is || !vg_transport_with_front(kind->name, &keys);
 }
 
 static void leftover(struct vg_sdev *d)
@@ -380,8 +385,13 @@ static void scan_device(void *arg, xen_domid_t guest, uint32_t devid,
 		d = NULL;
 	}
 	if (!d) {
+		err = is_leftover(s, name.kind, node, state);
+		if (err < 0) {
+			s->look_again = true;
+			goto out;
+		}
 		d = dev_new(s, &name, node, state);
-		if (state == VG_XENBUS_CLOSED && is_leftover(d))
+		if (err)
 			leftover(d);
 	}
 	d->seen = true;

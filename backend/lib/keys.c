@@ -5,6 +5,8 @@
 #include "lib/keys.h"
 
 #include <errno.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "lib/util.h"
 
@@ -46,6 +48,16 @@ int vg_keys_read_u64_if(const struct vg_keys *keys, const char *key,
 	free(*why);
 	*why = NULL;
 	return 0;
+}
+
+int vg_keys_is_1(const struct vg_keys *k, const char *key)
+{
+	char *v = vg_keys_read(k, key);
+	int is = v ? !strcmp(v, "1") : -errno;
+
+	free(v);
+	/* EINVAL: it is no text. */
+	return is == -ENOENT || is == -EINVAL ? 0 : is;
 }
 
 int vg_keys_parse_if(const struct vg_keys *k, const char *key,

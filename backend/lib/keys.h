@@ -6,10 +6,7 @@
 #ifndef VG_LIB_KEYS_H
 #define VG_LIB_KEYS_H
 
-#include <stdbool.h>
 #include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
 
 struct vg_keys {
 	const char *where;		/* for messages: "<where>/<key>" */
@@ -45,14 +42,10 @@ int vg_keys_parse_if(const struct vg_keys *keys, const char *key,
 		     const char *(*parse)(void *arg, const char *text),
 		     void *arg, char **why);
 
-/* Whether it is there and "1". */
-static inline bool vg_keys_is_1(const struct vg_keys *keys, const char *key)
-{
-	char *v = keys->read(keys, key);
-	bool is = v && !strcmp(v, "1");
-
-	free(v);
-	return is;
-}
+/*
+ * 1 if it is there and "1", 0 if not; negative errno if that can't be told now:
+ * no reason to take it for either.
+ */
+int vg_keys_is_1(const struct vg_keys *keys, const char *key);
 
 #endif

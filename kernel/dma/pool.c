@@ -78,7 +78,7 @@
 #define VGRANT_POOL_KIB		8192
 #define VGRANT_QUEUE_KIB	2048	/* for each queue but the first */
 #define VGRANT_POOLS_RAM_SHARE	8	/* all pools' */
-#define VGRANT_POOL_SHARE	4	/* of that, one's */
+#define VGRANT_POOL_SHARE	4	/* of what is left of it, one's */
 /* Version 1 of the grant table. */
 #define VGRANT_REFS_PER_FRAME	(XEN_PAGE_SIZE / sizeof(struct grant_entry_v1))
 /*
@@ -91,7 +91,7 @@ VISIBLE_IF_KUNIT unsigned int vgrant_pool_kib;
 EXPORT_SYMBOL_IF_KUNIT(vgrant_pool_kib);
 module_param_named(pool_kib, vgrant_pool_kib, uint, 0644);
 MODULE_PARM_DESC(pool_kib,
-		 "KiB of granted pages per device (0, the default: 8192 and 2048 for each further queue, or a quarter of what is left of an eighth of the memory, or an eighth of what is left of the grant table, if one of these is less; never less than a device needs)");
+		 "KiB of granted pages per device (0, the default: 8192 and 2048 for each further queue, or a quarter of what is left of an eighth of the memory, or a quarter or less of what is left of the grant table, if one of these is less; never less than a device needs)");
 
 VISIBLE_IF_KUNIT bool vgrant_zero;
 EXPORT_SYMBOL_IF_KUNIT(vgrant_zero);
@@ -346,15 +346,32 @@ static void vgrant_pool_measure(struct vgrant_pool *pool,
 	pool->segs_max = min(need->segs_max, vgrant_segs_fit(data_pages, pages));
 }
 
-/*
- * Of what is left for pools, a new one gets a share: many devices find room, the
- * later ones less of it.
- */
-static unsigned long vgrant_share(unsigned long all, unsigned int parts)
+/* Of what pools may have, the pages that none has. */
+static unsigned long vgrant_left(unsigned long all)
 {
 	unsigned long used = atomic_read(&vgrant_pages_used);
 
-	return (all - min(all, used)) / parts;
+	return all - min(all, used);
+}
+
+/* Many devices find room, the later ones less of it. */
+static unsigned long vgrant_ram_share(void)
+{
+	return vgrant_left(totalram_pages() * XEN_PFN_PER_PAGE /
+			   VGRANT_POOLS_RAM_SHARE) / VGRANT_POOL_SHARE;
+}
+
+/*
+ * Beyond the end of the grant table there is nothing.  So the share is the
+ * smaller, the more is gone: the first nine pools of 8 MiB are whole, and 64
+ * disks have theirs, which with a fixed share would be 38.
+ */
+static unsigned long vgrant_refs_share(void)
+{
+	unsigned long all = gnttab_max_grant_frames() * VGRANT_REFS_PER_FRAME;
+	unsigned long left = vgrant_left(all);
+
+	return left * left / max(all, 1UL) / VGRANT_POOL_SHARE;
 }
 
 static unsigned int vgrant_pages_wanted(const struct vgrant_pool_need *need)
@@ -365,12 +382,8 @@ static unsigned int vgrant_pages_wanted(const struct vgrant_pool_need *need)
 		return vgrant_pool_kib >> (XEN_PAGE_SHIFT - 10);
 	if (need->queues > 1)
 		kib += (need->queues - 1) * VGRANT_QUEUE_KIB;
-	pages = min(kib >> (XEN_PAGE_SHIFT - 10),
-		    vgrant_share(totalram_pages() * XEN_PFN_PER_PAGE /
-				 VGRANT_POOLS_RAM_SHARE, VGRANT_POOL_SHARE));
-	return min(pages, vgrant_share(gnttab_max_grant_frames() *
-				       VGRANT_REFS_PER_FRAME,
-				       2 * VGRANT_POOL_SHARE));
+	pages = min(kib >> (XEN_PAGE_SHIFT - 10), vgrant_ram_share());
+	return min(pages, vgrant_refs_share());
 }
 
 /* The fewest pages with which vgrant_pool_measure() keeps its promise. */

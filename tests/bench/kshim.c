@@ -14,8 +14,11 @@
 
 static xen_domid_t guest;
 static unsigned int nr_pages;
-static grant_ref_t next_ref = 8;
-static struct page *free_page;	/* the last that was freed, and no more */
+/* The first ones are Xen's. */
+#define FIRST_REF	8u
+#define NR_REFS		(KSHIM_GRANT_FRAMES * (unsigned int)(XEN_PAGE_SIZE / \
+			 sizeof(struct grant_entry_v1)))
+static unsigned long ref_taken[BITS_TO_LONGS(NR_REFS)];
 
 struct page kshim_page[KSHIM_PAGES];
 u8 *kshim_mem;
@@ -40,8 +43,7 @@ void kshim_stop(void)
 	if (fake_leaks())
 		bench_die("something was left behind");
 	fake_exit();
-	next_ref = 8;
-	free_page = NULL;
+	memset(ref_taken, 0, sizeof(ref_taken));
 }
 
 /* Nothing else takes frames: they come in whole pages. */
@@ -282,21 +284,28 @@ bool xen_domain(void)
 
 int gnttab_alloc_grant_reference_seq(unsigned int n, grant_ref_t *first)
 {
-	if (n > 32768 - next_ref)
+	unsigned long at = bitmap_find_next_zero_area(ref_taken, NR_REFS,
+						      FIRST_REF, n, 0);
+
+	if (at + n > NR_REFS)
 		return -ENOSPC;
-	*first = next_ref;
-	next_ref += n;
+	bitmap_set(ref_taken, (unsigned int)at, n);
+	*first = (grant_ref_t)at;
 	return 0;
 }
 
 void gnttab_free_grant_reference_seq(grant_ref_t first, unsigned int n)
 {
-	(void)first, (void)n;
+	unsigned int i;
+
+	for (i = 0; i < n; i++)
+		gnttab_free_grant_reference(first + i);
 }
 
 void gnttab_free_grant_reference(grant_ref_t ref)
 {
-	(void)ref;
+	if (ref >= NR_REFS || !test_and_clear_bit(ref, ref_taken))
+		bench_die("reference %u is given back twice", ref);
 }
 
 void gnttab_grant_foreign_access_ref(grant_ref_t ref, domid_t domid,
@@ -306,15 +315,21 @@ void gnttab_grant_foreign_access_ref(grant_ref_t ref, domid_t domid,
 	fake_grant_at(guest, ref, domid, (unsigned int)gfn, is_read_only);
 }
 
+/* As Linux': what has ended can end once more. */
 int gnttab_end_foreign_access_ref(grant_ref_t ref)
 {
 	kshim_grant_calls++;
-	return !fake_grant_end(guest, ref);
+	return fake_grant_end(guest, ref) != -EBUSY;
 }
 
+/* The reference is given back as well. */
 int gnttab_try_end_foreign_access(grant_ref_t ref)
 {
-	return gnttab_end_foreign_access_ref(ref);
+	int is_ended = gnttab_end_foreign_access_ref(ref);
+
+	if (is_ended)
+		gnttab_free_grant_reference(ref);
+	return is_ended;
 }
 
 void gnttab_end_foreign_access(grant_ref_t ref, struct page *page)

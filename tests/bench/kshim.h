@@ -428,6 +428,7 @@ unsigned long bitmap_find_next_zero_area_off(unsigned long *map,
 void bitmap_set(unsigned long *map, unsigned int first, unsigned int n);
 void bitmap_clear(unsigned long *map, unsigned int first, unsigned int n);
 unsigned int bitmap_weight(const unsigned long *map, unsigned int bits);
+#define bitmap_empty(map, bits)	(find_first_bit(map, bits) >= (bits))
 
 /* ---- messages: each is the end, but for those of no consequence --------- */
 
@@ -616,6 +617,16 @@ struct virtio_device {
 };
 
 /* ---- Xen: the fake's ---------------------------------------------------- */
+
+/* Of 32768 references, as a guest's is if nobody says otherwise. */
+#define KSHIM_GRANT_FRAMES	64u
+#define gnttab_max_grant_frames() KSHIM_GRANT_FRAMES
+
+struct grant_entry_v1 {
+	u16 flags;
+	domid_t domid;
+	u32 frame;
+};
 
 bool xen_domain(void);
 int gnttab_alloc_grant_reference_seq(unsigned int n, grant_ref_t *first);

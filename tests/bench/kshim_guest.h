@@ -8,11 +8,12 @@
 
 /*
  * Pages that are given back are not used again, and large ones are soon gone.
+ * As many pools as a grant table has room for have up to 32768.
  */
 #if defined(PAGE_SHIFT) && PAGE_SHIFT > 12
 #define KSHIM_PAGES	131072u
 #else
-#define KSHIM_PAGES	16384u
+#define KSHIM_PAGES	65536u
 #endif
 
 void kshim_start(unsigned int guest_domid, unsigned int backend_domid);

@@ -135,10 +135,45 @@ static void for_a_while(void **state)
 	each(3, 5);
 }
 
+/*
+ * The driver has closed for now when another daemon comes, and one read fails:
+ * the device is no leftover of the first.
+ */
+static void closed_over_a_restart(void **state)
+{
+	unsigned int n;
+
+	(void)state;
+	/* Without the first read, of who it is, it does not start. */
+	for (n = 2; n < 100; n++) {
+		f = (struct front){ .guest = GUEST, .backend = RIG_BACKEND,
+				    .params = image.params };
+		f.d.num = 16;
+		front_nodes_make(&f, 2);
+		assert_true(front_attach(&f));
+		assert_int_equal(front_close(&f), 0);
+		assert_true(rig_until(front_back_state(&f) == 6));
+		rig_sup_kill();
+		rig_until(!rig_worker_of(GUEST));
+		fake_fail_nth(RIG_BACKEND, FAKE_STORE_READ, n, ENOMEM);
+		assert_int_equal(rig_sup_start(), 0);
+		front_set_state(&f, 1);
+		assert_true(front_attach(&f));
+		assert_int_equal(front_close(&f), 0);
+		front_nodes_remove(&f);
+		assert_true(rig_until(!rig_worker_of(GUEST)));
+		if (!fake_failed(FAKE_STORE_READ))
+			break;
+	}
+	fake_fail_nth(RIG_BACKEND, FAKE_STORE_READ, 0, 0);
+	print_message("%u places\n", n - 2);
+}
+
 int main(void)
 {
 #define T(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
-	const struct CMUnitTest tests[] = { T(once), T(for_a_while) };
+	const struct CMUnitTest tests[] = { T(once), T(for_a_while),
+					   T(closed_over_a_restart) };
 
 	return cmocka_run_group_tests_name("bus faults", tests, NULL, NULL);
 }

@@ -83,6 +83,12 @@ static const char *const stat_names[] = {
 _Static_assert(VG_BLK_STAT_NR <= VG_DEV_STATS_NR_TYPE, "counters");
 _Static_assert(ARRAY_SIZE(stat_names) == VG_BLK_STAT_NR + 1, "names");
 
+/* Of all disks; what is only written from. */
+static const uint8_t zeroes[ZERO_BYTES] __attribute__((aligned(4096)));
+static const struct iovec zero_iov[ZERO_IOVS] = {
+	[0 ... ZERO_IOVS - 1] = { (void *)zeroes, ZERO_BYTES },
+};
+
 struct bounce {
 	struct bounce *next;
 	uint8_t *data;			/* BOUNCE_BYTES, aligned */
@@ -111,8 +117,6 @@ struct blk_dev {
 	bool no_punch, no_zero_range, no_discard;
 	bool waits_for_room;		/* vg_blk_params */
 	char serial[VIRTIO_BLK_ID_BYTES];
-	uint8_t *zeroes;
-	struct iovec zero_iov[ZERO_IOVS];
 };
 
 struct blk_req;
@@ -744,11 +748,11 @@ static void zeroes_fill(struct blk *b, struct blk_req *r)
 	r->op.rw_flags = write_flags(b);
 	r->op.offset_bytes = r->offset_bytes;
 	if (left >= ZERO_BYTES) {
-		r->op.iov = b->d->zero_iov;
+		r->op.iov = zero_iov;
 		r->op.nr_iov = (unsigned int)
 			min_u(left / ZERO_BYTES, (uint64_t)ZERO_IOVS);
 	} else {
-		r->own_iov = (struct iovec){ b->d->zeroes, left };
+		r->own_iov = (struct iovec){ (void *)zeroes, left };
 		r->op.iov = &r->own_iov;
 		r->op.nr_iov = 1;
 	}
@@ -1314,18 +1318,6 @@ static void blk_queue_areas(void *queue,
 		b->engine->ops->areas(b->engine, areas);
 }
 
-static void zeroes_create(struct blk_dev *b)
-{
-	unsigned int i;
-	void *z;
-
-	if (posix_memalign(&z, 4096, ZERO_BYTES))
-		z = NULL;
-	b->zeroes = z ? memset(z, 0, ZERO_BYTES) : vg_zalloc(ZERO_BYTES);
-	for (i = 0; i < ZERO_IOVS; i++)
-		b->zero_iov[i] = (struct iovec){ b->zeroes, ZERO_BYTES };
-}
-
 static void close_files(const struct blk_dev *b)
 {
 	close(b->fd);
@@ -1396,7 +1388,6 @@ static int blk_create(struct vg_device *dev, const struct vg_dev_parts *parts,
 	b->sectors = b->image.size_bytes >> SECTOR_SHIFT;
 	b->is_writeback = true;
 	memcpy(b->serial, p->serial, sizeof(b->serial));
-	zeroes_create(b);
 	*priv = b;
 	return 0;
 
@@ -1414,7 +1405,6 @@ static void blk_destroy(void *priv)
 
 	vg_blk_rings_unreserve(b->nr_reserved);
 	close_files(b);
-	free(b->zeroes);
 	free(b);
 }
 

@@ -21,12 +21,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "dev/blk/rings.h"
 #include "lib/log.h"
 #include "lib/loop.h"
 #include "lib/util.h"
 
-/* Linux' own limit on entries is 32768; more depth queues in software. */
-#define DEPTH_MAX	1024u
 /* When the kernel has no memory for a submission just now. */
 #define RETRY_NS	(2u * 1000u * 1000u)
 
@@ -39,6 +38,7 @@ struct uring_engine {
 	struct blk_op_list queue;	/* not in the ring yet */
 	struct iovec areas[VG_MEM_RANGES_MAX];	/* registered */
 	unsigned int nr_areas;
+	unsigned int nr_inside;		/* in the ring, to their completion */
 	bool is_unsubmitted;		/* entries in the ring the kernel has
 					 * not been told of */
 	bool is_in_kick;
@@ -128,15 +128,22 @@ static void fill(struct uring_engine *ue, struct io_uring_sqe *sqe,
 	io_uring_sqe_set_data(sqe, op);
 }
 
+/* No more than there is room for completions. */
+static bool is_fillable(const struct uring_engine *ue)
+{
+	return ue->queue.first && ue->nr_inside < VG_BLK_RING_DEPTH;
+}
+
 static void ring_fill(struct uring_engine *ue)
 {
-	while (ue->queue.first) {
+	while (is_fillable(ue)) {
 		struct io_uring_sqe *sqe = io_uring_get_sqe(&ue->ring);
 
 		if (!sqe)
 			return;		/* full: the rest after a submission */
 		fill(ue, sqe, blk_op_list_take(&ue->queue));
 		ue->is_unsubmitted = true;
+		ue->nr_inside++;
 	}
 }
 
@@ -154,6 +161,7 @@ static bool reap(struct uring_engine *ue)
 		int res = cqe->res;
 
 		io_uring_cqe_seen(&ue->ring, cqe);
+		ue->nr_inside--;
 		ue->e.done(ue->e.arg, op, res);
 		did = true;
 	}
@@ -182,7 +190,7 @@ static void uring_kick(struct blk_engine *e)
 				io_uring_sq_ready(&ue->ring) != 0;
 		}
 		reap(ue);
-	} while (ue->queue.first || ue->is_unsubmitted);
+	} while (is_fillable(ue) || ue->is_unsubmitted);
 	ue->is_in_kick = false;
 }
 
@@ -248,28 +256,9 @@ static const struct blk_engine_ops uring_ops = {
 	.destroy = uring_destroy,
 };
 
-/*
- * The best that this kernel has.  Not IORING_SETUP_DEFER_TASKRUN: with it, a
- * ring in an epoll set does not become readable for what completes later
- * (seen with Linux 6.18).  Not IORING_SETUP_SINGLE_ISSUER: the thread that
- * makes a ring need not be the one that uses it.
- */
 int vg_blk_ring_create(unsigned int depth, struct io_uring *ring)
 {
-	static const unsigned int flags[] = {
-		IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
-		0,
-	};
-	unsigned int i;
-	int err = -EINVAL;
-
-	for (i = 0; i < ARRAY_SIZE(flags); i++) {
-		err = io_uring_queue_init(min_u(depth, DEPTH_MAX), ring,
-					  flags[i] | IORING_SETUP_CLAMP);
-		if (err != -EINVAL)
-			break;
-	}
-	return err;
+	return vg_blk_ring_setup(min_u(depth, VG_BLK_RING_BATCH), 0, ring);
 }
 
 void vg_blk_ring_destroy(struct io_uring *ring)

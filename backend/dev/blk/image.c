@@ -37,14 +37,42 @@
 
 /* ---- keys --------------------------------------------------------------- */
 
-static int keys_read(struct vg_image *im, const struct vg_keys *keys,
-		     const struct vg_image_how *how, char **why)
+/* What can't be read now is not the same as what is not there. */
+static int not_read(const struct vg_keys *keys, const char *key, int err,
+		    char **why)
 {
-	char *mode;
-	bool is_bad;
+	*why = vg_strf("xenstore key %s/%s: %s", keys->where, key,
+		       strerror(-err));
+	return err;
+}
+
+static int is_1(const struct vg_keys *keys, const char *key, bool *is,
+		char **why)
+{
+	int n = vg_keys_is_1(keys, key);
+
+	*is = n > 0;
+	return n < 0 ? not_read(keys, key, n, why) : 0;
+}
+
+/* *@text: new, or NULL if there is none. */
+static int text_read(const struct vg_keys *keys, const char *key, char **text,
+		     char **why)
+{
+	*text = vg_keys_read(keys, key);
+	return *text || errno == ENOENT || errno == EINVAL ?
+	       0 : not_read(keys, key, -errno, why);
+}
+
+static int path_read(struct vg_image *im, const struct vg_keys *keys,
+		     char **why)
+{
+	int err;
 
 	free(im->path);
-	im->path = vg_keys_read(keys, "params");
+	err = text_read(keys, "params", &im->path, why);
+	if (err)
+		return err;
 	if (!im->path || !*im->path) {
 		*why = vg_strf("no image is named (xenstore key %s/params)",
 			       keys->where);
@@ -54,20 +82,40 @@ static int keys_read(struct vg_image *im, const struct vg_keys *keys,
 		*why = vg_strf("image \"%s\": not an absolute path", im->path);
 		return -EINVAL;
 	}
-	mode = vg_keys_read(keys, "mode");
-	is_bad = !mode || (strcmp(mode, "r") && strcmp(mode, "w"));
-	if (is_bad)
+	return 0;
+}
+
+static int mode_read(struct vg_image *im, const struct vg_keys *keys,
+		     char **why)
+{
+	char *mode;
+	int err = text_read(keys, "mode", &mode, why);
+
+	if (err)
+		return err;
+	if (!mode || (strcmp(mode, "r") && strcmp(mode, "w"))) {
 		*why = vg_strf("xenstore key %s/mode: \"%s\" is neither r nor w",
 			       keys->where, mode ? mode : "");
-	else
+		err = -EINVAL;
+	} else {
 		im->read_only = *mode == 'r';
+	}
 	free(mode);
-	if (is_bad)
-		return -EINVAL;
-	im->is_direct = how->options.direct_io == VG_DIRECT_IO_ON ||
-			(how->options.direct_io == VG_DIRECT_IO_LIBXL &&
-			 vg_keys_is_1(keys, "direct-io-safe"));
-	return 0;
+	return err;
+}
+
+static int keys_read(struct vg_image *im, const struct vg_keys *keys,
+		     const struct vg_image_how *how, char **why)
+{
+	int err = path_read(im, keys, why);
+
+	if (!err)
+		err = mode_read(im, keys, why);
+	if (err)
+		return err;
+	im->is_direct = how->options.direct_io == VG_DIRECT_IO_ON;
+	return how->options.direct_io == VG_DIRECT_IO_LIBXL ?
+	       is_1(keys, "direct-io-safe", &im->is_direct, why) : 0;
 }
 
 bool vg_image_serial_is_valid(const char *s)
@@ -98,20 +146,23 @@ static int serial_read(struct vg_image *im, const struct vg_keys *keys,
 		       const struct vg_image_how *how,
 		       struct vg_blk_params *blk, char **why)
 {
-	char *key = vg_keys_read(keys, "serial"), *vdev = NULL;
-	const char *serial = key;
-	int err = 0;
+	char *key, *vdev = NULL;
+	const char *serial;
+	int err = text_read(keys, "serial", &key, why);
 
+	if (err)
+		return err;
 	if (key && !vg_image_serial_is_valid(key)) {
 		*why = vg_strf("xenstore key %s/serial: not 1 to %zu visible characters of ASCII",
 			       keys->where, sizeof(blk->serial));
 		err = -EINVAL;
 		goto out;
 	}
-	if (!serial)
-		serial = serial_chosen(im, how->options.serials);
-	if (!serial)
-		serial = vdev = vg_keys_read(keys, "dev");
+	serial = key ? key : serial_chosen(im, how->options.serials);
+	if (!serial) {
+		err = text_read(keys, "dev", &vdev, why);
+		serial = vdev;
+	}
 	if (serial)	/* no NUL behind it when it fills the field */
 		memcpy(blk->serial, serial,
 		       min_u(strlen(serial), sizeof(blk->serial)));
@@ -480,6 +531,8 @@ int vg_image_open(struct vg_image *im, const struct vg_keys *keys,
 	if (err)
 		return err;
 	err = serial_read(im, keys, how, blk, why);
+	if (!err)
+		err = is_1(keys, "discard-enable", &blk->discard, why);
 	if (err)
 		return err;
 	err = find_node(im, how);
@@ -507,7 +560,7 @@ int vg_image_open(struct vg_image *im, const struct vg_keys *keys,
 	im->is_leaving = false;
 	im->size_bytes = blk->image.size_bytes;
 	blk->read_only = im->read_only;
-	blk->discard = !im->read_only && vg_keys_is_1(keys, "discard-enable");
+	blk->discard &= !im->read_only;
 	blk->engine = how->options.engine;
 	blk->waits_for_room = how->options.waits_for_room;
 	blk->is_probed = true;

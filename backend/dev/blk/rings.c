@@ -78,16 +78,40 @@ static int ring_restrict(struct io_uring *ring)
 			     ARRAY_SIZE(r));
 }
 
-/* Flags as vg_blk_ring_create() has them, and disabled at first. */
+/*
+ * Not IORING_SETUP_DEFER_TASKRUN: with it, a ring in an epoll set does not
+ * become readable for what completes later (seen with Linux 6.18).  Not
+ * IORING_SETUP_SINGLE_ISSUER: the thread that makes a ring need not be the one
+ * that uses it.
+ */
+int vg_blk_ring_setup(unsigned int batch, unsigned int flags,
+		      struct io_uring *ring)
+{
+	static const unsigned int more[] = {
+		IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
+		0,
+	};
+	unsigned int i;
+	int err = -EINVAL;
+
+	for (i = 0; i < ARRAY_SIZE(more) && err == -EINVAL; i++) {
+		struct io_uring_params p = {
+			.flags = flags | more[i] | IORING_SETUP_CLAMP |
+				 IORING_SETUP_CQSIZE,
+			.cq_entries = VG_BLK_RING_DEPTH,
+		};
+
+		err = io_uring_queue_init_params(batch, ring, &p);
+	}
+	return err;
+}
+
+/* Disabled at first. */
 static int ring_make(struct io_uring *ring)
 {
-	unsigned int flags = IORING_SETUP_R_DISABLED | IORING_SETUP_CLAMP;
-	int err = io_uring_queue_init(VG_BLK_RING_DEPTH, ring, flags |
-				      IORING_SETUP_COOP_TASKRUN |
-				      IORING_SETUP_TASKRUN_FLAG);
+	int err = vg_blk_ring_setup(VG_BLK_RING_BATCH, IORING_SETUP_R_DISABLED,
+				    ring);
 
-	if (err == -EINVAL)
-		err = io_uring_queue_init(VG_BLK_RING_DEPTH, ring, flags);
 	if (err)
 		return err;
 	err = ring_restrict(ring);

@@ -13,7 +13,22 @@
 
 #include <stdbool.h>
 
+/* As many operations are under way at once; more wait in the process. */
 #define VG_BLK_RING_DEPTH	256u
+/*
+ * And so many are told to the kernel by one call.  Small, since most of what a
+ * ring costs is their entries, and a confined process has rings for all the
+ * disks that may come: 12 KiB each.
+ */
+#define VG_BLK_RING_BATCH	64u
+
+/*
+ * Makes a ring with @flags (IORING_SETUP_*) and with what this kernel has to
+ * make it faster.  0 or negative errno.
+ */
+struct io_uring;
+int vg_blk_ring_setup(unsigned int batch, unsigned int flags,
+		      struct io_uring *ring);
 
 /*
  * Makes @count rings, which vg_blk_ring_get() (blk.h) hands out from then on:

@@ -280,8 +280,8 @@ static void each_call_fails(void **state)
 		assert_log("create -p %s\nunpause 5\n");
 		fake_store_rm(0, bus_front(5, 0, ""));
 		fake_store_rm(0, "/local/domain/5/device/virtio_grant");
-		fake_store_rm(0, "/local/domain/1/backend/virtio_grant");
-		fake_store_rm(0, "/local/domain/0/backend/virtio_grant");
+		fake_store_rm(0, "/local/domain/1/backend");
+		fake_store_rm(0, "/local/domain/0/backend");
 		fake_store_rm(0, "/virtio-grant");
 		assert_unchanged();
 	}

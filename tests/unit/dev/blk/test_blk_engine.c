@@ -17,6 +17,7 @@
 #include <linux/fs.h>
 
 #include "dev/blk/engine.h"
+#include "dev/blk/rings.h"
 #include "lib/loop.h"
 #include "unit.h"
 #include "lib/util.h"
@@ -202,10 +203,53 @@ static void uring_engine(void **state)
 	teardown(e);
 }
 
+/* More than the ring has room for: the others wait, and none is lost. */
+static void more_than_the_ring_takes(void **state)
+{
+	static struct blk_op op[700];
+	struct env *e = setup(false);
+	struct iovec iov = { e->mem, 1 };
+	unsigned int i;
+	int fds[2];
+
+	(void)state;
+	e->e->ops->destroy(e->e);
+	assert_int_equal(pipe(fds), 0);
+	if (blk_engine_uring_create(fds[0], -1, e->loop, 512, done, e,
+				    &e->e)) {
+		e->e = NULL;
+		teardown(e);
+		skip();
+	}
+	e->nr_done = seen.calls = 0;
+	for (i = 0; i < ARRAY_SIZE(op); i++) {
+		op[i] = (struct blk_op){ .kind = BLK_OP_READ, .iov = &iov,
+					 .nr_iov = 1 };
+		e->e->ops->submit(e->e, &op[i]);
+	}
+	e->e->ops->kick(e->e);
+	assert_int_equal(seen.calls, VG_BLK_RING_DEPTH);
+	assert_int_equal(e->nr_done, 0);
+	assert_int_equal(write(fds[1], e->mem, 10), 10);
+	for (i = 0; i < 400 && e->nr_done < 10; i++)
+		vg_loop_run_once(e->loop, 5);
+	assert_int_equal(e->nr_done, 10);
+	assert_int_equal(seen.calls, VG_BLK_RING_DEPTH + 10);
+	assert_int_equal(write(fds[1], e->mem, 690), 690);
+	for (i = 0; i < 400 && e->nr_done < ARRAY_SIZE(op); i++)
+		vg_loop_run_once(e->loop, 5);
+	assert_int_equal(e->nr_done, ARRAY_SIZE(op));
+	assert_int_equal(seen.calls, ARRAY_SIZE(op));
+	close(fds[0]);
+	close(fds[1]);
+	teardown(e);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(sync_engine), cmocka_unit_test(uring_engine),
+		cmocka_unit_test(more_than_the_ring_takes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -26,6 +26,7 @@
 
 #define GUEST		3u
 #define BACKEND		1u
+#define OTHER_BACKEND	2u
 
 #define OTHERS		0x5a	/* what was in a slot before */
 #define OWN		0xa7	/* what was in the buffer before */
@@ -38,7 +39,8 @@ static struct vgrant_pool *pool;
 static const struct dma_map_ops *ops;
 static struct vgrant_pool_stats at_first;
 	size_t most;
-static struct xen_gnttab *gt;
+static xen_domid_t backend;
+static struct xen_gnttab *gt;	/* its */
 static u8 *view;		/* of the pool, as its backend has it */
 static u8 *buf;
 static bool is_divided;		/* of the next pool */
@@ -57,6 +59,21 @@ void bench_die(const char *fmt, ...)
 
 /* ---- a pool and its backend --------------------------------------------- */
 
+static void backend_open(xen_domid_t domid)
+{
+	backend = domid;
+	fake_enter(backend);
+	assert_int_equal(xen_gnttab_open(&gt), 0);
+	fake_enter(0);
+}
+
+static void backend_close(void)
+{
+	fake_enter(backend);
+	xen_gnttab_close(gt);
+	fake_enter(0);
+}
+
 static void view_map(void)
 {
 	xen_ref_t *refs = calloc(at_first.pages_total, sizeof(*refs));
@@ -69,7 +86,7 @@ static void view_map(void)
 	assert_int_equal(at_first.pages_total % XEN_PFN_PER_PAGE, 0);
 	for (i = 0; i < at_first.pages_total; i++)
 		refs[i] = at_first.first_ref + i;
-	fake_enter(BACKEND);
+	fake_enter(backend);
 	assert_int_equal(xen_gnttab_map(gt, GUEST, refs, at_first.pages_total,
 					3, (void **)&view), 0);
 	fake_enter(0);
@@ -78,7 +95,7 @@ static void view_map(void)
 
 static void view_unmap(void)
 {
-	fake_enter(BACKEND);
+	fake_enter(backend);
 	assert_int_equal(xen_gnttab_unmap(gt, view, at_first.pages_total), 0);
 	fake_enter(0);
 }
@@ -119,9 +136,8 @@ static int setup(void **state)
 {
 	(void)state;
 	kshim_start(GUEST, BACKEND);
-	fake_enter(BACKEND);
-	assert_int_equal(xen_gnttab_open(&gt), 0);
-	fake_enter(0);
+	fake_domain_create(OTHER_BACKEND, 1, 64);
+	backend_open(BACKEND);
 	buf = kshim_buffer(BUF_BYTES);
 	vgrant_direct_kib = 0;
 	is_divided = false;
@@ -131,9 +147,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
 	(void)state;
-	fake_enter(BACKEND);
-	xen_gnttab_close(gt);
-	fake_enter(0);
+	backend_close();
 	kshim_stop();
 	return 0;
 }
@@ -600,7 +614,7 @@ static void direct_writes(dma_addr_t addr, size_t bytes, u8 c)
 
 	for (i = 0; i < pages; i++)
 		refs[i] = virtio_grant_addr_ref(addr) + i;
-	fake_enter(BACKEND);
+	fake_enter(backend);
 	assert_int_equal(xen_gnttab_map(gt, GUEST, refs, pages, 3,
 					(void **)&there), 0);
 	memset(there, c, bytes);
@@ -1001,7 +1015,7 @@ static void posted_with_tables(void **state)
 static void a_request_fits(void **state)
 {
 	static const unsigned int segs[] = { 1, 2, 7, 47, 64 };
-	/* References that are given back are not used again by the shim. */
+	/* Pages that are given back are not used again by the shim. */
 	static const unsigned int kib[] = { 4, 512, 1000,
 					    PAGE_SIZE > SZ_16K ? 4 : 4096 };
 	enum dma_data_direction dir;
@@ -1132,6 +1146,192 @@ static void over_a_suspend(void **state)
 	pool_unmake();
 }
 
+/* ---- another backend ----------------------------------------------------- */
+
+/* Page @i of the pool, for the backend to write: NULL if it must not. */
+static void *page_map(unsigned int i)
+{
+	xen_ref_t ref = at_first.first_ref + i;
+	void *va = NULL;
+
+	fake_enter(backend);
+	if (xen_gnttab_map(gt, GUEST, &ref, 1, 3, &va))
+		va = NULL;
+	fake_enter(0);
+	return va;
+}
+
+static void page_unmap(void *va)
+{
+	fake_enter(backend);
+	assert_int_equal(xen_gnttab_unmap(gt, va, 1), 0);
+	fake_enter(0);
+}
+
+static void nothing_is_granted_to(xen_domid_t domid)
+{
+	unsigned int i;
+
+	backend_close();
+	backend_open(domid);
+	for (i = 0; i < at_first.pages_total; i++)
+		assert_null(page_map(i));
+}
+
+static xen_domid_t granted_to(void)
+{
+	struct vgrant_pool_stats stats;
+
+	vgrant_pool_read_stats(pool, &stats);
+	assert_int_equal(stats.first_ref, at_first.first_ref);
+	return stats.backend;
+}
+
+/* All pages are the other's, and what is in them, and in use, stays. */
+static void moved(void **state)
+{
+	dma_addr_t sent, received;
+
+	(void)state;
+	pool_make(1024, true);
+	memset(buf, OWN, BUF_BYTES);
+	sent = map(buf, 8192, DMA_TO_DEVICE, 0);
+	received = map(buf + 8192, 5000, DMA_FROM_DEVICE, 0);
+	device_writes(received, 0, 100, 1);
+	view_unmap();
+	assert_int_equal(vgrant_pool_move(pool, OTHER_BACKEND), 0);
+	assert_int_equal(granted_to(), OTHER_BACKEND);
+	nothing_is_granted_to(BACKEND);
+
+	backend_close();
+	backend_open(OTHER_BACKEND);
+	view_map();
+	assert_true(is_all(device_at(sent), 8192, OWN));
+	device_writes(received, 100, 5000, 1);
+	end_mapping(UNMAP, received, 5000, DMA_FROM_DEVICE);
+	assert_true(is_pattern(buf + 8192, 0, 5000, 1));
+	end_mapping(UNMAP, sent, 8192, DMA_TO_DEVICE);
+	received = map(buf, 8192, DMA_FROM_DEVICE, 0);
+	device_writes(received, 0, 8192, 2);
+	end_mapping(UNMAP, received, 8192, DMA_FROM_DEVICE);
+	assert_true(is_pattern(buf, 0, 8192, 2));
+	pool_unmake();
+}
+
+/* Not while the last one has a page, wherever it is in the pool. */
+static void moved_when_let_go(void **state)
+{
+	unsigned int where[3], i, k;
+	void *va;
+
+	(void)state;
+	pool_make(1024, true);
+	view_unmap();
+	where[0] = 0;
+	where[1] = at_first.pages_total / 2;
+	where[2] = at_first.pages_total - 1;
+	for (i = 0; i < ARRAY_SIZE(where); i++) {
+		xen_domid_t last = backend;
+		xen_domid_t next = last == BACKEND ? OTHER_BACKEND : BACKEND;
+
+		va = page_map(where[i]);
+		assert_non_null(va);
+		/* The second time some have ended already. */
+		for (k = 0; k < 2; k++) {
+			assert_int_equal(vgrant_pool_move(pool, next), -EBUSY);
+			assert_int_equal(granted_to(), last);
+		}
+		page_unmap(va);
+		assert_int_equal(vgrant_pool_move(pool, next), 0);
+		assert_int_equal(granted_to(), next);
+		nothing_is_granted_to(last);
+		backend_close();
+		backend_open(next);
+	}
+	view_map();
+	pool_unmake();
+}
+
+/* A buffer that was granted where it is, is the last one's to the end. */
+static void moved_with_direct_grants(void **state)
+{
+	u8 *at = buf + XEN_PAGE_SIZE;
+	dma_addr_t addr;
+
+	(void)state;
+	vgrant_direct_kib = 4;
+	pool_make(1024, true);
+	addr = map(at, 2 * XEN_PAGE_SIZE, DMA_FROM_DEVICE, 0);
+	view_unmap();
+	assert_int_equal(vgrant_pool_move(pool, OTHER_BACKEND), -EOPNOTSUPP);
+	assert_int_equal(granted_to(), BACKEND);
+	view_map();
+	direct_writes(addr, 2 * XEN_PAGE_SIZE, OTHERS);
+	view_unmap();
+	end_mapping(UNMAP, addr, 2 * XEN_PAGE_SIZE, DMA_FROM_DEVICE);
+	assert_true(is_all(at, 2 * XEN_PAGE_SIZE, OTHERS));
+
+	assert_int_equal(vgrant_pool_move(pool, OTHER_BACKEND), 0);
+	backend_close();
+	backend_open(OTHER_BACKEND);
+	view_map();
+	addr = map(at, 2 * XEN_PAGE_SIZE, DMA_FROM_DEVICE, 0);
+	direct_writes(addr, 2 * XEN_PAGE_SIZE, OWN);
+	end_mapping(UNMAP, addr, 2 * XEN_PAGE_SIZE, DMA_FROM_DEVICE);
+	assert_true(is_all(at, 2 * XEN_PAGE_SIZE, OWN));
+	pool_unmake();
+}
+
+/* ---- many pools ---------------------------------------------------------- */
+
+/* Of a disk: with large pages, it needs more. */
+#define POOLS	(PAGE_SIZE > SZ_16K ? 16u : PAGE_SIZE > SZ_4K ? 32u : 64u)
+
+static struct vgrant_pool *disk_pool(unsigned int kib, unsigned int *pages)
+{
+	const struct vgrant_pool_need need = {
+		.segs_max = 256, .segs_enough = 66,
+		.coherent_bytes = PAGE_SIZE << get_order(10246),
+	};
+	struct vgrant_pool_stats stats;
+	struct vgrant_pool *p;
+
+	vgrant_pool_kib = kib;
+	p = vgrant_pool_create(&dev, BACKEND, &need);
+	assert_false(IS_ERR(p));
+	vgrant_pool_read_stats(p, &stats);
+	assert_true(stats.segs_max >= need.segs_enough);
+	*pages = stats.pages_total;
+	return p;
+}
+
+/*
+ * All fit into a grant table of 32768 references, since the later ones are
+ * smaller; none is less than what it needs.
+ */
+static void many_pools(void **state)
+{
+	static struct vgrant_pool *all[64];
+	unsigned int i, least, pages, before = 8192 / 4, sum = 0;
+
+	(void)state;
+	assert_int_equal(vgrant_pool_destroy(disk_pool(4, &least)), 0);
+	for (i = 0; i < POOLS; i++) {
+		all[i] = disk_pool(0, &pages);
+		assert_true(pages <= before && pages >= least);
+		assert_true(i >= 8 || pages == 8192 / 4);
+		before = pages;
+		sum += pages;
+	}
+	assert_true(sum <= 32768);
+	assert_true(pages < 8192 / 4);
+	/* What went is there again. */
+	for (i = 0; i < POOLS; i++)
+		assert_int_equal(vgrant_pool_destroy(all[i]), 0);
+	assert_int_equal(vgrant_pool_destroy(disk_pool(0, &pages)), 0);
+	assert_int_equal(pages, 8192 / 4);
+}
+
 int main(void)
 {
 #define TEST(fn)	cmocka_unit_test_setup_teardown(fn, setup, teardown)
@@ -1158,6 +1358,10 @@ int main(void)
 		TEST(a_request_fits),
 		TEST(map_of_a_virtio_device),
 		TEST(over_a_suspend),
+		TEST(moved),
+		TEST(moved_when_let_go),
+		TEST(moved_with_direct_grants),
+		TEST(many_pools),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
