@@ -478,7 +478,8 @@ static bool vgb_is_accepted(struct vgb_device *vgb)
 		vgb->is_libxls = true;
 	} else if (xenbus_scanf(XBT_NIL, xdev->nodename, "device-id", "%u",
 				&vgb->device_id) != 1) {
-		xenbus_dev_error(xdev, -EINVAL, "the toolstack does not say what it is (device-id)");
+		xenbus_dev_error(xdev, -EINVAL,
+				 "the toolstack does not say what it is (device-id)");
 		return false;
 	}
 	if (vgrant_type_is_accepted(&vgb_accepted, vgb->device_id))
