@@ -395,7 +395,7 @@ int vg_attach(struct vg_session *s, const struct vg_domain *guest,
 
 static void usage(struct vg_answer *a, const char *why)
 {
-	vg_answer_fail(a, VG_EXIT_USAGE, "attach: %s (usage: attach [--no-wait] GUEST type=TYPE [backend=DOMAIN] [name=NAME] [KEY=VALUE...])",
+	vg_answer_fail(a, VG_EXIT_USAGE, "attach: %s (usage: attach [--no-wait] [--timeout=SECONDS] GUEST type=TYPE [backend=DOMAIN] [name=NAME] [KEY=VALUE...])",
 		       why);
 }
 
@@ -442,11 +442,13 @@ void vg_ctl_attach(struct vg_answer *a, int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "no-wait", no_argument, NULL, 'n' },
+		{ "timeout", required_argument, NULL, 't' },
 		{ "json", no_argument, NULL, 'j' },
 		{ NULL, 0, NULL, 0 },
 	};
 	enum vg_attach_wait wait = VG_ATTACH_CONNECTED;
 	struct vg_bus_spec spec = { 0 };
+	uint64_t seconds;
 	char *why = NULL;
 	int c, i, err = 0;
 
@@ -457,8 +459,12 @@ void vg_ctl_attach(struct vg_answer *a, int argc, char **argv)
 			wait = VG_ATTACH_NO_WAIT;
 		else if (c == 'j')
 			a->is_json = true;
-		else
+		else if (c != 't')
 			return usage(a, "no such option");
+		else if (vg_parse_u64(optarg, 10, 86400, &seconds) || !seconds)
+			return usage(a, "--timeout: not 1 to 86400 seconds");
+		else
+			vg_ctl_wait_ms = (unsigned int)seconds * 1000;
 	}
 	if (optind == argc)
 		return usage(a, "which guest?");

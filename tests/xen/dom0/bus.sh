@@ -16,7 +16,7 @@ load_bus() {
 attach() {
 	local said status=0
 
-	said=$(virtio-grantctl attach "$@" 2>&1) || status=$?
+	said=$(virtio-grantctl attach --timeout="$(slow 5)" "$@" 2>&1) || status=$?
 	echo "$said"
 	case "$status" in
 	0) return 0 ;;

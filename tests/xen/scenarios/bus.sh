@@ -7,6 +7,7 @@
 # broker, and without a register window).
 #
 # rig: arch arm64 x86
+# rig: long x86
 # rig: xen stock
 # rig: cmdline xsm=dummy
 # rig: needs backend modules
@@ -60,20 +61,20 @@ more() {
 	expect 3 "$(grep -c '"name"' /vg/out/list.json)" "devices in the list"
 
 	step "what a wrong set-up gets"
-	refused 1 'G1 .*image' attach G1 type=blk target=/tmp/image name=image
+	refused 1 'G1 .*image' attach --timeout="$(slow 5)" G1 type=blk target=/tmp/image name=image
 	refused 1 'no such' attach nobody type=blk target=/tmp/image
-	refused 1 'nobody' attach G1 backend=nobody type=rng
-	refused 1 'G2.*driver_domain=1' attach G1 backend=G2 type=rng
-	refused 1 'No such file' attach G1 backend=DomD type=blk target=/nowhere
-	refused 1 'in use' attach G1 backend=DomD type=blk target=/dev/ram0 name=again
-	refused 1 'type' attach G1 backend=DomD type=999 name=what
+	refused 1 'nobody' attach --timeout="$(slow 5)" G1 backend=nobody type=rng
+	refused 1 'G2.*driver_domain=1' attach --timeout="$(slow 5)" G1 backend=G2 type=rng
+	refused 1 'No such file' attach --timeout="$(slow 5)" G1 backend=DomD type=blk target=/nowhere
+	refused 1 'in use' attach --timeout="$(slow 5)" G1 backend=DomD type=blk target=/dev/ram0 name=again
+	refused 1 'type' attach --timeout="$(slow 5)" G1 backend=DomD type=999 name=what
 	in_domain DomD 'echo /usr/bin/modprobe >/proc/sys/kernel/modprobe; mkfs.ext4 -q /dev/ram1 && mkdir -p /mnt/1 && mount -t ext4 /dev/ram1 /mnt/1'
-	refused 1 'mount' attach G1 backend=DomD type=blk target=/dev/ram1 name=mounted
+	refused 1 'mount' attach --timeout="$(slow 5)" G1 backend=DomD type=blk target=/dev/ram1 name=mounted
 	in_domain DomD 'umount /mnt/1'
 
 	step "a guest without a driver; it comes up when that is loaded"
 	status=0
-	virtio-grantctl attach G2 backend=DomD type=blk target=/dev/ram2 name=late || status=$?
+	virtio-grantctl attach --timeout="$(slow 5)" G2 backend=DomD type=blk target=/dev/ram2 name=late || status=$?
 	expect 3 "$status" "status of attach without a driver"
 	load_bus G2
 	has_disk G2 vda
