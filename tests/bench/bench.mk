@@ -52,8 +52,8 @@ $(BENCH_BUILD)/bench-guest: $(BENCH_GUEST_OBJ) $(BENCH_LIB)
 
 # An allocation of the fake's is none of the backend's.
 $(BENCH_BUILD)/tests/fake/%.o: BENCH_CFLAGS += -Dmalloc=__libc_malloc -Dcalloc=__libc_calloc
-# It mentions what only a build for tests has: backend.c.
-$(BENCH_BUILD)/tests/system/rig.o: BENCH_CFLAGS += -DVG_STEPS
+# They mention what only a build for tests has: backend.c.
+$(BENCH_BUILD)/tests/system/rig.o $(BENCH_BUILD)/tests/unit/bus.o: BENCH_CFLAGS += -DVG_STEPS
 # The driver reads a word of the ring through another type.
 $(BENCH_BUILD)/tests/%.o: BENCH_CFLAGS += -fno-strict-aliasing
 
