@@ -33,6 +33,8 @@
 
 /* Between two tries while another domain holds what is to be granted anew. */
 #define VGB_AGAIN_MS		100
+/* Of one that others disturb; then later. */
+#define VGB_TRANSACTION_TRIES	16
 
 static char *types = "any";
 module_param(types, charp, 0444);
@@ -207,16 +209,21 @@ static void vgb_make_work(struct work_struct *work)
 	xenbus_switch_state(vgb->xdev, XenbusStateClosed);
 }
 
-/* It may be anew from here on. */
+/* It may be made anew from here on, which wants a device that never was. */
 static void vgb_unmake(struct vgb_device *vgb)
 {
+	domid_t backend = vgb->vgd.backend;
+
 	/* Its driver's probe may be waiting for the backend. */
 	if (READ_ONCE(vgb->has_device))
 		vgrant_dev_leave(&vgb->vgd);
 	cancel_work_sync(&vgb->make_work);
-	if (vgb->has_device)
+	if (vgb->has_device) {
 		vgrant_dev_unregister(&vgb->vgd);
-	vgb->has_device = false;
+		WRITE_ONCE(vgb->has_device, false);
+		memset(&vgb->vgd, 0, sizeof(vgb->vgd));
+		vgrant_dev_init(&vgb->vgd, &vgb->dev, &vgb_transport, backend);
+	}
 	vgb->is_made = false;
 }
 
@@ -240,6 +247,7 @@ static bool vgb_is_in_use(struct vgb_device *vgb)
 static int vgb_write_keys(struct vgb_device *vgb)
 {
 	const char *node = vgb->xdev->nodename;
+	unsigned int tries = VGB_TRANSACTION_TRIES;
 	struct xenbus_transaction xbt;
 	int ret;
 
@@ -260,7 +268,7 @@ static int vgb_write_keys(struct vgb_device *vgb)
 			return ret;
 		}
 		ret = xenbus_transaction_end(xbt, 0);
-	} while (ret == -EAGAIN);
+	} while (ret == -EAGAIN && --tries);
 	return ret;
 }
 
