@@ -76,7 +76,8 @@
  *	     | zero                                         |
  *	4096 +----------------------------------------------+
  *
- * One request at a time.  The driver writes it, then request_seq + 1 (release),
+ * One request at a time; request_seq is 0 before the first.  The driver writes it,
+ * then request_seq + 1 (release),
  * and notifies the port.  The device reads request_seq (acquire), copies the
  * message, carries it out, writes the response, then response_seq = that
  * request_seq (release), and notifies.  A driver that does not wait any longer
