@@ -76,14 +76,13 @@ void vgrant_get(struct virtio_device *vdev, unsigned int offset, void *buf,
 {
 	struct vgrant_device *vgd = vgrant_dev_of(vdev);
 
-	while (!READ_ONCE(vgd->has_failed)) {
-		if (!vgd->transport->config_read(vgd, offset, buf, len)) {
-			vgrant_config_bound(vgd, offset, buf, len);
-			return;
-		}
+	while (!READ_ONCE(vgd->has_failed) &&
+	       vgd->transport->config_read(vgd, offset, buf, len))
 		vgrant_dev_check(vgd);
-	}
-	memset(buf, 0, len);
+	if (READ_ONCE(vgd->has_failed))
+		memset(buf, 0, len);
+	/* Of zeroes as well: a disk that wakes up wants its queues. */
+	vgrant_config_bound(vgd, offset, buf, len);
 }
 
 void vgrant_set(struct virtio_device *vdev, unsigned int offset,
