@@ -70,7 +70,8 @@ static char *state_of(struct vg_session *s, const struct vg_bus_dev *dev)
 	if (err)
 		text = NULL;
 	else if (!guest_of(s, dev))
-		text = vg_strdup("guest is not running");
+		text = vg_strdup(dev->is_suspended ? "guest is saved" :
+				 "guest is not running");
 	else if (!vg_domain_by_id(&s->domains, dev->backend) || bs == -ENOENT)
 		text = vg_strdup("waits for its backend domain");
 	else if (!bs)

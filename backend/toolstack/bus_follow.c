@@ -154,7 +154,11 @@ static int guest_is_gone(struct vg_follow *f, const struct vg_bus_dev *dev,
 {
 	int err;
 
-	if (!has_let_go(f, dev, absent_ns) || absent_ns < f->forget_ns)
+	if (!has_let_go(f, dev, absent_ns))
+		return 1;
+	if (dev->is_suspended)
+		return 0;
+	if (absent_ns < f->forget_ns)
 		return 1;
 	err = vg_bus_remove(f->xs, dev);
 	if (err) {
@@ -203,6 +207,24 @@ static int move(struct vg_follow *f, struct vg_bus_dev *dev,
 	}
 }
 
+/*
+ * xenstored says that a domain was released when it has suspended itself, and a
+ * toolstack takes it away only then.  1: again.
+ */
+static int note_suspended(struct vg_follow *f, struct vg_bus_dev *dev)
+{
+	bool was = dev->is_suspended;
+	int err = vg_bus_note_suspended(f->xs, dev);
+
+	if (dev->is_suspended && !was)
+		vg_info("%s %s: its guest is suspended", dev->guest_name,
+			dev->spec.name);
+	if (!err || err == -ENOENT || err == -EALREADY)
+		return 0;
+	failed(f, dev, "noting that its guest is suspended", err);
+	return 1;
+}
+
 /* 1: something is waited for. */
 static int look_at(struct vg_follow *f, const struct vg_domains *all,
 		   struct vg_bus_dev *dev, uint64_t now_ns)
@@ -210,10 +232,12 @@ static int look_at(struct vg_follow *f, const struct vg_domains *all,
 	const struct vg_domain *guest = guest_of(all, dev);
 	const struct vg_domain *backend = backend_of(all, dev);
 	uint64_t absent_ns = 0;
+	int again = 0;
 
 	if (guest && guest->id == dev->guest) {
+		again = note_suspended(f, dev);
 		if (backend && backend->id == dev->backend)
-			return 0;
+			return again;
 	} else {
 		absent_ns = absent_for(f, dev->uuid, now_ns);
 	}

@@ -384,6 +384,14 @@ int vg_bus_create(struct xen_store *xs, struct vg_bus_dev *dev,
 
 /* ---- moving ------------------------------------------------------------- */
 
+/* 1, 0, or negative errno. */
+static int is_1(struct xen_store *xs, const char *dir, const char *key)
+{
+	const struct vg_keys keys = vg_node_keys(&xs, dir);
+
+	return vg_keys_is_1(&keys, key);
+}
+
 struct move {
 	struct vg_bus_dev *dev;		/* as the record has it */
 	struct vg_bus_dev to;		/* borrows from it */
@@ -470,6 +478,15 @@ static int rm_old(struct xen_store *xs, const struct vg_bus_dev *dev)
 	return err && err != -ENOENT ? err : rm_back(xs, dev);
 }
 
+static int rm_suspended(struct xen_store *xs, const char *record)
+{
+	char *path = vg_strf("%s/suspended", record);
+	int err = vg_rm(xs, path);
+
+	free(path);
+	return err;
+}
+
 static int move_body(struct xen_store *xs, void *arg)
 {
 	struct move *m = arg;
@@ -490,6 +507,9 @@ static int move_body(struct xen_store *xs, void *arg)
 	if (!w.err)
 		w.err = write_back(xs, &m->to);
 	put_domains(&w, &m->to);
+	/* Of another guest nothing is known yet. */
+	if (!w.err && m->to.guest != m->dev->guest)
+		w.err = rm_suspended(xs, record);
 	free(record);
 	return w.err;
 }
@@ -500,6 +520,7 @@ int vg_bus_move(struct xen_store *xs, struct vg_bus_dev *dev,
 {
 	struct move m = { .dev = dev, .to = *dev, .own = own };
 	char *name = vg_strdup(guest_name);
+	bool is_new_guest = dev->guest != guest;
 	int err;
 
 	if (dev->guest == guest && dev->backend == backend) {
@@ -515,9 +536,55 @@ int vg_bus_move(struct xen_store *xs, struct vg_bus_dev *dev,
 		dev->backend = backend;
 		free(dev->guest_name);
 		dev->guest_name = name;
+		dev->is_suspended &= !is_new_guest;
 	} else {
 		free(name);
 	}
+	return err;
+}
+
+/* Whose front is gone, says nothing: it may just have ended. */
+static int front_is_suspended(struct xen_store *xs,
+			      const struct vg_bus_dev *dev, bool *is_suspended)
+{
+	char *front = vg_bus_front(dev);
+	int is = is_1(xs, front, "suspended"), there = 1;
+
+	*is_suspended = is == 1;
+	if (!is)
+		there = vg_node_exists(xs, front);
+	free(front);
+	return is < 0 ? is : there < 0 ? there : there ? 0 : -ENOENT;
+}
+
+static int note_body(struct xen_store *xs, void *arg)
+{
+	struct vg_bus_dev *dev = arg;
+	char *record = vg_bus_record(dev);
+	struct writer w = { .xs = xs, .dir = record };
+	bool is_suspended = false;
+
+	w.err = check_record(xs, dev);
+	if (!w.err)
+		w.err = front_is_suspended(xs, dev, &is_suspended);
+	if (is_suspended)
+		put(&w, "suspended", "1");
+	else if (!w.err)
+		w.err = rm_suspended(xs, record);
+	free(record);
+	return w.err;
+}
+
+int vg_bus_note_suspended(struct xen_store *xs, struct vg_bus_dev *dev)
+{
+	bool is_suspended;
+	int err = front_is_suspended(xs, dev, &is_suspended);
+
+	if (err || is_suspended == dev->is_suspended)
+		return err;
+	err = vg_transact(xs, note_body, dev);
+	if (!err)
+		dev->is_suspended = is_suspended;
 	return err;
 }
 
@@ -704,7 +771,7 @@ static int record_read(struct xen_store *xs, struct vg_bus_dev *dev)
 {
 	char *dir = vg_bus_record(dev);
 	uint64_t id = 0, guest = 0, backend = 0;
-	int err = 0;
+	int suspended = 0, err = 0;
 
 	dev->spec.name = record_text(xs, dir, "name", &err);
 	dev->spec.type = record_text(xs, dir, "type", &err);
@@ -718,8 +785,13 @@ static int record_read(struct xen_store *xs, struct vg_bus_dev *dev)
 		err = record_number(xs, dir, "backend-id", &backend);
 	if (!err && (guest > XEN_DOMID_MAX || backend > XEN_DOMID_MAX))
 		err = -EINVAL;
+	if (!err) {
+		suspended = is_1(xs, dir, "suspended");
+		err = suspended < 0 ? suspended : 0;
+	}
 	if (!err)
 		err = record_keys(xs, dir, &dev->spec);
+	dev->is_suspended = suspended == 1;
 	dev->spec.device_id = (uint32_t)id;
 	dev->guest = (xen_domid_t)guest;
 	dev->backend = (xen_domid_t)backend;

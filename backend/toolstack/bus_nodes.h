@@ -14,6 +14,9 @@
  *			guest-id, guest, backend-id: the guest's number and
  *			name, and the backend's number, as they were when front
  *			and back were written last
+ *			suspended: 1 if the guest's driver says that it is,
+ *			so that a guest which ends like that is one that was
+ *			saved, and not forgotten
  *
  * A domain can write what it likes into its own nodes, so nothing here follows
  * a path or a number from one: they are made from the record, and from which
@@ -53,6 +56,7 @@ struct vg_bus_dev {
 	uint32_t devid;
 	char *guest_name;
 	xen_domid_t guest, backend;
+	bool is_suspended;		/* when it was there last */
 };
 
 void vg_bus_dev_free(struct vg_bus_dev *dev);
@@ -86,6 +90,11 @@ int vg_bus_create(struct xen_store *xs, struct vg_bus_dev *dev,
 int vg_bus_move(struct xen_store *xs, struct vg_bus_dev *dev,
 		xen_domid_t guest, const char *guest_name,
 		xen_domid_t backend, xen_domid_t own);
+/*
+ * What the guest's front says of being suspended, into the record: the front goes
+ * with the guest.  -ENOENT, -EALREADY as above.
+ */
+int vg_bus_note_suspended(struct xen_store *xs, struct vg_bus_dev *dev);
 /* Front, back, record and what was said of errors. */
 int vg_bus_remove(struct xen_store *xs, const struct vg_bus_dev *dev);
 /* Only the front, or what was said of errors by either. */

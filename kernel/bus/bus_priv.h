@@ -79,7 +79,6 @@ int vgb_link_init(struct vgb_link *link,
 void vgb_link_exit(struct vgb_link *link);
 int vgb_link_open(struct vgb_link *link, domid_t backend, const char *name);
 bool vgb_link_close(struct vgb_link *link);
-void vgb_link_forget(struct vgb_link *link);
 void vgb_link_set_reach(struct vgb_link *link, enum vgb_reach reach);
 void vgb_link_kick(struct vgb_link *link);
 int vgb_request(struct vgb_link *link, u8 type, u8 id, const void *req,
@@ -107,6 +106,7 @@ struct vgb_info {
  * @work: looks at the nodes and does what follows
  * @make_work: makes the device: its driver's probe may wait for the backend, and
  *	that for @work
+ * @wake_work: likewise, wakes it after the guest was restored
  */
 struct vgb_device {
 	struct vgrant_device vgd;
@@ -123,6 +123,7 @@ struct vgb_device {
 
 	struct delayed_work work;
 	struct work_struct make_work;
+	struct delayed_work wake_work;
 	/* Changed by xenwatch alone, but for the first time: vgb_follow(). */
 	struct xenbus_watch own_watch;		/* our node's "backend" */
 	struct xenbus_watch back_watch;		/* that one's "state" */
@@ -138,6 +139,8 @@ struct vgb_device {
 	bool is_closed;		/* the toolstack wanted it gone, and it is */
 	bool is_refusing;	/* it was said that it is in use */
 	bool is_leaving;	/* remove() was called */
+	bool is_frozen;		/* the guest is asleep: nothing is done */
+	bool is_asleep;		/* ... was restored, and it waits for a backend */
 	bool is_libxls;		/* "virtio_disk", which is never moved */
 };
 

@@ -45,7 +45,7 @@ static struct vgrant_types vgb_accepted;
 
 static void vgb_look_soon(struct vgb_device *vgb, unsigned int ms)
 {
-	if (!READ_ONCE(vgb->is_leaving))
+	if (!READ_ONCE(vgb->is_leaving) && !READ_ONCE(vgb->is_frozen))
 		mod_delayed_work(system_long_wq, &vgb->work,
 				 msecs_to_jiffies(ms));
 }
@@ -209,6 +209,38 @@ static void vgb_make_work(struct work_struct *work)
 	xenbus_switch_state(vgb->xdev, XenbusStateClosed);
 }
 
+/*
+ * A guest that was restored, runs, and its device sleeps on until a backend is
+ * there: the toolstack attaches it only then.  What its driver is asked for waits, as
+ * for any backend that is gone.
+ */
+static void vgb_wake(struct vgb_device *vgb)
+{
+	if (!READ_ONCE(vgb->is_asleep))
+		return;
+	WRITE_ONCE(vgb->is_asleep, false);
+	vgrant_dev_restore(&vgb->vgd);
+}
+
+static void vgb_wake_work(struct work_struct *work)
+{
+	struct vgb_device *vgb = container_of(to_delayed_work(work),
+					      struct vgb_device, wake_work);
+
+	vgb_wake(vgb);
+	if (READ_ONCE(vgb->link.reach) == VGB_UP)
+		xenbus_switch_state(vgb->xdev, XenbusStateConnected);
+}
+
+static void vgb_wake_later(struct vgb_device *vgb)
+{
+	unsigned int wait_s = READ_ONCE(vgrant_wait_s);
+
+	if (wait_s)
+		queue_delayed_work(system_long_wq, &vgb->wake_work,
+				   vgrant_seconds(wait_s));
+}
+
 /* It may be made anew from here on, which wants a device that never was. */
 static void vgb_unmake(struct vgb_device *vgb)
 {
@@ -218,7 +250,10 @@ static void vgb_unmake(struct vgb_device *vgb)
 	if (READ_ONCE(vgb->has_device))
 		vgrant_dev_leave(&vgb->vgd);
 	cancel_work_sync(&vgb->make_work);
+	cancel_delayed_work_sync(&vgb->wake_work);
 	if (vgb->has_device) {
+		/* A driver that sleeps can't be unbound. */
+		vgb_wake(vgb);
 		vgrant_dev_unregister(&vgb->vgd);
 		WRITE_ONCE(vgb->has_device, false);
 		memset(&vgb->vgd, 0, sizeof(vgb->vgd));
@@ -306,7 +341,8 @@ static int vgb_regrant(struct vgb_device *vgb, domid_t backend)
 	/* It makes a pool for the last one, or finds that nobody answers. */
 	if (!READ_ONCE(vgb->has_device))
 		flush_work(&vgb->make_work);
-	if (READ_ONCE(vgb->has_device) && vgb->vgd.backend != backend)
+	if (READ_ONCE(vgb->has_device) &&
+	    (READ_ONCE(vgb->is_asleep) || vgb->vgd.backend != backend))
 		ret = vgrant_pool_move(vgb->vgd.pool, backend);
 	if (ret)
 		return ret == -EBUSY ? -EAGAIN : ret;
@@ -363,6 +399,11 @@ static void vgb_connect(struct vgb_device *vgb)
 		WRITE_ONCE(vgb->is_made, true);
 		vgb_link_set_reach(&vgb->link, VGB_UP);
 		queue_work(system_long_wq, &vgb->make_work);
+		return;
+	}
+	if (READ_ONCE(vgb->is_asleep)) {
+		vgb_link_set_reach(&vgb->link, VGB_UP);
+		mod_delayed_work(system_long_wq, &vgb->wake_work, 0);
 		return;
 	}
 	if (vgb->is_libxls) {
@@ -505,22 +546,93 @@ static void vgb_release(struct device *dev)
 }
 
 #ifdef CONFIG_PM_SLEEP
-static int vgb_freeze(struct device *dev)
+/*
+ * For the toolstack: who ends with this in its node, has been saved and may come
+ * back.  xenbus' state says what it is to the backend.
+ */
+static void vgb_tell_sleep(struct vgb_device *vgb, bool is_asleep)
 {
-	struct vgb_device *vgb = container_of(dev, struct vgb_device, dev);
+	const char *node = vgb->xdev->nodename;
 
-	return READ_ONCE(vgb->has_device) ? vgrant_dev_freeze(&vgb->vgd) : 0;
+	if (is_asleep)
+		xenbus_printf(XBT_NIL, node, "suspended", "1");
+	else
+		xenbus_rm(XBT_NIL, node, "suspended");
 }
 
+static struct vgb_device *vgb_of_dev(struct device *dev)
+{
+	return container_of(dev, struct vgb_device, dev);
+}
+
+static void vgb_awake(struct vgb_device *vgb)
+{
+	WRITE_ONCE(vgb->is_frozen, false);
+	vgb_look_soon(vgb, 0);
+}
+
+/* Works that connect and grant, exclude this by not running from here on. */
+static int vgb_freeze(struct device *dev)
+{
+	struct vgb_device *vgb = vgb_of_dev(dev);
+	int ret = 0;
+
+	WRITE_ONCE(vgb->is_frozen, true);
+	cancel_delayed_work_sync(&vgb->work);
+	if (READ_ONCE(vgb->has_device))
+		vgrant_dev_leave(&vgb->vgd);
+	flush_work(&vgb->make_work);
+	cancel_delayed_work_sync(&vgb->wake_work);
+	if (READ_ONCE(vgb->has_device) && !READ_ONCE(vgb->is_asleep))
+		ret = vgrant_dev_freeze(&vgb->vgd);
+	if (ret)
+		vgb_awake(vgb);
+	else
+		vgb_tell_sleep(vgb, true);
+	return ret;
+}
+
+/* In the same domain: what was granted and opened, is. */
 static int vgb_thaw(struct device *dev)
 {
-	struct vgb_device *vgb = container_of(dev, struct vgb_device, dev);
+	struct vgb_device *vgb = vgb_of_dev(dev);
+	int ret = 0;
 
-	return READ_ONCE(vgb->has_device) ? vgrant_dev_restore(&vgb->vgd) : 0;
+	vgb_tell_sleep(vgb, false);
+	if (READ_ONCE(vgb->is_asleep))
+		vgb_wake_later(vgb);
+	else if (READ_ONCE(vgb->has_device))
+		ret = vgrant_dev_restore(&vgb->vgd);
+	vgb_awake(vgb);
+	return ret;
+}
+
+/*
+ * In another domain, maybe of another machine: of the port, the grants and the
+ * backend nothing is left, and there may be no nodes yet.
+ */
+static int vgb_restore(struct device *dev)
+{
+	struct vgb_device *vgb = vgb_of_dev(dev);
+
+	vgb_link_close(&vgb->link);
+	vgb->is_published = false;
+	vgb->is_connected = false;
+	if (READ_ONCE(vgb->has_device)) {
+		WRITE_ONCE(vgb->is_asleep, true);
+		vgb_wake_later(vgb);
+	}
+	vgb_awake(vgb);
+	return 0;
 }
 
 static const struct dev_pm_ops vgb_pm_ops = {
-	SET_SYSTEM_SLEEP_PM_OPS(vgb_freeze, vgb_thaw)
+	.suspend = vgb_freeze,
+	.freeze = vgb_freeze,
+	.poweroff = vgb_freeze,
+	.resume = vgb_thaw,
+	.thaw = vgb_thaw,
+	.restore = vgb_restore,
 };
 #define VGB_PM_OPS	(&vgb_pm_ops)
 #else
@@ -569,6 +681,7 @@ static int vgb_probe(struct xenbus_device *xdev,
 	mutex_init(&vgb->back_lock);
 	INIT_DELAYED_WORK(&vgb->work, vgb_work);
 	INIT_WORK(&vgb->make_work, vgb_make_work);
+	INIT_DELAYED_WORK(&vgb->wake_work, vgb_wake_work);
 	ret = vgb_add(vgb);
 	if (ret)
 		goto put;

@@ -115,12 +115,6 @@ bool vgb_link_close(struct vgb_link *link)
 	return true;
 }
 
-/* After waking up in another grant table: what was granted, is not. */
-void vgb_link_forget(struct vgb_link *link)
-{
-	vgb_link_close(link);
-}
-
 /*
  * A page that begins anew, for @backend; a link that is closed.  Returns: 0 or a
  * negative errno.

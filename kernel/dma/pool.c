@@ -782,6 +782,7 @@ int vgrant_pool_suspend(struct vgrant_pool *pool)
 			msleep(50);
 		}
 	}
+	pool->is_suspended = true;
 	return 0;
 
 grant_again:
@@ -791,27 +792,36 @@ grant_again:
 }
 EXPORT_SYMBOL_GPL(vgrant_pool_suspend);
 
-/**
- * vgrant_pool_resume - grant the pages again
- * @pool: a pool after a successful vgrant_pool_suspend()
- */
-void vgrant_pool_resume(struct vgrant_pool *pool)
+static void vgrant_pool_grant_all(struct vgrant_pool *pool)
 {
 	unsigned int i;
 
 	for (i = 0; i < pool->pages; i++)
 		vgrant_pool_grant(pool, i);
+	pool->is_suspended = false;
+}
+
+/**
+ * vgrant_pool_resume - grant the pages again, to the domain that had them
+ * @pool: the pool; nothing is done but after a successful vgrant_pool_suspend():
+ *	what is granted may be mapped, and its entry in the table says so
+ */
+void vgrant_pool_resume(struct vgrant_pool *pool)
+{
+	if (pool->is_suspended)
+		vgrant_pool_grant_all(pool);
 }
 EXPORT_SYMBOL_GPL(vgrant_pool_resume);
 
 /**
  * vgrant_pool_move - grant the pages to another domain, and no more to the last
- * @pool: the pool; what is in it stays, and buffers may be in use
+ * @pool: the pool; what is in it stays, and buffers may be in use.  One that is
+ *	suspended is not any more
  * @backend: the other domain
  *
  * The last one is gone, and with it whatever it had mapped; or it will be.  The
  * addresses stay as they are.  Not with direct grants in use: these belong to their
- * buffers.  Not called by two at once.
+ * buffers.  Not called by two at once, nor while another suspends or resumes it.
  *
  * Returns: 0; -EBUSY if the last domain maps a page still: to be called again; or
  * -EOPNOTSUPP.
@@ -828,7 +838,7 @@ int vgrant_pool_move(struct vgrant_pool *pool, domid_t backend)
 		if (!gnttab_end_foreign_access_ref(pool->first_ref + i))
 			return -EBUSY;
 	WRITE_ONCE(pool->backend, backend);
-	vgrant_pool_resume(pool);
+	vgrant_pool_grant_all(pool);
 	return 0;
 }
 EXPORT_SYMBOL_GPL(vgrant_pool_move);

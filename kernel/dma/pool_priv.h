@@ -93,6 +93,7 @@ struct vgrant_pool {
 	const struct dma_map_ops *ops_before;
 	bool attached;
 	bool has_failed;
+	bool is_suspended;	/* its pages are not granted */
 	bool is_filled;		/* see vgrant_pool_set_filled() */
 	u64 mark;		/* see vgrant_mark() */
 	unsigned int pages;

@@ -387,13 +387,15 @@ int vgrant_dev_restore(struct vgrant_device *vgd)
 	int ret;
 
 	device_lock(&vgd->vdev.dev);
-	vgrant_pool_resume(vgd->pool);
-	if (vgrant_dev_is_gone(vgd))
+	if (vgrant_dev_is_gone(vgd)) {
 		vgrant_dev_give_up(vgd, "no answer after waking up");
-	else if (vgd->transport->ask_identity(vgd))
+	} else if (vgd->transport->ask_identity(vgd)) {
 		vgrant_dev_fail(vgd, "not the same device after waking up");
-	else
+	} else {
+		/* Not before: a number may be another domain's by now. */
+		vgrant_pool_resume(vgd->pool);
 		vgd->caps = vgd->transport->read_caps(vgd);
+	}
 	ret = vgrant_wake(vgd);
 	device_unlock(&vgd->vdev.dev);
 	vgrant_awake(vgd);

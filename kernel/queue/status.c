@@ -174,6 +174,8 @@ static void vgrant_revive(struct vgrant_device *vgd)
 	    !vgd->transport->ask_identity(vgd)) {
 		dev_info(vgd->dev, "reset: taken for working again\n");
 		vgrant_pool_revive(vgd->pool);
+		/* Nobody was there when it woke up. */
+		vgrant_pool_resume(vgd->pool);
 		vgd->caps = vgd->transport->read_caps(vgd);
 		vgd->may_come_back = false;
 		WRITE_ONCE(vgd->has_failed, false);

@@ -31,7 +31,7 @@
 #define VGRANT_WAIT_S		90
 
 unsigned int vgrant_wait_s = VGRANT_WAIT_S;
-EXPORT_SYMBOL_IF_KUNIT(vgrant_wait_s);
+EXPORT_SYMBOL_GPL(vgrant_wait_s);
 module_param_named(wait_s, vgrant_wait_s, uint, 0644);
 MODULE_PARM_DESC(wait_s,
 		 "seconds that requests wait for a backend that does not answer, before they fail (default: 90; 0: for ever)");

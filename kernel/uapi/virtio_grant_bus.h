@@ -43,6 +43,10 @@
  *
  *	msg-versions	versions that it speaks, "<min>-<max>"
  *
+ * While the guest is suspended the front has "suspended", 1: a guest that ends with
+ * it has been saved, and may be restored, in another domain.  There it finds no node,
+ * and waits for one of the same <devid>, for which it begins with a new page and port.
+ *
  * States, as xenbus drivers know them:
  *
  *	back	front

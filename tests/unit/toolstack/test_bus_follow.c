@@ -301,6 +301,83 @@ static void a_guest_is_forgotten(void **state)
 }
 
 /* One that came back in time is not counted from then on. */
+static void suspend(void)
+{
+	fake_store_write(5, bus_front(5, 0, "suspended"), "1");
+	assert_int_equal(look(), 0);
+	bus_assert_key(bus_record(0x51, 0, "suspended"), "1");
+}
+
+static void a_saved_guest_is_restored(void **state)
+{
+	(void)state;
+	make("root");
+	suspend();
+	bus_domain_gone(5);
+	assert_int_equal(look(), 1);
+	bus_turn();
+	now_ns += 1000000 * S;
+	/* There is nothing to look for. */
+	assert_int_equal(look(), 0);
+	assert_int_equal(look(), 0);
+	assert_true(fake_store_exists(bus_record(0x51, 0, "")));
+	bus_domain(6, "g1", 0x51, false);
+	assert_int_equal(look(), 0);
+	assert_moved(1, 6);
+	bus_assert_key(bus_record(0x51, 0, "suspended"), NULL);
+	assert_connects(1, 6);
+	/* It ends, and was not saved this time. */
+	bus_domain_gone(6);
+	assert_int_equal(look(), 1);
+	bus_turn();
+	now_ns += 61 * S;
+	assert_int_equal(look(), 0);
+	assert_false(fake_store_exists("/virtio-grant"));
+}
+
+/* A checkpoint, after which it goes on. */
+static void a_guest_sleeps_for_a_while(void **state)
+{
+	unsigned int calls;
+
+	(void)state;
+	make("root");
+	suspend();
+	calls = nr_calls();
+	assert_int_equal(look(), 0);
+	assert_int_equal(nr_calls(), calls);
+	/* Its backend's domain comes back meanwhile. */
+	bus_domain_gone(1);
+	assert_int_equal(look(), 1);
+	bus_domain(9, "DomD", 0xd, true);
+	assert_int_equal(look(), 0);
+	assert_moved(9, 5);
+	bus_assert_key(bus_record(0x51, 0, "suspended"), "1");
+	fake_store_rm(5, bus_front(5, 0, "suspended"));
+	assert_int_equal(look(), 0);
+	bus_assert_key(bus_record(0x51, 0, "suspended"), NULL);
+	assert_connects(9, 5);
+}
+
+/* What it says is 1 or nothing; a front that is gone says neither. */
+static void odd_words_of_sleep(void **state)
+{
+	static const char *const odd[] = { "", "0", "11", "yes", "1\n" };
+	unsigned int i;
+
+	(void)state;
+	make("root");
+	for (i = 0; i < ARRAY_SIZE(odd); i++) {
+		fake_store_write(5, bus_front(5, 0, "suspended"), "%s", odd[i]);
+		assert_int_equal(look(), 0);
+		bus_assert_key(bus_record(0x51, 0, "suspended"), NULL);
+	}
+	suspend();
+	fake_store_rm(0, bus_front(5, 0, ""));
+	assert_int_equal(look(), 0);
+	bus_assert_key(bus_record(0x51, 0, "suspended"), "1");
+}
+
 static void absences_begin_anew(void **state)
 {
 	(void)state;
@@ -478,6 +555,31 @@ static void each_call_fails(void **state)
 	assert_true(failures > 60);
 }
 
+/* It has to be noted before the guest is gone. */
+static void each_call_of_noting_fails(void **state)
+{
+	unsigned int i, n, k, failures = 0;
+	bool was;
+
+	(void)state;
+	for (i = 0; i < ARRAY_SIZE(calls); i++) {
+		for (n = 1, was = true; was; n++) {
+			make("root");
+			fake_store_write(5, bus_front(5, 0, "suspended"), "1");
+			fake_fail_nth(0, calls[i], n, n % 2 ? EIO : EAGAIN);
+			for (k = 0; k < 3 && look(); k++)
+				;
+			was = fake_failed(calls[i]);
+			failures += was;
+			fake_fail_nth(0, calls[i], 0, 0);
+			bus_assert_key(bus_record(0x51, 0, "suspended"), "1");
+			teardown(NULL);
+			setup(NULL);
+		}
+	}
+	assert_true(failures > 10);
+}
+
 static void a_failure_is_said_once(void **state)
 {
 	unsigned int lines;
@@ -511,6 +613,9 @@ int main(void)
 		T(both_reboot),
 		T(two_of_a_uuid),
 		T(a_guest_is_forgotten),
+		T(a_saved_guest_is_restored),
+		T(a_guest_sleeps_for_a_while),
+		T(odd_words_of_sleep),
 		T(absences_begin_anew),
 		T(after_a_crash),
 		T(hostile_fronts),
@@ -518,6 +623,7 @@ int main(void)
 		T(hostile_backs),
 		T(odd_records),
 		T(each_call_fails),
+		T(each_call_of_noting_fails),
 		T(a_failure_is_said_once),
 	};
 
