@@ -80,11 +80,16 @@ static int is_mmio(const char *kind, const struct vg_keys *node, char **why)
 	if (err && err != -ENOENT)
 		*why = vg_strf("xenstore key %s/transport: %s", node->where,
 			       strerror(-err));
-	if (!err && (strcmp(transport, VG_MMIO_TRANSPORT) ||
-		     vg_mmio_has_no_window(kind, node)))
+	if (!err && strcmp(transport, VG_MMIO_TRANSPORT))
 		err = -ENOENT;
 	free(transport);
-	return err;
+	if (err)
+		return err;
+	err = vg_mmio_has_no_window(kind, node);
+	if (err < 0)
+		*why = vg_strf("xenstore key %s/base: %s", node->where,
+			       strerror(-err));
+	return err == 1 ? -ENOENT : err;
 }
 
 static int read_keys(struct xen_store *xs, const char *kind, const char *dir,

@@ -190,6 +190,22 @@ static int is_listed(struct vg_supervisor *s, const char *node)
 	return is;
 }
 
+static int read_grant_usage(const char *kind, const struct vg_keys *node,
+			    bool *grant_usage, char **why)
+{
+	const struct vg_transport_type *type;
+	int is = vg_transport_with_front(kind, node, &type);
+
+	if (!is)
+		return vg_grant_usage_read(node, grant_usage, why);
+	/* What is granted to us is all that can be reached there. */
+	*grant_usage = true;
+	if (is < 0)
+		*why = vg_strf("xenstore keys of %s: %s", node->where,
+			       strerror(-is));
+	return is < 0 ? is : 0;
+}
+
 /*
  * Whether this node is a device for us, checked when it is seen first: 1, 0,
  * or negative errno if it can't be told now.
@@ -202,10 +218,7 @@ static int node_is_ours(struct vg_supervisor *s, struct vg_sdev *d)
 	char *why = NULL;
 	int err, listed = 1;
 
-	/* What is granted to us is all that can be reached there. */
-	grant_usage = vg_transport_with_front(kind, &node);
-	err = grant_usage ? 0 :
-			    vg_grant_usage_read(&node, &grant_usage, &why);
+	err = read_grant_usage(kind, &node, &grant_usage, &why);
 	if (!err)
 		listed = is_listed(s, d->node);
 	/* Else it is another instance's, or another backend's. */
@@ -304,12 +317,15 @@ static int is_leftover(struct vg_supervisor *s, const struct vg_kind *kind,
 		       const char *node, uint64_t state)
 {
 	const struct vg_keys keys = vg_node_keys(&s->xs, node);
+	const struct vg_transport_type *type;
 	int is;
 
 	if (state != VG_XENBUS_CLOSED)
 		return 0;
 	is = vg_keys_is_1(&keys, "online");
-	return is < 0 ? is : !is || !vg_transport_with_front(kind->name, &keys);
+	if (is == 1)
+		is = vg_transport_with_front(kind->name, &keys, &type);
+	return is < 0 ? is : !is;
 }
 
 static void leftover(struct vg_sdev *d)

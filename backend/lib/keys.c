@@ -52,8 +52,13 @@ int vg_keys_read_u64_if(const struct vg_keys *keys, const char *key,
 
 int vg_keys_is_1(const struct vg_keys *k, const char *key)
 {
+	return vg_keys_is(k, key, "1");
+}
+
+int vg_keys_is(const struct vg_keys *k, const char *key, const char *value)
+{
 	char *v = vg_keys_read(k, key);
-	int is = v ? !strcmp(v, "1") : -errno;
+	int is = v ? !strcmp(v, value) : -errno;
 
 	free(v);
 	/* EINVAL: it is no text. */

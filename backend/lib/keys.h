@@ -43,9 +43,10 @@ int vg_keys_parse_if(const struct vg_keys *keys, const char *key,
 		     void *arg, char **why);
 
 /*
- * 1 if it is there and "1", 0 if not; negative errno if that can't be told now:
- * no reason to take it for either.
+ * 1 if it is there and this (or "1"), 0 if not; negative errno if that can't be
+ * told now: no reason to take it for either.
  */
+int vg_keys_is(const struct vg_keys *keys, const char *key, const char *value);
 int vg_keys_is_1(const struct vg_keys *keys, const char *key);
 
 #endif

@@ -11,21 +11,14 @@
 #include "lib/util.h"
 #include "transport/mmio_regs.h"
 
-static bool is_value(const struct vg_keys *keys, const char *key,
-		     const char *value)
+int vg_mmio_has_no_window(const char *kind, const struct vg_keys *keys)
 {
-	char *v = vg_keys_read(keys, key);
-	bool is = v && !strcmp(v, value);
+	int is;
 
-	free(v);
-	return is;
-}
-
-bool vg_mmio_has_no_window(const char *kind, const struct vg_keys *keys)
-{
-	return !strcmp(kind, "virtio_disk") &&
-	       is_value(keys, "transport", VG_MMIO_TRANSPORT) &&
-	       is_value(keys, "base", "0");
+	if (strcmp(kind, "virtio_disk"))
+		return 0;
+	is = vg_keys_is(keys, "transport", VG_MMIO_TRANSPORT);
+	return is == 1 ? vg_keys_is(keys, "base", "0") : is;
 }
 
 int vg_mmio_keys_read(const char *kind, const struct vg_keys *keys,

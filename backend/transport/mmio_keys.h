@@ -30,7 +30,8 @@ int vg_mmio_keys_read(const char *kind, const struct vg_keys *keys,
 /*
  * Whether it is a device of libxl's that has no such registers, as libxl writes
  * it where it gives none an address (on x86): then it is on another transport.
+ * 1 or 0; negative errno if that can't be told now.
  */
-bool vg_mmio_has_no_window(const char *kind, const struct vg_keys *keys);
+int vg_mmio_has_no_window(const char *kind, const struct vg_keys *keys);
 
 #endif

@@ -45,12 +45,14 @@ static char *all_names(void)
 	return names;
 }
 
-const struct vg_transport_type *
-vg_transport_with_front(const char *kind, const struct vg_keys *keys)
+int vg_transport_with_front(const char *kind, const struct vg_keys *keys,
+			    const struct vg_transport_type **type)
 {
-	if (!strcmp(kind, VG_BUS_KIND) || vg_mmio_has_no_window(kind, keys))
-		return &vg_transport_bus;
-	return NULL;
+	int is = !strcmp(kind, VG_BUS_KIND) ? 1 :
+		 vg_mmio_has_no_window(kind, keys);
+
+	*type = is == 1 ? &vg_transport_bus : NULL;
+	return is;
 }
 
 int vg_transport_of(const char *kind, const struct vg_keys *keys,
@@ -59,9 +61,12 @@ int vg_transport_of(const char *kind, const struct vg_keys *keys,
 	char *name, *names;
 	int err;
 
-	*type = vg_transport_with_front(kind, keys);
-	if (*type)
-		return (*type)->check(kind, keys, why);
+	err = vg_transport_with_front(kind, keys, type);
+	if (err < 0)
+		*why = vg_strf("xenstore keys %s/transport and base: %s",
+			       keys->where, strerror(-err));
+	if (err)
+		return err < 0 ? err : (*type)->check(kind, keys, why);
 	name = vg_keys_read(keys, "transport");
 	err = name ? 0 : -errno;
 	if (err) {

@@ -128,7 +128,8 @@ static void with_front(void **state)
 		const struct vg_transport_type *type;
 		char *why;
 
-		type = vg_transport_with_front(cases[i].kind, &keys);
+		assert_int_equal(vg_transport_with_front(cases[i].kind, &keys,
+							 &type), cases[i].is);
 		assert_int_equal(type != NULL, cases[i].is);
 		if (!type)
 			continue;
@@ -139,11 +140,44 @@ static void with_front(void **state)
 	}
 }
 
+/* What can't be read now may be either. */
+static char *read_no_key(const struct vg_keys *keys, const char *name)
+{
+	const char *broken = keys->arg;
+
+	errno = EIO;
+	return strcmp(name, broken) ? strdup("mmio") : NULL;
+}
+
+static void unreadable(void **state)
+{
+	static const char *const broken[] = { "transport", "base" };
+	const struct vg_transport_type *type;
+	unsigned int i;
+	char *why;
+
+	(void)state;
+	for (i = 0; i < ARRAY_SIZE(broken); i++) {
+		struct vg_keys keys = { "/a/node", (void *)(uintptr_t)broken[i],
+					read_no_key };
+
+		assert_int_equal(vg_transport_with_front("virtio_disk", &keys,
+							 &type), -EIO);
+		assert_null(type);
+		assert_int_equal(vg_transport_of("virtio_disk", &keys, &type,
+						 &why), -EIO);
+		assert_non_null(strstr(why, "/a/node"));
+		free(why);
+		assert_int_equal(vg_transport_with_front("virtio_grant", &keys,
+							 &type), 1);
+	}
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(served), cmocka_unit_test(refused),
-		cmocka_unit_test(with_front),
+		cmocka_unit_test(with_front), cmocka_unit_test(unreadable),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
