@@ -571,20 +571,36 @@ static void vgb_awake(struct vgb_device *vgb)
 	vgb_look_soon(vgb, 0);
 }
 
+/*
+ * While its backend is away, what is in flight waits for the next one; to sleep it
+ * would have to end first.
+ */
+static int vgb_sleep(struct vgb_device *vgb)
+{
+	if (READ_ONCE(vgb->is_asleep))
+		return 0;
+	if (READ_ONCE(vgb->has_device) && !vgb->is_connected &&
+	    !READ_ONCE(vgb->vgd.has_failed)) {
+		dev_err(&vgb->dev, "cannot sleep: its backend is away\n");
+		return -EBUSY;
+	}
+	/* Its driver's probe may be waiting for the backend. */
+	if (READ_ONCE(vgb->has_device))
+		vgrant_dev_leave(&vgb->vgd);
+	flush_work(&vgb->make_work);
+	return READ_ONCE(vgb->has_device) ? vgrant_dev_freeze(&vgb->vgd) : 0;
+}
+
 /* Works that connect and grant, exclude this by not running from here on. */
 static int vgb_freeze(struct device *dev)
 {
 	struct vgb_device *vgb = vgb_of_dev(dev);
-	int ret = 0;
+	int ret;
 
 	WRITE_ONCE(vgb->is_frozen, true);
 	cancel_delayed_work_sync(&vgb->work);
-	if (READ_ONCE(vgb->has_device))
-		vgrant_dev_leave(&vgb->vgd);
-	flush_work(&vgb->make_work);
 	cancel_delayed_work_sync(&vgb->wake_work);
-	if (READ_ONCE(vgb->has_device) && !READ_ONCE(vgb->is_asleep))
-		ret = vgrant_dev_freeze(&vgb->vgd);
+	ret = vgb_sleep(vgb);
 	if (ret)
 		vgb_awake(vgb);
 	else

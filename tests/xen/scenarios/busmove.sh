@@ -61,3 +61,27 @@ retry 120 in_domain G1 'test -e /tmp/ended' || fail "the load does not end"
 in_domain G1 '! test -e /tmp/failed' || fail "I/O failed: $(in_domain G1 'tail -n 2 /tmp/load.log')"
 in_domain G1 '! dmesg | grep "I/O error"' || fail "an I/O error"
 no_trouble G1
+
+step "suspended as far as devices go, and on"
+in_domain G1 'echo devices >/sys/power/pm_test && echo freeze >/sys/power/state' ||
+	fail "it does not sleep: $(in_domain G1 'dmesg | tail -n 3')"
+fio_verify G1 vda "--ioengine=libaio --direct=1 --iodepth=16 --size=4m \
+	--rw=randrw --bsrange=512-64k --blockalign=512"
+
+step "its domain stays away for longer than the guest waits"
+destroy_guest DomD
+in_domain G1 '(dd if=/dev/vda of=/dev/null bs=4k count=1 iflag=direct; echo $? >/tmp/read) \
+		>/tmp/read.log 2>&1 </dev/null & sleep 1; ! echo freeze >/sys/power/state' ||
+	fail "it sleeps without a backend"
+in_domain G1 'dmesg | grep "cannot sleep: its backend is away" && ! test -e /tmp/read' ||
+	fail "it does not say why it does not sleep, or lost a request for it"
+in_domain G1 'echo 5 >/sys/module/virtio_grant/parameters/wait_s'
+retry 30 in_domain G1 'test -s /tmp/read' || fail "a read waits for ever"
+in_domain G1 'grep -v -x 0 /tmp/read' || fail "a read from nobody ends well"
+in_domain G1 'dmesg | grep "device failed: the backend does not answer"' ||
+	fail "it did not fail for want of an answer"
+driver_up
+retry 60 in_domain G1 'dd if=/dev/vda of=/dev/null bs=4k count=1 iflag=direct' ||
+	fail "it does not come back"
+fio_verify G1 vda "--ioengine=libaio --direct=1 --iodepth=16 --size=4m \
+	--rw=randrw --bsrange=512-64k --blockalign=512"

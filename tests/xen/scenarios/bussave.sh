@@ -37,7 +37,8 @@ begin_load() {
 # passes GUEST DISK [MORE_THAN]: of its load; or is it more than so many, or failed?
 passes() {
 	in_domain "$1" "n=\$(cat /tmp/loops-$2 2>/dev/null | wc -l)
-		${3:+test -e /tmp/failed || test \$n -gt $3 || exit 1}; echo \$n"
+		${3:+test -e /tmp/failed || test \$n -gt $3 || exit 1}
+		echo \$n"
 }
 
 # works_on WHAT GUEST DISK...: the loads have seen no error, and go on.
