@@ -478,15 +478,6 @@ static int rm_old(struct xen_store *xs, const struct vg_bus_dev *dev)
 	return err && err != -ENOENT ? err : rm_back(xs, dev);
 }
 
-static int rm_suspended(struct xen_store *xs, const char *record)
-{
-	char *path = vg_strf("%s/suspended", record);
-	int err = vg_rm(xs, path);
-
-	free(path);
-	return err;
-}
-
 static int move_body(struct xen_store *xs, void *arg)
 {
 	struct move *m = arg;
@@ -507,9 +498,6 @@ static int move_body(struct xen_store *xs, void *arg)
 	if (!w.err)
 		w.err = write_back(xs, &m->to);
 	put_domains(&w, &m->to);
-	/* Of another guest nothing is known yet. */
-	if (!w.err && m->to.guest != m->dev->guest)
-		w.err = rm_suspended(xs, record);
 	free(record);
 	return w.err;
 }
@@ -520,7 +508,6 @@ int vg_bus_move(struct xen_store *xs, struct vg_bus_dev *dev,
 {
 	struct move m = { .dev = dev, .to = *dev, .own = own };
 	char *name = vg_strdup(guest_name);
-	bool is_new_guest = dev->guest != guest;
 	int err;
 
 	if (dev->guest == guest && dev->backend == backend) {
@@ -536,25 +523,39 @@ int vg_bus_move(struct xen_store *xs, struct vg_bus_dev *dev,
 		dev->backend = backend;
 		free(dev->guest_name);
 		dev->guest_name = name;
-		dev->is_suspended &= !is_new_guest;
 	} else {
 		free(name);
 	}
 	return err;
 }
 
-/* Whose front is gone, says nothing: it may just have ended. */
+/*
+ * Whose driver is not there (it may just have ended, or be restored and not have got
+ * so far), is what it was.
+ */
 static int front_is_suspended(struct xen_store *xs,
 			      const struct vg_bus_dev *dev, bool *is_suspended)
 {
 	char *front = vg_bus_front(dev);
-	int is = is_1(xs, front, "suspended"), there = 1;
+	int is = is_1(xs, front, "suspended"), state = 0;
 
-	*is_suspended = is == 1;
-	if (!is)
-		there = vg_node_exists(xs, front);
+	*is_suspended = is == 1 || (!is && dev->is_suspended);
+	if (!is && dev->is_suspended)
+		state = vg_bus_state(xs, front);
+	if (state == VG_XENBUS_CONNECTED)
+		*is_suspended = false;
 	free(front);
-	return is < 0 ? is : there < 0 ? there : there ? 0 : -ENOENT;
+	return is < 0 ? is : state >= 0 || state == -ENOENT ||
+	       state == -EINVAL ? 0 : state;
+}
+
+static int rm_suspended(struct xen_store *xs, const char *record)
+{
+	char *path = vg_strf("%s/suspended", record);
+	int err = vg_rm(xs, path);
+
+	free(path);
+	return err;
 }
 
 static int note_body(struct xen_store *xs, void *arg)

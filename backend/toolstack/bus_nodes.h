@@ -15,8 +15,8 @@
  *			name, and the backend's number, as they were when front
  *			and back were written last
  *			suspended: 1 if the guest's driver says that it is,
- *			so that a guest which ends like that is one that was
- *			saved, and not forgotten
+ *			until it is connected again: so that a guest which
+ *			ends like that is one that was saved, and not forgotten
  *
  * A domain can write what it likes into its own nodes, so nothing here follows
  * a path or a number from one: they are made from the record, and from which

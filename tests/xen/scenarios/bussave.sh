@@ -66,7 +66,7 @@ end_load() {
 	in_domain "$1" '! test -e /tmp/failed' || fail "I/O of $1 failed"
 }
 
-is_asleep() {
+is_saved() {
 	virtio-grantctl list "$1" | grep "guest is saved"
 }
 
@@ -89,9 +89,16 @@ step "saved; and restored when its records would be forgotten"
 xl save G1 "$SAVED" || fail "xl save"
 retry 30 _is_gone G1 || fail "G1 is still there"
 sleep "$(slow $((2 * FORGET_S)))"
-is_asleep G1 || fail "the saved guest is not in the list: $(virtio-grantctl list)"
+is_saved G1 || fail "the saved guest is not in the list: $(virtio-grantctl list)"
 began=$(now_ms)
-xl restore "$SAVED" || fail "xl restore"
+# Of libxl's 10 s for a backend: see create_again().  What was saved, stays saved.
+xl restore "$SAVED" || {
+	say "xl restore: once more"
+	retry 30 _is_gone G1
+	sleep "$(slow $((2 * FORGET_S)))"
+	is_saved G1 || fail "a restore that failed made it forgotten"
+	xl restore "$SAVED" || fail "xl restore"
+}
 wait_guest G1
 works_on "saving and restoring" G1 vda vdb
 result restore_ms $(($(now_ms) - began))
