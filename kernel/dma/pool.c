@@ -593,6 +593,7 @@ struct vgrant_pool *vgrant_pool_create(struct device *dev, domid_t backend,
 	/* Not what a cleared page has. */
 	pool->mark = get_random_u64() | 1;
 	spin_lock_init(&pool->direct_lock);
+	mutex_init(&pool->grants_lock);
 
 	ret = vgrant_pool_alloc_refs(pool, need);
 	if (ret)
@@ -759,16 +760,15 @@ void vgrant_pool_set_filled(struct vgrant_pool *pool, bool is_filled)
 }
 EXPORT_SYMBOL_GPL(vgrant_pool_set_filled);
 
-/**
- * vgrant_pool_suspend - end the grants and keep everything else
- * @pool: a pool that nothing is mapped in
- *
- * The device is asleep, and may wake up in another grant table.  May sleep.
- *
- * Returns: 0, or -EBUSY if the backend still maps a page; then all the grants
- * are as they were.
- */
-int vgrant_pool_suspend(struct vgrant_pool *pool)
+static void vgrant_pool_grant_all(struct vgrant_pool *pool)
+{
+	unsigned int i;
+
+	for (i = 0; i < pool->pages; i++)
+		vgrant_pool_grant(pool, i);
+}
+
+static int vgrant_pool_suspend_locked(struct vgrant_pool *pool)
 {
 	unsigned long end = jiffies + msecs_to_jiffies(VGRANT_UNMAP_GRACE_MS);
 	unsigned int i;
@@ -782,12 +782,32 @@ int vgrant_pool_suspend(struct vgrant_pool *pool)
 			msleep(50);
 		}
 	}
+	pool->is_asleep = true;
 	return 0;
 
 grant_again:
 	while (i--)
 		vgrant_pool_grant(pool, i);
 	return -EBUSY;
+}
+
+/**
+ * vgrant_pool_suspend - end the grants and keep everything else
+ * @pool: a pool that nothing is mapped in
+ *
+ * The device is asleep, and may wake up in another grant table.  May sleep.
+ *
+ * Returns: 0, or -EBUSY if the backend still maps a page; then all the grants
+ * are as they were.
+ */
+int vgrant_pool_suspend(struct vgrant_pool *pool)
+{
+	int ret;
+
+	mutex_lock(&pool->grants_lock);
+	ret = vgrant_pool_suspend_locked(pool);
+	mutex_unlock(&pool->grants_lock);
+	return ret;
 }
 EXPORT_SYMBOL_GPL(vgrant_pool_suspend);
 
@@ -797,12 +817,29 @@ EXPORT_SYMBOL_GPL(vgrant_pool_suspend);
  */
 void vgrant_pool_resume(struct vgrant_pool *pool)
 {
-	unsigned int i;
-
-	for (i = 0; i < pool->pages; i++)
-		vgrant_pool_grant(pool, i);
+	mutex_lock(&pool->grants_lock);
+	pool->is_asleep = false;
+	vgrant_pool_grant_all(pool);
+	mutex_unlock(&pool->grants_lock);
 }
 EXPORT_SYMBOL_GPL(vgrant_pool_resume);
+
+static int vgrant_pool_move_locked(struct vgrant_pool *pool, domid_t backend)
+{
+	unsigned int i;
+
+	if (pool->direct_refs &&
+	    !bitmap_empty(pool->direct_taken, pool->direct_refs))
+		return -EOPNOTSUPP;
+	/* Those that have ended already, end once more. */
+	for (i = 0; !pool->is_asleep && i < pool->pages; i++)
+		if (!gnttab_end_foreign_access_ref(pool->first_ref + i))
+			return -EBUSY;
+	WRITE_ONCE(pool->backend, backend);
+	if (!pool->is_asleep)
+		vgrant_pool_grant_all(pool);
+	return 0;
+}
 
 /**
  * vgrant_pool_move - grant the pages to another domain, and no more to the last
@@ -811,25 +848,20 @@ EXPORT_SYMBOL_GPL(vgrant_pool_resume);
  *
  * The last one is gone, and with it whatever it had mapped; or it will be.  The
  * addresses stay as they are.  Not with direct grants in use: these belong to their
- * buffers.  Not called by two at once.
+ * buffers.  A pool that is suspended, has its pages granted to the other domain when
+ * it is resumed; one that is being suspended, is waited for.  May sleep.
  *
  * Returns: 0; -EBUSY if the last domain maps a page still: to be called again; or
  * -EOPNOTSUPP.
  */
 int vgrant_pool_move(struct vgrant_pool *pool, domid_t backend)
 {
-	unsigned int i;
+	int ret;
 
-	if (pool->direct_refs &&
-	    !bitmap_empty(pool->direct_taken, pool->direct_refs))
-		return -EOPNOTSUPP;
-	/* Those that have ended already, end once more. */
-	for (i = 0; i < pool->pages; i++)
-		if (!gnttab_end_foreign_access_ref(pool->first_ref + i))
-			return -EBUSY;
-	WRITE_ONCE(pool->backend, backend);
-	vgrant_pool_resume(pool);
-	return 0;
+	mutex_lock(&pool->grants_lock);
+	ret = vgrant_pool_move_locked(pool, backend);
+	mutex_unlock(&pool->grants_lock);
+	return ret;
 }
 EXPORT_SYMBOL_GPL(vgrant_pool_move);
 

@@ -12,6 +12,7 @@
 #include <linux/bitmap.h>
 #include <linux/dma-map-ops.h>
 #include <linux/mm.h>
+#include <linux/mutex.h>
 #include <linux/percpu.h>
 #include <linux/spinlock.h>
 #include <linux/types.h>
@@ -119,6 +120,8 @@ struct vgrant_pool {
 	struct vgrant_area area[VGRANT_CLASSES];
 	struct vgrant_area coherent;
 	atomic_t pages_high_water;
+	struct mutex grants_lock;	/* grants end or begin; backend, is_asleep */
+	bool is_asleep;		/* there are none */
 
 	spinlock_t direct_lock;	/* all below */
 	unsigned long *direct_taken;	/* a bit per reference */

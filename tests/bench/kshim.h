@@ -349,6 +349,7 @@ struct mutex {
 	spinlock_t l;
 };
 #define DEFINE_MUTEX(name)	struct mutex name
+#define mutex_init(m)		spin_lock_init(&(m)->l)
 #define mutex_lock(m)		spin_lock(&(m)->l)
 #define mutex_unlock(m)		spin_unlock(&(m)->l)
 

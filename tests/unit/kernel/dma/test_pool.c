@@ -1252,6 +1252,31 @@ static void moved_when_let_go(void **state)
 	pool_unmake();
 }
 
+/* One that sleeps has no grants until it wakes, and then they are the other's. */
+static void moved_asleep(void **state)
+{
+	(void)state;
+	pool_make(1024, true);
+	view_unmap();
+	assert_int_equal(vgrant_pool_suspend(pool), 0);
+	assert_int_equal(vgrant_pool_move(pool, OTHER_BACKEND), 0);
+	assert_int_equal(granted_to(), OTHER_BACKEND);
+	nothing_is_granted_to(BACKEND);
+	nothing_is_granted_to(OTHER_BACKEND);
+	vgrant_pool_resume(pool);
+	nothing_is_granted_to(BACKEND);
+	backend_close();
+	backend_open(OTHER_BACKEND);
+	view_map();
+	/* Awake again, it moves as any other. */
+	view_unmap();
+	assert_int_equal(vgrant_pool_move(pool, BACKEND), 0);
+	backend_close();
+	backend_open(BACKEND);
+	view_map();
+	pool_unmake();
+}
+
 /* A buffer that was granted where it is, is the last one's to the end. */
 static void moved_with_direct_grants(void **state)
 {
@@ -1360,6 +1385,7 @@ int main(void)
 		TEST(over_a_suspend),
 		TEST(moved),
 		TEST(moved_when_let_go),
+		TEST(moved_asleep),
 		TEST(moved_with_direct_grants),
 		TEST(many_pools),
 	};
