@@ -154,7 +154,8 @@ kunit_all() {
 	look "KUnit of the transport with a disk"
 
 	step "a disk under verified load, on the same kernel"
-	in_domain G1 'rmmod virtio_grant_mmio_disk_kunit virtio_grant_mmio_kunit virtio_grant_dma_kunit; :'
+	in_domain G1 'rmmod virtio_grant_mmio_disk_kunit virtio_grant_mmio_kunit \
+		virtio_grant_life_kunit virtio_grant_dma_kunit; :'
 	load_ours G1
 	has_disk G1 vda
 	fio_verify G1 vda "--ioengine=libaio --direct=1 --iodepth=16 --size=1m \
