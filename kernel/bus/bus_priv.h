@@ -42,7 +42,8 @@ enum vgb_reach {
  * @backend: to this domain
  * @irq: of the event channel; 0: there is none
  * @port: its number
- * @changed: called when the backend says that something has; from an interrupt
+ * @changed: called when the backend says that something has; from an interrupt.
+ *	Returns: has it, and is that not too often?
  * @reach: enum vgb_reach
  * @resumer: whose requests pass while that is VGB_RESUMING
  * @lock: one request at a time, and all below
@@ -50,6 +51,7 @@ enum vgb_reach {
  * @is_silent: the last one was not answered
  * @silences: how many were not
  * @answered: woken when there may be an answer
+ * @response_seen: of the last request that an event told the answer to
  * @config_events: of the page, as seen last
  * @used_events: likewise
  */
@@ -59,7 +61,7 @@ struct vgb_link {
 	domid_t backend;
 	unsigned int irq;
 	evtchn_port_t port;
-	void (*changed)(struct vgb_link *link, bool is_config, bool is_used);
+	bool (*changed)(struct vgb_link *link, bool is_config, bool is_used);
 
 	enum vgb_reach reach;
 	struct task_struct *resumer;
@@ -68,13 +70,18 @@ struct vgb_link {
 	bool is_silent;
 	unsigned int silences;
 	wait_queue_head_t answered;
+	u32 response_seen;
 	u32 config_events;
 	u32 used_events;
 };
 
 /* link.c */
+#if IS_ENABLED(CONFIG_KUNIT)
+extern unsigned int vgb_answer_ms;
+extern unsigned int vgb_silent_ms;
+#endif
 int vgb_link_init(struct vgb_link *link,
-		  void (*changed)(struct vgb_link *link, bool is_config,
+		  bool (*changed)(struct vgb_link *link, bool is_config,
 				  bool is_used));
 void vgb_link_exit(struct vgb_link *link);
 int vgb_link_open(struct vgb_link *link, domid_t backend, const char *name);
@@ -103,6 +110,8 @@ struct vgb_info {
  * @generation: of the configuration that was read last
  * @lock: @has_queues, against callbacks
  * @has_queues: callbacks may be made
+ * @config_work: looks what became of the device, when its configuration changed
+ * @config_next: not before
  * @work: looks at the nodes and does what follows
  * @make_work: makes the device: its driver's probe may wait for the backend, and
  *	that for @work
@@ -120,8 +129,11 @@ struct vgb_device {
 
 	spinlock_t lock;	/* has_queues */
 	bool has_queues;
+	struct delayed_work config_work;
+	unsigned long config_next;
 
 	struct delayed_work work;
+	unsigned long looks_paid;	/* @work's: see vgb_look_wait() */
 	struct work_struct make_work;
 	struct delayed_work wake_work;
 	/* Changed by xenwatch alone, but for the first time: vgb_follow(). */
@@ -149,9 +161,16 @@ static inline struct vgb_device *vgb_of(struct vgrant_device *vgd)
 	return container_of(vgd, struct vgb_device, vgd);
 }
 
+/* front.c: what xenbus calls */
+#if IS_ENABLED(CONFIG_KUNIT)
+int vgb_probe(struct xenbus_device *xdev, const struct xenbus_device_id *id);
+void vgb_remove(struct xenbus_device *xdev);
+#endif
+
 /* transport.c */
 extern const struct vgrant_transport vgb_transport;
 int vgb_ask_info(struct vgb_device *vgb, struct vgb_info *info);
-void vgb_changed(struct vgb_link *link, bool is_config, bool is_used);
+void vgb_config_work(struct work_struct *work);
+bool vgb_changed(struct vgb_link *link, bool is_config, bool is_used);
 
 #endif /* VIRTIO_GRANT_BUS_PRIV_H */

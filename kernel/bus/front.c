@@ -35,6 +35,12 @@
 #define VGB_AGAIN_MS		100
 /* Of one that others disturb; then later. */
 #define VGB_TRANSACTION_TRIES	16
+/*
+ * Looks at the nodes, each with what follows: so many at once, and one per second
+ * in the long run.  To be attached takes about six.
+ */
+#define VGB_LOOKS		20
+#define VGB_LOOK_S		1
 
 static char *types = "any";
 module_param(types, charp, 0444);
@@ -43,11 +49,34 @@ MODULE_PARM_DESC(types,
 
 static struct vgrant_types vgb_accepted;
 
+/* Of the parents of virtio devices: who they are, in messages and in sysfs. */
+static struct bus_type vgb_bus = {
+	.name = "virtio_grant_bus",
+};
+
 static void vgb_look_soon(struct vgb_device *vgb, unsigned int ms)
 {
 	if (!READ_ONCE(vgb->is_leaving) && !READ_ONCE(vgb->is_frozen))
 		mod_delayed_work(system_long_wq, &vgb->work,
 				 msecs_to_jiffies(ms));
+}
+
+/*
+ * A backend can change its node as often as it likes, and each time have us grant
+ * and write anew.  Returns: how long the next look has to wait, in jiffies; if it
+ * need not, it is paid for.
+ */
+static unsigned long vgb_look_wait(struct vgb_device *vgb)
+{
+	unsigned long period = max(vgrant_seconds(VGB_LOOK_S), 1UL);
+	unsigned long limit = jiffies + (VGB_LOOKS - 1) * period;
+
+	if (time_before(vgb->looks_paid, jiffies))
+		vgb->looks_paid = jiffies;
+	if (time_after(vgb->looks_paid, limit))
+		return vgb->looks_paid - limit;
+	vgb->looks_paid += period;
+	return 0;
 }
 
 /* Watches */
@@ -105,6 +134,8 @@ static void vgb_follow(struct vgb_device *vgb)
 		swap(vgb->back, back);
 		vgb->back_id = id;
 		vgb->is_other_back = true;
+		/* Our work may wait for the last one just now. */
+		vgb_link_set_reach(&vgb->link, VGB_DOWN);
 	}
 	mutex_unlock(&vgb->back_lock);
 	kfree(back);
@@ -161,6 +192,16 @@ static int vgb_identify(struct vgb_device *vgb, struct vgrant_identity *id)
 	return vgrant_identify(&vgb->vgd, &vgb_accepted, types, id);
 }
 
+/* It may be made anew from here on, which wants a device that never was. */
+static void vgb_refresh(struct vgb_device *vgb)
+{
+	domid_t backend = vgb->vgd.backend;
+
+	WRITE_ONCE(vgb->has_device, false);
+	memset(&vgb->vgd, 0, sizeof(vgb->vgd));
+	vgrant_dev_init(&vgb->vgd, &vgb->dev, &vgb_transport, backend);
+}
+
 /* Returns 0; -EAGAIN if nobody answers; or a negative errno: it can't be. */
 static int vgb_make(struct vgb_device *vgb)
 {
@@ -182,7 +223,7 @@ static int vgb_make(struct vgb_device *vgb)
 	WRITE_ONCE(vgb->has_device, true);
 	ret = vgrant_dev_register(&vgb->vgd);
 	if (ret)
-		WRITE_ONCE(vgb->has_device, false);
+		vgb_refresh(vgb);
 	return ret;
 }
 
@@ -196,12 +237,16 @@ static void vgb_make_work(struct work_struct *work)
 		xenbus_switch_state(vgb->xdev, XenbusStateConnected);
 		return;
 	}
+	/* What failed without a backend, says nothing of the next one. */
+	if (READ_ONCE(vgb->link.reach) != VGB_UP)
+		ret = -EAGAIN;
+	if (ret != -EAGAIN)
+		WRITE_ONCE(vgb->has_failed, true);
+	WRITE_ONCE(vgb->is_made, false);
 	if (ret == -EAGAIN) {
-		WRITE_ONCE(vgb->is_made, false);
 		vgb_look_soon(vgb, 0);
 		return;
 	}
-	WRITE_ONCE(vgb->has_failed, true);
 	vgb_link_set_reach(&vgb->link, VGB_DOWN);
 	xenbus_dev_error(vgb->xdev, ret,
 			 "no device of type %u (%s) with this backend: see the guest's kernel log",
@@ -241,11 +286,8 @@ static void vgb_wake_later(struct vgb_device *vgb)
 				   vgrant_seconds(wait_s));
 }
 
-/* It may be made anew from here on, which wants a device that never was. */
 static void vgb_unmake(struct vgb_device *vgb)
 {
-	domid_t backend = vgb->vgd.backend;
-
 	/* Its driver's probe may be waiting for the backend. */
 	if (READ_ONCE(vgb->has_device))
 		vgrant_dev_leave(&vgb->vgd);
@@ -255,9 +297,7 @@ static void vgb_unmake(struct vgb_device *vgb)
 		/* A driver that sleeps can't be unbound. */
 		vgb_wake(vgb);
 		vgrant_dev_unregister(&vgb->vgd);
-		WRITE_ONCE(vgb->has_device, false);
-		memset(&vgb->vgd, 0, sizeof(vgb->vgd));
-		vgrant_dev_init(&vgb->vgd, &vgb->dev, &vgb_transport, backend);
+		vgb_refresh(vgb);
 	}
 	vgb->is_made = false;
 }
@@ -436,6 +476,16 @@ static void vgb_disconnect(struct vgb_device *vgb)
 	vgb->is_connected = false;
 }
 
+/* Another is to serve the device: what the last one could not, this one may. */
+static void vgb_change_backs(struct vgb_device *vgb)
+{
+	vgb_disconnect(vgb);
+	/* Without a backend it ends soon. */
+	if (!READ_ONCE(vgb->has_device))
+		flush_work(&vgb->make_work);
+	WRITE_ONCE(vgb->has_failed, false);
+}
+
 /* The toolstack wants it gone; or the backend, which only costs us the device. */
 static void vgb_close(struct vgb_device *vgb)
 {
@@ -479,13 +529,21 @@ static void vgb_work(struct work_struct *work)
 {
 	struct vgb_device *vgb = container_of(to_delayed_work(work),
 					      struct vgb_device, work);
+	unsigned long wait = vgb_look_wait(vgb);
 	bool is_other;
 	domid_t id;
 	char *back;
-	int state = vgb_read_back(vgb, &back, &id, &is_other);
+	int state;
 
+	if (wait) {
+		vgb_look_soon(vgb, jiffies_to_msecs(wait));
+		return;
+	}
+	state = vgb_read_back(vgb, &back, &id, &is_other);
 	/* One that begins anew has forgotten us. */
-	if (is_other || (vgb->is_connected && state == XenbusStateInitWait))
+	if (is_other)
+		vgb_change_backs(vgb);
+	else if (vgb->is_connected && state == XenbusStateInitWait)
 		vgb_disconnect(vgb);
 	switch (state) {
 	case XenbusStateInitWait:
@@ -667,6 +725,7 @@ static int vgb_add(struct vgb_device *vgb)
 	int ret;
 
 	dev->parent = &vgb->xdev->dev;
+	dev->bus = &vgb_bus;
 	dev->type = &vgb_type;
 	vgb->dma_mask = DMA_BIT_MASK(64);
 	dev->dma_mask = &vgb->dma_mask;
@@ -681,8 +740,8 @@ static int vgb_add(struct vgb_device *vgb)
 	return ret;
 }
 
-static int vgb_probe(struct xenbus_device *xdev,
-		     const struct xenbus_device_id *id)
+VISIBLE_IF_KUNIT int vgb_probe(struct xenbus_device *xdev,
+			       const struct xenbus_device_id *id)
 {
 	struct vgb_device *vgb;
 	int ret;
@@ -694,7 +753,10 @@ static int vgb_probe(struct xenbus_device *xdev,
 	vgb->dev.release = vgb_release;
 	device_initialize(&vgb->dev);
 	spin_lock_init(&vgb->lock);
+	INIT_DELAYED_WORK(&vgb->config_work, vgb_config_work);
 	mutex_init(&vgb->back_lock);
+	vgb->looks_paid = jiffies;
+	vgb->config_next = jiffies;
 	INIT_DELAYED_WORK(&vgb->work, vgb_work);
 	INIT_WORK(&vgb->make_work, vgb_make_work);
 	INIT_DELAYED_WORK(&vgb->wake_work, vgb_wake_work);
@@ -719,12 +781,16 @@ put:
 	put_device(&vgb->dev);
 	return ret;
 }
+EXPORT_SYMBOL_IF_KUNIT(vgb_probe);
 
-static void vgb_remove(struct xenbus_device *xdev)
+VISIBLE_IF_KUNIT void vgb_remove(struct xenbus_device *xdev)
 {
 	struct vgb_device *vgb = dev_get_drvdata(&xdev->dev);
 
 	WRITE_ONCE(vgb->is_leaving, true);
+	/* Xenwatch does not wait until a slow backend has set all up again. */
+	if (READ_ONCE(vgb->link.reach) == VGB_RESUMING)
+		vgb_link_set_reach(&vgb->link, VGB_DOWN);
 	if (vgb->own_watch.node)
 		unregister_xenbus_watch(&vgb->own_watch);
 	kfree(vgb->own_watch.node);
@@ -736,6 +802,7 @@ static void vgb_remove(struct xenbus_device *xdev)
 	kfree(vgb->back);
 	put_device(&vgb->dev);
 }
+EXPORT_SYMBOL_IF_KUNIT(vgb_remove);
 
 /* What the first backend's node says, xenbus watches as well. */
 static void vgb_otherend_changed(struct xenbus_device *xdev,
@@ -779,13 +846,20 @@ static int __init vgb_init(void)
 	ret = vgrant_types_parse(types, &vgb_accepted);
 	if (ret)
 		return ret;
-	return xenbus_register_frontend(&vgb_driver);
+	ret = bus_register(&vgb_bus);
+	if (ret)
+		return ret;
+	ret = xenbus_register_frontend(&vgb_driver);
+	if (ret)
+		bus_unregister(&vgb_bus);
+	return ret;
 }
 module_init(vgb_init);
 
 static void __exit vgb_exit(void)
 {
 	xenbus_unregister_driver(&vgb_driver);
+	bus_unregister(&vgb_bus);
 }
 module_exit(vgb_exit);
 

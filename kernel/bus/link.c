@@ -23,16 +23,33 @@
 #include "bus/bus_priv.h"
 
 /* For an answer: more than a busy backend takes, or a restart of its process. */
-#define VGB_ANSWER_MS		5000
-/* ... of one that has been silent, and may have come back. */
-#define VGB_SILENT_MS		100
+VISIBLE_IF_KUNIT unsigned int vgb_answer_ms = 5000;
+EXPORT_SYMBOL_IF_KUNIT(vgb_answer_ms);
+/* ... of one that has been silent, and may have come back; or if we are killed. */
+VISIBLE_IF_KUNIT unsigned int vgb_silent_ms = 100;
+EXPORT_SYMBOL_IF_KUNIT(vgb_silent_ms);
+
+/*
+ * Has one of our requests been answered since the last event?  One is so once: what
+ * the backend writes there makes no more events of ours than we make requests.
+ */
+static bool vgb_is_answer_new(struct vgb_link *link)
+{
+	u32 seq = le32_to_cpu(READ_ONCE(link->page->response_seq));
+	u32 ahead = seq - link->response_seen;
+
+	if (!ahead || ahead > READ_ONCE(link->seq) - link->response_seen)
+		return false;
+	link->response_seen = seq;
+	return true;
+}
 
 static irqreturn_t vgb_event(int irq, void *opaque)
 {
 	struct vgb_link *link = opaque;
 	struct virtio_grant_bus_page *page = link->page;
 	u32 config_events, used_events;
-	bool is_config, is_used, is_awaited;
+	bool is_config, is_used, has_cause;
 
 	config_events = le32_to_cpu(READ_ONCE(page->config_events));
 	used_events = le32_to_cpu(READ_ONCE(page->used_events));
@@ -42,19 +59,21 @@ static irqreturn_t vgb_event(int irq, void *opaque)
 	is_used = used_events != link->used_events;
 	link->config_events = config_events;
 	link->used_events = used_events;
-	is_awaited = wq_has_sleeper(&link->answered);
+	has_cause = vgb_is_answer_new(link);
 	wake_up(&link->answered);
-	if (is_config || is_used)
-		link->changed(link, is_config, is_used);
-	/* A storm of events has no cause, and is held against the backend. */
-	xen_irq_lateeoi(irq, is_config || is_used || is_awaited ?
-			0 : XEN_EOI_FLAG_SPURIOUS);
+	if ((is_config || is_used) && link->changed(link, is_config, is_used))
+		has_cause = true;
+	/*
+	 * A storm of events has no cause, whatever the counters say, and is held
+	 * against the backend: the kernel takes the next ones later.
+	 */
+	xen_irq_lateeoi(irq, has_cause ? 0 : XEN_EOI_FLAG_SPURIOUS);
 	return IRQ_HANDLED;
 }
 
 /* Returns: 0 or -ENOMEM. */
 int vgb_link_init(struct vgb_link *link,
-		  void (*changed)(struct vgb_link *link, bool is_config,
+		  bool (*changed)(struct vgb_link *link, bool is_config,
 				  bool is_used))
 {
 	BUILD_BUG_ON(sizeof(*link->page) != XEN_PAGE_SIZE);
@@ -66,6 +85,7 @@ int vgb_link_init(struct vgb_link *link,
 	init_waitqueue_head(&link->answered);
 	return 0;
 }
+EXPORT_SYMBOL_IF_KUNIT(vgb_link_init);
 
 static void vgb_port_close(struct vgb_link *link)
 {
@@ -114,6 +134,24 @@ bool vgb_link_close(struct vgb_link *link)
 	link->ref = 0;
 	return true;
 }
+EXPORT_SYMBOL_IF_KUNIT(vgb_link_close);
+
+/* Who saw a backend there still, has put its request into the old page by then. */
+static void vgb_page_init(struct vgb_link *link)
+{
+	struct virtio_grant_bus_page *page = link->page;
+
+	mutex_lock(&link->lock);
+	memset(page, 0, sizeof(*page));
+	page->magic = cpu_to_le32(VIRTIO_GRANT_BUS_MAGIC);
+	page->version = cpu_to_le32(VIRTIO_GRANT_BUS_VERSION);
+	WRITE_ONCE(link->seq, 0);
+	link->is_silent = false;
+	link->response_seen = 0;
+	link->config_events = 0;
+	link->used_events = 0;
+	mutex_unlock(&link->lock);
+}
 
 /*
  * A page that begins anew, for @backend; a link that is closed.  Returns: 0 or a
@@ -121,18 +159,11 @@ bool vgb_link_close(struct vgb_link *link)
  */
 int vgb_link_open(struct vgb_link *link, domid_t backend, const char *name)
 {
-	struct virtio_grant_bus_page *page = link->page;
 	int ret;
 
-	memset(page, 0, sizeof(*page));
-	page->magic = cpu_to_le32(VIRTIO_GRANT_BUS_MAGIC);
-	page->version = cpu_to_le32(VIRTIO_GRANT_BUS_VERSION);
-	link->seq = 0;
-	link->is_silent = false;
-	link->config_events = 0;
-	link->used_events = 0;
+	vgb_page_init(link);
 	link->backend = backend;
-	ret = gnttab_grant_foreign_access(backend, virt_to_gfn(page), 0);
+	ret = gnttab_grant_foreign_access(backend, virt_to_gfn(link->page), 0);
 	if (ret < 0)
 		return ret;
 	link->ref = ret;
@@ -141,6 +172,7 @@ int vgb_link_open(struct vgb_link *link, domid_t backend, const char *name)
 		vgb_link_close(link);
 	return ret;
 }
+EXPORT_SYMBOL_IF_KUNIT(vgb_link_open);
 
 /* A link that was never opened, or closed as well as it could be. */
 void vgb_link_exit(struct vgb_link *link)
@@ -152,6 +184,7 @@ void vgb_link_exit(struct vgb_link *link)
 	else
 		free_page((unsigned long)link->page);
 }
+EXPORT_SYMBOL_IF_KUNIT(vgb_link_exit);
 
 /* Who waits for an answer that does not come any more, does not wait on. */
 void vgb_link_set_reach(struct vgb_link *link, enum vgb_reach reach)
@@ -160,6 +193,7 @@ void vgb_link_set_reach(struct vgb_link *link, enum vgb_reach reach)
 	WRITE_ONCE(link->reach, reach);
 	wake_up_all(&link->answered);
 }
+EXPORT_SYMBOL_IF_KUNIT(vgb_link_set_reach);
 
 static bool vgb_reaches(const struct vgb_link *link)
 {
@@ -184,17 +218,20 @@ static void vgb_put_request(struct vgb_link *link, u8 type, u8 id,
 			    const void *req, unsigned int req_bytes)
 {
 	struct virtio_grant_bus_page *page = link->page;
+	u32 seq = link->seq + 1;
 	struct virtio_grant_msg_header header = {
 		.type = type,
 		.msg_id = id,
-		.token = cpu_to_le16(++link->seq),
+		.token = cpu_to_le16(seq),
 		.msg_size = cpu_to_le16(sizeof(header) + req_bytes),
 	};
 
 	memcpy(page->request, &header, sizeof(header));
 	memcpy(page->request + sizeof(header), req, req_bytes);
+	/* vgb_event() may see the answer at once. */
+	WRITE_ONCE(link->seq, seq);
 	/* The message before its number; partner: the device's acquire. */
-	virt_store_release(&page->request_seq, cpu_to_le32(link->seq));
+	virt_store_release(&page->request_seq, cpu_to_le32(seq));
 	vgb_link_kick(link);
 }
 
@@ -226,6 +263,27 @@ static int vgb_get_response(struct vgb_link *link, u8 type, u8 id, void *rsp,
 	return 0;
 }
 
+/*
+ * Waits for the answer to the last request; who is killed meanwhile, for one that
+ * is there anyway.  Returns: was it given the time that there is for one?
+ */
+static bool vgb_wait(struct vgb_link *link)
+{
+	unsigned long soon = msecs_to_jiffies(READ_ONCE(vgb_silent_ms));
+	long ret;
+
+	ret = wait_event_killable_timeout(link->answered,
+					  vgb_is_answered(link) ||
+					  !vgb_reaches(link),
+					  link->is_silent ? soon :
+					  msecs_to_jiffies(READ_ONCE(vgb_answer_ms)));
+	if (ret >= 0)
+		return true;
+	wait_event_timeout(link->answered,
+			   vgb_is_answered(link) || !vgb_reaches(link), soon);
+	return false;
+}
+
 /**
  * vgb_request - asks the backend for something, and waits for the answer
  * @link: the link
@@ -236,7 +294,8 @@ static int vgb_get_response(struct vgb_link *link, u8 type, u8 id, void *rsp,
  * @rsp: for the payload of the answer: private memory
  * @rsp_bytes: how long that has to be
  *
- * May sleep, for VGB_ANSWER_MS at most.
+ * May sleep, for vgb_answer_ms at most; and for vgb_silent_ms after a fatal signal, so
+ * that who is killed can still leave a device in order if its backend answers.
  *
  * Returns: 0; -EAGAIN if nobody answers; -EPROTO if the answer is none.
  */
@@ -246,6 +305,7 @@ int vgb_request(struct vgb_link *link, u8 type, u8 id, const void *req,
 	const unsigned int max = VIRTIO_GRANT_BUS_MSG_BYTES -
 				 sizeof(struct virtio_grant_msg_header);
 	int ret = -EAGAIN;
+	bool had_time;
 
 	might_sleep();
 	if (WARN_ON_ONCE(req_bytes > max || rsp_bytes > max))
@@ -254,14 +314,11 @@ int vgb_request(struct vgb_link *link, u8 type, u8 id, const void *req,
 	if (!vgb_reaches(link))
 		goto unlock;
 	vgb_put_request(link, type, id, req, req_bytes);
-	wait_event_timeout(link->answered,
-			   vgb_is_answered(link) || !vgb_reaches(link),
-			   msecs_to_jiffies(link->is_silent ? VGB_SILENT_MS :
-							      VGB_ANSWER_MS));
+	had_time = vgb_wait(link);
 	if (vgb_is_answered(link)) {
 		link->is_silent = false;
 		ret = vgb_get_response(link, type, id, rsp, rsp_bytes);
-	} else {
+	} else if (had_time) {
 		link->is_silent = true;
 		WRITE_ONCE(link->silences, link->silences + 1);
 	}
@@ -269,3 +326,4 @@ unlock:
 	mutex_unlock(&link->lock);
 	return ret;
 }
+EXPORT_SYMBOL_IF_KUNIT(vgb_request);

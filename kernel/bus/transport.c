@@ -14,6 +14,8 @@
 
 #include "bus/bus_priv.h"
 
+/* Between two looks at what became of a device whose configuration changes. */
+#define VGB_CONFIG_MS		100
 /* Feature bits that we know of are below this. */
 #define VGB_FEATURE_BLOCKS	2
 
@@ -33,6 +35,19 @@ static int vgb_bus_msg(struct vgrant_device *vgd, u8 id, const void *req,
 			   req, req_bytes, rsp, rsp_bytes);
 }
 
+/* A bus message that is answered with a state: of the only range, or of a queue. */
+static int vgb_ask_state(struct vgrant_device *vgd, u8 id, const void *req,
+			 unsigned int req_bytes, unsigned int index, u32 *state)
+{
+	struct virtio_grant_bus_state rsp;
+	int ret = vgb_bus_msg(vgd, id, req, req_bytes, &rsp, sizeof(rsp));
+
+	if (ret)
+		return ret;
+	*state = le32_to_cpu(rsp.state);
+	return le32_to_cpu(rsp.index) == index ? 0 : -EPROTO;
+}
+
 /* The device */
 
 static bool vgb_answers(struct vgrant_device *vgd)
@@ -43,7 +58,8 @@ static bool vgb_answers(struct vgrant_device *vgd)
 	struct virtio_grant_bus_ping pong;
 
 	return !vgb_bus_msg(vgd, VIRTIO_GRANT_BUS_PING, &ping, sizeof(ping),
-			    &pong, sizeof(pong));
+			    &pong, sizeof(pong)) &&
+	       pong.data == ping.data;
 }
 
 /* Returns 0, -EAGAIN if nobody answers, or -EPROTO. */
@@ -61,6 +77,7 @@ int vgb_ask_info(struct vgb_device *vgb, struct vgb_info *info)
 	info->nr_queues = le32_to_cpu(rsp.max_virtqueues);
 	return 0;
 }
+EXPORT_SYMBOL_IF_KUNIT(vgb_ask_info);
 
 static int vgb_ask_identity(struct vgrant_device *vgd)
 {
@@ -103,7 +120,8 @@ static u64 vgb_read_features(struct vgrant_device *vgd)
 	struct vgb_features rsp;
 
 	if (vgb_msg(vgd, VIRTIO_GRANT_MSG_GET_DEVICE_FEATURES, &req,
-		    sizeof(req), &rsp, sizeof(rsp)))
+		    sizeof(req), &rsp, sizeof(rsp)) ||
+	    rsp.head.block_index || rsp.head.num_blocks != req.num_blocks)
 		return 0;
 	return (u64)le32_to_cpu(rsp.word[1]) << 32 | le32_to_cpu(rsp.word[0]);
 }
@@ -163,12 +181,18 @@ static int vgb_config_piece(struct vgrant_device *vgd, unsigned int offset,
 
 	if (ret)
 		return ret;
+	if (rsp.head.offset != req.offset || rsp.head.length != req.length)
+		return -EPROTO;
 	WRITE_ONCE(vgb_of(vgd)->generation, le32_to_cpu(rsp.head.generation));
 	memcpy(buf, rsp.data, len);
 	return 0;
 }
 
-/* What is beyond its end, reads as zeroes; so does what nobody can say. */
+/*
+ * What is beyond its end, reads as zeroes.  So does what a backend answers with
+ * nonsense, which is the end of a device: to look whether it is well would have
+ * its driver read again, and again.
+ */
 static int vgb_config_read(struct vgrant_device *vgd, unsigned int offset,
 			   void *buf, unsigned int len)
 {
@@ -186,8 +210,10 @@ static int vgb_config_read(struct vgrant_device *vgd, unsigned int offset,
 		ret = vgb_config_piece(vgd, offset + at, buf + at, piece);
 		if (ret == -EAGAIN)
 			return ret;
+		if (ret && READ_ONCE(vgb_of(vgd)->has_device))
+			vgrant_dev_fail(vgd, "its configuration can't be read");
 		if (ret)
-			vgrant_dev_suspect(vgd);
+			break;
 	}
 	return 0;
 }
@@ -242,8 +268,12 @@ static int vgb_get_vqueue(struct vgrant_device *vgd, unsigned int index,
 		.index = cpu_to_le32(index),
 	};
 
-	return vgb_msg(vgd, VIRTIO_GRANT_MSG_GET_VQUEUE, &req, sizeof(req),
-		       rsp, sizeof(*rsp));
+	int ret = vgb_msg(vgd, VIRTIO_GRANT_MSG_GET_VQUEUE, &req, sizeof(req),
+			  rsp, sizeof(*rsp));
+
+	if (ret)
+		return ret;
+	return rsp->index == req.index ? 0 : -EPROTO;
 }
 
 static int vgb_queue_is_ready(struct vgrant_device *vgd, unsigned int index)
@@ -313,18 +343,17 @@ static int vgb_put_inflight(struct vgrant_device *vgd, unsigned int index,
 		.head.first = cpu_to_le16(first),
 		.head.count = cpu_to_le16(count),
 	};
-	struct virtio_grant_bus_state rsp;
+	u32 state;
 	int ret;
 
 	for (i = 0; i < count; i++)
 		req.heads[i] = cpu_to_le16(heads[first + i]);
-	ret = vgb_bus_msg(vgd, VIRTIO_GRANT_BUS_SET_INFLIGHT, &req,
-			  sizeof(req.head) + count * sizeof(req.heads[0]),
-			  &rsp, sizeof(rsp));
+	ret = vgb_ask_state(vgd, VIRTIO_GRANT_BUS_SET_INFLIGHT, &req,
+			    sizeof(req.head) + count * sizeof(req.heads[0]),
+			    index, &state);
 	if (ret)
 		return ret;
-	return le32_to_cpu(rsp.state) == VIRTIO_GRANT_QUEUE_BOUND ? count :
-								    -EIO;
+	return state == VIRTIO_GRANT_QUEUE_BOUND ? count : -EIO;
 }
 
 static int vgb_set_inflight(struct vgrant_device *vgd, unsigned int index,
@@ -344,11 +373,13 @@ static int vgb_set_inflight(struct vgrant_device *vgd, unsigned int index,
 
 /* Ranges and channels */
 
-static u32 vgb_range_state(int ret, const struct virtio_grant_bus_state *rsp)
+static u32 vgb_range_state(int ret, u32 state)
 {
 	if (ret == -EAGAIN)
 		return VGRANT_NOBODY;
-	return ret ? VIRTIO_GRANT_RANGE_INVALID : le32_to_cpu(rsp->state);
+	/* That one means that nobody is there, which he said himself. */
+	return ret || state == VGRANT_NOBODY ? VIRTIO_GRANT_RANGE_INVALID :
+					       state;
 }
 
 static u32 vgb_share_range(struct vgrant_device *vgd, u32 first, u32 pages)
@@ -357,21 +388,21 @@ static u32 vgb_share_range(struct vgrant_device *vgd, u32 first, u32 pages)
 		.first = cpu_to_le32(first),
 		.pages = cpu_to_le32(pages),
 	};
-	struct virtio_grant_bus_state rsp;
-	int ret = vgb_bus_msg(vgd, VIRTIO_GRANT_BUS_SHARE_RANGE, &req,
-			      sizeof(req), &rsp, sizeof(rsp));
+	u32 state = 0;
+	int ret = vgb_ask_state(vgd, VIRTIO_GRANT_BUS_SHARE_RANGE, &req,
+				sizeof(req), 0, &state);
 
-	return vgb_range_state(ret, &rsp);
+	return vgb_range_state(ret, state);
 }
 
 static u32 vgb_unshare_range(struct vgrant_device *vgd)
 {
 	const struct virtio_grant_msg_index req = { 0 };
-	struct virtio_grant_bus_state rsp;
-	int ret = vgb_bus_msg(vgd, VIRTIO_GRANT_BUS_UNSHARE_RANGE, &req,
-			      sizeof(req), &rsp, sizeof(rsp));
+	u32 state = 0;
+	int ret = vgb_ask_state(vgd, VIRTIO_GRANT_BUS_UNSHARE_RANGE, &req,
+				sizeof(req), 0, &state);
 
-	return vgb_range_state(ret, &rsp);
+	return vgb_range_state(ret, state);
 }
 
 /* Returns VIRTIO_GRANT_QUEUE_*. */
@@ -382,12 +413,12 @@ static u32 vgb_set_channel(struct vgrant_device *vgd, unsigned int index,
 		.index = cpu_to_le32(index),
 		.port = cpu_to_le32(port),
 	};
-	struct virtio_grant_bus_state rsp;
+	u32 state;
 
-	if (vgb_bus_msg(vgd, VIRTIO_GRANT_BUS_SET_CHANNEL, &req, sizeof(req),
-			&rsp, sizeof(rsp)))
+	if (vgb_ask_state(vgd, VIRTIO_GRANT_BUS_SET_CHANNEL, &req, sizeof(req),
+			  index, &state))
 		return VIRTIO_GRANT_QUEUE_REFUSED;
-	return le32_to_cpu(rsp.state);
+	return state;
 }
 
 static int vgb_set_port(struct vgrant_device *vgd, unsigned int index,
@@ -432,6 +463,7 @@ static void vgb_callbacks_end(struct vgrant_device *vgd)
 	spin_lock_irq(&vgb->lock);
 	vgb->has_queues = false;
 	spin_unlock_irq(&vgb->lock);
+	cancel_delayed_work_sync(&vgb->config_work);
 }
 
 /* Those that are made, are made under the lock. */
@@ -443,20 +475,49 @@ static void vgb_callbacks_sync(struct vgrant_device *vgd)
 	spin_unlock_irq(&vgb->lock);
 }
 
-/* The backend says that something is another than it was; from an interrupt. */
-void vgb_changed(struct vgb_link *link, bool is_config, bool is_used)
+/*
+ * A change of the configuration costs the most: the device is asked how it is, and its
+ * driver told.  A backend that has it change all the time, has it cost that some
+ * times per second.
+ */
+void vgb_config_work(struct work_struct *work)
+{
+	struct vgb_device *vgb = container_of(to_delayed_work(work),
+					      struct vgb_device, config_work);
+
+	WRITE_ONCE(vgb->config_next,
+		   jiffies + msecs_to_jiffies(VGB_CONFIG_MS));
+	vgrant_dev_suspect(&vgb->vgd);
+}
+EXPORT_SYMBOL_IF_KUNIT(vgb_config_work);
+
+static bool vgb_config_changed(struct vgb_device *vgb)
+{
+	unsigned long next = READ_ONCE(vgb->config_next), now = jiffies;
+
+	return queue_delayed_work(system_long_wq, &vgb->config_work,
+				  time_before(now, next) ? next - now : 0);
+}
+
+/*
+ * The backend says that something is another than it was; from an interrupt.
+ * Returns: and not merely to keep us busy.
+ */
+bool vgb_changed(struct vgb_link *link, bool is_config, bool is_used)
 {
 	struct vgb_device *vgb = container_of(link, struct vgb_device, link);
+	bool has_cause = false;
 	unsigned long flags;
 
 	spin_lock_irqsave(&vgb->lock, flags);
 	if (vgb->has_queues && is_used)
-		vgrant_callbacks(&vgb->vgd, link->irq);
-	/* To ask takes a while. */
+		has_cause = vgrant_callbacks(&vgb->vgd, link->irq);
 	if (vgb->has_queues && is_config)
-		vgrant_dev_suspect(&vgb->vgd);
+		has_cause |= vgb_config_changed(vgb);
 	spin_unlock_irqrestore(&vgb->lock, flags);
+	return has_cause;
 }
+EXPORT_SYMBOL_IF_KUNIT(vgb_changed);
 
 const struct vgrant_transport vgb_transport = {
 	.answers = vgb_answers,
@@ -484,3 +545,4 @@ const struct vgrant_transport vgb_transport = {
 	.callbacks_end = vgb_callbacks_end,
 	.callbacks_sync = vgb_callbacks_sync,
 };
+EXPORT_SYMBOL_IF_KUNIT(vgb_transport);

@@ -46,24 +46,14 @@ bool vgrant_notify(struct virtqueue *vq)
 
 /*
  * An event of the backend's.  One without a cause is held against it: the
- * kernel delays the next ones (late EOI), so that a storm starves nobody.  The
- * cause is a buffer that was used since the last event began; its driver may
- * well have found it by itself meanwhile.
+ * kernel delays the next ones (late EOI), so that a storm starves nobody.
  */
 static irqreturn_t vgrant_event(int irq, void *opaque)
 {
 	struct vgrant_queue *q = opaque;
 	struct virtqueue *vq = READ_ONCE(q->vgd->queue[q->index]);
-	bool has_cause = false;
-	u16 used;
+	bool has_cause = vq && vgrant_queue_event(irq, vq);
 
-	if (vq && !READ_ONCE(q->is_reset)) {
-		used = vgrant_used_idx(vq);
-		has_cause = used != q->used_at_event &&
-			    !virtqueue_is_broken(vq);
-		q->used_at_event = used;
-		vgrant_callback(irq, vq);
-	}
 	xen_irq_lateeoi(irq, has_cause ? 0 : XEN_EOI_FLAG_SPURIOUS);
 	return IRQ_HANDLED;
 }

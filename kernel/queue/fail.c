@@ -10,6 +10,7 @@
  */
 #include <linux/bitmap.h>
 #include <linux/device.h>
+#include <linux/module.h>
 #include <linux/rcupdate.h>
 #include <linux/virtio_ring.h>
 #include <uapi/linux/virtio_ids.h>
@@ -142,6 +143,7 @@ void vgrant_dev_fail(struct vgrant_device *vgd, const char *why)
 	vgrant_dev_fail_locked(vgd, why);
 	mutex_unlock(&vgd->queue_lock);
 }
+EXPORT_SYMBOL_GPL(vgrant_dev_fail);
 
 /* The same, for want of an answer: it comes back when there is one. */
 static void vgrant_dev_give_up_locked(struct vgrant_device *vgd,

@@ -247,7 +247,8 @@ void vgrant_track(struct virtqueue *vq);
 void vgrant_track_anew(struct virtqueue *vq);
 irqreturn_t vgrant_callback(int irq, struct virtqueue *vq);
 void vgrant_callback_now(struct virtqueue *vq);
-void vgrant_callbacks(struct vgrant_device *vgd, int irq);
+bool vgrant_queue_event(int irq, struct virtqueue *vq);
+bool vgrant_callbacks(struct vgrant_device *vgd, int irq);
 bool vgrant_queue_is_stalled(struct virtqueue *vq);
 
 /* channel.c */

@@ -25,7 +25,7 @@
  * as far as that is known still: an entry of the available ring that was written
  * over belonged to a buffer that is older than all of those.
  *
- * Returns: how many, or -EPROTO if the last backend broke the ring.
+ * Returns: how many; -ENOMEM; or -EPROTO if the last backend broke the ring.
  */
 static int vgrant_in_flight(struct virtqueue *vq, u16 *heads, u16 *used_idx)
 {
@@ -78,7 +78,9 @@ static const char *vgrant_resume_queue(struct vgrant_device *vgd,
 	if (!heads)
 		return "no memory";
 	nr = vgrant_in_flight(vq, heads, &used_idx);
-	if (nr < 0)
+	if (nr == -ENOMEM)
+		why = "no memory";
+	else if (nr < 0)
 		why = "the last backend broke the rules of a ring";
 	else if (transport->set_inflight(vgd, vq->index, used_idx, heads, nr))
 		why = "the new backend does not take what is in flight";

@@ -108,17 +108,47 @@ void vgrant_callback_now(struct virtqueue *vq)
 	local_bh_enable();
 }
 
-/* Of each queue, for an interrupt that is all queues'. */
-void vgrant_callbacks(struct vgrant_device *vgd, int irq)
+/*
+ * An event for this queue: calls its driver.  Returns: was a buffer used since the
+ * last event began?  The driver may well have found it by itself meanwhile.
+ */
+bool vgrant_queue_event(int irq, struct virtqueue *vq)
 {
+	struct vgrant_queue *q = vq->priv;
+	bool has_cause;
+	u16 used;
+
+	if (READ_ONCE(q->is_reset))
+		return false;
+	used = vgrant_used_idx(vq);
+	has_cause = used != q->used_at_event && !virtqueue_is_broken(vq);
+	q->used_at_event = used;
+	vgrant_callback(irq, vq);
+	return has_cause;
+}
+
+/*
+ * Of each queue, for an interrupt that is all queues'.  Returns: was any of them
+ * used, of those that have no events of their own?
+ */
+bool vgrant_callbacks(struct vgrant_device *vgd, int irq)
+{
+	bool has_cause = false;
 	unsigned int i;
 
 	for (i = 0; i < vgd->nr_queues; i++) {
 		struct virtqueue *vq = READ_ONCE(vgd->queue[i]);
+		struct vgrant_queue *q;
 
-		if (vq)
+		if (!vq)
+			continue;
+		q = vq->priv;
+		if (q->irq)
 			vgrant_callback(irq, vq);
+		else
+			has_cause |= vgrant_queue_event(irq, vq);
 	}
+	return has_cause;
 }
 EXPORT_SYMBOL_GPL(vgrant_callbacks);
 

@@ -249,8 +249,7 @@ struct virtio_grant_msg_shm {			/* response */
  *	SET_INFLIGHT	the queue goes on where another backend left it
  *
  * SHARE_RANGE and SET_CHANNEL from DRIVER in the status on.  The responses have
- * VIRTIO_GRANT_RANGE_* or VIRTIO_GRANT_QUEUE_*; that of SET_INFLIGHT has QUEUE_BOUND,
- * or is the header alone as for whatever makes no sense.
+ * VIRTIO_GRANT_RANGE_* or VIRTIO_GRANT_QUEUE_*, and the index of the request.
  *
  * SET_INFLIGHT, from FEATURES_OK on, says which chains are under way: made
  * available, not used.  Their heads are `total' in number, in the order in which
@@ -261,8 +260,10 @@ struct virtio_grant_msg_shm {			/* response */
  * made available.  Heads that are no descriptors, come twice, or are more than the
  * ring has, and a used index that is not the ring's, break the device: the driver
  * is not trusted.  It is for a driver whose device went on without having been
- * reset; a reset forgets it.  The response has no payload, as SET_VQUEUE's: what
- * was wrong shows in the status.
+ * reset; a reset forgets it.  The response has QUEUE_BOUND, also if the heads broke
+ * the device, at once or when the queue is enabled: that shows in the status.  At
+ * the wrong time (before FEATURES_OK, of a queue that is enabled or is none), or if
+ * its size is not that of its heads, it makes no sense, and is answered as such.
  */
 #define VIRTIO_GRANT_BUS_PING		0x03
 #define VIRTIO_GRANT_BUS_GET_BUS_INFO	0x80

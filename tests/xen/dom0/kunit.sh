@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# The KUnit suites of both modules in a Xen guest, on its real grant table; then a
-# disk under load on the same kernel, and both modules away again.  Sourced by the
-# scenarios that differ in the kernel, after virtio.sh.
+# The KUnit suites of the modules in a Xen guest, on its real grant table; then disks
+# under load on the same kernel, and the modules away again.  Sourced by the scenarios
+# that differ in the kernel, after virtio.sh and bus.sh.
 
 # suites MODULE: its results, which must be there and all be "ok".
 suites() {
@@ -140,6 +140,106 @@ allocations_fail() {
 	done </tmp/faults
 }
 
+# bus_allocations_fail STEP: the same for the disk on the bus, which is probed and
+# unbound by who writes to sysfs, and made by our works: there failures are told by
+# the bytes that were allocated before, STEP * 512 more each time, and by the pages.
+bus_allocations_fail() {
+	in_domain -t 400 G1 "step=$1 patience=$(slow 300)"'
+		drv=/sys/bus/xen/drivers/virtio_grant_bus
+		dev=$(cd $drv && echo virtio_grant-*)
+		quarantined=/sys/module/virtio_grant_dma/parameters/quarantined_pages
+		pool_kib=/sys/module/virtio_grant_dma/parameters/pool_kib
+		fault=/sys/kernel/debug
+		text=$(cat /sys/module/virtio_grant_bus/sections/.text) || exit 1
+		size=$(cat /sys/module/virtio_grant_bus/coresize) || exit 1
+		for knob in $fault/failslab $fault/fail_page_alloc; do
+			cd $knob && echo N >ignore-gfp-wait && echo 0 >verbose &&
+				echo $text >require-start &&
+				printf "%#x" $((text + size)) >require-end &&
+				echo 32 >stacktrace-depth &&
+				echo 0 >probability && echo 1 >interval || exit 1
+		done
+		echo 0 >min-order && echo N >ignore-gfp-highmem || exit 1
+
+		disk() {
+			i=0
+			until [ -b /dev/vdb ]; do
+				[ $i -lt $patience ] || return 1
+				usleep 50000
+				i=$((i + 1))
+			done
+			dd if=/dev/vdb of=/dev/null bs=64k count=1 iflag=direct 2>/dev/null
+		}
+		bind() {
+			[ -e $drv/$dev ] || echo $dev >$drv/bind
+		}
+		unbind() {
+			[ ! -e $drv/$dev ] || echo $dev >$drv/unbind
+			[ "$(cat $quarantined)" = "$before" ]
+		}
+		# nth N COMMAND: did it end before its Nth allocation?
+		nth() {
+			(
+				echo $1 >/proc/self/fail-nth || exit 2
+				eval "$2"
+				read -r left </proc/self/fail-nth
+				echo 0 >/proc/self/fail-nth
+				[ "${left:-0}" -gt 0 ]
+			) 2>/dev/null
+		}
+		# each NAME STEP BEFORE COMMAND
+		each() {
+			n=1 tries=0
+			eval "$3" || { echo "$1: before the first: $3"; exit 1; }
+			until nth $n "$4"; do
+				[ $n -lt 4000 ] || { echo "$1: without an end"; exit 1; }
+				unbind || { echo "$1: number $n: it stays mapped"; exit 1; }
+				tries=$((tries + 1)) n=$((n + $2))
+				eval "$3" || { echo "$1: after number $n: $3"; exit 1; }
+			done
+			unbind || { echo "$1: it stays mapped"; exit 1; }
+			echo "$1 $tries"
+		}
+		# in_works NAME KNOB STEP: until the disk is there and none has failed
+		in_works() {
+			n=0 tries=0
+			while :; do
+				cd $fault/$2 && echo $n >space && echo 1 >times &&
+					echo 100 >probability || exit 1
+				bind 2>/dev/null || :
+				i=0
+				until [ -b /dev/vdb ] || [ "$(cat times)" = 0 ]; do
+					[ $i -lt $patience ] || { echo "$1: $n: neither"; exit 1; }
+					usleep 50000
+					i=$((i + 1))
+				done
+				left=$(cat times)
+				echo 0 >probability
+				[ "$left" = 0 ] || break
+				unbind || { echo "$1: $n: it stays mapped"; exit 1; }
+				tries=$((tries + 1)) n=$((n + $3))
+			done
+			disk && unbind || { echo "$1: no disk after that"; exit 1; }
+			echo "$1 $tries"
+		}
+
+		before=$(cat $quarantined)
+		echo 128 >$pool_kib
+		disk || { echo "no disk before all"; exit 1; }
+		unbind || { echo "the pool stays mapped"; exit 1; }
+		each bus_probe $step : "echo $dev >$drv/bind"
+		each bus_unbind $step "bind && disk" "echo $dev >$drv/unbind"
+		in_works bus_works failslab $((step * 512))
+		in_works bus_pages fail_page_alloc $((step * 2))
+		echo 0 >$pool_kib
+		bind && disk || { echo "no disk after all"; exit 1; }
+	' >/tmp/faults || fail "$(tail -n 1 /tmp/faults)"
+	while read -r what n; do
+		result "failures_of_$what" "$n"
+		[ "$n" -gt 0 ] || fail "$what: no allocation failed"
+	done </tmp/faults
+}
+
 # kunit_all STEP: what is done on each of the kernels; STEP: of allocations_fail().
 kunit_all() {
 	step "KUnit: virtio_grant_dma"
@@ -148,13 +248,17 @@ kunit_all() {
 	step "KUnit: virtio_grant_mmio"
 	suites virtio_grant_mmio_kunit
 	look "KUnit of the transport"
+	step "KUnit: virtio_grant_bus"
+	suites virtio_grant_bus_kunit
+	look "KUnit of the bus"
 	step "KUnit: virtio_grant_mmio, with the disk"
 	suites virtio_grant_mmio_disk_kunit
 	[ "$skipped" -eq 0 ] || fail "the suite did not find the disk"
 	look "KUnit of the transport with a disk"
 
 	step "a disk under verified load, on the same kernel"
-	in_domain G1 'rmmod virtio_grant_mmio_disk_kunit virtio_grant_mmio_kunit virtio_grant_dma_kunit; :'
+	in_domain G1 'rmmod virtio_grant_mmio_disk_kunit virtio_grant_mmio_kunit \
+		virtio_grant_bus_kunit virtio_grant_life_kunit virtio_grant_dma_kunit; :'
 	load_ours G1
 	has_disk G1 vda
 	fio_verify G1 vda "--ioengine=libaio --direct=1 --iodepth=16 --size=1m \
@@ -170,8 +274,21 @@ kunit_all() {
 	fio_verify G1 vda "--ioengine=libaio --direct=1 --iodepth=16 --size=512k \
 		--rw=randrw --bsrange=512-64k --blockalign=512"
 
-	step "both modules away"
-	in_domain G1 'rmmod virtio_grant_mmio && rmmod virtio_grant &&
-		rmmod virtio_grant_dma'
+	step "a disk on the bus: load, and each allocation fails"
+	load_bus G1
+	attach G1 backend=DomD type=blk target=/dev/ram1 name=bus
+	has_disk G1 vdb
+	fio_verify G1 vdb "--ioengine=libaio --direct=1 --iodepth=16 --size=1m \
+		--rw=randrw --bsrange=512-256k --blockalign=512"
+	bus_allocations_fail "$1"
+	look "failing allocations of the bus" "at fs/proc/generic.c.* remove_proc_entry"
+	fio_verify G1 vdb "--ioengine=libaio --direct=1 --iodepth=16 --size=512k \
+		--rw=randrw --bsrange=512-64k --blockalign=512"
+	in_domain -t 60 G1 'cd /sys/bus/xen/drivers/virtio_grant_bus &&
+		for dev in virtio_grant-*; do echo $dev >unbind; done'
+
+	step "the modules away"
+	in_domain G1 'rmmod virtio_grant_bus && rmmod virtio_grant_mmio &&
+		rmmod virtio_grant && rmmod virtio_grant_dma'
 	look "unloading"
 }

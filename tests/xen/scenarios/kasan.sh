@@ -9,6 +9,7 @@
 # rig: timeout 900
 
 . /vg/in/dom0/virtio.sh
+. /vg/in/dom0/bus.sh
 . /vg/in/dom0/kunit.sh
 
 kunit_guest debug
@@ -21,7 +22,7 @@ in_domain -t 240 G1 'echo scan >/sys/kernel/debug/kmemleak; sleep 6
 	echo scan >/sys/kernel/debug/kmemleak; cat /sys/kernel/debug/kmemleak' >/tmp/leaks
 cp /tmp/leaks /vg/out/kmemleak
 result kmemleak_objects "$(grep -c '^unreferenced' /tmp/leaks || :)"
-if grep -q -E 'vgrant|vgm_|virtio_grant' /tmp/leaks; then
+if grep -q -E 'vgrant|vgm_|vgb_|virtio_grant' /tmp/leaks; then
 	fail "kmemleak: $(grep -c '^unreferenced' /tmp/leaks) objects, ours among them"
 fi
 stop_guest G1

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# KUnit suites of both modules in a Xen guest, on its real grant table, with a
-# kernel that looks for mistakes (lockdep, UBSAN, DMA API debugging); then a disk
-# under load on the same kernel, and both modules away again.  kasan is the same
+# KUnit suites of the modules in a Xen guest, on its real grant table, with a kernel
+# that looks for mistakes (lockdep, UBSAN, DMA API debugging); then disks of both
+# kinds under load on the same kernel, and the modules away again.  kasan is the same
 # with all the debugging that there is.
 #
 # rig: kernels 6.12
@@ -10,6 +10,7 @@
 # rig: timeout 600
 
 . /vg/in/dom0/virtio.sh
+. /vg/in/dom0/bus.sh
 . /vg/in/dom0/kunit.sh
 
 kunit_guest lockdep

@@ -1252,7 +1252,7 @@ static void moved_when_let_go(void **state)
 	pool_unmake();
 }
 
-/* One that sleeps has no grants until it wakes, and then they are the other's. */
+/* One that sleeps has no grants until it wakes; then they are the other's. */
 static void moved_asleep(void **state)
 {
 	(void)state;

@@ -1,0 +1,775 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * front_kunit.c - a device on the bus whose backends come, go, hang and lie; and how it
+ * goes on with another one (queue/resume.c).
+ *
+ * life_kunit.c has the nodes, the backend and the driver that is bound.
+ */
+#include <kunit/test.h>
+#include <linux/delay.h>
+#include <linux/jiffies.h>
+#include <linux/module.h>
+#include <linux/string.h>
+#include <uapi/linux/virtio_blk.h>
+
+#include "bus/front_kunit.h"
+
+/* Messages that a going on takes, and more. */
+#define RESUME_MESSAGES	24
+
+static struct front *front_of(struct kunit *test)
+{
+	return ((struct life *)test->priv)->priv;
+}
+
+static int front_test_init(struct kunit *test)
+{
+	struct front *front = kunit_kzalloc(test, sizeof(*front), GFP_KERNEL);
+	int ret;
+
+	if (!front)
+		return -ENOMEM;
+	ret = front_init(front);
+	if (!ret)
+		ret = life_init(test, &front_carrier, front);
+	vgrant_wait_s = 0;
+	return ret;
+}
+
+static void front_test_exit(struct kunit *test)
+{
+	struct life *life = test->priv;
+
+	if (!life)
+		return;
+	front_exit(life->priv);
+	life_exit(test);
+}
+
+static bool has_failed(struct front *front)
+{
+	return READ_ONCE(front_vgb(front)->has_failed);
+}
+
+static bool is_silent_or_over(struct front *front)
+{
+	return READ_ONCE(front->peer.is_silent) ||
+	       READ_ONCE(front->xdev->state) == XenbusStateConnected;
+}
+
+static bool is_resuming(struct front *front)
+{
+	return READ_ONCE(front_vgb(front)->link.reach) == VGB_RESUMING;
+}
+
+/* Another backend's, who takes over; as the toolstack says. */
+static int goes_to_another(struct front *front)
+{
+	int ret = front_new_back(front, "1-1");
+
+	return ret ?: front_attach(front);
+}
+
+/* The same again, who has forgotten all. */
+static int begins_anew(struct front *front)
+{
+	front_set_back(front, XenbusStateInitWait);
+	return front_attach(front);
+}
+
+/* Coming and going */
+
+/*
+ * Detached, and attached again to the same node: the device is unmade and made again,
+ * with all that a first one has.
+ */
+static void front_test_made_again(struct kunit *test)
+{
+	struct front *front = front_of(test);
+	struct life *life = test->priv;
+	unsigned int i;
+
+	life_begins(life, LIFE_STAGES, NULL);
+	for (i = 1; i <= 5; i++) {
+		KUNIT_EXPECT_EQ(test, life->probes, i);
+		KUNIT_EXPECT_EQ(test, atomic_read(&life->in_queue), 1);
+		front_set_back(front, XenbusStateClosing);
+		KUNIT_ASSERT_TRUE(test, front_becomes(front,
+						      XenbusStateClosed));
+		KUNIT_EXPECT_EQ(test, atomic_read(&life->in_queue), 0);
+		KUNIT_EXPECT_FALSE(test, front_vgb(front)->has_device);
+		KUNIT_EXPECT_EQ(test, front_vgb(front)->link.reach, VGB_DOWN);
+		/* The backend closes as well, and is there anew. */
+		front_set_back(front, XenbusStateClosed);
+		peer_heal(&front->peer);
+		KUNIT_ASSERT_EQ(test, begins_anew(front), 0);
+		KUNIT_EXPECT_TRUE(test, life_is_bound(life));
+		KUNIT_EXPECT_FALSE(test, life_has_failed(life));
+	}
+	life_ends(life, "made again");
+}
+
+/* libxl's is never moved: who serves it next, has another device. */
+static void front_test_replaced(struct kunit *test)
+{
+	struct front *front = front_of(test);
+	struct life *life = test->priv;
+	unsigned int i;
+
+	front->kind = "virtio_disk";
+	life_begins(life, LIFE_STAGES, NULL);
+	for (i = 2; i <= 4; i++) {
+		front_set_back(front, XenbusStateInitWait);
+		KUNIT_ASSERT_TRUE(test, front_becomes(front,
+						      XenbusStateInitialised));
+		peer_heal(&front->peer);
+		/* It may well be one that the last one could not become. */
+		front->peer.info.config_size = cpu_to_le32(16);
+		KUNIT_ASSERT_EQ(test, front_attach(front), 0);
+		KUNIT_EXPECT_EQ(test, life->probes, i);
+		KUNIT_EXPECT_EQ(test, atomic_read(&life->in_queue), 1);
+		KUNIT_EXPECT_EQ(test, front->peer.queue[0].nr_heads, 0U);
+		KUNIT_EXPECT_FALSE(test, life->is_wrong);
+	}
+	life_ends(life, "replaced");
+}
+
+/* What one backend could not do, is no reason to refuse the next. */
+static void front_test_refused(struct kunit *test)
+{
+	static const char * const bad[] = {
+		"2-3", "0-0", "1", "x", "", "2-1", "-1--1",
+	};
+	struct front *front = front_of(test);
+	struct life *life = test->priv;
+	unsigned int i;
+
+	life_begins(life, LIFE_STAGES, NULL);
+	front_set_back(front, XenbusStateClosing);
+	KUNIT_ASSERT_TRUE(test, front_becomes(front, XenbusStateClosed));
+	for (i = 0; i < ARRAY_SIZE(bad); i++) {
+		/* Its versions do not meet ours. */
+		KUNIT_ASSERT_EQ(test, front_new_back(front, bad[i]), 0);
+		KUNIT_EXPECT_TRUE_MSG(test, front_waits(front, has_failed),
+				      "%s", bad[i]);
+		KUNIT_EXPECT_TRUE(test, front_becomes(front, XenbusStateClosed));
+		front_set_back(front, XenbusStateConnected);
+		msleep(20);
+		KUNIT_EXPECT_FALSE(test, front_vgb(front)->has_device);
+		peer_heal(&front->peer);
+		KUNIT_ASSERT_EQ(test, goes_to_another(front), 0);
+		KUNIT_EXPECT_FALSE(test, life_has_failed(life));
+		front_set_back(front, XenbusStateClosing);
+		KUNIT_ASSERT_TRUE(test, front_becomes(front,
+						      XenbusStateClosed));
+	}
+	front_remove(front);
+	life->vdev = NULL;
+}
+
+static void no_such_type(struct peer *peer)
+{
+	peer->info.device_id = cpu_to_le32(VIRTIO_ID_CONSOLE);
+}
+
+static void no_features(struct peer *peer)
+{
+	peer->features = 0;
+}
+
+static void no_queues(struct peer *peer)
+{
+	peer->queue[0].max_size = 0;
+}
+
+/* No device is made with such a one; with the next there is one. */
+static void front_test_no_device(struct kunit *test)
+{
+	static void (* const faults[])(struct peer *peer) = {
+		no_such_type, no_features, no_queues,
+	};
+	struct front *front = front_of(test);
+	struct life *life = test->priv;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(faults); i++) {
+		peer_heal(&front->peer);
+		faults[i](&front->peer);
+		KUNIT_ASSERT_EQ(test, front_probe(front), 0);
+		KUNIT_ASSERT_EQ(test, front_serve(front), 0);
+		KUNIT_EXPECT_TRUE(test, front_waits(front, has_failed));
+		KUNIT_EXPECT_TRUE(test, front_becomes(front, XenbusStateClosed));
+		KUNIT_EXPECT_FALSE(test, front_vgb(front)->has_device);
+		/* Not with the same again, whatever it says now. */
+		peer_heal(&front->peer);
+		front_set_back(front, XenbusStateInitWait);
+		msleep(20);
+		front_set_back(front, XenbusStateConnected);
+		msleep(20);
+		KUNIT_EXPECT_FALSE(test, front_vgb(front)->has_device);
+		KUNIT_ASSERT_EQ(test, goes_to_another(front), 0);
+		KUNIT_EXPECT_TRUE(test, life_is_bound(life));
+		KUNIT_EXPECT_FALSE(test, life_has_failed(life));
+		life_ends(life, "no device");
+	}
+}
+
+/*
+ * Who identifies himself, and falls silent or hostile before there is a device, is
+ * tried again; the device comes when he has come to his senses.
+ */
+static void front_test_silent_at_first(struct kunit *test)
+{
+	struct front *front = front_of(test);
+	struct life *life = test->priv;
+	unsigned int i;
+
+	for (i = 1; i <= 3; i++) {
+		peer_heal(&front->peer);
+		front->peer.requests = 0;
+		front->peer.silent_at = i;
+		front->peer.status = VIRTIO_CONFIG_S_NEEDS_RESET;
+		KUNIT_ASSERT_EQ(test, front_probe(front), 0);
+		KUNIT_ASSERT_EQ(test, front_serve(front), 0);
+		msleep(1500);
+		KUNIT_EXPECT_FALSE(test, front_vgb(front)->has_failed);
+		KUNIT_EXPECT_FALSE(test, front_vgb(front)->has_device);
+		peer_heal(&front->peer);
+		KUNIT_EXPECT_TRUE(test, front_becomes(front,
+						      XenbusStateConnected));
+		KUNIT_EXPECT_TRUE(test, life_becomes(life, false));
+		life_ends(life, "silent at first");
+	}
+}
+
+static bool twist_config(struct peer *peer, const union peer_msg *req,
+			 union peer_msg *rsp)
+{
+	if (!req->head.type && req->head.msg_id == VIRTIO_GRANT_MSG_GET_CONFIG)
+		rsp->head.msg_size = cpu_to_le16(sizeof(rsp->head));
+	return true;
+}
+
+/* A configuration that is nonsense: before there is a device, and thereafter. */
+static void front_test_config_nonsense(struct kunit *test)
+{
+	struct front *front = front_of(test);
+	struct life *life = test->priv;
+	u32 value = 1;
+
+	life->carrier->heal(life);
+	front->peer.features |= BIT_ULL(VIRTIO_BLK_F_MQ);
+	front->peer.status = VIRTIO_CONFIG_S_NEEDS_RESET;
+	front->peer.twist = twist_config;
+	KUNIT_ASSERT_EQ(test, life->carrier->create(life), 0);
+	KUNIT_EXPECT_FALSE(test, life_has_failed(life));
+	life->vdev->config->get(life->vdev, 0, &value, sizeof(value));
+	KUNIT_EXPECT_EQ(test, value, 0U);
+	KUNIT_EXPECT_TRUE(test, life_becomes(life, true));
+	life_rebinds(life, "a configuration");
+	life_ends(life, "a configuration");
+}
+
+/* Storms */
+
+/* Pages that were granted: each is zeroes at its beginning. */
+static bool was_published(struct vgb_device *vgb)
+{
+	u8 *mark = &vgb->link.page->reserved3[100];
+
+	if (READ_ONCE(*mark))
+		return false;
+	WRITE_ONCE(*mark, 1);
+	return true;
+}
+
+/*
+ * A backend that begins anew all the time has its front grant and write anew, some
+ * times at once, and then once a second.
+ */
+static void front_test_flips(struct kunit *test)
+{
+	static const enum xenbus_state states[] = {
+		XenbusStateInitWait, XenbusStateClosed, XenbusStateInitWait,
+		XenbusStateUnknown,
+	};
+	struct front *front = front_of(test);
+	struct life *life = test->priv;
+	unsigned int i = 0, flips = 0, published = 0;
+	unsigned long end;
+
+	life_begins(life, LIFE_STAGES, NULL);
+	vgrant_ms_per_s = MSEC_PER_SEC;
+	was_published(front_vgb(front));
+	end = jiffies + 4 * HZ;
+	while (time_before(jiffies, end)) {
+		front_set_back(front, states[i++ % ARRAY_SIZE(states)]);
+		flips++;
+		usleep_range(2000, 3000);
+		published += was_published(front_vgb(front));
+	}
+	kunit_info(test, "%u times anew in %u flips\n", published, flips);
+	KUNIT_EXPECT_GT(test, flips, 100U);
+	KUNIT_EXPECT_GE(test, published, 1U);
+	KUNIT_EXPECT_LE(test, published, 24U);
+	vgrant_ms_per_s = LIFE_MS_PER_S;
+	/* It works thereafter, as if nothing had been; and all seconds are over. */
+	front_vgb(front)->looks_paid = jiffies;
+	peer_heal(&front->peer);
+	KUNIT_ASSERT_EQ(test, goes_to_another(front), 0);
+	life_ends(life, "flips");
+}
+
+/* A configuration that changes all the time is looked at some times a second. */
+static void front_test_config_storm(struct kunit *test)
+{
+	struct front *front = front_of(test);
+	struct life *life = test->priv;
+	unsigned int requests;
+	unsigned long end;
+
+	life_begins(life, LIFE_STAGES, NULL);
+	vgrant_ms_per_s = MSEC_PER_SEC;
+	requests = front->peer.requests;
+	life->config_changes = 0;
+	end = jiffies + 2 * HZ;
+	while (time_before(jiffies, end)) {
+		peer_config_event(&front->peer);
+		peer_used_event(&front->peer);
+		cond_resched();
+	}
+	kunit_info(test, "%u changes, %u requests in two seconds\n",
+		   life->config_changes, front->peer.requests - requests);
+	KUNIT_EXPECT_GE(test, life->config_changes, 1U);
+	KUNIT_EXPECT_LE(test, life->config_changes, 25U);
+	vgrant_ms_per_s = LIFE_MS_PER_S;
+	KUNIT_EXPECT_FALSE(test, life_has_failed(life));
+	life_ends(life, "storm");
+}
+
+/* Going on */
+
+/* The backend uses the buffer with this head. */
+static void uses(struct life *life, unsigned int head)
+{
+	const struct vring *ring = virtqueue_get_vring(life->vq);
+	u16 idx = le16_to_cpu(ring->used->idx);
+
+	ring->used->ring[idx % ring->num].id = cpu_to_le32(head);
+	ring->used->ring[idx % ring->num].len = cpu_to_le32(LIFE_BYTES);
+	/* Partner: the ring's read barrier after used->idx. */
+	virt_wmb();
+	ring->used->idx = cpu_to_le16(idx + 1);
+}
+
+/* Five buffers, of which the first backend uses one, and gets another for it. */
+static void has_five(struct kunit *test)
+{
+	struct front *front = front_of(test);
+	struct life *life = test->priv;
+	unsigned int i;
+
+	life_begins(life, LIFE_STAGES, NULL);
+	for (i = 0; i < 4; i++)
+		KUNIT_ASSERT_EQ(test, life_add(life), 0);
+	uses(life, 2);
+	peer_used_event(&front->peer);
+	for (i = 0; i < 1000 && atomic_read(&life->in_queue) != 4; i++)
+		usleep_range(1000, 2000);
+	KUNIT_ASSERT_EQ(test, atomic_read(&life->in_queue), 4);
+	KUNIT_ASSERT_EQ(test, life_add(life), 0);
+	/* It is not all ones, for once. */
+	life->is_wrong = false;
+}
+
+/* The new backend knows what is under way, in the order in which it began. */
+static void expect_told(struct kunit *test, const char *what, int arg)
+{
+	static const u16 heads[] = { 0, 1, 3, 4, 2 };
+	const struct peer_queue *queue = &front_of(test)->peer.queue[0];
+
+	KUNIT_EXPECT_EQ_MSG(test, queue->nr_heads, 5U, "%s %d", what, arg);
+	KUNIT_EXPECT_EQ_MSG(test, queue->total, 5, "%s %d", what, arg);
+	KUNIT_EXPECT_EQ_MSG(test, queue->used_idx, 1, "%s %d", what, arg);
+	KUNIT_EXPECT_EQ_MSG(test, queue->cur_size, (u32)LIFE_RING, "%s %d", what,
+			    arg);
+	KUNIT_EXPECT_EQ_MSG(test, memcmp(queue->heads, heads, sizeof(heads)), 0,
+			    "%s %d: %u %u %u %u %u", what, arg,
+			    queue->heads[0], queue->heads[1], queue->heads[2],
+			    queue->heads[3], queue->heads[4]);
+}
+
+/* ... and executes it: nothing is lost, nothing twice. */
+static void expect_executed(struct kunit *test)
+{
+	struct front *front = front_of(test);
+	struct life *life = test->priv;
+	unsigned int i, done = life->done;
+
+	for (i = 0; i < 5; i++)
+		uses(life, front->peer.queue[0].heads[i]);
+	peer_used_event(&front->peer);
+	life_drain(life);
+	KUNIT_EXPECT_EQ(test, life->done - done, 5U);
+	KUNIT_EXPECT_FALSE(test, life->hangs);
+	KUNIT_EXPECT_FALSE(test, life_has_failed(life));
+	KUNIT_EXPECT_EQ(test, life->probes, 1U);
+	life->is_wrong = false;
+}
+
+static void front_test_goes_on(struct kunit *test)
+{
+	struct front *front = front_of(test);
+	struct life *life = test->priv;
+	unsigned int i;
+
+	has_five(test);
+	for (i = 0; i < 4; i++) {
+		peer_heal(&front->peer);
+		KUNIT_ASSERT_EQ(test, i % 2 ? goes_to_another(front) :
+					      begins_anew(front), 0);
+		expect_told(test, "move", i);
+	}
+	expect_executed(test);
+	life_ends(life, "goes on");
+}
+
+/* What the last one used and could not tell, is used. */
+static void front_test_used_untold(struct kunit *test)
+{
+	struct front *front = front_of(test);
+	struct life *life = test->priv;
+
+	has_five(test);
+	uses(life, 3);
+	uses(life, 0);
+	peer_heal(&front->peer);
+	KUNIT_ASSERT_EQ(test, goes_to_another(front), 0);
+	KUNIT_EXPECT_EQ(test, front->peer.queue[0].nr_heads, 3U);
+	KUNIT_EXPECT_EQ(test, front->peer.queue[0].used_idx, 3);
+	KUNIT_EXPECT_EQ(test, front->peer.queue[0].heads[0], 1);
+	KUNIT_EXPECT_EQ(test, front->peer.queue[0].heads[1], 4);
+	KUNIT_EXPECT_EQ(test, front->peer.queue[0].heads[2], 2);
+	KUNIT_EXPECT_EQ(test, atomic_read(&life->in_queue), 3);
+	life->is_wrong = false;
+	life_ends(life, "untold");
+}
+
+/*
+ * Silent again at each of the messages that it takes: the device waits, and goes on
+ * when somebody does answer, with all that was under way.
+ */
+static void front_test_silent_again(struct kunit *test)
+{
+	struct front *front = front_of(test);
+	struct life *life = test->priv;
+	unsigned int i, took;
+	bool is_over = false;
+
+	for (i = 1; i <= RESUME_MESSAGES && !is_over; i++) {
+		has_five(test);
+		KUNIT_ASSERT_EQ(test, front_new_back(front, "1-1"), 0);
+		KUNIT_ASSERT_TRUE(test, front_becomes(front,
+						      XenbusStateInitialised));
+		peer_heal(&front->peer);
+		front->peer.requests = 0;
+		front->peer.silent_at = i;
+		KUNIT_ASSERT_EQ(test, front_serve(front), 0);
+		KUNIT_EXPECT_TRUE(test, front_waits(front, is_silent_or_over));
+		is_over = front->xdev->state == XenbusStateConnected;
+		msleep(20);
+		KUNIT_EXPECT_FALSE_MSG(test, life_has_failed(life),
+				       "silent at %u", i);
+		took = front->peer.requests;
+		peer_heal(&front->peer);
+		if (!is_over) {
+			KUNIT_EXPECT_EQ(test, took, i - 1);
+			KUNIT_ASSERT_EQ(test, goes_to_another(front), 0);
+			expect_told(test, "silent at", i);
+			expect_executed(test);
+		}
+		life_ends(life, "silent again");
+	}
+	KUNIT_EXPECT_TRUE(test, is_over);
+	kunit_info(test, "going on takes %u messages\n", i - 2);
+}
+
+/* Rings that the last backend made nonsense of: no going on, but an end. */
+static void lie_used_far(struct life *life)
+{
+	virtqueue_get_vring(life->vq)->used->idx = cpu_to_le16(999);
+}
+
+static void lie_used_back(struct life *life)
+{
+	virtqueue_get_vring(life->vq)->used->idx = 0;
+}
+
+static void lie_used_id(struct life *life)
+{
+	uses(life, 1000);
+}
+
+static void lie_used_twice(struct life *life)
+{
+	uses(life, 1);
+	uses(life, 1);
+}
+
+static void lie_never_given(struct life *life)
+{
+	uses(life, 7);
+}
+
+static void lie_avail_far(struct life *life)
+{
+	virtqueue_get_vring(life->vq)->avail->idx = cpu_to_le16(1234);
+}
+
+static void lie_avail_ids(struct life *life)
+{
+	const struct vring *ring = virtqueue_get_vring(life->vq);
+
+	/* It was looked at before. */
+	vgrant_callback(0, life->vq);
+	memset(ring->avail->ring, 0xee, ring->num * sizeof(ring->avail->ring[0]));
+}
+
+static void lie_all_ones(struct life *life)
+{
+	const struct vring *ring = virtqueue_get_vring(life->vq);
+
+	memset(ring->used, 0xff, sizeof(*ring->used) +
+	       ring->num * sizeof(ring->used->ring[0]));
+}
+
+static const struct {
+	const char *name;
+	void (*lie)(struct life *life);
+	bool is_fatal;
+} lies[] = {
+	{ "used index far ahead", lie_used_far, true },
+	{ "used index behind", lie_used_back, true },
+	{ "used id that is none", lie_used_id, true },
+	{ "used twice", lie_used_twice, true },
+	{ "used what was never given", lie_never_given, true },
+	{ "available index far ahead", lie_avail_far, true },
+	{ "all ones", lie_all_ones, true },
+	/* Which they are is known without; only their order is not. */
+	{ "available ids that are none", lie_avail_ids, false },
+};
+
+static void front_test_ring_lies(struct kunit *test)
+{
+	struct front *front = front_of(test);
+	struct life *life = test->priv;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(lies); i++) {
+		has_five(test);
+		peer_set_silent(&front->peer, true);
+		lies[i].lie(life);
+		KUNIT_ASSERT_EQ(test, front_new_back(front, "1-1"), 0);
+		KUNIT_ASSERT_TRUE(test, front_becomes(front,
+						      XenbusStateInitialised));
+		peer_heal(&front->peer);
+		KUNIT_ASSERT_EQ(test, front_serve(front), 0);
+		if (lies[i].is_fatal) {
+			KUNIT_EXPECT_TRUE_MSG(test, life_becomes(life, true),
+					      "%s", lies[i].name);
+			life_drain(life);
+			KUNIT_EXPECT_FALSE_MSG(test, life->hangs, "%s",
+					       lies[i].name);
+			life->is_wrong = false;
+			life_rebinds(life, lies[i].name);
+		} else {
+			KUNIT_EXPECT_TRUE(test, front_becomes(front,
+							      XenbusStateConnected));
+			KUNIT_EXPECT_EQ(test, front->peer.queue[0].nr_heads, 5U);
+			KUNIT_EXPECT_FALSE(test, life_has_failed(life));
+		}
+		life_ends(life, lies[i].name);
+	}
+}
+
+/* Backends that are not what the last one was. */
+static void other_ring(struct peer *peer)
+{
+	peer->queue[0].max_size = LIFE_RING / 2;
+}
+
+static void other_no_ring(struct peer *peer)
+{
+	peer->queue[0].max_size = 0;
+}
+
+static void other_features(struct peer *peer)
+{
+	peer->features = BIT_ULL(VIRTIO_F_VERSION_1);
+}
+
+static void other_vendor(struct peer *peer)
+{
+	peer->info.vendor_id = 0;
+}
+
+static void other_config(struct peer *peer)
+{
+	peer->info.config_size = cpu_to_le32(8);
+}
+
+static bool twist_refuses_heads(struct peer *peer, const union peer_msg *req,
+				union peer_msg *rsp)
+{
+	if (req->head.type == VIRTIO_GRANT_MSG_TYPE_BUS &&
+	    req->head.msg_id == VIRTIO_GRANT_BUS_SET_INFLIGHT)
+		rsp->head.msg_size = cpu_to_le16(sizeof(rsp->head));
+	return true;
+}
+
+static void other_refuses_heads(struct peer *peer)
+{
+	peer->twist = twist_refuses_heads;
+}
+
+static bool twist_status(struct peer *peer, const union peer_msg *req,
+			 union peer_msg *rsp)
+{
+	__le32 *word = (__le32 *)(&rsp->head + 1);
+
+	if (!req->head.type &&
+	    req->head.msg_id == VIRTIO_GRANT_MSG_GET_DEVICE_STATUS)
+		*word = cpu_to_le32(peer->arg);
+	return true;
+}
+
+static void other_never_resets(struct peer *peer)
+{
+	peer->twist = twist_status;
+	peer->arg = 0xf;
+}
+
+static void other_always_reset(struct peer *peer)
+{
+	peer->twist = twist_status;
+	peer->arg = 0;
+}
+
+/* More than before is no reason. */
+static void other_better(struct peer *peer)
+{
+	peer->queue[0].max_size = 1024;
+	peer->features |= 0xff;
+	peer->info.config_size = cpu_to_le32(4096);
+	peer->caps = U32_MAX;
+}
+
+static const struct {
+	const char *name;
+	void (*other)(struct peer *peer);
+	bool is_fatal;
+} others[] = {
+	{ "a smaller ring", other_ring, true },
+	{ "no ring", other_no_ring, true },
+	{ "fewer features", other_features, true },
+	{ "another vendor", other_vendor, true },
+	{ "less configuration", other_config, true },
+	{ "refuses what is in flight", other_refuses_heads, true },
+	{ "never reset", other_never_resets, true },
+	{ "takes no status", other_always_reset, true },
+	{ "better", other_better, false },
+};
+
+static void front_test_others(struct kunit *test)
+{
+	struct front *front = front_of(test);
+	struct life *life = test->priv;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(others); i++) {
+		has_five(test);
+		KUNIT_ASSERT_EQ(test, front_new_back(front, "1-1"), 0);
+		KUNIT_ASSERT_TRUE(test, front_becomes(front,
+						      XenbusStateInitialised));
+		peer_heal(&front->peer);
+		others[i].other(&front->peer);
+		KUNIT_ASSERT_EQ(test, front_serve(front), 0);
+		if (others[i].is_fatal) {
+			KUNIT_EXPECT_TRUE_MSG(test, life_becomes(life, true),
+					      "%s", others[i].name);
+			life_drain(life);
+			KUNIT_EXPECT_FALSE_MSG(test, life->hangs, "%s",
+					       others[i].name);
+			KUNIT_EXPECT_FALSE_MSG(test, life->is_wrong, "%s",
+					       others[i].name);
+			life_rebinds(life, others[i].name);
+		} else {
+			KUNIT_EXPECT_TRUE(test, front_becomes(front,
+							      XenbusStateConnected));
+			expect_told(test, others[i].name, i);
+		}
+		life_ends(life, others[i].name);
+	}
+}
+
+static bool twist_slowly(struct peer *peer, const union peer_msg *req,
+			 union peer_msg *rsp)
+{
+	return false;
+}
+
+/* Named another, or removed, while a backend takes its time: not for as long. */
+static void front_test_removed_meanwhile(struct kunit *test)
+{
+	struct front *front = front_of(test);
+	struct life *life = test->priv;
+	unsigned long began;
+
+	has_five(test);
+	KUNIT_ASSERT_EQ(test, front_new_back(front, "1-1"), 0);
+	KUNIT_ASSERT_TRUE(test, front_becomes(front, XenbusStateInitialised));
+	peer_heal(&front->peer);
+	front->peer.twist = twist_slowly;
+	vgb_answer_ms = 60000;
+	KUNIT_ASSERT_EQ(test, front_serve(front), 0);
+	KUNIT_EXPECT_TRUE(test, front_waits(front, is_resuming));
+	/* Another one is named: the first is not waited for. */
+	began = jiffies;
+	KUNIT_ASSERT_EQ(test, front_new_back(front, "1-1"), 0);
+	peer_heal(&front->peer);
+	KUNIT_ASSERT_EQ(test, front_attach(front), 0);
+	expect_told(test, "meanwhile", 0);
+	front->peer.twist = twist_slowly;
+	KUNIT_ASSERT_EQ(test, front_new_back(front, "1-1"), 0);
+	KUNIT_ASSERT_EQ(test, front_serve(front), 0);
+	KUNIT_EXPECT_TRUE(test, front_waits(front, is_resuming));
+	life_ends(life, "meanwhile");
+	KUNIT_EXPECT_LT(test, jiffies - began, msecs_to_jiffies(30000));
+}
+
+static struct kunit_case front_test_cases[] = {
+	KUNIT_CASE_SLOW(front_test_made_again),
+	KUNIT_CASE_SLOW(front_test_replaced),
+	KUNIT_CASE_SLOW(front_test_refused),
+	KUNIT_CASE_SLOW(front_test_no_device),
+	KUNIT_CASE_SLOW(front_test_silent_at_first),
+	KUNIT_CASE_SLOW(front_test_config_nonsense),
+	KUNIT_CASE_SLOW(front_test_flips),
+	KUNIT_CASE_SLOW(front_test_config_storm),
+	KUNIT_CASE_SLOW(front_test_goes_on),
+	KUNIT_CASE_SLOW(front_test_used_untold),
+	KUNIT_CASE_SLOW(front_test_silent_again),
+	KUNIT_CASE_SLOW(front_test_ring_lies),
+	KUNIT_CASE_SLOW(front_test_others),
+	KUNIT_CASE_SLOW(front_test_removed_meanwhile),
+	{ }
+};
+
+static struct kunit_suite front_test_suite = {
+	.name = "virtio_grant_bus_front",
+	.init = front_test_init,
+	.exit = front_test_exit,
+	.test_cases = front_test_cases,
+};
+
+kunit_test_suite(front_test_suite);

@@ -1,0 +1,357 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * life_kunit.c - the life and death of a device (queue/life_kunit.c) on the bus, whose
+ * backend a suite plays (peer_kunit.c).
+ *
+ * Its nodes are in the part of xenstore that a guest may write itself, and front.c is
+ * called as xenbus would.  So are the toolstack's and the backend's ends played here:
+ * with states, keys and watches as they are.
+ */
+#include <kunit/test.h>
+#include <linux/delay.h>
+#include <linux/device.h>
+#include <linux/jiffies.h>
+#include <linux/module.h>
+#include <linux/slab.h>
+#include <uapi/linux/virtio_config.h>
+#include <uapi/linux/virtio_ids.h>
+
+#include "bus/front_kunit.h"
+
+/* Nodes */
+
+void front_write(const char *node, const char *key, unsigned int value)
+{
+	xenbus_printf(XBT_NIL, node, key, "%u", value);
+}
+
+static void front_back_node(struct front *front, char *node, size_t size)
+{
+	snprintf(node, size, FRONT_BACK "-%u", front->back);
+}
+
+void front_set_back(struct front *front, enum xenbus_state state)
+{
+	char node[40];
+
+	front_back_node(front, node, sizeof(node));
+	front_write(node, "state", state);
+}
+
+/* Another backend's node, which waits for the driver: what the toolstack does. */
+int front_new_back(struct front *front, const char *versions)
+{
+	char node[40];
+
+	front->back++;
+	front_back_node(front, node, sizeof(node));
+	xenbus_printf(XBT_NIL, node, "msg-versions", "%s", versions);
+	front_write(node, "state", XenbusStateInitWait);
+	front_write(FRONT_NODE, "backend-id", front->self);
+	return xenbus_printf(XBT_NIL, FRONT_NODE, "backend", "%s", node);
+}
+
+/* Is it so within the time? */
+bool front_waits(struct front *front, bool (*is)(struct front *front))
+{
+	unsigned long end = jiffies + msecs_to_jiffies(FRONT_WAIT_MS);
+
+	while (!is(front) && time_before(jiffies, end))
+		usleep_range(500, 1000);
+	return is(front);
+}
+
+/* Is the front's state that, within the time? */
+bool front_becomes(struct front *front, enum xenbus_state state)
+{
+	unsigned long end = jiffies + msecs_to_jiffies(FRONT_WAIT_MS);
+
+	while (READ_ONCE(front->xdev->state) != state &&
+	       time_before(jiffies, end))
+		usleep_range(500, 1000);
+	return READ_ONCE(front->xdev->state) == state;
+}
+
+struct vgb_device *front_vgb(struct front *front)
+{
+	return dev_get_drvdata(&front->xdev->dev);
+}
+
+static void front_release(struct device *dev)
+{
+	kfree(to_xenbus_device(dev));
+}
+
+static int front_make_xdev(struct front *front)
+{
+	struct xenbus_device *xdev = kzalloc(sizeof(*xdev), GFP_KERNEL);
+	int ret;
+
+	if (!xdev)
+		return -ENOMEM;
+	xdev->devicetype = front->kind;
+	xdev->nodename = FRONT_NODE;
+	xdev->state = XenbusStateInitialising;
+	init_completion(&xdev->down);
+	device_initialize(&xdev->dev);
+	xdev->dev.release = front_release;
+	ret = dev_set_name(&xdev->dev, "vgb-kunit") ?: device_add(&xdev->dev);
+	if (ret) {
+		put_device(&xdev->dev);
+		return ret;
+	}
+	front->xdev = xdev;
+	return 0;
+}
+
+int front_init(struct front *front)
+{
+	front->self = peer_own_domid();
+	front->kind = "virtio_grant";
+	peer_init(&front->peer);
+	/* More than a machine with other work stands still. */
+	vgb_answer_ms = 1000;
+	vgb_silent_ms = 50;
+	return front->self == DOMID_INVALID ? -ENODEV : 0;
+}
+
+void front_exit(struct front *front)
+{
+	/* After a test that gave up. */
+	if (front->xdev)
+		front_remove(front);
+	xenbus_rm(XBT_NIL, "data/vgb-kunit", "");
+	vgb_answer_ms = 5000;
+	vgb_silent_ms = 100;
+}
+
+/* A node that waits for its driver, with a backend that does; and the driver. */
+int front_probe(struct front *front)
+{
+	int ret = front_make_xdev(front);
+
+	if (ret)
+		return ret;
+	front_write(FRONT_NODE, "state", XenbusStateInitialising);
+	front_write(FRONT_NODE, "device-id", VIRTIO_ID_BLOCK);
+	ret = front_new_back(front, "1-1") ?: vgb_probe(front->xdev, NULL);
+	if (ret)
+		device_unregister(&front->xdev->dev);
+	return ret;
+}
+
+void front_remove(struct front *front)
+{
+	vgb_remove(front->xdev);
+	peer_detach(&front->peer);
+	device_unregister(&front->xdev->dev);
+	front->xdev = NULL;
+}
+
+/* A byte that nobody else has a use for: 0 in a page that begins anew. */
+static u8 *front_mark(struct front *front)
+{
+	return &front_vgb(front)->link.page->reserved3[0];
+}
+
+/* Are its keys there, and those for this backend?  The state may be an old one. */
+static bool front_is_published(struct front *front)
+{
+	return !READ_ONCE(*front_mark(front)) &&
+	       READ_ONCE(front_vgb(front)->is_published);
+}
+
+/* The driver has written its keys: the backend takes what they say. */
+int front_serve(struct front *front)
+{
+	int ret;
+
+	if (!front_waits(front, front_is_published) ||
+	    !front_becomes(front, XenbusStateInitialised))
+		return -ETIMEDOUT;
+	WRITE_ONCE(*front_mark(front), 1);
+	ret = peer_attach(&front->peer, &front_vgb(front)->link);
+	if (!ret)
+		front_set_back(front, XenbusStateConnected);
+	return ret;
+}
+
+/* ... until the device is in use. */
+int front_attach(struct front *front)
+{
+	int ret = front_serve(front);
+
+	if (ret)
+		return ret;
+	return front_becomes(front, XenbusStateConnected) ? 0 : -ETIMEDOUT;
+}
+
+/* The life of a device */
+
+static struct peer *peer_of(struct life *life)
+{
+	return &((struct front *)life->priv)->peer;
+}
+
+static void front_nobody(struct life *life)
+{
+	peer_set_silent(peer_of(life), true);
+}
+
+static void front_is_back(struct life *life)
+{
+	peer_set_silent(peer_of(life), false);
+}
+
+static void front_set_status(struct life *life, u8 status)
+{
+	WRITE_ONCE(peer_of(life)->status, status);
+}
+
+static void front_forgets(struct life *life)
+{
+	front_set_status(life, 0x7);
+}
+
+static void front_starts_anew(struct life *life)
+{
+	front_set_status(life, 0);
+	peer_of(life)->queue[0].cur_size = 0;
+}
+
+static void front_needs_reset(struct life *life)
+{
+	front_set_status(life, peer_of(life)->status |
+			       VIRTIO_CONFIG_S_NEEDS_RESET);
+}
+
+static void front_is_another(struct life *life)
+{
+	peer_of(life)->info.vendor_id = cpu_to_le32(LIFE_VENDOR + 1);
+}
+
+static void front_is_no_device(struct life *life)
+{
+	peer_of(life)->info.device_id = 0;
+}
+
+static void front_has_less(struct life *life)
+{
+	peer_of(life)->info.config_size = cpu_to_le32(PEER_CONFIG - 1);
+}
+
+static void front_has_no_queue(struct life *life)
+{
+	peer_of(life)->queue[0].cur_size = 0;
+}
+
+static bool twist_nonsense(struct peer *peer, const union peer_msg *req,
+			   union peer_msg *rsp)
+{
+	rsp->head.msg_size = cpu_to_le16(le16_to_cpu(rsp->head.msg_size) + 1);
+	return true;
+}
+
+static void front_answers_nonsense(struct life *life)
+{
+	WRITE_ONCE(peer_of(life)->twist, twist_nonsense);
+}
+
+static void front_heal(struct life *life)
+{
+	peer_heal(peer_of(life));
+}
+
+static int front_create(struct life *life)
+{
+	return front_probe(life->priv) ?: front_attach(life->priv);
+}
+
+static void front_destroy(struct life *life)
+{
+	front_remove(life->priv);
+}
+
+#ifdef CONFIG_PM_SLEEP
+static int front_freeze(struct life *life)
+{
+	return vgrant_dev_freeze(&front_vgb(life->priv)->vgd);
+}
+
+static int front_restore(struct life *life)
+{
+	return vgrant_dev_restore(&front_vgb(life->priv)->vgd);
+}
+#endif
+
+static const struct life_fault front_faults[] = {
+	{ "nobody", front_nobody },
+	{ "forgets", front_forgets },
+	{ "starts anew", front_starts_anew },
+	{ "needs reset", front_needs_reset },
+	{ "is another", front_is_another },
+	{ "is no device", front_is_no_device },
+	{ "has less", front_has_less },
+	{ "answers nonsense", front_answers_nonsense },
+	{ "has no queue", front_has_no_queue, true },
+};
+
+const struct life_carrier front_carrier = {
+	.faults = front_faults,
+	.nr_faults = ARRAY_SIZE(front_faults),
+	.heal = front_heal,
+	.nobody = front_nobody,
+	.is_back = front_is_back,
+	.set_status = front_set_status,
+	.create = front_create,
+	.destroy = front_destroy,
+#ifdef CONFIG_PM_SLEEP
+	.freeze = front_freeze,
+	.restore = front_restore,
+#endif
+};
+
+static int bus_life_init(struct kunit *test)
+{
+	struct front *front = kunit_kzalloc(test, sizeof(*front), GFP_KERNEL);
+	int ret;
+
+	if (!front)
+		return -ENOMEM;
+	ret = front_init(front);
+	if (!ret)
+		ret = life_init(test, &front_carrier, front);
+	return ret;
+}
+
+static void bus_life_exit(struct kunit *test)
+{
+	struct life *life = test->priv;
+
+	if (!life)
+		return;
+	front_exit(life->priv);
+	life_exit(test);
+}
+
+static struct kunit_case life_test_cases[] = {
+	KUNIT_CASE_SLOW(life_test_awake),
+	KUNIT_CASE_SLOW(life_test_removal),
+#ifdef CONFIG_PM_SLEEP
+	KUNIT_CASE_SLOW(life_test_sleep),
+#endif
+	KUNIT_CASE_SLOW(life_test_every_bit_of_status),
+	KUNIT_CASE_SLOW(life_test_silence),
+	KUNIT_CASE_SLOW(life_test_shortage),
+	KUNIT_CASE(life_test_broken_ring),
+	{ }
+};
+
+static struct kunit_suite life_test_suite = {
+	.name = "virtio_grant_bus_life",
+	.init = bus_life_init,
+	.exit = bus_life_exit,
+	.test_cases = life_test_cases,
+};
+
+kunit_test_suite(life_test_suite);
