@@ -124,7 +124,7 @@ struct vgb_device {
 	struct delayed_work work;
 	struct work_struct make_work;
 	/* Changed by xenwatch alone, but for the first time: vgb_follow(). */
-	struct xenbus_watch own_watch;		/* our node's "backend" */
+	struct list_head list;			/* whose nodes are watched */
 	struct xenbus_watch back_watch;		/* that one's "state" */
 	struct mutex back_lock;	/* the next three */
 	char *back;		/* its node; NULL: none is known */

@@ -16,13 +16,16 @@
  * maybe of another domain, gets the same pages, and goes on (queue/resume.c).
  *
  * Callbacks of watches are xenwatch's, and so may remove() be: it must not be waited
- * for by our works.  Watches are therefore changed in such a callback alone.
+ * for by our works.  Watches are therefore changed in such a callback, in probe() and
+ * in remove() alone.
  */
 #include <linux/blkdev.h>
 #include <linux/device.h>
 #include <linux/dma-mapping.h>
 #include <linux/jiffies.h>
+#include <linux/list.h>
 #include <linux/module.h>
+#include <linux/mutex.h>
 #include <linux/pm.h>
 #include <linux/slab.h>
 #include <linux/string.h>
@@ -43,6 +46,10 @@ MODULE_PARM_DESC(types,
 
 static struct vgrant_types vgb_accepted;
 
+/* Of all devices, for the watches that they share; also orders vgb_follow(). */
+static LIST_HEAD(vgb_devices);
+static DEFINE_MUTEX(vgb_devices_lock);
+
 static void vgb_look_soon(struct vgb_device *vgb, unsigned int ms)
 {
 	if (!READ_ONCE(vgb->is_leaving))
@@ -58,10 +65,14 @@ static void vgb_back_changed(struct xenbus_watch *watch, const char *path,
 	vgb_look_soon(container_of(watch, struct vgb_device, back_watch), 0);
 }
 
+/* That of the first backend is watched by xenbus: vgb_otherend_changed(). */
 static void vgb_watch_back(struct vgb_device *vgb)
 {
 	struct xenbus_watch *watch = &vgb->back_watch;
+	const char *first = vgb->xdev->otherend;
 
+	if (first && !strcmp(first, vgb->back))
+		return;
 	watch->node = kasprintf(GFP_KERNEL, "%s/state", vgb->back);
 	watch->callback = vgb_back_changed;
 	if (!watch->node)
@@ -115,28 +126,77 @@ static void vgb_follow(struct vgb_device *vgb)
 	vgb_look_soon(vgb, 0);
 }
 
+/* Of whichever device; or, when a watch is set (again), of all of that kind. */
 static void vgb_own_changed(struct xenbus_watch *watch, const char *path,
 			    const char *token)
 {
-	vgb_follow(container_of(watch, struct vgb_device, own_watch));
+	bool is_any = !strcmp(path, watch->node);
+	struct vgb_device *vgb;
+
+	mutex_lock(&vgb_devices_lock);
+	list_for_each_entry(vgb, &vgb_devices, list) {
+		const char *node = vgb->xdev->nodename;
+		size_t len = strlen(node);
+
+		if (is_any || (!strncmp(path, node, len) &&
+			       !strcmp(path + len, "/backend")))
+			vgb_follow(vgb);
+	}
+	mutex_unlock(&vgb_devices_lock);
 }
 
-static int vgb_watch_own(struct vgb_device *vgb)
+/*
+ * One for all devices of a kind: xenstored lets a domain have 128 unless it is told
+ * otherwise, and xenbus has one for each device.
+ */
+static struct xenbus_watch vgb_own_watch[] = {
+	{ .node = "device/virtio_grant", .callback = vgb_own_changed },
+#ifdef CONFIG_X86
+	{ .node = "device/virtio_disk", .callback = vgb_own_changed },
+#endif
+};
+
+static unsigned int vgb_own_watches;	/* that are set */
+
+/* With the first device: xenstore is there then. */
+static int vgb_watch_own(void)
 {
-	struct xenbus_watch *watch = &vgb->own_watch;
 	int ret;
 
-	watch->node = kasprintf(GFP_KERNEL, "%s/backend", vgb->xdev->nodename);
-	watch->callback = vgb_own_changed;
-	if (!watch->node)
-		return -ENOMEM;
-	/* It is called at once. */
-	ret = register_xenbus_watch(watch);
-	if (ret) {
-		kfree(watch->node);
-		watch->node = NULL;
+	for (; vgb_own_watches < ARRAY_SIZE(vgb_own_watch); vgb_own_watches++) {
+		ret = register_xenbus_watch(&vgb_own_watch[vgb_own_watches]);
+		if (ret)
+			return ret;
 	}
+	return 0;
+}
+
+static void vgb_unwatch_own(void)
+{
+	while (vgb_own_watches)
+		unregister_xenbus_watch(&vgb_own_watch[--vgb_own_watches]);
+}
+
+/* From now on, changes of its node are followed.  Returns: 0 or an error. */
+static int vgb_list_add(struct vgb_device *vgb)
+{
+	int ret;
+
+	mutex_lock(&vgb_devices_lock);
+	ret = vgb_watch_own();
+	if (!ret) {
+		list_add_tail(&vgb->list, &vgb_devices);
+		vgb_follow(vgb);
+	}
+	mutex_unlock(&vgb_devices_lock);
 	return ret;
+}
+
+static void vgb_list_del(struct vgb_device *vgb)
+{
+	mutex_lock(&vgb_devices_lock);
+	list_del_init(&vgb->list);
+	mutex_unlock(&vgb_devices_lock);
 }
 
 /* The virtio device */
@@ -567,6 +627,7 @@ static int vgb_probe(struct xenbus_device *xdev,
 	device_initialize(&vgb->dev);
 	spin_lock_init(&vgb->lock);
 	mutex_init(&vgb->back_lock);
+	INIT_LIST_HEAD(&vgb->list);
 	INIT_DELAYED_WORK(&vgb->work, vgb_work);
 	INIT_WORK(&vgb->make_work, vgb_make_work);
 	ret = vgb_add(vgb);
@@ -580,7 +641,7 @@ static int vgb_probe(struct xenbus_device *xdev,
 	}
 	/* It may have been closed by who drove it before. */
 	xenbus_switch_state(xdev, XenbusStateInitialising);
-	ret = vgb_watch_own(vgb);
+	ret = vgb_list_add(vgb);
 	if (!ret)
 		return 0;
 
@@ -596,9 +657,7 @@ static void vgb_remove(struct xenbus_device *xdev)
 	struct vgb_device *vgb = dev_get_drvdata(&xdev->dev);
 
 	WRITE_ONCE(vgb->is_leaving, true);
-	if (vgb->own_watch.node)
-		unregister_xenbus_watch(&vgb->own_watch);
-	kfree(vgb->own_watch.node);
+	vgb_list_del(vgb);
 	vgb_unwatch_back(vgb);
 	cancel_delayed_work_sync(&vgb->work);
 	vgb_unmake(vgb);
@@ -657,6 +716,7 @@ module_init(vgb_init);
 static void __exit vgb_exit(void)
 {
 	xenbus_unregister_driver(&vgb_driver);
+	vgb_unwatch_own();
 }
 module_exit(vgb_exit);
 
