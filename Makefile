@@ -54,17 +54,17 @@ modules:
 demo:
 	@tests/xen/demo.sh
 
-# QUICK=1, ROUNDS=3, BACKENDS="...", WORKLOADS="...": tests/xen/compare.sh
+# QUICK=1, ROUNDS=3, BACKENDS="...", WORKLOADS="...", ARCH=x86: tests/xen/compare.sh
 compare:
 	@QUICK="$(QUICK)" ROUNDS="$(or $(ROUNDS),3)" BACKENDS="$(BACKENDS)" \
-		WORKLOADS="$(WORKLOADS)" OPTIONS="$(OPTIONS)" \
+		WORKLOADS="$(WORKLOADS)" OPTIONS="$(OPTIONS)" ARCH="$(ARCH)" \
 		tests/xen/compare.sh
 
-# KILLS=200, SEED=...: tests/xen/scenarios/takeover.sh
+# KILLS=200, SEED=..., BUS=1: tests/xen/scenarios/takeover.sh
 torture:
 	@tests/xen/needs.sh takeover
 	@VG_LIMIT_S="$(or $(LIMIT_S),7200)" tests/xen/run.sh takeover BROKER=1 \
-		KILLS="$(or $(KILLS),200)" $(if $(SEED),SEED="$(SEED)")
+		KILLS="$(or $(KILLS),200)" $(if $(SEED),SEED="$(SEED)") BUS="$(BUS)"
 
 # docs/threat-model.md
 prove-isolation:

@@ -182,6 +182,15 @@ void vg_sdev_fail(struct vg_sdev *d)
 	vg_sdev_becomes(d, DEV_FAILED);
 }
 
+/*
+ * Of a node that the toolstack has removed together with what was above it,
+ * xenstored says EACCES: what is left above that is not ours to read.
+ */
+static bool is_gone(int err)
+{
+	return err == -ENOENT || err == -EACCES;
+}
+
 /* -ESTALE: libxl made a new one of the same name. */
 static int remove_node_once(struct vg_sdev *d, const char *dir)
 {
@@ -192,14 +201,14 @@ static int remove_node_once(struct vg_sdev *d, const char *dir)
 	if (err)
 		return err;
 	state = vg_key_read(xs, d->node, "state");
-	if (!state && errno != ENOENT)
+	if (!state && !is_gone(-errno))
 		err = -errno;
 	else if (state && strcmp(state, "6"))
 		err = -ESTALE;
 	free(state);
 	if (!err)
 		err = xen_store_rm(xs, d->node);
-	if (err == -ENOENT)
+	if (is_gone(err))
 		err = 0;
 	if (err) {
 		xen_store_abort(xs);

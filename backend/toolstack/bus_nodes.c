@@ -313,12 +313,58 @@ static int choose_devid(struct xen_store *xs, struct vg_bus_dev *dev)
 	return err;
 }
 
-static bool name_is_taken(const struct vg_bus_devs *all, const char *name)
+/* Names of a guest's devices; @nr of them. */
+struct names {
+	char **name;
+	unsigned int nr;
+};
+
+static void names_free(struct names *all)
+{
+	while (all->nr)
+		free(all->name[--all->nr]);
+	free(all->name);
+}
+
+/*
+ * Nothing but the names: of all that the records say, a guest with many devices
+ * would have hundreds of keys read, one by one.
+ */
+static int names_read(struct xen_store *xs, const char *uuid,
+		      struct names *all)
+{
+	char *dir = vg_strf(VG_BUS_RECORDS "/%s", uuid), **ids, *v, *record;
+	int i, err = 0, n = xen_store_directory(xs, dir, &ids);
+
+	*all = (struct names){ 0 };
+	if (n > 0)
+		all->name = vg_calloc((size_t)n, sizeof(*all->name));
+	for (i = 0; i < n && !err; i++) {
+		record = vg_strf("%s/%s", dir, ids[i]);
+		v = vg_key_read(xs, record, "name");
+		/* What has none, is none. */
+		if (v)
+			all->name[all->nr++] = v;
+		else if (errno != ENOENT && errno != EINVAL)
+			err = -errno;
+		free(record);
+	}
+	if (n >= 0)
+		xen_store_free_dir(ids);
+	free(dir);
+	if (!err && n < 0 && n != -ENOENT)
+		err = n;
+	if (err)
+		names_free(all);
+	return err;
+}
+
+static bool name_is_taken(const struct names *all, const char *name)
 {
 	unsigned int i;
 
 	for (i = 0; i < all->nr; i++)
-		if (!strcmp(all->d[i].spec.name, name))
+		if (!strcmp(all->name[i], name))
 			return true;
 	return false;
 }
@@ -327,9 +373,9 @@ static bool name_is_taken(const struct vg_bus_devs *all, const char *name)
 static int choose_name(struct xen_store *xs, struct creation *c)
 {
 	struct vg_bus_spec *spec = &c->dev->spec;
-	struct vg_bus_devs all;
+	struct names all;
 	unsigned int i = 0;
-	int err = vg_bus_devs_read(xs, c->dev->uuid, &all);
+	int err = names_read(xs, c->dev->uuid, &all);
 
 	if (err)
 		return err;
@@ -342,7 +388,7 @@ static int choose_name(struct xen_store *xs, struct creation *c)
 	}
 	if (name_is_taken(&all, spec->name))
 		err = -EEXIST;
-	vg_bus_devs_free(&all);
+	names_free(&all);
 	return err;
 }
 

@@ -137,8 +137,9 @@ struct vgb_device {
 	struct work_struct make_work;
 	struct delayed_work wake_work;
 	/* Changed by xenwatch alone, but for the first time: vgb_follow(). */
-	struct xenbus_watch own_watch;		/* our node's "backend" */
+	struct list_head list;			/* whose nodes are watched */
 	struct xenbus_watch back_watch;		/* that one's "state" */
+	char *first_back;	/* the node that xenbus watches as well; or NULL */
 	struct mutex back_lock;	/* the next three */
 	char *back;		/* its node; NULL: none is known */
 	domid_t back_id;
@@ -151,6 +152,7 @@ struct vgb_device {
 	bool is_closed;		/* the toolstack wanted it gone, and it is */
 	bool is_refusing;	/* it was said that it is in use */
 	bool is_leaving;	/* remove() was called */
+	bool was_frozen;	/* the guest was asleep, once */
 	bool is_frozen;		/* the guest is asleep: nothing is done */
 	bool is_asleep;		/* ... was restored, and it waits for a backend */
 	bool is_libxls;		/* "virtio_disk", which is never moved */

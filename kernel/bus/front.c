@@ -16,13 +16,16 @@
  * maybe of another domain, gets the same pages, and goes on (queue/resume.c).
  *
  * Callbacks of watches are xenwatch's, and so may remove() be: it must not be waited
- * for by our works.  Watches are therefore changed in such a callback alone.
+ * for by our works.  Watches are therefore changed in such a callback, in probe() and
+ * in remove() alone.
  */
 #include <linux/blkdev.h>
 #include <linux/device.h>
 #include <linux/dma-mapping.h>
 #include <linux/jiffies.h>
+#include <linux/list.h>
 #include <linux/module.h>
+#include <linux/mutex.h>
 #include <linux/pm.h>
 #include <linux/slab.h>
 #include <linux/string.h>
@@ -53,6 +56,10 @@ static struct vgrant_types vgb_accepted;
 static struct bus_type vgb_bus = {
 	.name = "virtio_grant_bus",
 };
+
+/* Of all devices, for the watches that they share; also orders vgb_follow(). */
+static LIST_HEAD(vgb_devices);
+static DEFINE_MUTEX(vgb_devices_lock);
 
 static void vgb_look_soon(struct vgb_device *vgb, unsigned int ms)
 {
@@ -87,10 +94,15 @@ static void vgb_back_changed(struct xenbus_watch *watch, const char *path,
 	vgb_look_soon(container_of(watch, struct vgb_device, back_watch), 0);
 }
 
+/* That of the first backend is watched by xenbus: vgb_otherend_changed(). */
 static void vgb_watch_back(struct vgb_device *vgb)
 {
 	struct xenbus_watch *watch = &vgb->back_watch;
 
+	/* After the guest was restored there may have been none for it to watch. */
+	if (vgb->first_back && !READ_ONCE(vgb->was_frozen) &&
+	    !strcmp(vgb->first_back, vgb->back))
+		return;
 	watch->node = kasprintf(GFP_KERNEL, "%s/state", vgb->back);
 	watch->callback = vgb_back_changed;
 	if (!watch->node)
@@ -146,28 +158,77 @@ static void vgb_follow(struct vgb_device *vgb)
 	vgb_look_soon(vgb, 0);
 }
 
+/* Of whichever device; or, when a watch is set (again), of all of that kind. */
 static void vgb_own_changed(struct xenbus_watch *watch, const char *path,
 			    const char *token)
 {
-	vgb_follow(container_of(watch, struct vgb_device, own_watch));
+	bool is_any = !strcmp(path, watch->node);
+	struct vgb_device *vgb;
+
+	mutex_lock(&vgb_devices_lock);
+	list_for_each_entry(vgb, &vgb_devices, list) {
+		const char *node = vgb->xdev->nodename;
+		size_t len = strlen(node);
+
+		if (is_any || (!strncmp(path, node, len) &&
+			       !strcmp(path + len, "/backend")))
+			vgb_follow(vgb);
+	}
+	mutex_unlock(&vgb_devices_lock);
 }
 
-static int vgb_watch_own(struct vgb_device *vgb)
+/*
+ * One for all devices of a kind: xenstored lets a domain have 128 unless it is told
+ * otherwise, and xenbus has one for each device.
+ */
+static struct xenbus_watch vgb_own_watch[] = {
+	{ .node = "device/virtio_grant", .callback = vgb_own_changed },
+#ifdef CONFIG_X86
+	{ .node = "device/virtio_disk", .callback = vgb_own_changed },
+#endif
+};
+
+static unsigned int vgb_own_watches;	/* that are set */
+
+/* With the first device: xenstore is there then. */
+static int vgb_watch_own(void)
 {
-	struct xenbus_watch *watch = &vgb->own_watch;
 	int ret;
 
-	watch->node = kasprintf(GFP_KERNEL, "%s/backend", vgb->xdev->nodename);
-	watch->callback = vgb_own_changed;
-	if (!watch->node)
-		return -ENOMEM;
-	/* It is called at once. */
-	ret = register_xenbus_watch(watch);
-	if (ret) {
-		kfree(watch->node);
-		watch->node = NULL;
+	for (; vgb_own_watches < ARRAY_SIZE(vgb_own_watch); vgb_own_watches++) {
+		ret = register_xenbus_watch(&vgb_own_watch[vgb_own_watches]);
+		if (ret)
+			return ret;
 	}
+	return 0;
+}
+
+static void vgb_unwatch_own(void)
+{
+	while (vgb_own_watches)
+		unregister_xenbus_watch(&vgb_own_watch[--vgb_own_watches]);
+}
+
+/* From now on, changes of its node are followed.  Returns: 0 or an error. */
+static int vgb_list_add(struct vgb_device *vgb)
+{
+	int ret;
+
+	mutex_lock(&vgb_devices_lock);
+	ret = vgb_watch_own();
+	if (!ret) {
+		list_add_tail(&vgb->list, &vgb_devices);
+		vgb_follow(vgb);
+	}
+	mutex_unlock(&vgb_devices_lock);
 	return ret;
+}
+
+static void vgb_list_del(struct vgb_device *vgb)
+{
+	mutex_lock(&vgb_devices_lock);
+	list_del_init(&vgb->list);
+	mutex_unlock(&vgb_devices_lock);
 }
 
 /* The virtio device */
@@ -600,7 +661,10 @@ static bool vgb_is_accepted(struct vgb_device *vgb)
 
 static void vgb_release(struct device *dev)
 {
-	kfree(container_of(dev, struct vgb_device, dev));
+	struct vgb_device *vgb = container_of(dev, struct vgb_device, dev);
+
+	kfree(vgb->first_back);
+	kfree(vgb);
 }
 
 #ifdef CONFIG_PM_SLEEP
@@ -655,6 +719,7 @@ static int vgb_freeze(struct device *dev)
 	struct vgb_device *vgb = vgb_of_dev(dev);
 	int ret;
 
+	WRITE_ONCE(vgb->was_frozen, true);
 	WRITE_ONCE(vgb->is_frozen, true);
 	cancel_delayed_work_sync(&vgb->work);
 	cancel_delayed_work_sync(&vgb->wake_work);
@@ -757,9 +822,12 @@ VISIBLE_IF_KUNIT int vgb_probe(struct xenbus_device *xdev,
 	mutex_init(&vgb->back_lock);
 	vgb->looks_paid = jiffies;
 	vgb->config_next = jiffies;
+	INIT_LIST_HEAD(&vgb->list);
 	INIT_DELAYED_WORK(&vgb->work, vgb_work);
 	INIT_WORK(&vgb->make_work, vgb_make_work);
 	INIT_DELAYED_WORK(&vgb->wake_work, vgb_wake_work);
+	/* xenbus' own may go and come while the guest is restored. */
+	vgb->first_back = kstrdup(xdev->otherend ?: "", GFP_KERNEL);
 	ret = vgb_add(vgb);
 	if (ret)
 		goto put;
@@ -771,7 +839,7 @@ VISIBLE_IF_KUNIT int vgb_probe(struct xenbus_device *xdev,
 	}
 	/* It may have been closed by who drove it before. */
 	xenbus_switch_state(xdev, XenbusStateInitialising);
-	ret = vgb_watch_own(vgb);
+	ret = vgb_list_add(vgb);
 	if (!ret)
 		return 0;
 
@@ -791,9 +859,7 @@ VISIBLE_IF_KUNIT void vgb_remove(struct xenbus_device *xdev)
 	/* Xenwatch does not wait until a slow backend has set all up again. */
 	if (READ_ONCE(vgb->link.reach) == VGB_RESUMING)
 		vgb_link_set_reach(&vgb->link, VGB_DOWN);
-	if (vgb->own_watch.node)
-		unregister_xenbus_watch(&vgb->own_watch);
-	kfree(vgb->own_watch.node);
+	vgb_list_del(vgb);
 	vgb_unwatch_back(vgb);
 	cancel_delayed_work_sync(&vgb->work);
 	vgb_unmake(vgb);
@@ -859,6 +925,7 @@ module_init(vgb_init);
 static void __exit vgb_exit(void)
 {
 	xenbus_unregister_driver(&vgb_driver);
+	vgb_unwatch_own();
 	bus_unregister(&vgb_bus);
 }
 module_exit(vgb_exit);

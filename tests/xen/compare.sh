@@ -9,15 +9,19 @@
 #	BACKENDS="..."	only these	WORKLOADS="..."	only these
 #	SECONDS_EACH=5	of one run, SWEEP_S=2 of one of the sweeps
 #	OPTIONS="..."	for every backend daemon (virtio-grantd(8))
+#	ARCH=x86	on that machine, Debian's own Xen: bus and pv
 #
-# Leaves build/compare/{results.csv,report.html,summary.txt}.
+# Leaves build/compare/{results.csv,report.html,summary.txt} (x86: build/compare-x86/).
 
 set -u
+export VG_ARCH="${ARCH:-${VG_ARCH:-arm64}}"
 . "$(dirname "$0")/lib/common.sh"
 . "$VG_LIB/deps.sh"
 
-out="$VG_BUILD/compare"
-run="$VG_BUILD/xen/compare"
+name=compare
+[ "$VG_ARCH" = arm64 ] || name="compare-$VG_ARCH"
+out="$VG_BUILD/$name"
+run="$VG_BUILD/xen/$name"
 began=$SECONDS
 mkdir -p "$out"
 rm -f "$out"/{results.csv,report.html,summary.txt}
@@ -43,19 +47,30 @@ vg_target() {
 			-lxenctrl -lxenstore
 }
 
+build_arm64() {
+	# Xen with counters by domain: compare/xen-counters.patch.
+	export VG_XEN_COUNTERS=1
+	part "the backends, for arm64" make -s -C "$VG_TOP" arm64 \
+		build/arm64/virtio-foreignd
+	part "the tool that makes the driver domain privileged" vg_target
+	part "the guest's modules" "$VG_TOP/kernel/build.sh" 6.12
+	# Nobody else needs it.
+	[ -n "${BACKENDS:-}" ] && [[ ! " $BACKENDS " =~ \ (map|copy)\  ]] ||
+		part "the mainline guest's kernel (minutes, the first time)" \
+			"$VG_TOP/kernel/build-kernel.sh" plain
+	part "Xen" "$VG_LIB/build-xen.sh"
+}
+
+build_x86() {
+	part "the backend, for amd64" make -s -C "$VG_TOP" amd64
+	part "the guest's modules" "$VG_TOP/kernel/build.sh" 6.12/amd64
+}
+
 vg_need_host_tools rig || exit 1
-# Xen with counters by domain: compare/xen-counters.patch.
-export VG_XEN_COUNTERS=1
-part "the backends, for arm64" make -s -C "$VG_TOP" arm64 \
-	build/arm64/virtio-foreignd
-part "the tool that makes the driver domain privileged" vg_target
-part "the guest's modules" "$VG_TOP/kernel/build.sh" 6.12
-part "the mainline guest's kernel (minutes, the first time)" \
-	"$VG_TOP/kernel/build-kernel.sh" plain
-part "Xen" "$VG_LIB/build-xen.sh"
+"build_$VG_ARCH"
 printf '%4d s  %s\n' $((SECONDS - began)) "Xen boots"
 set -o pipefail
-"$VG_XEN/run.sh" "$VG_XEN/compare/compare.sh" "QUICK=${QUICK:-}" \
+"$VG_XEN/run.sh" "$VG_XEN/compare/$name.sh" "QUICK=${QUICK:-}" \
 	"ROUNDS=${ROUNDS:-3}" "BACKENDS=${BACKENDS:-}" \
 	"WORKLOADS=${WORKLOADS:-}" "OPTIONS=${OPTIONS:-}" \
 	"SECONDS_EACH=${SECONDS_EACH:-}" "SWEEP_S=${SWEEP_S:-}" 2>&1 |

@@ -113,6 +113,10 @@ check_needs() {
 				ls "$VG_BUILD/modules/$version"/*.ko >/dev/null 2>&1 ||
 					verdict SKIP "build/modules/$version is not built"
 			done ;;
+		kernel:*'?')
+			need="${need%'?'}"
+			! vg_kernel "${need#*:}" >/dev/null 2>&1 ||
+				kernels="$kernels ${need#*:}" ;;
 		kernel:*)
 			vg_kernel "${need#*:}" >/dev/null 2>&1 ||
 				verdict SKIP "there is no kernel called ${need#*:}"

@@ -3,8 +3,8 @@
 """report.py RUNDIR OUTDIR - from what compare.sh measured to results.csv,
 report.html and the summary on stdout (docs/comparison.md).
 
-RUNDIR is build/xen/compare.  Nothing is made up here: a number that was not
-measured is an empty field.
+RUNDIR is build/xen/compare or compare-x86.  Nothing is made up here: a number that
+was not measured, as the counts are with a Xen that does not count, is an empty field.
 """
 
 import csv
@@ -32,11 +32,12 @@ hypercalls_per_io mmio_traps_per_io evtchn_sends_per_io grant_maps_per_io
 grant_unmaps_per_io grant_copies_per_io tlb_flushes_per_io
 guest_bytes_reachable backend_kib""".split()
 
-ORDER = ["pool", "pool-noranges", "pool-noevents", "pool-plain", "map", "copy",
+ORDER = ["pool", "bus", "pool-noranges", "pool-noevents", "pool-plain", "map", "copy",
          "pv",
          "pool-cached", "foreign-static", "foreign-dynamic"]
 WHAT = {
     "pool": "virtio, grants: persistent ranges and event channels",
+    "bus": "virtio over the Xen bus: persistent ranges and event channels",
     "pool-noranges": "virtio, grants: event channels, mapped per request",
     "pool-noevents": "virtio, grants: persistent ranges, MMIO notifications",
     "pool-plain": "virtio, grants: neither half of the extension",
@@ -96,11 +97,16 @@ class Run:
         return [int(w) for w in line.split("T=")[1].split()[1:]]
 
     def hypercalls_of(self, domid, nr=None):
+        """None: this Xen does not count."""
+        if not self.hypercalls:
+            return None
         row = self.hypercalls[domid * HYPERCALLS_PER_ROW:
                               (domid + 1) * HYPERCALLS_PER_ROW]
         return sum(row) if nr is None else (row[nr] if nr < len(row) else 0)
 
     def event(self, domid, name):
+        if not self.events:
+            return None
         at = domid * EVENTS_PER_ROW + EVENTS[name]
         return self.events[at] if at < len(self.events) else 0
 
@@ -113,11 +119,13 @@ class Run:
         driver = int(facts["domid_DomD"])
         both = (guest, driver)
 
-        def per_io(count):
-            return round(count / ios, 4) if ios else None
+        def per_io(*counts):
+            if None in counts or not ios:
+                return None
+            return round(sum(counts) / ios, 4)
 
         def events(name, domains=both):
-            return per_io(sum(self.event(d, name) for d in domains))
+            return per_io(*(self.event(d, name) for d in domains))
 
         row = {
             "backend": backend,
@@ -127,8 +135,8 @@ class Run:
             "mb_s": round((float(f[6]) + float(f[47])) * 1024 / 1e6, 2),
             "lat_p50_us": percentile(fields, 50),
             "lat_p99_us": percentile(fields, 99),
-            "hypercalls_per_io": per_io(sum(self.hypercalls_of(d)
-                                            for d in both)),
+            "hypercalls_per_io": per_io(*(self.hypercalls_of(d)
+                                          for d in both)),
             "mmio_traps_per_io": events("ioreq", (guest,)),
             "evtchn_sends_per_io": events("evtchn_send"),
             "grant_maps_per_io": events("grant_map"),
@@ -170,7 +178,8 @@ def reachable(backend, facts):
     if backend.startswith("foreign"):
         return int(facts["bytes_G1"])
     if "pool_pages_" + backend in facts:
-        return int(facts["pool_pages_" + backend]) * 4096
+        pages = int(facts["pool_pages_" + backend])
+        return (pages + (backend == "bus")) * 4096	# and the message page
     if backend == "pv" and "pv_grants" in facts:
         return (int(facts["pv_grants"]) + 1) * 4096	# and the ring
     # What is in flight, whether it is mapped or copied: counted as mapped.
@@ -181,7 +190,7 @@ def reachable(backend, facts):
 
 def backend_kib(backend, memory, what):
     """Of its processes, which may serve several of the devices."""
-    own = ("pool-cached", "map", "copy", "foreign-dynamic", "foreign-static", "pv")
+    own = ("bus", "pool-cached", "map", "copy", "foreign-dynamic", "foreign-static", "pv")
     value = memory.get("%s_%s" % (what, backend if backend in own
                                   else "pool"))
     return int(value) if value else None
@@ -225,6 +234,10 @@ def ratio(rows, workload, a, b):
     return statistics.median(values) if values else None
 
 
+def is_counted(rows):
+    return any(r["hypercalls_per_io"] is not None for r in rows)
+
+
 def number(v, digits=None):
     if v is None:
         return "-"
@@ -252,6 +265,7 @@ def summary(rows, backends, workloads):
                              for w in workloads] for b in backends]))
     out.append("")
     pairs = [(b, "pv") for b in backends if b != "pv"]
+    pairs += [("bus", "pool")]
     pairs += [("pool", b) for b in backends if b.startswith("foreign")]
     pairs += [("pool-cached", b) for b in backends if b.startswith("foreign")]
     pairs = [p for p in pairs if p[0] in backends and p[1] in backends]
@@ -265,8 +279,12 @@ def summary(rows, backends, workloads):
             "grant_maps_per_io", "grant_unmaps_per_io",
             "grant_copies_per_io", "foreign_maps_per_io",
             "tlb_flushes_per_io", "guest_interrupts_per_io"]
+    if not is_counted(rows):
+        out.append("Counts per I/O: none, this Xen does not count")
+        out.append("")
     for w in [w for w in ("4k-randread-qd1", "4k-randread-qd16",
-                          "4k-randread-qd32") if w in workloads]:
+                          "4k-randread-qd32")
+              if w in workloads and is_counted(rows)]:
         out.append("Counts per I/O, guest and driver domain, %s" % w)
         out.append(table([""] + [k.replace("_per_io", "") for k in keys],
                          [[b] + [number(median_of(rows, w, b, k), 3)
@@ -283,7 +301,7 @@ def summary(rows, backends, workloads):
 # ---- the page ----------------------------------------------------------------------
 
 COLOURS = ["#1b6ca8", "#5aa9e6", "#7fc8a9", "#c9ada7", "#8d6a9f", "#d1495b",
-           "#2e4057", "#edae49", "#6b705c", "#0b7a75"]
+           "#2e4057", "#edae49", "#6b705c", "#0b7a75", "#a44a3f"]
 
 
 def bars(rows, backends, workload):
@@ -373,16 +391,21 @@ th, td { border: 1px solid #ccc; padding: 2px 8px; text-align: right; }
 th:first-child, td:first-child { text-align: left; }
 svg text { font: 12px sans-serif; } figure { margin: 1.5em 0; }
 figcaption { font-weight: bold; }
-</style><h1>A guest's disk on Xen, served in nine ways</h1>"""]
+</style><h1>A guest's disk on Xen, served in %d ways</h1>"""
+           % len(backends)]
     out.append(
-        "<p>Measured on Xen %s (with counters by domain) in QEMU's emulation "
-        "of arm64, two CPUs, no hardware virtualization: <b>counts carry over "
-        "to hardware, times do not</b>. Guest: Linux %s, one vCPU, %d MiB "
-        "(map: Linux %s). Driver domain: Linux %s, one vCPU; every backend "
-        "runs in it, over brd RAM disks of %d MiB. fio, libaio, O_DIRECT in "
-        "the guest, %s s a run. How to read it: docs/comparison.md.</p>" % (
-            facts.get("xen", "?"), facts.get("kernel_G1", "?"),
-            int(facts.get("bytes_G1", 0)) >> 20, facts.get("kernel_G2", "?"),
+        "<p>Measured on Xen %s (%s) in QEMU's emulation "
+        "of %s, no hardware virtualization: <b>counts carry over "
+        "to hardware, times do not</b>. Guest: Linux %s, one vCPU, %d MiB%s. "
+        "Driver domain: Linux %s, one vCPU; every backend runs in it, over "
+        "brd RAM disks of %d MiB. fio, libaio, O_DIRECT in the guest, %s s a "
+        "run. How to read it: docs/comparison.md.</p>" % (
+            facts.get("xen", "?"), "with counters by domain"
+            if is_counted(rows) else "Debian's own, which does not count",
+            facts.get("arch", "?"), facts.get("kernel_G1", "?"),
+            int(facts.get("bytes_G1", 0)) >> 20,
+            " (map, copy: Linux %s)" % facts["kernel_G2"]
+            if "kernel_G2" in facts else "",
             facts.get("kernel_DomD", "?"),
             int(facts.get("device_bytes", 0)) >> 20,
             facts.get("seconds_each", "?")))
