@@ -91,8 +91,8 @@ int vg_bus_move(struct xen_store *xs, struct vg_bus_dev *dev,
 		xen_domid_t guest, const char *guest_name,
 		xen_domid_t backend, xen_domid_t own);
 /*
- * What the guest's front says of being suspended, into the record: the front goes
- * with the guest.  -ENOENT, -EALREADY as above.
+ * What the guest's front says of being suspended, into the record: the front
+ * goes with the guest.  -ENOENT, -EALREADY as above.
  */
 int vg_bus_note_suspended(struct xen_store *xs, struct vg_bus_dev *dev);
 /* Front, back, record and what was said of errors. */

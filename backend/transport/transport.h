@@ -126,8 +126,8 @@ extern const unsigned int vg_nr_transport_types;
 
 /*
  * The one with a front that serves the device whose keys these are in the
- * directory @kind of the toolstack's: 1, and *@type; 0: none; negative errno: it
- * can't be told now.
+ * directory @kind of the toolstack's: 1, and *@type; 0: none; negative errno:
+ * it can't be told now.
  */
 int vg_transport_with_front(const char *kind, const struct vg_keys *keys,
 			    const struct vg_transport_type **type);
