@@ -576,8 +576,8 @@ int vg_bus_move(struct xen_store *xs, struct vg_bus_dev *dev,
 }
 
 /*
- * Whose driver is not there (it may just have ended, or be restored and not have
- * got so far), is what it was.
+ * Whose driver is not there (it may just have ended, or be restored and not
+ * have got so far), is what it was.
  */
 static int front_is_suspended(struct xen_store *xs,
 			      const struct vg_bus_dev *dev, bool *is_suspended)
