@@ -37,7 +37,7 @@ help:
 	@echo 'make compare    this against PV block and foreign mapping; QUICK=1 for 10 minutes'
 	@echo 'make bench      instructions per request, on this machine; BASE=FILE to compare'
 	@echo 'make fuzz       a device driven by bytes, under libFuzzer (clang); FUZZ_SECONDS=60'
-	@echo 'make torture    200 kills -9 of the daemons under verified load (KILLS=, SEED=)'
+	@echo 'make torture    200 kills -9 of the daemons under verified load (KILLS=, SEED=, BUS=1)'
 	@echo 'make prove-isolation  a hostile driver domain against a guest, and what it reaches'
 	@echo 'make shell      a shell in the control domain of the rig'
 	@echo 'make install    see README.md; also install-grantd, install-toolstack, install-broker, install-modules'

@@ -209,8 +209,12 @@ void vg_front_moved(struct vg_sdev *d, const struct vg_worker_msg *msg)
 		vg_refusals_say(&d->s->refusals, &d->name, d->why);
 	else if (d->is_attached)
 		vg_refusals_forget(&d->s->refusals, &d->name);
-	if (d->state == DEV_READY)
-		vg_sup_scan_device(d);
+	if (d->state != DEV_READY)
+		return;
+	/* The driver waits for it; a scan would read all keys again first. */
+	if (d->is_attached)
+		vg_front_show(d);
+	vg_sup_scan_device(d);
 }
 
 /* ---- the device's own node ---------------------------------------------- */

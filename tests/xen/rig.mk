@@ -8,7 +8,8 @@
 #			head, or "# rig: long x86" for that machine), one
 #			after the other; the counts go to
 #			build/xen/summary as "PASSED FAILED SKIPPED"
-#	check-xen-long	those that are, and more cycles
+#	check-xen-long	those that are, and more cycles; and on the Xen bus what is
+#			about virtio-mmio otherwise
 #	check-xen-NAME	one scenario
 #	check-flask	those of FLASK_SCENARIOS under Xen with FLASK, enforcing
 #			(minutes; the scenario flask is in check-xen,
@@ -21,7 +22,7 @@ XEN_DIR := tests/xen
 # Looked up when asked for.
 XEN_SCENARIOS = $(shell $(XEN_DIR)/run.sh --list)
 XEN_LONG_SCENARIOS = $(filter-out cycles,$(shell $(XEN_DIR)/run.sh --list-long)) \
-	cycles:CYCLES=50
+	cycles:CYCLES=50 cycles:BUS=1 integrity:BUS=1 takeover:BUS=1
 
 FLASK_SCENARIOS := boot disk clients demo restart module cycles:CYCLES=10 dom0 hardening
 

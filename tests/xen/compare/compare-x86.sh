@@ -16,11 +16,11 @@
 # name	guest	vdev	ram	how
 BACKEND_TABLE='bus	G1	xvdk	ram0	direct
 pv	G1	xvdh	ram1	blkback'
-INSTANCES=bus
+choose_backends
 
 step "a driver domain with RAM disks"
 start_driver_domain DomD
-ram_disks 2
+ram_disks
 instance /run/bus virtio-grantd --direct-io=on $OPTIONS
 
 step "the guest, with a disk of either kind"
@@ -29,6 +29,5 @@ load_bus G1
 attach G1 backend=DomD type=blk target=/dev/ram0 name=xvdk
 retry 30 has_devices G1 1 || fail "G1 has only $(devices_of G1)"
 
-choose_backends
 compare
 no_trouble G1 DomD

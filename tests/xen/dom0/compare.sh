@@ -4,8 +4,7 @@
 # written down of them.  On top of virtio.sh and bus.sh, by compare/compare.sh and
 # compare/compare-x86.sh, which make the domains and say
 #
-#	BACKEND_TABLE	what there is
-#	INSTANCES	names of the daemons in DomD, each with its files in /run/NAME
+#	BACKEND_TABLE	what there is, a line for each: name, guest, vdev, ram, how
 #
 #	. /vg/in/dom0/compare.sh
 
@@ -39,19 +38,40 @@ else
 	sweep=1
 fi
 
-# ram_disks COUNT: in DomD, one for each disk: an image has one user.
+# wants NAME: does it take part?
+wants() {
+	[ -z "$BACKENDS" ] || [[ " $BACKENDS " = *" $1 "* ]]
+}
+
+# choose_backends: of BACKEND_TABLE remains what takes part.
+choose_backends() {
+	local name rest all="$BACKEND_TABLE"
+
+	BACKEND_TABLE=
+	while IFS=$'\t' read -r name rest; do
+		! wants "$name" ||
+			BACKEND_TABLE="$BACKEND_TABLE${BACKEND_TABLE:+$'\n'}$name"$'\t'"$rest"
+	done <<<"$all"
+	[ -n "$BACKEND_TABLE" ] || fail "none of these is here: $BACKENDS"
+	[ -z "$WORKLOADS" ] ||
+		workloads=$(grep -E "^(${WORKLOADS// /|})\|" <<<"$complete")
+}
+
+# ram_disks: in DomD, one for each disk: an image has one user.
 ram_disks() {
-	in_domain DomD "modprobe brd rd_nr=$1 rd_size=$RAM_KIB
-		for r in \$(seq 0 $(($1 - 1))); do
-			dd if=/dev/zero of=/dev/ram\$r bs=1M \
+	in_domain DomD "modprobe brd rd_nr=11 rd_size=$RAM_KIB
+		for r in $(cut -f 4 <<<"$BACKEND_TABLE" | tr '\n' ' '); do
+			dd if=/dev/zero of=/dev/\$r bs=1M \
 				count=$((RAM_KIB >> 10)) oflag=direct
 		done 2>/dev/null"
 }
 
+INSTANCES=
 # instance RUN_DIR PROGRAM OPTIONS...: in DomD.
 instance() {
 	local dir="$1"
 
+	INSTANCES="$INSTANCES ${1##*/}"
 	shift
 	in_domain DomD "mkdir -p $dir
 		( setsid $* --run-dir=$dir 2>&1 </dev/null |
@@ -75,18 +95,14 @@ has_devices() {
 declare -A guest device
 order=
 
-# choose_backends: what of BACKEND_TABLE takes part, and under which name its guest
-# has it.
-choose_backends() {
+# find_devices: under which name its guest has each.
+find_devices() {
 	local name g vdev ram how devices
 
 	devices=$(for g in $(cut -f 2 <<<"$BACKEND_TABLE" | sort -u); do
 		devices_of "$g" | sed "s/^/$g /"
 	done)
 	while IFS=$'\t' read -r name g vdev ram how; do
-		if [ -n "$BACKENDS" ] && ! [[ " $BACKENDS " = *" $name "* ]]; then
-			continue
-		fi
 		guest[$name]="$g"
 		if [ "$how" = blkback ]; then
 			device[$name]="$vdev"
@@ -97,9 +113,6 @@ choose_backends() {
 		order="$order $name"
 		say "$name: ${device[$name]} in $g"
 	done <<<"$BACKEND_TABLE"
-	[ -n "$order" ] || fail "none of these is here: $BACKENDS"
-	[ -z "$WORKLOADS" ] ||
-		workloads=$(grep -E "^(${WORKLOADS// /|})\|" <<<"$complete")
 }
 
 # ---- what there is to know about them ----------------------------------------
@@ -250,6 +263,7 @@ sweeps() {
 # compare: all of it.
 compare() {
 	mkdir -p /vg/out/runs
+	find_devices
 	facts >/vg/out/facts
 	warm_up
 	rounds

@@ -5,6 +5,7 @@
 # isolation/prove-isolation.sh (`make prove-isolation`: everything):
 #
 #	. /vg/in/dom0/virtio.sh
+#	. /vg/in/dom0/bus.sh
 #	. /vg/in/dom0/isolation.sh
 #
 # What the attacker said goes to /vg/out/ours/*.json and
@@ -12,8 +13,8 @@
 # isolation/report.py judges (docs/threat-model.md has the allowlist).
 
 # of the attacker's memory: every this many'th frame, reference...
-: "${STEP:=1}" "${GUEST_MIB:=512}" "${SAMPLE_S:=40}" "${STORM_S:=5}" "${RELAY_S:=6}"
-# Parts to leave out: store, relay.
+: "${STEP:=1}" "${GUEST_MIB:=512}" "${SAMPLE_S:=40}" "${STORM_S:=5}" "${RELAY_S:=6}" "${BUS_S:=6}"
+# Parts to leave out: store, relay, bus.
 : "${WITHOUT:=}"
 NEIGHBOUR_MIB=192
 # GO_ON=1: go on after a failure (for work on the test itself).
@@ -129,6 +130,15 @@ relay_of() {
 	echo "$(xenstore-read "$dir/relay-domid") $(xenstore-read "$dir/relay-ref") $(xenstore-read "$dir/relay-port")"
 }
 
+# bus_nodes_of GUEST: sets $bus_front and $bus_back, of its one device on the bus.
+bus_nodes_of() {
+	local dir
+
+	dir="/local/domain/$(domid "$1")/device/virtio_grant"
+	bus_front="$dir/$(xenstore-list "$dir" | head -n 1)"
+	bus_back=$(xenstore-read "$bus_front/backend")
+}
+
 # poke TIMES: something that changes while it is watched.
 poke() {
 	local i id
@@ -181,11 +191,11 @@ set_up_ours() {
 	settings >/vg/out/settings
 	step "a driver domain without privilege, a guest with secrets, a neighbour"
 	secrets /tmp/guest process pagecache unread kernel canary freed inflight \
-		inflight_b
+		inflight_b inflight_c
 	secrets /tmp/neighbour n_process n_inflight
 	cat /tmp/guest /tmp/neighbour >/tmp/all
 	start_broker
-	VG_RAMDISKS=3 start_driver DomD
+	VG_RAMDISKS=4 start_driver DomD
 	give DomD /tmp/all
 	together 'start_guest G1 mem="$GUEST_MIB" "cmdline=init_on_alloc=0 init_on_free=0" \
 		"disk=[$(virtio_disk /dev/ram0 xvda DomD),$(virtio_disk /dev/ram1 xvdb DomD)]"' \
@@ -198,6 +208,7 @@ set_up_ours() {
 	load_ours G2
 	has_disk G1 vda vdb
 	has_disk G2 vda
+	with bus && set_up_bus
 	plant G1 /dev/vda
 	in_domain G2 '( setsid vg-victim /tmp/secrets hold n_process 8 </dev/null >/dev/null 2>&1 & )'
 
@@ -214,12 +225,27 @@ set_up_ours() {
 	done
 	truth "relay $(relay_of DomD G2 51712)"
 
+	with bus && {
+		truth "pool guest 2 $(pool_of G1 vdc)"
+		truth "page $(xenstore-read "$bus_front/msg-ref")"
+		truth "front $bus_front"
+	}
+
 	step "load on every disk"
 	load G1 vda canary inflight /dev/vda 4096 4096
 	load G1 vdb canary inflight_b /dev/vdb 0 16384
+	with bus && load G1 vdc canary inflight_c /dev/vdc 0 16384
 	fio_load G1 /dev/vda 8m 4m
 	load G2 vda n_process n_inflight /dev/vda 0 16384
 	in_domain DomD 'modprobe vg_attack'
+}
+
+# A third disk of the guest's, on the bus.
+set_up_bus() {
+	load_bus G1
+	attach G1 backend=DomD type=blk target=/dev/ram3 name=bus
+	has_disk G1 vdc
+	bus_nodes_of G1
 }
 
 # The attacker's targets.
@@ -282,6 +308,7 @@ attack_ours() {
 
 	step "none of it has harmed the guests"
 	still_well G1 vda vdb
+	with bus && still_well G1 vdc
 	still_well G2 vda
 	retry 90 in_domain G1 'test -e /tmp/fio.passes' ||
 		fail "fio in G1: $(in_domain G1 'tail -n 2 /tmp/fio.err')"
@@ -474,6 +501,125 @@ attack_relay() {
 	done
 	step "the neighbour noticed nothing"
 	still_well G2 relay
+	no_trouble G1 G2
+}
+
+# ---- the bus ---------------------------------------------------------------------
+
+# bus_rebind WHAT: of G1's device on the bus, in the background, from a second on:
+# "virtio", whose driver asks by the same page; or "bus", which grants another one.
+bus_rebind() {
+	in_domain G1 "rm -f /tmp/rebound; ( sleep 1
+		case $1 in
+		virtio)
+			cd /sys/bus/virtio/drivers/virtio_blk
+			dev=\$(basename /sys/bus/xen/devices/virtio_grant-${bus_front##*/}/*-bus/virtio*) ;;
+		*)
+			cd /sys/bus/xen/drivers/virtio_grant_bus
+			dev=virtio_grant-${bus_front##*/} ;;
+		esac
+		echo \$dev >unbind; echo \$dev >bind
+		echo \$? >/tmp/rebound ) >/dev/null 2>&1 &"
+}
+
+# bus_beside HOW SECONDS: hostile words in the page while its worker answers, and the
+# guest's driver is bound anew, which is when there is much to ask.
+bus_beside() {
+	local attacker
+
+	bus_rebind virtio
+	attack DomD "bus-$1" "guest=$(domid G1) bus $1 $bus_front $bus_back $2" &
+	attacker=$!
+	sleep 2
+	in_domain -t 20 G1 'echo alive' ||
+		fail "bus, $1: the guest does not answer meanwhile"
+	wait "$attacker" || fail "bus, $1: the attack"
+	retry 60 in_domain G1 'test -e /tmp/rebound' ||
+		fail "bus, $1: the guest's driver hangs"
+	say "bus, $1: the driver's probe ends with status $(in_domain G1 'cat /tmp/rebound')"
+	in_domain -t 20 G1 'echo alive' || fail "bus, $1: the guest does not answer"
+	# As whoever administers the guest would.
+	bus_rebind bus
+	retry 30 in_domain G1 'test -e /tmp/rebound' ||
+		fail "bus, $1: the guest's driver can't be bound again"
+	retry 60 bus_works || fail "bus, $1: the device does not work again:" \
+		"$(in_domain G1 'dmesg | grep -i virtio | tail -n 2')"
+}
+
+# bus_works: G1's disk there can be read.
+bus_works() {
+	in_domain G1 'disk=$(grep -lx bus /sys/block/vd*/serial | cut -d/ -f4) &&
+		dd if=/dev/$disk of=/dev/null bs=64k count=1 iflag=direct 2>/dev/null'
+}
+
+# bus_toy HOW SECONDS TEXT: the attacker is the backend, and the daemon is gone.  TEXT
+# is what the guest has to say of it; none: its driver is bound twice, and whatever it
+# says is good.
+bus_toy() {
+	in_domain G1 "rm -f /tmp/said; dmesg -c >/dev/null
+		echo 6 >/sys/module/virtio_grant/parameters/wait_s
+		( cd /sys/bus/xen/drivers/virtio_grant_bus
+		dev=virtio_grant-${bus_front##*/}
+		times=0
+		has_said() {
+			[ -n '$3' ] && dmesg | grep -q -F '$3'
+		}
+		until has_said || { [ -z '$3' ] && [ \$times -ge 2 ]; }; do
+			[ ! -e \$dev ] || echo \$dev >unbind
+			echo \$dev >bind
+			n=0
+			until has_said || [ \$n -ge 8 ]; do
+				sleep 1; n=\$((n + 1))
+			done
+			times=\$((times + 1))
+		done
+		echo said >/tmp/said ) >/dev/null 2>&1 & :" 2>/dev/null
+	attack DomD "bus-$1" "guest=$(domid G1) bus $1 $bus_front $bus_back $2"
+	retry 20 in_domain G1 'test -e /tmp/said' ||
+		fail "bus, $1: the guest does not say '$3', but:" \
+			"$(in_domain G1 'dmesg | grep -i virtio | tail -n 3')"
+	in_domain G1 'for d in /sys/block/vd*/size; do
+		[ ! -e $d ] || [ $(cat $d) -le 1048576 ] || { cat $d; exit 1; }
+	done
+	! grep -l 0x0003 /sys/bus/virtio/devices/*/device' ||
+		fail "bus, $1: the guest believes in such a device"
+}
+
+attack_bus() {
+	local how
+
+	in_domain G1 '! lsmod | grep -q vg_victim || rmmod vg_victim'
+	bus_nodes_of G1
+	step "the bus: the front's nodes"
+	attack DomD bus-front "guest=$(domid G1) bus front $bus_front $bus_back 1"
+	in_domain G2 'rm -f /tmp/stop'
+	load G2 bus n_process n_inflight /dev/vda 0 16384
+	for how in garbage replay sequence lies flood; do
+		step "the bus: $how in the message page"
+		bus_beside "$how" "$BUS_S"
+	done
+	step "the neighbour noticed nothing"
+	still_well G2 bus
+	step "the bus: a backend of the attacker's own"
+	# Of a domain that is taken over, the daemon need not be left alive.
+	end_daemon DomD virtio-grantd KILL
+	bus_toy console 20 'refused: the backend has type 3 (console)'
+	bus_toy short 20 'no device of type 2'
+	bus_toy greedy 20 ''
+	bus_toy unsettled 20 'device failed: its configuration never settles'
+	bus_toy ones 20 'device failed: a disk can'
+	bus_toy mute 30 'device failed: the backend does not answer'
+	in_domain -t 20 G1 'echo alive' || fail "bus: the guest does not answer"
+
+	step "without the attacker the device works again"
+	start_backend DomD
+	in_domain G1 'echo 90 >/sys/module/virtio_grant/parameters/wait_s'
+	bus_rebind bus
+	retry 60 bus_works || fail "bus: the device does not work again:" \
+		"$(in_domain G1 'dmesg | grep -i virtio | tail -n 2')"
+	fio_verify G1 "$(in_domain G1 'grep -lx bus /sys/block/vd*/serial | cut -d/ -f4')" \
+		"--ioengine=libaio --direct=1 --iodepth=16 \
+		--size=2m --rw=randrw --bsrange=512-64k --blockalign=512"
 	no_trouble G1 G2
 }
 

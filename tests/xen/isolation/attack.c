@@ -362,6 +362,9 @@ int main(int argc, char **argv)
 			     (uint32_t)number(argv, argc, i + 2),
 			     (uint32_t)number(argv, argc, i + 3),
 			     (unsigned int)number(argv, argc, i + 4));
+	else if (!strcmp(part, "bus") && i + 3 < argc)
+		attack_bus(argv[i], argv[i + 1], argv[i + 2],
+			   (unsigned int)number(argv, argc, i + 3));
 	else
 		return usage();
 	return 0;

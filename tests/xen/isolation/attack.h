@@ -101,5 +101,7 @@ void attack_floods(void);
 void attack_sample(unsigned int seconds);
 void attack_relay(const char *how, uint16_t domid, uint32_t ref, uint32_t port,
 		  unsigned int seconds);
+void attack_bus(const char *how, const char *front_path, const char *back_path,
+		unsigned int seconds);
 
 #endif

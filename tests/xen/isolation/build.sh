@@ -24,7 +24,7 @@ program() {
 	done
 	shift
 	for file in "$here"/*.h "$here"/modules/*.h "$VG_TOP/backend/relay/page.h" \
-			"${sources[@]}"; do
+			"$VG_TOP"/kernel/uapi/*.h "${sources[@]}"; do
 		[ "$out" -nt "$file" ] || {
 			"$cc" -std=gnu11 -O2 -Wall -Wextra -Werror \
 				-o "$out.new" "${sources[@]}" "$@"

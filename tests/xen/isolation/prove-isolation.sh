@@ -7,12 +7,14 @@
 # rig: timeout 5400
 
 . /vg/in/dom0/virtio.sh
+. /vg/in/dom0/bus.sh
 . /vg/in/dom0/isolation.sh
 VG_TIMEOUT_S=300
 
 set_up_ours
 attack_ours
 attack_relay
+attack_bus
 clear_ours
 set_up_conventional
 attack_conventional

@@ -23,6 +23,7 @@ import sys
 IN_FLIGHT = {
     "inflight": ("guest", "0"),
     "inflight_b": ("guest", "1"),
+    "inflight_c": ("guest", "2"),
     "n_inflight": ("neighbour", "0"),
 }
 # What the attacker must find in the conventional set-up, or it is no good.
@@ -42,7 +43,12 @@ MUST_BE_MADE = (
     "sched.remote_shutdown", "hypercall.every_number", "sample",
     "relay.garbage", "relay.replay", "relay.unasked", "relay.lies",
     "relay.console", "relay.unsettled", "relay.ones", "relay.mute",
+    "bus.front", "bus.garbage", "bus.replay", "bus.sequence", "bus.lies",
+    "bus.flood", "bus.console", "bus.short", "bus.greedy", "bus.unsettled",
+    "bus.ones", "bus.mute",
 )
+# Keys of a front that the attacker must have tried to change as any other node.
+FRONT_KEYS = ("device-id", "backend", "backend-id", "state", "msg-ref")
 
 
 def numbers(text):
@@ -94,12 +100,17 @@ class Setup:
     def relays(self):
         return {int(w[2]) for w in self.truth if w[0] == "relay"}
 
+    def pages(self):
+        """Message pages of the bus."""
+        return {int(w[1]) for w in self.truth if w[0] == "page"}
+
     def frames_of_driver(self):
         """How many frames the driver domain has or was granted."""
         for words in self.truth:
             if words[0] == "frames":
-                return int(words[1]) + len(self.relays()) + sum(
-                    int(w[4]) for w in self.truth if w[0] == "pool")
+                return int(words[1]) + len(self.relays()) + \
+                    len(self.pages()) + sum(
+                        int(w[4]) for w in self.truth if w[0] == "pool")
         return 0
 
     def node_names(self, lines):
@@ -136,6 +147,8 @@ class Allowlist:
             return setup.pool(attempt["target"])
         if kind == "relay":
             return setup.relays()
+        if kind == "page":
+            return setup.pages()
         if kind == "own-frames":
             return True if attempt["allowed"] <= setup.frames_of_driver() \
                 else set()
@@ -204,8 +217,15 @@ def judge_ours(ours, allowlist, settings, problems):
             continue
         if not any(a["what"] == what and a["made"] for a in ours.attempts):
             problems.append("%s: was not tried" % what)
+    for words in ours.truth if ours.nodes else ():
+        if words[0] == "front":
+            problems += ["%s/%s: was not among the nodes that were tried" %
+                         (words[1], key) for key in FRONT_KEYS
+                         if "%s/%s" % (words[1], key) not in ours.nodes]
     # If not even what is in flight is found, the search is no good.
     for name in IN_FLIGHT:
+        if name == "inflight_c" and settings.get("without_bus", 0):
+            continue
         if not any(name in a["found"] for a in ours.attempts
                    if a["what"] == "sample"):
             problems.append("what is in flight ('%s') was not found in the pool"
@@ -277,7 +297,7 @@ def secrets_table(ours, conventional):
                 if a["what"] not in by:
                     by.append(a["what"])
     for name in ("process", "pagecache", "unread", "kernel", "canary", "freed",
-                 "inflight", "inflight_b", "n_process", "n_inflight"):
+                 "inflight", "inflight_b", "inflight_c", "n_process", "n_inflight"):
         out.setdefault(name, {"ours": 0, "conventional": 0, "by": {}})
     return out
 
@@ -291,6 +311,7 @@ WHAT_IS_IT = {
     "freed": "free memory the pool was made from",
     "inflight": "in flight, first disk",
     "inflight_b": "in flight, second disk",
+    "inflight_c": "in flight, third disk, on the bus",
     "n_process": "memory of a neighbour's process",
     "n_inflight": "in flight, the neighbour's disk",
 }
@@ -308,7 +329,7 @@ def text_report(doc):
     for name, s in doc["secrets"].items():
         out.append(("%-11s %s" % (name, WHAT_IS_IT.get(name, ""))).ljust(62) +
                    ("%d B" % s["ours"]).rjust(14) +
-                   ("-" if name.startswith("n_") or name == "inflight_b" else
+                   ("-" if name.startswith("n_") or name in ("inflight_b", "inflight_c") else
                     "%d B" % s["conventional"]).rjust(16))
     out += ["", "(inflight*: what the guest wrote to or read from its disk; it"
             " lay in the pool of that", " very disk, which the backend is"

@@ -20,10 +20,15 @@ neighbour 3 192
 driver 1 131072
 pool guest 0 8 100
 pool guest 1 108 100
+pool guest 2 208 50
+page 300
+front /local/domain/2/device/virtio_grant/7
 pool neighbour 0 8 100
 relay 0 8 10
 frames 131078
 """
+
+FRONT = "/local/domain/2/device/virtio_grant/7"
 
 
 def attempt(what, target="guest", made=10, objects="", found=None):
@@ -42,9 +47,10 @@ def good():
              if what.startswith("relay.")]
     ours += [
         attempt("sample", "guest", 1, "8",
-                {"inflight": "8-12", "inflight_b": "120"}),
+                {"inflight": "8-12", "inflight_b": "120",
+                 "inflight_c": "208"}),
         attempt("sample", "neighbour", 1, "8", {"n_inflight": "9"}),
-        attempt("grant.map_ro", "guest", 300, "8-207"),
+        attempt("grant.map_ro", "guest", 300, "8-257,300"),
         attempt("grant.map_ro", "dom0", 300, "8"),
     ]
     conventional = [attempt("frame.add_to_physmap_batch", "guest", 10, "0-9",
@@ -61,7 +67,9 @@ def verdict(ours, conventional, settings=""):
         with open(os.path.join(run, "out/ours/truth"), "w") as f:
             f.write(TRUTH)
         with open(os.path.join(run, "out/ours/nodes"), "w") as f:
-            f.write("/\n/local/domain/2/name\n/local/domain/0/name\n")
+            f.write("/\n/local/domain/2/name\n/local/domain/0/name\n" +
+                    "".join(FRONT + "/%s\n" % key
+                            for key in report.FRONT_KEYS))
         with open(os.path.join(run, "out/settings"), "w") as f:
             f.write("step 64\nguest_mib 256\n" + settings)
         done = subprocess.run([sys.executable, os.path.join(HERE, "report.py"),
@@ -76,8 +84,14 @@ def verdict(ours, conventional, settings=""):
 WRONG = {
     "a frame of the guest's": (attempt("frame.multicall", objects="262144"),
                                "frame.multicall at guest"),
-    "a reference beside the pool": (attempt("grant.map_ro", objects="207-208"),
-                                    "not in the allowlist: 208"),
+    "a reference beside the pool": (attempt("grant.map_ro", objects="257-258"),
+                                    "not in the allowlist: 258"),
+    "a reference beside the message page": (
+        attempt("grant.map_rw", objects="299-301"),
+        "not in the allowlist: 299, 301"),
+    "the front's type": (attempt("store.write", objects="4"),
+                         FRONT + "/device-id"),
+    "a key of the front's": (attempt("bus.front", objects="4"), "bus.front"),
     "a reference of dom0's": (attempt("grant.map_rw", "dom0", objects="9"),
                               "grant.map_rw at dom0"),
     "a device-model operation": (attempt("dm_op", objects="20"), "dm_op"),
@@ -85,7 +99,7 @@ WRONG = {
                               "/local/domain/0/name"),
     "more frames than it has": (
         dict(attempt("grant.cache_flush", "host", objects="1"),
-             allowed=131078 + 302), "grant.cache_flush"),
+             allowed=131078 + 353), "grant.cache_flush"),
     "a secret in the pool": (attempt("sample", objects="8",
                                      found={"canary": "8"}), "'canary' in 8"),
     "in flight, in another disk's pool": (

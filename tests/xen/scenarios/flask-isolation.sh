@@ -19,8 +19,9 @@
 # rig: long
 
 : "${STEP:=256}" "${GUEST_MIB:=256}" "${SAMPLE_S:=3}" "${STORM_S:=1}"
-: "${WITHOUT:=store relay}"
+: "${WITHOUT:=store relay bus}"
 . /vg/in/dom0/virtio.sh
+. /vg/in/dom0/bus.sh
 . /vg/in/dom0/isolation.sh
 . /vg/in/dom0/flask.sh
 

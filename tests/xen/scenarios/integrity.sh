@@ -6,23 +6,49 @@
 # read-only disks, discard, write zeroes, serial numbers, block sizes; an image
 # that is replaced under its name, or grows; a disk that grows under load.
 #
+#	BUS=	if set, the disks are on the Xen bus, and there is no broker
+#
 # rig: kernels 6.12
 # rig: needs backend modules
 # rig: timeout 420
 # rig: long
 
 . /vg/in/dom0/virtio.sh
+. /vg/in/dom0/bus.sh
+
+BUS="${BUS:-}"
+
+# start_disks TARGET:VDEV[:ro]...: G1 with these disks of DomD's.
+start_disks() {
+	local disk target vdev access list=
+
+	for disk; do
+		IFS=: read -r target vdev access <<<"$disk"
+		list="$list${list:+,}$(virtio_disk "$target" "$vdev" DomD "${access:-rw}")"
+	done
+	if [ -z "$BUS" ]; then
+		start_ours G1 "disk=[$list]"
+		return
+	fi
+	start_guest G1
+	load_bus G1
+	for disk; do
+		IFS=: read -r target vdev access <<<"$disk"
+		attach G1 backend=DomD type=blk "target=$target" "name=$vdev" \
+			"access=${access:-rw}"
+	done
+	has_disk G1 vda
+}
 
 step "a driver domain with RAM disks, a file and a disk of 4096-byte blocks"
-start_broker
+[ -n "$BUS" ] || start_broker
 start_driver_domain DomD mem=640
 in_domain DomD 'echo /usr/bin/modprobe >/proc/sys/kernel/modprobe
 	modprobe brd rd_nr=2 rd_size=49152
 	modprobe null_blk nr_devices=1 bs=4096 gb=1 memory_backed=1 discard=1
 	truncate -s 48M /tmp/file
 	dd if=/dev/urandom of=/tmp/ro bs=1M count=4 2>/dev/null'
-disks="$(virtio_disk /dev/ram0 xvda DomD),$(virtio_disk /tmp/file xvdb DomD)"
-disks="$disks,$(virtio_disk /tmp/ro xvdc DomD ro),$(virtio_disk /dev/nullb0 xvdd DomD)"
+disks="/dev/ram0:xvda /tmp/file:xvdb /tmp/ro:xvdc:ro /dev/nullb0:xvdd"
 
 # sizes DEVICE SIZE DEPTH: the same data path with all kinds of requests.
 sizes() {
@@ -40,7 +66,8 @@ for options in "-e io_uring -d off" "-e io_uring -d on" "-e sync -d off"; do
 	step "virtio-grantd $options"
 	# shellcheck disable=SC2086 # words
 	start_backend DomD --serial=/tmp/file=OF-THE-FILE $options
-	start_ours G1 "disk=[$disks]"
+	# shellcheck disable=SC2086 # words
+	start_disks $disks
 	has_disk G1 vdb vdc vdd
 	sizes vda 8m 16
 	if [ -n "$first" ]; then
@@ -143,7 +170,7 @@ step "no room for a sparse image: writes wait for some"
 start_backend DomD --on-enospc=wait
 in_domain DomD 'mkdir -p /small && mount -t tmpfs -o size=4m none /small &&
 	truncate -s 32M /small/img'
-start_ours G1 "disk=[$(virtio_disk /dev/ram0 xvda DomD),$(virtio_disk /tmp/file xvdb DomD),$(virtio_disk /small/img xvdc DomD)]"
+start_disks /dev/ram0:xvda /tmp/file:xvdb /small/img:xvdc
 has_disk G1 vdb vdc
 in_domain G1 '( dd if=/dev/zero of=/dev/vdc bs=64k count=128 oflag=direct
 	echo $? >/tmp/dd.status ) >/dev/null 2>&1 &'
@@ -161,7 +188,14 @@ retry 20 _has_written || fail "the write did not go on when there was room"
 log_says DomD 'there is room for the image again' "room"
 
 step "a disk that grows under load"
-dev="dom$(domid G1) virtio_disk/51728"
+if [ -n "$BUS" ]; then
+	key="$(xenstore-ls -f "/local/domain/$(domid DomD)/backend/virtio_grant/$(domid G1)" |
+		sed -n 's,/dev = "xvdb"$,,p')"
+	dev="dom$(domid G1) virtio_grant/${key##*/}"
+else
+	key="/local/domain/$(domid DomD)/backend/virtio_disk/$(domid G1)/51728"
+	dev="dom$(domid G1) virtio_disk/51728"
+fi
 in_domain G1 '( fio --name=v --filename=/dev/vdb '"$VG_FIO"' --direct=1 \
 	--ioengine=libaio --iodepth=8 --rw=randwrite --bs=4k --size=16m \
 	--output=/tmp/fio.grown; echo $? >/tmp/grown.status ) >/dev/null 2>&1 &'
@@ -190,10 +224,9 @@ expect "refused: $dev: the image has 41943040 bytes now, the guest knows 5872025
 	"$text" "what is said of a shorter image"
 sectors_are 114688 || fail "the guest's disk has changed all the same"
 in_domain DomD 'truncate -s 60M /tmp/file'
-key="/local/domain/$(domid DomD)/backend/virtio_disk/$(domid G1)/51728/resize"
-xenstore-write "$key" 1
+xenstore-write "$key/resize" 1
 retry 10 sectors_are 122880 || fail "the key \"resize\" does nothing"
-if xenstore-exists "$key"; then
+if xenstore-exists "$key/resize"; then
 	fail "the key \"resize\" is there still"
 fi
 _has_verified() {

@@ -11,10 +11,12 @@
 
 : "${STEP:=64}" "${GUEST_MIB:=256}" "${SAMPLE_S:=6}"
 . /vg/in/dom0/virtio.sh
+. /vg/in/dom0/bus.sh
 . /vg/in/dom0/isolation.sh
 
 set_up_ours
 attack_ours
 attack_relay
+attack_bus
 conventional_in_place
 [ -z "${went_on:-}" ] || _verdict FAIL "see above"

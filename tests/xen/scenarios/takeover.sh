@@ -9,6 +9,7 @@
 #
 #	KILLS=5		in all; workers and daemons in turns
 #	BROKER=		if set, the broker is killed after each 20 of them
+#	BUS=		if set, the disk is on the Xen bus, and there is no broker
 #	SEED=...	of the random moments; printed
 #	VCPUS=1		of the guest
 #
@@ -20,7 +21,10 @@
 # rig: timeout 420
 
 . /vg/in/dom0/virtio.sh
+. /vg/in/dom0/bus.sh
 
+BUS="${BUS:-}"
+[ -z "$BUS" ] || BROKER=
 KILLS="${KILLS:-5}"
 SEED="${SEED:-$((RANDOM + 1))}"
 
@@ -83,14 +87,21 @@ EOS
 step "the daemons, and a guest (seed $SEED)"
 result seed "$SEED"
 RANDOM="$SEED"
-start_broker
+[ -n "$BUS" ] || start_broker
 start_driver_domain DomD
 in_domain DomD 'modprobe null_blk nr_devices=1 bs=512 gb=1 memory_backed=1 irqmode=2 completion_nsec=3000000; mkdir -p /run/virtio-grant
 	( while :; do [ -e /run/hold ] || setsid virtio-grantd 2>&1 </dev/null
 		sleep 0.1; done |
 		tee -a /run/virtio-grantd.log >/dev/hvc0 ) >/dev/null 2>&1 &'
 retry 30 _answers DomD grantd || fail "virtio-grantd does not start"
-start_ours G1 vcpus="${VCPUS:-1}" "disk=[$(virtio_disk /dev/nullb0 xvda DomD)]"
+if [ -n "$BUS" ]; then
+	start_guest G1 vcpus="${VCPUS:-1}"
+	load_bus G1
+	attach G1 backend=DomD type=blk target=/dev/nullb0 name=disk
+	has_disk G1 vda
+else
+	start_ours G1 vcpus="${VCPUS:-1}" "disk=[$(virtio_disk /dev/nullb0 xvda DomD)]"
+fi
 in_domain G1 "$LOAD"
 sleep 2
 
@@ -148,28 +159,44 @@ kill_worker() {
 		sed -n "s/.*\"worker_pid\": *\([0-9]*\).*/\1/p")'
 }
 
-step "both daemons are restarted, virtio-grantd first"
-grantd_ends
-broker_ends TERM
-in_domain DomD 'rm /run/hold'
-sleep 2
-start_broker
-taken_over "restart, virtio-grantd first"
+with_broker() {
+	step "both daemons are restarted, virtio-grantd first"
+	grantd_ends
+	broker_ends TERM
+	in_domain DomD 'rm /run/hold'
+	sleep 2
+	start_broker
+	taken_over "restart, virtio-grantd first"
 
-step "both daemons are restarted, the broker first"
-broker_ends TERM
-grantd_ends
-start_broker
-sleep 1
-in_domain DomD 'rm /run/hold'
-taken_over "restart, the broker first"
+	step "both daemons are restarted, the broker first"
+	broker_ends TERM
+	grantd_ends
+	start_broker
+	sleep 1
+	in_domain DomD 'rm /run/hold'
+	taken_over "restart, the broker first"
 
-step "a worker dies together with the broker"
-kill_worker
-broker_ends KILL
-sleep 2
-start_broker
-taken_over "worker and broker"
+	step "a worker dies together with the broker"
+	kill_worker
+	broker_ends KILL
+	sleep 2
+	start_broker
+	taken_over "worker and broker"
+}
+
+without_broker() {
+	step "the daemon is restarted"
+	grantd_ends
+	sleep 1
+	in_domain DomD 'rm /run/hold'
+	taken_over "restart"
+}
+
+if [ -n "$BUS" ]; then
+	without_broker
+else
+	with_broker
+fi
 
 step "the image is not there while it is taken over"
 in_domain DomD 'mv /dev/nullb0 /dev/nullb0.away
@@ -202,5 +229,8 @@ expect 0 "$(in_domain G1 'cat /sys/module/virtio_grant_dma/parameters/quarantine
 	"quarantined pages"
 no_trouble G1 DomD
 stop_guest G1
-in_domain DomD 'ls /run/virtio-grant/state' | grep . && fail "a state is left behind"
+_state_is_gone() {
+	! in_domain DomD 'ls /run/virtio-grant/state' | grep .
+}
+retry 20 _state_is_gone || fail "a state is left behind"
 expect 0 "$(in_domain DomD 'virtio-grantctl -j | grep -c worker_pid' || :)" "workers"
