@@ -6,6 +6,7 @@
  * xl does what it does, as a program: paused at first.  If a device can't be
  * had, the guest is destroyed again, as xl does with its own.
  */
+#include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
 #include <stdlib.h>
@@ -132,6 +133,53 @@ static int attach_all(struct create *c, const struct vg_domain *guest)
 	return status;
 }
 
+/* As xenstore has it; NULL: the configuration has none, so xl makes one. */
+static char *uuid_of(const struct create *c)
+{
+	char *uuid, *p;
+
+	if (!c->cfg.uuid || vg_uuid_check(c->cfg.uuid))
+		return NULL;
+	uuid = vg_strdup(c->cfg.uuid);
+	for (p = uuid; *p; p++)
+		*p = (char)tolower((unsigned char)*p);
+	return uuid;
+}
+
+static bool is_there(const struct vg_domains *all, const char *uuid)
+{
+	unsigned int i;
+
+	for (i = 0; i < all->nr; i++)
+		if (!strcmp(all->d[i].uuid, uuid))
+			return true;
+	return false;
+}
+
+/*
+ * What is remembered of the guest's earlier life: the configuration says what
+ * it has from now on.  Before there is a domain of that uuid, to which
+ * virtio-grantctl watch would give the old ones.
+ */
+static int forget_earlier(struct create *c)
+{
+	char *uuid = uuid_of(c);
+	struct vg_bus_devs old;
+	unsigned int i;
+	int err = 0;
+
+	if (uuid && !is_there(&c->s.domains, uuid)) {
+		err = vg_bus_devs_read(c->s.xs, uuid, &old);
+		if (err)
+			err = vg_session_store_failed(&c->s, err);
+		for (i = 0; !err && i < old.nr; i++)
+			err = vg_detach_gone(&c->s, &old.d[i]);
+		vg_bus_devs_free(&old);
+	}
+	free(uuid);
+	return err;
+}
+
 /* The error that there is stays the first. */
 static void undo(struct create *c, const char *guest)
 {
@@ -194,7 +242,8 @@ static void create(struct create *c, struct vg_answer *a)
 {
 	if (vg_session_open(&c->s, a))
 		return;
-	if (!take_devices(c) && !xl_create(c) && !c->is_dry)
+	if (!take_devices(c) && (c->is_dry || !forget_earlier(c)) &&
+	    !xl_create(c) && !c->is_dry)
 		with_guest(c);
 	vg_session_close(&c->s);
 }
