@@ -71,13 +71,14 @@ static int xl(struct create *c, const char *verb, const char *what)
 static int xl_create(struct create *c)
 {
 	char **argv = vg_calloc((size_t)c->nr_options + 5, sizeof(*argv));
+	char program[] = "xl", verb[] = "create", paused[] = "-p";
 	char *file = vg_strdup(c->file);
 	int i, n = 0, status;
 
-	argv[n++] = (char[]){ "xl" };
-	argv[n++] = (char[]){ "create" };
+	argv[n++] = program;
+	argv[n++] = verb;
 	if (!c->is_dry)
-		argv[n++] = (char[]){ "-p" };
+		argv[n++] = paused;
 	argv[n++] = file;
 	for (i = 0; i < c->nr_options; i++)
 		argv[n++] = c->options[i];
