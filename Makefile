@@ -26,7 +26,7 @@ all: $(VG_PROGRAMS:%=build/host/%)
 
 help:
 	@echo 'make            the programs, for this machine (needs libxen-dev liburing-dev libseccomp-dev libjson-c-dev)'
-	@echo 'make demo       the main job on real Xen, in QEMU'
+	@echo 'make demo       the main job on real Xen, in QEMU; ARCH=x86, TRANSPORT=mmio'
 	@echo 'make check      all tests; ends with "N passed, N failed"'
 	@echo 'make check-long what takes hours: torture, prove-isolation, compare, check-flask, fuzz, long scenarios'
 	@echo 'make check-unit the fast part'
@@ -51,8 +51,9 @@ amd64: $(VG_PROGRAMS:%=build/amd64/%)
 modules:
 	kernel/build.sh
 
+# ARCH=arm64 or x86, TRANSPORT=bus or mmio
 demo:
-	@tests/xen/demo.sh
+	@ARCH="$(ARCH)" TRANSPORT="$(TRANSPORT)" tests/xen/demo.sh
 
 # QUICK=1, ROUNDS=3, BACKENDS="...", WORKLOADS="...", ARCH=x86: tests/xen/compare.sh
 compare:

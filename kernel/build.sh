@@ -22,26 +22,33 @@ say() {
 	printf 'build: %s\n' "$*" >&2
 }
 
-for tool in $vg_headers_tools; do
-	command -v "$tool" >/dev/null || {
-		say "needs $tool (packages gcc-aarch64-linux-gnu make flex bison)"
-		exit 1
-	}
-done
+# need TOOL...
+need() {
+	local tool
 
-# What a build depends on: sources, headers, compiler.
+	for tool; do
+		command -v "$tool" >/dev/null || {
+			say "needs $tool (tests/xen/lib/deps.sh kernel-build)"
+			exit 1
+		}
+	done
+}
+
+# inputs KDIR CC: what a build depends on: sources, headers, compiler.
 inputs() {
 	cat "$here"/*.[ch] "$here"/*/*.[ch] "$here/Kbuild" "$here/Makefile"
 	cksum "$1/Module.symvers" "$1/.config"
-	aarch64-linux-gnu-gcc --version | head -n 1
+	"$2" --version | head -n 1
 }
 
 build_one() {
-	local name="${1%/*}" arch=arm64 suite kdir release work hash out
+	local name="${1%/*}" arch=arm64 suite kdir release work hash out cc
 
 	case "$1" in
 	*/amd64) arch=amd64 ;;
 	esac
+	cc=$(vg_headers_cross "$arch")gcc
+	need "$cc" make
 	case "$name" in
 	6.1) suite=bookworm ;;
 	6.12) suite=trixie ;;
@@ -64,7 +71,7 @@ build_one() {
 
 	work="$top/build/kernel-work/$release"
 	out="$top/build/modules/$release"
-	hash=$(inputs "$kdir" | sha256sum | cut -c 1-16)
+	hash=$(inputs "$kdir" "$cc" | sha256sum | cut -c 1-16)
 	mkdir -p "$work" "$out"
 	if [ "$(cat "$work/built" 2>/dev/null)" != "$hash" ] ||
 	   [ ! -e "$out/virtio_grant_bus.ko" ]; then

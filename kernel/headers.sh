@@ -6,6 +6,15 @@
 
 vg_headers_tools="aarch64-linux-gnu-gcc make flex bison"
 
+# vg_headers_cross ARCH: the prefix of its compiler, which on a machine of that kind is
+# its own compiler's, too.
+vg_headers_cross() {
+	case "$1" in
+	arm64*) echo aarch64-linux-gnu- ;;
+	amd64) echo x86_64-linux-gnu- ;;
+	esac
+}
+
 # vg_headers_debs SUITE ARCH: its packages.  They are those of the image that the rig
 # boots, if there is one: the modules are to fit.
 vg_headers_debs() {
@@ -36,9 +45,17 @@ vg_headers_newest() {
 
 # A program of a newer Debian than ours runs with that Debian's C library.
 vg_headers_wrap() {
-	local suite="$1" root="$2" file loader lib="$2/hostlib"
+	local suite="$1" root="$2" file loader lib="$2/hostlib" arch triplet
 
-	loader="$lib/usr/lib64/ld-linux-x86-64.so.2"
+	arch=$(dpkg --print-architecture)
+	case "$arch" in
+	arm64)
+		triplet=aarch64-linux-gnu
+		loader="$lib/usr/lib/ld-linux-aarch64.so.1" ;;
+	*)
+		triplet=x86_64-linux-gnu
+		loader="$lib/usr/lib64/ld-linux-x86-64.so.2" ;;
+	esac
 	while read -r file; do
 		"$file" --help >/dev/null 2>&1 </dev/null || true
 		# Not -q: it would end before ldd does, and with it the pipe.
@@ -47,7 +64,7 @@ vg_headers_wrap() {
 			mkdir -p "$lib"
 			for package in libc6 libelf1t64 zlib1g libzstd1 libcrypt1 \
 					libssl3t64 liblzma5 libbz2-1.0; do
-				vg_apt_unpack "$suite" amd64 "$package" "$lib" \
+				vg_apt_unpack "$suite" "$arch" "$package" "$lib" \
 					2>/dev/null || true
 			done
 			[ -e "$loader" ] || return 1
@@ -55,7 +72,7 @@ vg_headers_wrap() {
 		mv "$file" "$file.bin"
 		printf '#!/bin/sh\nexec %s --argv0 "$0" --library-path %s %s "$@"\n' \
 			"$loader" \
-			"$lib/usr/lib/x86_64-linux-gnu" "$file.bin" >"$file"
+			"$lib/usr/lib/$triplet" "$file.bin" >"$file"
 		chmod +x "$file"
 	done < <(find "$root"/usr/lib/linux-kbuild-*/ -type f -perm -u+x \
 			-exec sh -c 'head -c 4 "$1" | grep -q ELF' sh {} \; -print)
@@ -126,11 +143,12 @@ vg_headers_lacking() {
 # at a time.  The compiler is this machine's, not the one that Debian built the kernel
 # with.
 vg_headers_make() {
-	local kdir="$1" arch="$2" out="$3" prefix=
+	local kdir="$1" arch="$2" out="$3" prefix
 
+	prefix=$(vg_headers_cross "$arch")
 	shift 3
 	case "$arch" in
-	arm64*) arch=arm64 prefix=aarch64-linux-gnu- ;;
+	arm64*) arch=arm64 ;;
 	amd64) arch=x86_64 ;;
 	esac
 	# shellcheck disable=SC2046 # words without blanks

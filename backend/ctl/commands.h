@@ -44,4 +44,10 @@ int vg_attach(struct vg_session *s, const struct vg_domain *guest,
 /* Removes it, by more than one try: the answer says if that failed. */
 void vg_attach_undo(struct vg_session *s, const struct vg_bus_dev *dev);
 
+/*
+ * Removes a device whose guest has ended, when its backend has let go of it or
+ * had its time.  0, or a status with the error in the answer.
+ */
+int vg_detach_gone(struct vg_session *s, struct vg_bus_dev *dev);
+
 #endif

@@ -6,6 +6,7 @@
  * xl does what it does, as a program: paused at first.  If a device can't be
  * had, the guest is destroyed again, as xl does with its own.
  */
+#include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
 #include <stdlib.h>
@@ -70,13 +71,14 @@ static int xl(struct create *c, const char *verb, const char *what)
 static int xl_create(struct create *c)
 {
 	char **argv = vg_calloc((size_t)c->nr_options + 5, sizeof(*argv));
+	char program[] = "xl", verb[] = "create", paused[] = "-p";
 	char *file = vg_strdup(c->file);
 	int i, n = 0, status;
 
-	argv[n++] = (char[]){ "xl" };
-	argv[n++] = (char[]){ "create" };
+	argv[n++] = program;
+	argv[n++] = verb;
 	if (!c->is_dry)
-		argv[n++] = (char[]){ "-p" };
+		argv[n++] = paused;
 	argv[n++] = file;
 	for (i = 0; i < c->nr_options; i++)
 		argv[n++] = c->options[i];
@@ -130,6 +132,53 @@ static int attach_all(struct create *c, const struct vg_domain *guest)
 			c->nr_devs++;
 	}
 	return status;
+}
+
+/* As xenstore has it; NULL: the configuration has none, so xl makes one. */
+static char *uuid_of(const struct create *c)
+{
+	char *uuid, *p;
+
+	if (!c->cfg.uuid || vg_uuid_check(c->cfg.uuid))
+		return NULL;
+	uuid = vg_strdup(c->cfg.uuid);
+	for (p = uuid; *p; p++)
+		*p = (char)tolower((unsigned char)*p);
+	return uuid;
+}
+
+static bool is_there(const struct vg_domains *all, const char *uuid)
+{
+	unsigned int i;
+
+	for (i = 0; i < all->nr; i++)
+		if (!strcmp(all->d[i].uuid, uuid))
+			return true;
+	return false;
+}
+
+/*
+ * What is remembered of the guest's earlier life: the configuration says what
+ * it has from now on.  Before there is a domain of that uuid, to which
+ * virtio-grantctl watch would give the old ones.
+ */
+static int forget_earlier(struct create *c)
+{
+	char *uuid = uuid_of(c);
+	struct vg_bus_devs old;
+	unsigned int i;
+	int err = 0;
+
+	if (uuid && !is_there(&c->s.domains, uuid)) {
+		err = vg_bus_devs_read(c->s.xs, uuid, &old);
+		if (err)
+			err = vg_session_store_failed(&c->s, err);
+		for (i = 0; !err && i < old.nr; i++)
+			err = vg_detach_gone(&c->s, &old.d[i]);
+		vg_bus_devs_free(&old);
+	}
+	free(uuid);
+	return err;
 }
 
 /* The error that there is stays the first. */
@@ -194,7 +243,8 @@ static void create(struct create *c, struct vg_answer *a)
 {
 	if (vg_session_open(&c->s, a))
 		return;
-	if (!take_devices(c) && !xl_create(c) && !c->is_dry)
+	if (!take_devices(c) && (c->is_dry || !forget_earlier(c)) &&
+	    !xl_create(c) && !c->is_dry)
 		with_guest(c);
 	vg_session_close(&c->s);
 }

@@ -160,7 +160,8 @@ static int after_asking(struct detach *d)
 			       vg_session_store_failed(d->s, err);
 }
 
-static int forced(struct detach *d)
+/* The front goes, then the backend has its time: 0, -ETIMEDOUT, or others. */
+static int let_go_of_backend(struct detach *d)
 {
 	bool front_has;
 	int err = vg_bus_remove_front(d->s->xs, d->dev);
@@ -169,8 +170,13 @@ static int forced(struct detach *d)
 		err = ask_to_close(d);
 	if (!err)
 		err = wait_for_both(d, vg_ctl_wait_ms, &front_has);
-	else if (err == -ENOENT)
-		err = 0;
+	return err == -ENOENT ? 0 : err;
+}
+
+static int forced(struct detach *d)
+{
+	int err = let_go_of_backend(d);
+
 	return remove_all(d, err == -ETIMEDOUT ? NO_ANSWER : "");
 }
 
@@ -203,6 +209,24 @@ static void detach_device(struct detach *d)
 		d->s->a->status = d->force ? forced(d) : gently(d);
 	free(d->back);
 	free(d->front);
+}
+
+int vg_detach_gone(struct vg_session *s, struct vg_bus_dev *dev)
+{
+	struct detach d = { .s = s, .dev = dev };
+	int err;
+
+	d.front = vg_bus_front(dev);
+	d.back = vg_bus_back(dev);
+	err = watch_both(&d);
+	/* Whatever it says, it has had its time. */
+	if (!err)
+		let_go_of_backend(&d);
+	if (!err)
+		err = vg_bus_remove(s->xs, dev);
+	free(d.back);
+	free(d.front);
+	return err ? vg_session_store_failed(s, err) : 0;
 }
 
 /* ---- the command -------------------------------------------------------- */

@@ -300,12 +300,13 @@ static int store(struct parser *ps, struct value *old, struct value *v,
 }
 
 struct wanted {
-	struct value name, devices;
+	struct value name, uuid, devices;
 };
 
 static struct value *wanted_of(struct wanted *w, const char *key)
 {
 	return !strcmp(key, "name") ? &w->name :
+	       !strcmp(key, "uuid") ? &w->uuid :
 	       !strcmp(key, "virtio_grant") ? &w->devices : NULL;
 }
 
@@ -315,7 +316,8 @@ static int check_wanted(struct parser *ps, const struct token *key,
 	if (is_devices && (!v->is_list || v->has_list))
 		return fail(ps, key->line, key->column, "virtio_grant is no list of strings");
 	if (!is_devices && (v->is_list || !v->nr))
-		return fail(ps, key->line, key->column, "name is no string");
+		return fail(ps, key->line, key->column, *key->text == 'n' ?
+			    "name is no string" : "uuid is no string");
 	if (v->is_odd)
 		return fail(ps, key->line, key->column, "a \\ in one of its strings that virtio-grantctl does not know");
 	return 0;
@@ -375,12 +377,16 @@ int vg_xl_cfg_parse(const char *file, const char *text, size_t bytes,
 	if (!ps.err) {
 		if (w.name.nr)
 			cfg->name = w.name.item[0].text;
+		if (w.uuid.nr)
+			cfg->uuid = w.uuid.item[0].text;
 		free(w.name.item);
+		free(w.uuid.item);
 		cfg->device = w.devices.item;
 		cfg->nr_devices = w.devices.nr;
 		return 0;
 	}
 	value_free(&w.name);
+	value_free(&w.uuid);
 	value_free(&w.devices);
 	return ps.err;
 }
@@ -391,6 +397,7 @@ void vg_xl_cfg_free(struct vg_xl_cfg *cfg)
 		free(cfg->device[--cfg->nr_devices].text);
 	free(cfg->device);
 	free(cfg->name);
+	free(cfg->uuid);
 	*cfg = (struct vg_xl_cfg){ 0 };
 }
 

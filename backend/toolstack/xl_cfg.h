@@ -28,6 +28,7 @@ struct vg_xl_text {
 
 struct vg_xl_cfg {
 	char *name;			/* the guest's; NULL: none */
+	char *uuid;			/* likewise, as it stands there */
 	struct vg_xl_text *device;	/* of virtio_grant */
 	unsigned int nr_devices;
 };

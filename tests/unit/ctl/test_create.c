@@ -287,6 +287,35 @@ static void each_call_fails(void **state)
 	}
 }
 
+/* Of the guest's uuid, in whatever letters it is written there. */
+static void what_an_earlier_life_left(void **state)
+{
+	static const char text[] = "name='g6'\nvirtio_grant = [ 'type=rng,name=r' ]\n";
+	char *with = vg_strf("%suuid='00000000-0000-0000-0000-0000000000AB'\n",
+			     text);
+
+	(void)state;
+	bus_domain(6, "g6", 0xab, false);
+	write_file(cfg, text);
+	assert_int_equal(create(""), 0);
+	bus_assert_key(bus_record(0xab, 0, "name"), "r");
+	/* As long as it runs, it has it. */
+	write_file(cfg, with);
+	assert_int_equal(create(""), 1);
+	assert_says("has a device r already");
+	bus_assert_key(bus_record(0xab, 0, "name"), "r");
+	bus_domain_gone(6);
+	/* Only tried: nothing changes. */
+	assert_int_equal(create("-n"), 0);
+	bus_assert_key(bus_record(0xab, 0, "name"), "r");
+	/* This xl makes no guest, but what it had is forgotten. */
+	assert_int_equal(create(""), 1);
+	assert_says("no such guest");
+	bus_assert_key(bus_record(0xab, 0, "name"), NULL);
+	assert_unchanged();
+	free(with);
+}
+
 static void usage(void **state)
 {
 	char *argv[] = { (char[]){ "create" }, NULL };
@@ -308,6 +337,7 @@ int main(void)
 		T(when_xl_fails),
 		T(whom_to_give_it),
 		T(each_call_fails),
+		T(what_an_earlier_life_left),
 		T(usage),
 	};
 

@@ -315,6 +315,14 @@ _write_config() {
 	*console=*) console='' ;;
 	esac
 	_kernel "$kernel"
+	# Where Xen loses timers of vCPUs that move (run.sh): driver domains stay with
+	# dom0.
+	case "$VG_ARCH:${VG_XEN_VARIANT:-}:$kind" in
+	arm64:stock:driver) extra="$extra"'cpus="0"
+' ;;
+	arm64:stock:*) extra="$extra"'cpus="1"
+' ;;
+	esac
 	# On Arm there is one type.  The clock as it is: an emulated one would trap.
 	case "$VG_ARCH:$type" in
 	x86:pvh) extra="$extra"'type="pvh"

@@ -531,11 +531,12 @@ vg_apt_find_kernel() {
 # vg_apt_kernel_debs SUITE ARCH headers|all RELEASE.  The programs among the headers
 # run on this machine.
 vg_apt_kernel_debs() {
-	local suite="$1" arch="$2" what="$3" release="$4" word deb debs words
+	local suite="$1" arch="$2" what="$3" release="$4" word deb debs words host
 
+	host=$(dpkg --print-architecture)
 	words="$arch:linux-headers-$release
 		$(vg_apt_depends "$suite" "$arch" "linux-headers-$release" |
-			sed -nE 's/^linux-(headers-.*-common|kbuild-)/amd64:&/p')"
+			sed -nE "s/^linux-(headers-.*-common|kbuild-)/$host:&/p")"
 	# Newer releases have image and modules in packages of their own.
 	[ "$what" = headers ] || words+="
 		$arch:linux-image-$release

@@ -31,6 +31,12 @@ vg_xen() {
 	esac
 }
 
+# vg_fio: the path of the program; nothing for a scenario that says it makes no use of
+# it, the one thing that is built from source for every run.
+vg_fio() {
+	[ -n "${VG_WITHOUT_FIO:-}" ] || "$VG_LIB/build-fio.sh"
+}
+
 # vg_prepare KERNEL...: all that takes long, so that it is done before a clock
 # starts.
 vg_prepare() {
@@ -38,7 +44,7 @@ vg_prepare() {
 
 	vg_xen >/dev/null &&
 		"$VG_LIB/build-root.sh" >/dev/null &&
-		"$VG_LIB/build-fio.sh" >/dev/null &&
+		vg_fio >/dev/null &&
 		vg_tools >/dev/null || return 1
 	for kernel; do
 		vg_modules "$kernel" >/dev/null || return 1
@@ -51,10 +57,10 @@ vg_overlay() {
 
 	dir=$(mktemp -d) || return 1
 	version=$(cat "$kernel/version")
-	tools=$(vg_tools) && fio=$("$VG_LIB/build-fio.sh") || return 1
+	tools=$(vg_tools) && fio=$(vg_fio) || return 1
 	mkdir -p "$dir/usr/local/bin"
 	cp "$VG_XEN/$kind/init" "$dir/init"
-	cp "$fio" "$dir/usr/local/bin/fio"
+	[ -z "$fio" ] || cp "$fio" "$dir/usr/local/bin/fio"
 	if [ "$kind" = dom0 ]; then
 		cp "$tools/vg-call" "$dir/usr/local/bin/"
 	else

@@ -9,7 +9,7 @@
 #				host: the programs, for this machine;
 #				kernel-check: what checks the modules' sources;
 #				unit: unit tests on this machine; flask: Xen's policy;
-#				spec: spec/check.sh;
+#				spec: spec/check.sh; debian: lib/build-debian.sh;
 #				units: what checks systemd's units
 #
 # VG_NO_INSTALL=1: only say what is missing, and fail.
@@ -34,6 +34,10 @@ vg_host_tools() {
 			gcc:gcc libc6-dev:/usr/include/stdio.h make:make cpio:cpio \
 			xz-utils:xz zstd:zstd kmod:depmod e2fsprogs:mke2fs \
 			python3:python3 util-linux:flock
+		;;
+	debian)
+		echo mmdebstrap:mmdebstrap util-linux:unshare uidmap:newuidmap \
+			e2fsprogs:mke2fs
 		;;
 	flask)
 		echo checkpolicy:checkpolicy m4:m4 make:make patch:patch
