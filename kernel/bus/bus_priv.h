@@ -144,6 +144,7 @@ struct vgb_device {
 	char *back;		/* its node; NULL: none is known */
 	domid_t back_id;
 	bool is_other_back;	/* than @work knows */
+	bool has_missed;	/* what our node says, for want of memory */
 	bool is_published;	/* our keys are for @back */
 	bool is_connected;	/* ... and it has taken them */
 	bool is_made;		/* make_work was begun */

@@ -94,14 +94,21 @@ static void vgb_back_changed(struct xenbus_watch *watch, const char *path,
 	vgb_look_soon(container_of(watch, struct vgb_device, back_watch), 0);
 }
 
-/* That of the first backend is watched by xenbus: vgb_otherend_changed(). */
+/*
+ * The first backend's state, xenbus watches: vgb_otherend_changed().  After the guest
+ * was restored there may have been none for it to watch.
+ */
+static bool vgb_xenbus_watches(const struct vgb_device *vgb)
+{
+	return vgb->first_back && !READ_ONCE(vgb->was_frozen) &&
+	       !strcmp(vgb->first_back, vgb->back);
+}
+
 static void vgb_watch_back(struct vgb_device *vgb)
 {
 	struct xenbus_watch *watch = &vgb->back_watch;
 
-	/* After the guest was restored there may have been none for it to watch. */
-	if (vgb->first_back && !READ_ONCE(vgb->was_frozen) &&
-	    !strcmp(vgb->first_back, vgb->back))
+	if (!vgb->back || vgb_xenbus_watches(vgb))
 		return;
 	watch->node = kasprintf(GFP_KERNEL, "%s/state", vgb->back);
 	watch->callback = vgb_back_changed;
@@ -124,25 +131,28 @@ static void vgb_unwatch_back(struct vgb_device *vgb)
 	watch->node = NULL;
 }
 
-/* Our node's "backend" may have been changed: that one's state counts from now on. */
-static void vgb_follow(struct vgb_device *vgb)
+/*
+ * Which backend our node names.  Returns: is it another one than before; or a negative
+ * errno.
+ */
+static int vgb_read_own(struct vgb_device *vgb)
 {
 	const char *node = vgb->xdev->nodename;
 	unsigned int id;
 	char *back;
-	bool is_other;
+	int ret;
 
 	back = xenbus_read(XBT_NIL, node, "backend", NULL);
 	if (IS_ERR(back))
-		return;
-	if (xenbus_scanf(XBT_NIL, node, "backend-id", "%u", &id) != 1 ||
-	    id >= DOMID_FIRST_RESERVED) {
+		return PTR_ERR(back);
+	ret = xenbus_scanf(XBT_NIL, node, "backend-id", "%u", &id);
+	if (ret != 1 || id >= DOMID_FIRST_RESERVED) {
 		kfree(back);
-		return;
+		return ret < 0 ? ret : -EINVAL;
 	}
 	mutex_lock(&vgb->back_lock);
-	is_other = !vgb->back || strcmp(vgb->back, back) || vgb->back_id != id;
-	if (is_other) {
+	ret = !vgb->back || strcmp(vgb->back, back) || vgb->back_id != id;
+	if (ret) {
 		swap(vgb->back, back);
 		vgb->back_id = id;
 		vgb->is_other_back = true;
@@ -151,7 +161,20 @@ static void vgb_follow(struct vgb_device *vgb)
 	}
 	mutex_unlock(&vgb->back_lock);
 	kfree(back);
-	if (is_other || !vgb->back_watch.node) {
+	return ret;
+}
+
+/* Our node's "backend" may have been changed: that one's state counts from now on. */
+static void vgb_follow(struct vgb_device *vgb)
+{
+	int ret = vgb_read_own(vgb);
+
+	/* Nobody tells us again. */
+	if (ret == -ENOMEM)
+		WRITE_ONCE(vgb->has_missed, true);
+	else if (ret < 0)
+		return;
+	if (ret > 0 || !vgb->back_watch.node) {
 		vgb_unwatch_back(vgb);
 		vgb_watch_back(vgb);
 	}
@@ -568,22 +591,50 @@ static void vgb_close(struct vgb_device *vgb)
 	xenbus_frontend_closed(vgb->xdev);
 }
 
-/* What its backend's node says, as far as there is one. */
+/*
+ * What its backend's node says, as far as there is one; or -ENOMEM.  @is_other: than at
+ * the last look that got as far.
+ */
 static int vgb_read_back(struct vgb_device *vgb, char **back, domid_t *id,
 			 bool *is_other)
 {
-	int state;
+	unsigned int state;
+	int ret;
 
 	mutex_lock(&vgb->back_lock);
 	*back = kstrdup(vgb->back ?: "", GFP_KERNEL);
 	*id = vgb->back_id;
-	*is_other = vgb->is_other_back;
-	vgb->is_other_back = false;
+	*is_other = *back && vgb->is_other_back;
+	if (*back)
+		vgb->is_other_back = false;
 	mutex_unlock(&vgb->back_lock);
-	if (!*back || !**back ||
-	    xenbus_scanf(XBT_NIL, *back, "state", "%d", &state) != 1)
+	if (!*back)
+		return -ENOMEM;
+	if (!**back)
 		return XenbusStateUnknown;
-	return state;
+	ret = xenbus_scanf(XBT_NIL, *back, "state", "%u", &state);
+	if (ret == -ENOMEM)
+		return ret;
+	return ret == 1 && state <= XenbusStateReconfigured ?
+		state : XenbusStateUnknown;
+}
+
+/* What could not be found out for want of memory, and whom nobody tells of. */
+static bool vgb_has_missed(struct vgb_device *vgb, int state)
+{
+	bool is_watched;
+
+	if (READ_ONCE(vgb->has_missed)) {
+		WRITE_ONCE(vgb->has_missed, false);
+		if (vgb_read_own(vgb) == -ENOMEM)
+			WRITE_ONCE(vgb->has_missed, true);
+		return true;
+	}
+	mutex_lock(&vgb->back_lock);
+	is_watched = READ_ONCE(vgb->back_watch.node) ||
+		     (vgb->back && vgb_xenbus_watches(vgb));
+	mutex_unlock(&vgb->back_lock);
+	return state == -ENOMEM || !is_watched;
 }
 
 static void vgb_work(struct work_struct *work)
@@ -623,12 +674,15 @@ static void vgb_work(struct work_struct *work)
 		vgb_close(vgb);
 		break;
 	case XenbusStateInitialising:
+	case -ENOMEM:
 		break;
 	default:
 		if (vgb->is_published)
 			vgb_disconnect(vgb);
 	}
 	kfree(back);
+	if (vgb_has_missed(vgb, state))
+		vgb_look_soon(vgb, 10 * VGB_AGAIN_MS);
 }
 
 /* Nodes */

@@ -43,6 +43,6 @@ bool front_becomes(struct front *front, enum xenbus_state state);
 int front_serve(struct front *front);
 int front_attach(struct front *front);
 
-extern const struct life_carrier front_carrier;
+extern struct life_carrier front_carrier;
 
 #endif /* VIRTIO_GRANT_FRONT_KUNIT_H */

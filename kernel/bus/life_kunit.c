@@ -18,6 +18,11 @@
 
 #include "bus/front_kunit.h"
 
+/* To make a device takes longer than with a window. */
+static unsigned int stride = 1;
+module_param(stride, uint, 0444);
+MODULE_PARM_DESC(stride, "each so many'th fault in the life of a device (default: 1, all)");
+
 /* Nodes */
 
 void front_write(const char *node, const char *key, unsigned int value)
@@ -296,7 +301,7 @@ static const struct life_fault front_faults[] = {
 	{ "has no queue", front_has_no_queue, true },
 };
 
-const struct life_carrier front_carrier = {
+struct life_carrier front_carrier = {
 	.faults = front_faults,
 	.nr_faults = ARRAY_SIZE(front_faults),
 	.heal = front_heal,
@@ -318,6 +323,7 @@ static int bus_life_init(struct kunit *test)
 
 	if (!front)
 		return -ENOMEM;
+	front_carrier.stride = stride;
 	ret = front_init(front);
 	if (!ret)
 		ret = life_init(test, &front_carrier, front);

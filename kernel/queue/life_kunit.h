@@ -51,6 +51,8 @@ struct life_fault {
  * struct life_carrier - a device, and what carries it
  * @faults: ways it fails in, of which each is noticed at any time
  * @nr_faults: as many
+ * @stride: each so many'th of the faults is tried, counted through all stages; one that
+ *	has no divisor with @nr_faults comes to each fault, and to each stage
  * @heal: the same device again, and nothing known of what was before
  * @nobody: nobody answers
  * @is_back: ... but the same one again, who remembers all
@@ -64,6 +66,7 @@ struct life_fault {
 struct life_carrier {
 	const struct life_fault *faults;
 	unsigned int nr_faults;
+	unsigned int stride;
 	void (*heal)(struct life *life);
 	void (*nobody)(struct life *life);
 	void (*is_back)(struct life *life);
@@ -79,6 +82,7 @@ struct life {
 	struct kunit *test;
 	const struct life_carrier *carrier;
 	void *priv;			/* the carrier's */
+	unsigned int turn;		/* of the carrier's stride */
 	enum life_stage stage;		/* at which fault is called, once */
 	void (*fault)(struct life *life);
 	struct virtio_device *vdev;

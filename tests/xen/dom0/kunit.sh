@@ -4,9 +4,9 @@
 # under load on the same kernel, and the modules away again.  Sourced by the scenarios
 # that differ in the kernel, after virtio.sh and bus.sh.
 
-# suites MODULE: its results, which must be there and all be "ok".
+# suites MODULE [PARAMETERS]: its results, which must be there and all be "ok".
 suites() {
-	in_domain -t 480 G1 "dmesg -c >/dev/null; modprobe $1; dmesg" >/tmp/ktap ||
+	in_domain -t 480 G1 "dmesg -c >/dev/null; modprobe $1 ${2:-}; dmesg" >/tmp/ktap ||
 		fail "$1: $(tail -n 3 /tmp/ktap)"
 	cp /tmp/ktap "/vg/out/$1.dmesg"		# with the time that each took
 	sed -i 's/^\[[^]]*\] //' /tmp/ktap
@@ -240,7 +240,8 @@ bus_allocations_fail() {
 	done </tmp/faults
 }
 
-# kunit_all STEP: what is done on each of the kernels; STEP: of allocations_fail().
+# kunit_all STEP STRIDE: what is done on each of the kernels; STEP: of
+# allocations_fail(); STRIDE: of the bus's virtio_grant_bus_kunit.
 kunit_all() {
 	step "KUnit: virtio_grant_dma"
 	suites virtio_grant_dma_kunit
@@ -249,7 +250,7 @@ kunit_all() {
 	suites virtio_grant_mmio_kunit
 	look "KUnit of the transport"
 	step "KUnit: virtio_grant_bus"
-	suites virtio_grant_bus_kunit
+	suites virtio_grant_bus_kunit "stride=$2"
 	look "KUnit of the bus"
 	step "KUnit: virtio_grant_mmio, with the disk"
 	suites virtio_grant_mmio_disk_kunit

@@ -15,7 +15,7 @@
 kunit_guest debug
 in_domain G1 'test -r /proc/lockdep_stats && test -w /sys/kernel/debug/kmemleak' ||
 	fail "this is no debugging kernel"
-kunit_all 1
+kunit_all 1 2
 
 step "kmemleak"
 in_domain -t 240 G1 'echo scan >/sys/kernel/debug/kmemleak; sleep 6
