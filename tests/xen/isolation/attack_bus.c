@@ -2,15 +2,15 @@
 /*
  * attack_bus.c - what a backend's domain can do to a guest on the Xen bus
  * (kernel/uapi/virtio_grant_bus.h): hostile words in the message page while the
- * real backend answers, floods of its port, the front's nodes, and a backend of the
- * attacker's own, which is false in one point.
+ * real backend answers, floods of its port, the front's nodes, and a backend of
+ * the attacker's own, which is false in one point.
  *
  *	bus HOW FRONT BACK SECONDS	paths of the device's nodes
  *
  * The page is granted to the domain, so its root may map and write it: that is
- * allowed, and the test is what becomes of the guest and its neighbours, and of the
- * device when the attacker has gone.  That the front's nodes can't be written, is
- * refused or the test fails.
+ * allowed, and the test is what becomes of the guest and its neighbours, and of
+ * the device when the attacker has gone.  Writing to the front's nodes must be
+ * refused.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -113,7 +113,7 @@ static long event_op(unsigned int cmd, void *arg)
 	return xen_call(__HYPERVISOR_event_channel_op, cmd, xva(arg), 0, 0, 0);
 }
 
-/* The local end of a channel that the real backend has bound; 0: there is none. */
+/* The local end of what the real backend has bound; 0: there is none. */
 static uint32_t port_find(uint32_t remote)
 {
 	struct evtchn_status *status = (void *)xbuf;
