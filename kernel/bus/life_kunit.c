@@ -160,7 +160,7 @@ static u8 *front_mark(struct front *front)
 }
 
 /* Are its keys there, and those for this backend?  The state may be an old one. */
-static bool front_is_published(struct front *front)
+bool front_is_published(struct front *front)
 {
 	return !READ_ONCE(*front_mark(front)) &&
 	       READ_ONCE(front_vgb(front)->is_published);
