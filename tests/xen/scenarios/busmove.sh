@@ -14,7 +14,7 @@
 . /vg/in/dom0/virtio.sh
 . /vg/in/dom0/bus.sh
 
-MOVES="${MOVES:-2}"
+MOVES="${MOVES:-1}"
 
 # The image is dom0's, so that it is there whoever serves it.
 driver_up() {

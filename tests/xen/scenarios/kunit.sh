@@ -15,7 +15,7 @@
 
 kunit_guest lockdep
 in_domain G1 'test -r /proc/lockdep_stats' || fail "this kernel has no lockdep"
-kunit_all 10 4
+kunit_all 10 8
 in_domain G1 'grep -E "debug_locks: +1" /proc/lockdep_stats' ||
 	fail "lockdep went off: $(in_domain G1 'dmesg | grep -m 1 -i lockdep' || :)"
 stop_guest G1
