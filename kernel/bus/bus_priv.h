@@ -166,6 +166,7 @@ static inline struct vgb_device *vgb_of(struct vgrant_device *vgd)
 
 /* front.c: what xenbus calls */
 #if IS_ENABLED(CONFIG_KUNIT)
+void vgb_follow(struct vgb_device *vgb);
 int vgb_probe(struct xenbus_device *xdev, const struct xenbus_device_id *id);
 void vgb_remove(struct xenbus_device *xdev);
 #endif

@@ -165,7 +165,7 @@ static int vgb_read_own(struct vgb_device *vgb)
 }
 
 /* Our node's "backend" may have been changed: that one's state counts from now on. */
-static void vgb_follow(struct vgb_device *vgb)
+VISIBLE_IF_KUNIT void vgb_follow(struct vgb_device *vgb)
 {
 	int ret = vgb_read_own(vgb);
 
@@ -180,6 +180,7 @@ static void vgb_follow(struct vgb_device *vgb)
 	}
 	vgb_look_soon(vgb, 0);
 }
+EXPORT_SYMBOL_IF_KUNIT(vgb_follow);
 
 /* Of whichever device; or, when a watch is set (again), of all of that kind. */
 static void vgb_own_changed(struct xenbus_watch *watch, const char *path,

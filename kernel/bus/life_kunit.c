@@ -47,13 +47,18 @@ void front_set_back(struct front *front, enum xenbus_state state)
 int front_new_back(struct front *front, const char *versions)
 {
 	char node[40];
+	int ret;
 
 	front->back++;
 	front_back_node(front, node, sizeof(node));
 	xenbus_printf(XBT_NIL, node, "msg-versions", "%s", versions);
 	front_write(node, "state", XenbusStateInitWait);
 	front_write(FRONT_NODE, "backend-id", front->self);
-	return xenbus_printf(XBT_NIL, FRONT_NODE, "backend", "%s", node);
+	ret = xenbus_printf(XBT_NIL, FRONT_NODE, "backend", "%s", node);
+	/* The nodes are not where the driver's watch is, which xenwatch would follow. */
+	if (!ret && front_vgb(front))
+		vgb_follow(front_vgb(front));
+	return ret;
 }
 
 /* Is it so within the time? */
