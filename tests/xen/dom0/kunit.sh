@@ -240,8 +240,25 @@ bus_allocations_fail() {
 	done </tmp/faults
 }
 
+# bus_disk STEP: load on one, and each allocation fails.
+bus_disk() {
+	step "a disk on the bus: load, and each allocation fails"
+	load_bus G1
+	attach G1 backend=DomD type=blk target=/dev/ram1 name=bus
+	has_disk G1 vdb
+	fio_verify G1 vdb "--ioengine=libaio --direct=1 --iodepth=16 --size=1m \
+		--rw=randrw --bsrange=512-256k --blockalign=512"
+	bus_allocations_fail "$1"
+	look "failing allocations of the bus" "at fs/proc/generic.c.* remove_proc_entry"
+	fio_verify G1 vdb "--ioengine=libaio --direct=1 --iodepth=16 --size=512k \
+		--rw=randrw --bsrange=512-64k --blockalign=512"
+	in_domain -t 60 G1 'cd /sys/bus/xen/drivers/virtio_grant_bus &&
+		for dev in virtio_grant-*; do echo $dev >unbind; done'
+}
+
 # kunit_all STEP STRIDE: what is done on each of the kernels; STEP: of
-# allocations_fail(); STRIDE: of the bus's virtio_grant_bus_kunit.
+# allocations_fail(); STRIDE: of the bus's virtio_grant_bus_kunit,
+# empty: nothing of the bus.
 kunit_all() {
 	step "KUnit: virtio_grant_dma"
 	suites virtio_grant_dma_kunit
@@ -249,17 +266,20 @@ kunit_all() {
 	step "KUnit: virtio_grant_mmio"
 	suites virtio_grant_mmio_kunit
 	look "KUnit of the transport"
-	step "KUnit: virtio_grant_bus"
-	suites virtio_grant_bus_kunit "stride=$2"
-	look "KUnit of the bus"
+	[ -z "$2" ] || {
+		step "KUnit: virtio_grant_bus"
+		suites virtio_grant_bus_kunit "stride=$2"
+		look "KUnit of the bus"
+	}
 	step "KUnit: virtio_grant_mmio, with the disk"
 	suites virtio_grant_mmio_disk_kunit
 	[ "$skipped" -eq 0 ] || fail "the suite did not find the disk"
 	look "KUnit of the transport with a disk"
 
 	step "a disk under verified load, on the same kernel"
-	in_domain G1 'rmmod virtio_grant_mmio_disk_kunit virtio_grant_mmio_kunit \
-		virtio_grant_bus_kunit virtio_grant_life_kunit virtio_grant_dma_kunit; :'
+	in_domain G1 'for module in virtio_grant_mmio_disk_kunit virtio_grant_mmio_kunit \
+		virtio_grant_bus_kunit virtio_grant_life_kunit \
+		virtio_grant_dma_kunit; do rmmod $module; done; :'
 	load_ours G1
 	has_disk G1 vda
 	fio_verify G1 vda "--ioengine=libaio --direct=1 --iodepth=16 --size=1m \
@@ -275,21 +295,11 @@ kunit_all() {
 	fio_verify G1 vda "--ioengine=libaio --direct=1 --iodepth=16 --size=512k \
 		--rw=randrw --bsrange=512-64k --blockalign=512"
 
-	step "a disk on the bus: load, and each allocation fails"
-	load_bus G1
-	attach G1 backend=DomD type=blk target=/dev/ram1 name=bus
-	has_disk G1 vdb
-	fio_verify G1 vdb "--ioengine=libaio --direct=1 --iodepth=16 --size=1m \
-		--rw=randrw --bsrange=512-256k --blockalign=512"
-	bus_allocations_fail "$1"
-	look "failing allocations of the bus" "at fs/proc/generic.c.* remove_proc_entry"
-	fio_verify G1 vdb "--ioengine=libaio --direct=1 --iodepth=16 --size=512k \
-		--rw=randrw --bsrange=512-64k --blockalign=512"
-	in_domain -t 60 G1 'cd /sys/bus/xen/drivers/virtio_grant_bus &&
-		for dev in virtio_grant-*; do echo $dev >unbind; done'
+	[ -z "$2" ] || bus_disk "$1"
 
 	step "the modules away"
-	in_domain G1 'rmmod virtio_grant_bus && rmmod virtio_grant_mmio &&
+	in_domain G1 '{ ! test -d /sys/module/virtio_grant_bus || rmmod virtio_grant_bus; } &&
+		rmmod virtio_grant_mmio &&
 		rmmod virtio_grant && rmmod virtio_grant_dma'
 	look "unloading"
 }
