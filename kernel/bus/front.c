@@ -108,10 +108,11 @@ static void vgb_watch_back(struct vgb_device *vgb)
 {
 	struct xenbus_watch *watch = &vgb->back_watch;
 
-	if (!vgb->back || vgb_xenbus_watches(vgb))
-		return;
-	watch->node = kasprintf(GFP_KERNEL, "%s/state", vgb->back);
 	watch->callback = vgb_back_changed;
+	mutex_lock(&vgb->back_lock);
+	if (vgb->back && !vgb_xenbus_watches(vgb))
+		watch->node = kasprintf(GFP_KERNEL, "%s/state", vgb->back);
+	mutex_unlock(&vgb->back_lock);
 	if (!watch->node)
 		return;
 	if (!register_xenbus_watch(watch))
@@ -642,12 +643,16 @@ static void vgb_work(struct work_struct *work)
 {
 	struct vgb_device *vgb = container_of(to_delayed_work(work),
 					      struct vgb_device, work);
-	unsigned long wait = vgb_look_wait(vgb);
+	unsigned long wait;
 	bool is_other;
 	domid_t id;
 	char *back;
 	int state;
 
+	/* Queued by who had looked before; vgb_awake() does it again. */
+	if (READ_ONCE(vgb->is_frozen))
+		return;
+	wait = vgb_look_wait(vgb);
 	if (wait) {
 		vgb_look_soon(vgb, jiffies_to_msecs(wait));
 		return;
@@ -727,14 +732,17 @@ static void vgb_release(struct device *dev)
  * For the toolstack: who ends with this in its node, has been saved and may come
  * back.  xenbus' state says what it is to the backend.
  */
-static void vgb_tell_sleep(struct vgb_device *vgb, bool is_asleep)
+static int vgb_tell_sleep(struct vgb_device *vgb)
 {
-	const char *node = vgb->xdev->nodename;
+	int ret = xenbus_printf(XBT_NIL, vgb->xdev->nodename, "suspended", "1");
 
-	if (is_asleep)
-		xenbus_printf(XBT_NIL, node, "suspended", "1");
-	else
-		xenbus_rm(XBT_NIL, node, "suspended");
+	/* One that was restored and has no node yet, is known to have been saved. */
+	return READ_ONCE(vgb->is_asleep) ? 0 : ret;
+}
+
+static void vgb_tell_awake(struct vgb_device *vgb)
+{
+	xenbus_rm(XBT_NIL, vgb->xdev->nodename, "suspended");
 }
 
 static struct vgb_device *vgb_of_dev(struct device *dev)
@@ -778,11 +786,12 @@ static int vgb_freeze(struct device *dev)
 	WRITE_ONCE(vgb->is_frozen, true);
 	cancel_delayed_work_sync(&vgb->work);
 	cancel_delayed_work_sync(&vgb->wake_work);
-	ret = vgb_sleep(vgb);
-	if (ret)
+	/* Who could not say so, would be forgotten when it is saved. */
+	ret = vgb_tell_sleep(vgb) ?: vgb_sleep(vgb);
+	if (ret) {
+		vgb_tell_awake(vgb);
 		vgb_awake(vgb);
-	else
-		vgb_tell_sleep(vgb, true);
+	}
 	return ret;
 }
 
@@ -792,7 +801,7 @@ static int vgb_thaw(struct device *dev)
 	struct vgb_device *vgb = vgb_of_dev(dev);
 	int ret = 0;
 
-	vgb_tell_sleep(vgb, false);
+	vgb_tell_awake(vgb);
 	if (READ_ONCE(vgb->is_asleep))
 		vgb_wake_later(vgb);
 	else if (READ_ONCE(vgb->has_device))
