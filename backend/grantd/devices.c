@@ -258,6 +258,8 @@ void vg_sdev_closed(struct vg_sdev *d)
 {
 	d->remove_wanted = false;
 	vg_sup_res_close(d);
+	if (d->is_promised && d->is_published)
+		vg_refusals_forget(&d->s->refusals, &d->name);
 	vg_sdev_content(d);
 	vg_timer_cancel(d->retry);
 	if (d->is_orphan) {

@@ -30,9 +30,11 @@
 #define RESPAWN_MAX_NS		UINT64_C(2000000000)
 #define RESPAWN_CALM_NS		UINT64_C(1000000000)
 /*
- * So long a new device is tried, if what failed may pass: below libxl's 10 s.
+ * So long a new device is tried, if what failed may pass: below libxl's 10 s; and of
+ * one on the bus, for who attaches it waits as long as he likes and takes it away.
  */
 #define NEW_TRY_NS		UINT64_C(8000000000)
+#define NEW_TRY_BUS_NS		UINT64_C(120000000000)
 /* For a worker that takes no message now. */
 #define TELL_NS			UINT64_C(10000000)
 /* Between two looks whether a process has ended. */
@@ -226,6 +228,13 @@ void vg_sup_index_put(struct vg_sdev *d)
 	vg_timer_cancel(d->resize_due);
 }
 
+static bool may_try_again(const struct vg_sdev *d)
+{
+	return d->is_promised ||
+	       vg_now_ns() - d->since_ns < (d->name.kind->is_own ?
+					    NEW_TRY_BUS_NS : NEW_TRY_NS);
+}
+
 /*
  * It could not be started; the caller has said why.  A device that was served
  * waits for better times; a new one, only for what passes and while libxl does.
@@ -236,12 +245,12 @@ void vg_sdev_not_now(struct vg_sdev *d, int err)
 	d->state = DEV_NEW;
 	if (d->is_orphan || d->remove_wanted)
 		vg_sdev_closed(d);
-	else if (d->is_promised ||
-		 (vg_error_passes(err) &&
-		  vg_now_ns() - d->since_ns < NEW_TRY_NS))
+	else if (d->is_promised || (vg_error_passes(err) && may_try_again(d)))
 		vg_sdev_wait(d);
 	else
 		vg_sdev_fail(d);
+	if (d->is_promised)
+		vg_sdev_publish_failure(d);
 }
 
 /* One death after the other: each successor comes later. */
@@ -285,8 +294,7 @@ static void worker_died(struct vg_sguest *g)
 		d->was_served = true;
 		if (d->state == DEV_STOPPING || d->remove_wanted)
 			vg_sdev_closed(d);
-		else if (d->is_promised ||
-			 vg_now_ns() - d->since_ns < NEW_TRY_NS)
+		else if (may_try_again(d))
 			d->state = DEV_NEW;
 		else
 			vg_sdev_fail(d);

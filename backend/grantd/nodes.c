@@ -154,14 +154,18 @@ void vg_sdev_becomes(struct vg_sdev *d, enum dev_state state)
 }
 
 /*
- * The last of our failures that was this device's, for who can't read the log.
+ * The last of our failures that was this device's, for who can't read the log; of one
+ * that waits, its first.
  */
-static void publish_failure(struct vg_sdev *d)
+void vg_sdev_publish_failure(struct vg_sdev *d)
 {
 	struct vg_supervisor *s = d->s;
 	size_t n = strlen(d->label);
 	unsigned int i;
 
+	if (d->is_published)
+		return;
+	d->is_published = true;
 	for (i = 1; i <= NR_FAILURES && i <= s->nr_failures; i++) {
 		const char *text =
 			s->failure[(s->nr_failures - i) % NR_FAILURES];
@@ -176,7 +180,8 @@ static void publish_failure(struct vg_sdev *d)
 /* This device can't be served.  The caller has said why. */
 void vg_sdev_fail(struct vg_sdev *d)
 {
-	publish_failure(d);
+	d->is_published = false;
+	vg_sdev_publish_failure(d);
 	vg_sup_res_close(d);
 	vg_timer_cancel(d->timer);
 	vg_sdev_becomes(d, DEV_FAILED);

@@ -115,6 +115,7 @@ void vg_sdev_content(struct vg_sdev *d)
 	free(d->why);
 	d->why = NULL;
 	d->nr_said = 0;
+	d->is_published = false;
 	d->pause_ns = 0;
 }
 
@@ -206,6 +207,15 @@ static int read_grant_usage(const char *kind, const struct vg_keys *node,
 	return is < 0 ? is : 0;
 }
 
+/* A guest waits for it, whatever fails now.  0 or negative errno. */
+static int read_promise(struct vg_sdev *d, const struct vg_keys *node)
+{
+	int is = d->transport->has_front ? vg_keys_is_1(node, VG_KEY_MOVED) : 0;
+
+	d->is_promised |= is == 1;
+	return is < 0 ? is : 0;
+}
+
 /*
  * Whether this node is a device for us, checked when it is seen first: 1, 0,
  * or negative errno if it can't be told now.
@@ -226,6 +236,8 @@ static int node_is_ours(struct vg_supervisor *s, struct vg_sdev *d)
 		err = vg_transport_of(kind, &node, &d->transport, &why);
 		if (!err)
 			err = vg_dev_type_of(kind, &node, &d->type, &why);
+		if (!err)
+			err = read_promise(d, &node);
 	}
 	if (err)
 		vg_sup_failed(s, "%s", why);

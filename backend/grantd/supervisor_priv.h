@@ -62,8 +62,8 @@ struct vg_sdev {
 	bool is_orphan;		/* its node is gone, or another device's */
 	bool is_shown;		/* what it came to stands in its node */
 	/*
-	 * Its node said that it is served: then it is never given up, whatever
-	 * fails, for as long as the node is there.
+	 * Its node said that it is served, or that a guest has it already: then it is
+	 * never given up, whatever fails, for as long as the node is there.
 	 */
 	bool is_promised;
 	uint64_t node_state;	/* that was seen or written last */
@@ -73,6 +73,7 @@ struct vg_sdev {
 	uint64_t shown;		/* sum of used indices at the last death */
 	uint64_t locked_out_ns;	/* since when; 0: not */
 	char *why; /* what it waits for; NULL: nothing that failed */
+	bool is_published;	/* why, in xenstore */
 	uint64_t said[NR_SAID];	/* hashes of what was, since it was ready */
 	unsigned int nr_said;
 	struct vg_timer *retry;	/* ... to try once more, after */
@@ -205,6 +206,7 @@ void vg_sdev_show(struct vg_sdev *d);
 /* It was served, or is to be: what fails keeps its reason. */
 void vg_sdev_becomes(struct vg_sdev *d, enum dev_state state);
 /* This device can't be served.  The caller has said why. */
+void vg_sdev_publish_failure(struct vg_sdev *d);
 void vg_sdev_fail(struct vg_sdev *d);
 int vg_sup_remove_node(struct vg_sdev *d);
 

@@ -119,7 +119,8 @@ static int write_front(struct xen_store *xs, const struct vg_bus_dev *dev)
 	return w.err;
 }
 
-static int write_back(struct xen_store *xs, const struct vg_bus_dev *dev)
+static int write_back(struct xen_store *xs, const struct vg_bus_dev *dev,
+		      bool is_moved)
 {
 	char *dir = vg_bus_back(dev), *front = vg_bus_front(dev);
 	char *type = vg_strf("virtio,device%x", dev->spec.device_id);
@@ -136,6 +137,8 @@ static int write_back(struct xen_store *xs, const struct vg_bus_dev *dev)
 	put(&w, "dev", dev->spec.name);
 	for (i = 0; i < dev->spec.nr_keys; i++)
 		put(&w, dev->spec.key[i].key, dev->spec.key[i].value);
+	if (is_moved)
+		put(&w, VG_KEY_MOVED, "1");
 	put_number(&w, "state", VG_XENBUS_INITIALISING);
 	free(type);
 	free(front);
@@ -413,7 +416,7 @@ static int create_body(struct xen_store *xs, void *arg)
 	if (!err)
 		err = write_front(xs, c->dev);
 	if (!err)
-		err = write_back(xs, c->dev);
+		err = write_back(xs, c->dev, false);
 	if (!err)
 		err = write_record(xs, c->dev, c->own);
 	return err;
@@ -542,7 +545,7 @@ static int move_body(struct xen_store *xs, void *arg)
 	if (!w.err)
 		w.err = move_front(xs, m);
 	if (!w.err)
-		w.err = write_back(xs, &m->to);
+		w.err = write_back(xs, &m->to, true);
 	put_domains(&w, &m->to);
 	free(record);
 	return w.err;

@@ -61,7 +61,9 @@
  *			1 again: the back then says 2
  *
  * A backend's domain may end and come back under another number: the toolstack
- * writes new backs and each front's "backend" and "backend-id".  A driver that
+ * writes new backs, with "moved", 1, and each front's "backend" and "backend-id".  A
+ * backend that can't serve such a device yet (its image may come later) tries again
+ * for as long as the back is there.  A driver that
  * finds a back in InitWait while it is connected to none grants the same pages to
  * the new domain, says Initialised again with new keys and a page that begins anew,
  * and then goes on (SET_INFLIGHT) or sets the device up from its beginning.
@@ -94,7 +96,9 @@
  * of the two.
  *
  * config_events changes when the configuration or the status did (EVENT_CONFIG of
- * the draft).  avail_events and used_events change with a notification of a queue
+ * the draft), from DRIVER_OK on; a driver may keep what it read of the configuration
+ * until it does, or the driver writes the status or the configuration, or the page
+ * begins anew.  avail_events and used_events change with a notification of a queue
  * that has no channel of its own: which one, the other side finds out by looking
  * (EVENT_AVAIL, EVENT_USED).  Each change is followed by an event.
  */

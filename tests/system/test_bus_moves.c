@@ -262,6 +262,40 @@ static void begins_anew(void **state)
 	assert_int_equal(data.va[5], unit_pattern(8 * 512 + 5));
 }
 
+/*
+ * Its guest waits: that a new domain can't serve it at first (its image comes later than
+ * virtio-grantd) is not the end of it, as it is of a device that is new.
+ */
+static void image_comes_later(void **state)
+{
+	char *away = vg_strf("%s.away", image.params);
+	uint64_t until;
+
+	(void)state;
+	backend_dies();
+	assert_int_equal(rename(image.params, away), 0);
+	fake_domain_create(NEXT, 1, 64);
+	rig.backend = NEXT;
+	backend_start();
+	f.backend = NEXT;
+	front_nodes_make(&f, 2);
+	fake_store_write(0, front_back_path(&f, "moved"), "1");
+	assert_true(rig_until(fake_store_exists("/local/domain/6/error/backend/virtio_grant/3/0/error")));
+	until = vg_now_ns() + 300000000;
+	rig_until(vg_now_ns() > until);
+	assert_int_equal(front_back_state(&f), 1);
+	assert_true(unit_logged("No such file or directory"));
+	assert_int_equal(rename(away, image.params), 0);
+	free(away);
+	assert_true(rig_until(front_back_state(&f) == 2));
+	assert_false(fake_store_exists("/local/domain/6/error/backend/virtio_grant/3/0/error"));
+	assert_int_equal(front_regrant(&f, NEXT), 0);
+	assert_true(rig_until(front_back_state(&f) == 4));
+	f.pool_used = 0;
+	f.d.hdrs.pages = 0;
+	assert_int_equal(front_start(&f, 1), 0);
+}
+
 static void lies(void **state)
 {
 	uint16_t heads[NR_REQS];
@@ -310,7 +344,7 @@ int main(void)
 #define T(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		T(untaken), T(at_each_step), T(and_dies_again), T(begins_anew),
-		T(lies), T(keys_of_before),
+		T(image_comes_later), T(lies), T(keys_of_before),
 	};
 
 	return cmocka_run_group_tests_name("bus moves", tests, NULL, NULL);

@@ -100,6 +100,8 @@ static void assert_moved(xen_domid_t be, xen_domid_t fe)
 	bus_assert_key(bus_back(be, fe, 0, "dev"), "root");
 	bus_assert_key(bus_back(be, fe, 0, "type"), "virtio,device2");
 	bus_assert_key(bus_back(be, fe, 0, "state"), "1");
+	/* Nobody gives it up. */
+	bus_assert_key(bus_back(be, fe, 0, "moved"), "1");
 	snprintf(id, sizeof(id), "%u", fe);
 	bus_assert_key(bus_record(0x51, 0, "guest-id"), id);
 	free(back);
