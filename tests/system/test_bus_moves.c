@@ -268,6 +268,8 @@ static void begins_anew(void **state)
  */
 static void image_comes_later(void **state)
 {
+	static const char why[] =
+		"/local/domain/6/error/backend/virtio_grant/3/0/error";
 	char *away = vg_strf("%s.away", image.params);
 	uint64_t until;
 
@@ -280,7 +282,7 @@ static void image_comes_later(void **state)
 	f.backend = NEXT;
 	front_nodes_make(&f, 2);
 	fake_store_write(0, front_back_path(&f, "moved"), "1");
-	assert_true(rig_until(fake_store_exists("/local/domain/6/error/backend/virtio_grant/3/0/error")));
+	assert_true(rig_until(fake_store_exists(why)));
 	until = vg_now_ns() + 300000000;
 	rig_until(vg_now_ns() > until);
 	assert_int_equal(front_back_state(&f), 1);
@@ -288,7 +290,7 @@ static void image_comes_later(void **state)
 	assert_int_equal(rename(away, image.params), 0);
 	free(away);
 	assert_true(rig_until(front_back_state(&f) == 2));
-	assert_false(fake_store_exists("/local/domain/6/error/backend/virtio_grant/3/0/error"));
+	assert_false(fake_store_exists(why));
 	assert_int_equal(front_regrant(&f, NEXT), 0);
 	assert_true(rig_until(front_back_state(&f) == 4));
 	f.pool_used = 0;
