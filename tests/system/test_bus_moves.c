@@ -263,8 +263,8 @@ static void begins_anew(void **state)
 }
 
 /*
- * Its guest waits: that a new domain can't serve it at first (its image comes later than
- * virtio-grantd) is not the end of it, as it is of a device that is new.
+ * Its guest waits: that a new domain can't serve it at first (its image comes
+ * later than virtio-grantd) is not the end of it, as it is of a new device.
  */
 static void image_comes_later(void **state)
 {
