@@ -37,8 +37,8 @@ extern const struct vg_kind vg_kinds[];
 extern const unsigned int vg_nr_kinds;
 
 /*
- * Of a back on the bus (uapi/virtio_grant_bus.h): 1 if the toolstack made it anew, for a
- * guest that has the device already.
+ * Of a back on the bus (uapi/virtio_grant_bus.h): 1 if the toolstack made it
+ * anew, for a guest that has the device already.
  */
 #define VG_KEY_MOVED	"moved"
 
