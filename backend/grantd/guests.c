@@ -30,8 +30,9 @@
 #define RESPAWN_MAX_NS		UINT64_C(2000000000)
 #define RESPAWN_CALM_NS		UINT64_C(1000000000)
 /*
- * So long a new device is tried, if what failed may pass: below libxl's 10 s; and of
- * one on the bus, for who attaches it waits as long as he likes and takes it away.
+ * So long a new device is tried, if what failed may pass: below libxl's 10 s;
+ * longer on the bus, where who attaches it waits as long as he likes, and takes
+ * it away.
  */
 #define NEW_TRY_NS		UINT64_C(8000000000)
 #define NEW_TRY_BUS_NS		UINT64_C(120000000000)

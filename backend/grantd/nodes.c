@@ -154,8 +154,8 @@ void vg_sdev_becomes(struct vg_sdev *d, enum dev_state state)
 }
 
 /*
- * The last of our failures that was this device's, for who can't read the log; of one
- * that waits, its first.
+ * The last of our failures that was this device's, for who can't read the log;
+ * of one that waits, its first.
  */
 void vg_sdev_publish_failure(struct vg_sdev *d)
 {

@@ -62,8 +62,9 @@ struct vg_sdev {
 	bool is_orphan;		/* its node is gone, or another device's */
 	bool is_shown;		/* what it came to stands in its node */
 	/*
-	 * Its node said that it is served, or that a guest has it already: then it is
-	 * never given up, whatever fails, for as long as the node is there.
+	 * Its node said that it is served, or that a guest has it already: then
+	 * it is never given up, whatever fails, for as long as the node is
+	 * there.
 	 */
 	bool is_promised;
 	uint64_t node_state;	/* that was seen or written last */

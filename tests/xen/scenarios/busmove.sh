@@ -42,6 +42,8 @@ in_domain G1 "setsid sh -c 'until test -e /tmp/stop; do
 
 for i in $(seq "$MOVES"); do
 	step "move $i"
+	# The default is for a machine that does nothing else.
+	in_domain G1 "echo $(slow 120) >/sys/module/virtio_grant/parameters/wait_s"
 	sleep 1
 	began=$(now_ms)
 	destroy_guest DomD
