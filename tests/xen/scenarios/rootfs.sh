@@ -62,8 +62,9 @@ is_well() {
 
 	said=$(in_domain "$1" 'systemctl is-system-running --wait') ||
 		fail "$1 is $said: $(in_domain "$1" 'systemctl --failed --no-legend' | head -n 3)"
-	expect "/dev/vda ext4" "$(in_domain "$1" \
-		'findmnt -no SOURCE,FSTYPE / | tr -s " "')" "$1's root file system"
+	# By the name that the initial RAM disk mounted it by.
+	expect "/dev/vda ext4" "$(in_domain "$1" 'set -- $(findmnt -no SOURCE,FSTYPE /)
+		echo "$(readlink -f "$1") $2"')" "$1's root file system"
 	expect root "$(in_domain "$1" 'cat /sys/block/vda/serial')" "its serial number"
 	in_domain "$1" 'modinfo -n virtio_grant_bus | grep -q /updates/dkms/ &&
 		grep -q "^virtio_grant_bus " /proc/modules' ||
