@@ -391,6 +391,16 @@ int vg_attach(struct vg_session *s, const struct vg_domain *guest,
 	return wait == VG_ATTACH_NO_WAIT ? 0 : bring_up(s, dev, wait);
 }
 
+int vg_ctl_set_wait(const char *seconds)
+{
+	uint64_t s;
+
+	if (vg_parse_u64(seconds, 10, 86400, &s) || !s)
+		return -EINVAL;
+	vg_ctl_wait_ms = (unsigned int)s * 1000;
+	return 0;
+}
+
 /* ---- the command -------------------------------------------------------- */
 
 static void usage(struct vg_answer *a, const char *why)
@@ -448,7 +458,6 @@ void vg_ctl_attach(struct vg_answer *a, int argc, char **argv)
 	};
 	enum vg_attach_wait wait = VG_ATTACH_CONNECTED;
 	struct vg_bus_spec spec = { 0 };
-	uint64_t seconds;
 	char *why = NULL;
 	int c, i, err = 0;
 
@@ -461,10 +470,8 @@ void vg_ctl_attach(struct vg_answer *a, int argc, char **argv)
 			a->is_json = true;
 		else if (c != 't')
 			return usage(a, "no such option");
-		else if (vg_parse_u64(optarg, 10, 86400, &seconds) || !seconds)
+		else if (vg_ctl_set_wait(optarg))
 			return usage(a, "--timeout: not 1 to 86400 seconds");
-		else
-			vg_ctl_wait_ms = (unsigned int)seconds * 1000;
 	}
 	if (optind == argc)
 		return usage(a, "which guest?");

@@ -23,6 +23,9 @@ void vg_ctl_watch(struct vg_answer *a, int argc, char **argv);
 /* How long attach and a forced detach wait, in ms; tests are in a hurry. */
 extern unsigned int vg_ctl_wait_ms, vg_ctl_driver_wait_ms;
 
+/* The first of them, of an option's text: 0 or -EINVAL. */
+int vg_ctl_set_wait(const char *seconds);
+
 /* --run-dir before the command. */
 extern const char *vg_ctl_run_dir;
 

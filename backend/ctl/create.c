@@ -318,18 +318,24 @@ void vg_ctl_create(struct vg_answer *a, int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "json", no_argument, NULL, 'j' },
+		{ "timeout", required_argument, NULL, 't' },
 		{ NULL, 0, NULL, 0 },
 	};
 	struct create c = { 0 };
-	int opt;
+	int opt, err = 0;
 
 	optind = 0;
 	opterr = 0;
 	/* What stands behind the file is xl's. */
-	while ((opt = getopt_long(argc, argv, "+j", options, NULL)) == 'j')
-		a->is_json = true;
-	if (opt != -1 || optind == argc) {
-		vg_answer_fail(a, VG_EXIT_USAGE, "create: usage: create [-j] CFG [options of xl create]");
+	while (!err && (opt = getopt_long(argc, argv, "+j", options,
+					  NULL)) != -1) {
+		if (opt == 'j')
+			a->is_json = true;
+		else
+			err = opt == 't' ? vg_ctl_set_wait(optarg) : -EINVAL;
+	}
+	if (err || optind == argc) {
+		vg_answer_fail(a, VG_EXIT_USAGE, "create: usage: create [-j] [--timeout=SECONDS] CFG [options of xl create]");
 		return;
 	}
 	c.file = argv[optind];

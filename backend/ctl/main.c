@@ -41,7 +41,7 @@ static void usage(FILE *f)
 	      "  detach [--force] [--timeout=SECONDS] GUEST NAME\n"
 	      "  list [GUEST]         devices on the Xen bus, and how they are\n"
 	      "  resize GUEST NAME    as above, of one of these\n"
-	      "  create CFG [options of xl create]\n"
+	      "  create [--timeout=SECONDS] CFG [options of xl create]\n"
 	      "                       with the devices of virtio_grant = [ \"...\", ] in CFG\n"
 	      "  watch [--forget=SECONDS] [--verbose]\n"
 	      "                       a daemon: domains that come back find their devices\n\n"

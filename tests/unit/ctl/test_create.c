@@ -316,13 +316,36 @@ static void what_an_earlier_life_left(void **state)
 	free(with);
 }
 
+static int create_with(const char *option)
+{
+	char *own = vg_strdup(option), *file = vg_strdup("/nowhere.cfg");
+	char *argv[] = { (char[]){ "create" }, own, file, NULL };
+
+	vg_answer_free(&answer);
+	vg_ctl_create(&answer, 3, argv);
+	free(file);
+	free(own);
+	return answer.status;
+}
+
 static void usage(void **state)
 {
+	static const char *const wrong[] = {
+		"--timeout=", "--timeout=0", "--timeout=x", "--timeout=86401",
+		"--what",
+	};
 	char *argv[] = { (char[]){ "create" }, NULL };
+	unsigned int i;
 
 	(void)state;
 	vg_ctl_create(&answer, 1, argv);
 	assert_int_equal(answer.status, VG_EXIT_USAGE);
+	for (i = 0; i < ARRAY_SIZE(wrong); i++)
+		assert_int_equal(create_with(wrong[i]), VG_EXIT_USAGE);
+	assert_int_equal(vg_ctl_wait_ms, 5000);
+	assert_int_equal(create_with("--timeout=7"), VG_EXIT_FAILED);
+	assert_says("/nowhere.cfg");
+	assert_int_equal(vg_ctl_wait_ms, 7000);
 }
 
 int main(void)

@@ -51,7 +51,7 @@ tsc_mode="native"'
 
 # boot NAME: with what its configuration lists.
 boot() {
-	virtio-grantctl create "/vg/log/$1.cfg" || fail "virtio-grantctl create $1"
+	virtio-grantctl create --timeout="$(slow 5)" "/vg/log/$1.cfg" || fail "virtio-grantctl create $1"
 	wait_guest "$1"
 }
 
