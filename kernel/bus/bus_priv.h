@@ -47,6 +47,7 @@ enum vgb_reach {
  * @reach: enum vgb_reach
  * @resumer: whose requests pass while that is VGB_RESUMING
  * @lock: one request at a time, and all below
+ * @opens: how often the page began anew
  * @seq: of the last request
  * @is_silent: the last one was not answered
  * @silences: how many were not
@@ -66,6 +67,7 @@ struct vgb_link {
 	enum vgb_reach reach;
 	struct task_struct *resumer;
 	struct mutex lock;	/* a request, and what is below */
+	unsigned int opens;
 	u32 seq;
 	bool is_silent;
 	unsigned int silences;
@@ -85,6 +87,7 @@ int vgb_link_init(struct vgb_link *link,
 				  bool is_used));
 void vgb_link_exit(struct vgb_link *link);
 int vgb_link_open(struct vgb_link *link, domid_t backend, const char *name);
+bool vgb_link_reaches(const struct vgb_link *link);
 bool vgb_link_close(struct vgb_link *link);
 void vgb_link_set_reach(struct vgb_link *link, enum vgb_reach reach);
 void vgb_link_kick(struct vgb_link *link);
@@ -100,6 +103,24 @@ struct vgb_info {
 };
 
 /**
+ * struct vgb_config_copy - the configuration, or its beginning, as it was read last
+ * @lock: all below
+ * @is_valid: no status was written since, nor anything into it
+ * @opens: of the page that it was read over
+ * @events: the page's config_events, before it was asked for
+ * @bytes: how many of @data are it
+ * @data: in whole, of one generation
+ */
+struct vgb_config_copy {
+	struct mutex lock;	/* all below */
+	bool is_valid;
+	unsigned int opens;
+	u32 events;
+	unsigned int bytes;
+	u8 data[VIRTIO_GRANT_MSG_CONFIG_MAX];
+};
+
+/**
  * struct vgb_device - a device on the bus
  * @vgd: it, once it was identified; @has_device says so
  * @dev: its parent, a child of @xdev: that one has no DMA mask
@@ -108,6 +129,7 @@ struct vgb_info {
  * @info: of the backend's; what a later one has to be, too
  * @device_id: what the toolstack says that it is
  * @generation: of the configuration that was read last
+ * @config: and what it was
  * @lock: @has_queues, against callbacks
  * @has_queues: callbacks may be made
  * @config_work: looks what became of the device, when its configuration changed
@@ -126,6 +148,7 @@ struct vgb_device {
 	struct vgb_info info;
 	u32 device_id;
 	u32 generation;
+	struct vgb_config_copy config;
 
 	spinlock_t lock;	/* has_queues */
 	bool has_queues;
@@ -173,8 +196,8 @@ void vgb_remove(struct xenbus_device *xdev);
 
 /* transport.c */
 extern const struct vgrant_transport vgb_transport;
+void vgb_transport_init(struct vgb_device *vgb);
 int vgb_ask_info(struct vgb_device *vgb, struct vgb_info *info);
-void vgb_config_work(struct work_struct *work);
 bool vgb_changed(struct vgb_link *link, bool is_config, bool is_used);
 
 #endif /* VIRTIO_GRANT_BUS_PRIV_H */

@@ -881,11 +881,9 @@ VISIBLE_IF_KUNIT int vgb_probe(struct xenbus_device *xdev,
 	vgb->xdev = xdev;
 	vgb->dev.release = vgb_release;
 	device_initialize(&vgb->dev);
-	spin_lock_init(&vgb->lock);
-	INIT_DELAYED_WORK(&vgb->config_work, vgb_config_work);
+	vgb_transport_init(vgb);
 	mutex_init(&vgb->back_lock);
 	vgb->looks_paid = jiffies;
-	vgb->config_next = jiffies;
 	INIT_LIST_HEAD(&vgb->list);
 	INIT_DELAYED_WORK(&vgb->work, vgb_work);
 	INIT_WORK(&vgb->make_work, vgb_make_work);

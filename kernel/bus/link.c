@@ -146,6 +146,7 @@ static void vgb_page_init(struct vgb_link *link)
 	page->magic = cpu_to_le32(VIRTIO_GRANT_BUS_MAGIC);
 	page->version = cpu_to_le32(VIRTIO_GRANT_BUS_VERSION);
 	WRITE_ONCE(link->seq, 0);
+	WRITE_ONCE(link->opens, link->opens + 1);
 	link->is_silent = false;
 	link->response_seen = 0;
 	link->config_events = 0;
@@ -195,7 +196,8 @@ void vgb_link_set_reach(struct vgb_link *link, enum vgb_reach reach)
 }
 EXPORT_SYMBOL_IF_KUNIT(vgb_link_set_reach);
 
-static bool vgb_reaches(const struct vgb_link *link)
+/* The backend, for the task that asks. */
+bool vgb_link_reaches(const struct vgb_link *link)
 {
 	enum vgb_reach reach = READ_ONCE(link->reach);
 
@@ -274,13 +276,13 @@ static bool vgb_wait(struct vgb_link *link)
 
 	ret = wait_event_killable_timeout(link->answered,
 					  vgb_is_answered(link) ||
-					  !vgb_reaches(link),
+					  !vgb_link_reaches(link),
 					  link->is_silent ? soon :
 					  msecs_to_jiffies(READ_ONCE(vgb_answer_ms)));
 	if (ret >= 0)
 		return true;
 	wait_event_timeout(link->answered,
-			   vgb_is_answered(link) || !vgb_reaches(link), soon);
+			   vgb_is_answered(link) || !vgb_link_reaches(link), soon);
 	return false;
 }
 
@@ -311,7 +313,7 @@ int vgb_request(struct vgb_link *link, u8 type, u8 id, const void *req,
 	if (WARN_ON_ONCE(req_bytes > max || rsp_bytes > max))
 		return -EPROTO;
 	mutex_lock(&link->lock);
-	if (!vgb_reaches(link))
+	if (!vgb_link_reaches(link))
 		goto unlock;
 	vgb_put_request(link, type, id, req, req_bytes);
 	had_time = vgb_wait(link);

@@ -149,6 +149,15 @@ static u32 vgb_read_status(struct vgrant_device *vgd)
 	return le32_to_cpu(rsp.status);
 }
 
+/* What is there next, is asked for. */
+static void vgb_config_forget(struct vgb_device *vgb)
+{
+	mutex_lock(&vgb->config.lock);
+	vgb->config.is_valid = false;
+	mutex_unlock(&vgb->config.lock);
+}
+
+/* Before DRIVER_OK, a device does not say that its configuration has changed. */
 static void vgb_write_status(struct vgrant_device *vgd, u8 status)
 {
 	const struct virtio_grant_msg_status req = {
@@ -159,9 +168,14 @@ static void vgb_write_status(struct vgrant_device *vgd, u8 status)
 	/* Whoever wants to know, reads it. */
 	vgb_msg(vgd, VIRTIO_GRANT_MSG_SET_DEVICE_STATUS, &req, sizeof(req),
 		&rsp, sizeof(rsp));
+	vgb_config_forget(vgb_of(vgd));
 }
 
-/* The configuration */
+/*
+ * The configuration: a driver reads it field by field, and of the long ones the
+ * generation before and after.  Asked for it is in whole, and kept until the device
+ * says that it is another (config_events).
+ */
 
 struct vgb_config {
 	struct virtio_grant_msg_config head;
@@ -188,6 +202,74 @@ static int vgb_config_piece(struct vgrant_device *vgd, unsigned int offset,
 	return 0;
 }
 
+/* How much of it is kept. */
+static unsigned int vgb_config_kept(const struct vgb_device *vgb)
+{
+	return min_t(u32, vgb->info.config_bytes, VIRTIO_GRANT_MSG_CONFIG_MAX);
+}
+
+/* No change was told since it was read, and who told us is there still. */
+static bool vgb_config_is_current(const struct vgb_device *vgb)
+{
+	const struct vgb_link *link = &vgb->link;
+	const struct vgb_config_copy *copy = &vgb->config;
+
+	return copy->is_valid && vgb_link_reaches(link) &&
+	       copy->bytes == vgb_config_kept(vgb) &&
+	       copy->opens == READ_ONCE(link->opens) &&
+	       copy->events == le32_to_cpu(READ_ONCE(link->page->config_events));
+}
+
+static int vgb_config_load(struct vgrant_device *vgd)
+{
+	struct vgb_device *vgb = vgb_of(vgd);
+	struct vgb_config_copy *copy = &vgb->config;
+	int ret;
+
+	if (vgb_config_is_current(vgb))
+		return 0;
+	copy->is_valid = false;
+	copy->opens = READ_ONCE(vgb->link.opens);
+	copy->events = le32_to_cpu(READ_ONCE(vgb->link.page->config_events));
+	/*
+	 * Before it is asked for; partner: the device's release of the event, after
+	 * the change.
+	 */
+	virt_rmb();
+	copy->bytes = vgb_config_kept(vgb);
+	ret = vgb_config_piece(vgd, 0, copy->data, copy->bytes);
+	copy->is_valid = !ret;
+	return ret;
+}
+
+/* Of the part that is kept. */
+static int vgb_config_copy(struct vgrant_device *vgd, unsigned int offset,
+			   void *buf, unsigned int len)
+{
+	struct vgb_config_copy *copy = &vgb_of(vgd)->config;
+	int ret;
+
+	mutex_lock(&copy->lock);
+	ret = vgb_config_load(vgd);
+	if (!ret)
+		memcpy(buf, copy->data + offset, len);
+	mutex_unlock(&copy->lock);
+	return ret;
+}
+
+/* As much as one answer can have, or what is kept.  Returns: how much; or an error. */
+static int vgb_config_part(struct vgrant_device *vgd, unsigned int offset,
+			   void *buf, unsigned int len)
+{
+	unsigned int kept = VIRTIO_GRANT_MSG_CONFIG_MAX;
+	int ret;
+
+	len = min(len, offset < kept ? kept - offset : kept);
+	ret = offset < kept ? vgb_config_copy(vgd, offset, buf, len) :
+			      vgb_config_piece(vgd, offset, buf, len);
+	return ret ?: len;
+}
+
 /*
  * What is beyond its end, reads as zeroes.  So does what a backend answers with
  * nonsense, which is the end of a device: to look whether it is well would have
@@ -197,22 +279,20 @@ static int vgb_config_read(struct vgrant_device *vgd, unsigned int offset,
 			   void *buf, unsigned int len)
 {
 	u32 config_bytes = vgb_of(vgd)->info.config_bytes;
-	unsigned int at, piece;
+	unsigned int at;
 	int ret;
 
 	memset(buf, 0, len);
 	if (offset >= config_bytes)
 		return 0;
 	len = min(len, config_bytes - offset);
-	for (at = 0; at < len; at += piece) {
-		piece = min_t(unsigned int, len - at,
-			      VIRTIO_GRANT_MSG_CONFIG_MAX);
-		ret = vgb_config_piece(vgd, offset + at, buf + at, piece);
+	for (at = 0; at < len; at += ret) {
+		ret = vgb_config_part(vgd, offset + at, buf + at, len - at);
 		if (ret == -EAGAIN)
 			return ret;
-		if (ret && READ_ONCE(vgb_of(vgd)->has_device))
+		if (ret < 0 && READ_ONCE(vgb_of(vgd)->has_device))
 			vgrant_dev_fail(vgd, "its configuration can't be read");
-		if (ret)
+		if (ret < 0)
 			break;
 	}
 	return 0;
@@ -246,6 +326,7 @@ static void vgb_config_write(struct vgrant_device *vgd, unsigned int offset,
 		return;
 	if (vgb_config_write_piece(vgd, offset, buf, len) == -EBUSY)
 		vgb_config_write_piece(vgd, offset, buf, len);
+	vgb_config_forget(vgb_of(vgd));
 }
 
 static int vgb_read_generation(struct vgrant_device *vgd, u32 *generation)
@@ -254,7 +335,7 @@ static int vgb_read_generation(struct vgrant_device *vgd, u32 *generation)
 	int ret = 0;
 
 	if (vgb_of(vgd)->info.config_bytes)
-		ret = vgb_config_piece(vgd, 0, &byte, sizeof(byte));
+		ret = vgb_config_copy(vgd, 0, &byte, sizeof(byte));
 	*generation = READ_ONCE(vgb_of(vgd)->generation);
 	return ret == -EAGAIN ? ret : 0;
 }
@@ -480,7 +561,7 @@ static void vgb_callbacks_sync(struct vgrant_device *vgd)
  * driver told.  A backend that has it change all the time, has it cost that some
  * times per second.
  */
-void vgb_config_work(struct work_struct *work)
+static void vgb_config_work(struct work_struct *work)
 {
 	struct vgb_device *vgb = container_of(to_delayed_work(work),
 					      struct vgb_device, config_work);
@@ -489,7 +570,6 @@ void vgb_config_work(struct work_struct *work)
 		   jiffies + msecs_to_jiffies(VGB_CONFIG_MS));
 	vgrant_dev_suspect(&vgb->vgd);
 }
-EXPORT_SYMBOL_IF_KUNIT(vgb_config_work);
 
 static bool vgb_config_changed(struct vgb_device *vgb)
 {
@@ -518,6 +598,16 @@ bool vgb_changed(struct vgb_link *link, bool is_config, bool is_used)
 	return has_cause;
 }
 EXPORT_SYMBOL_IF_KUNIT(vgb_changed);
+
+/* Of a device that is zeroes but for its link. */
+void vgb_transport_init(struct vgb_device *vgb)
+{
+	spin_lock_init(&vgb->lock);
+	mutex_init(&vgb->config.lock);
+	INIT_DELAYED_WORK(&vgb->config_work, vgb_config_work);
+	vgb->config_next = jiffies;
+}
+EXPORT_SYMBOL_IF_KUNIT(vgb_transport_init);
 
 const struct vgrant_transport vgb_transport = {
 	.answers = vgb_answers,

@@ -32,8 +32,7 @@ static int transport_test_init(struct kunit *test)
 	dev = kunit_device_register(test, "vgb-transport");
 	if (IS_ERR(dev))
 		return PTR_ERR(dev);
-	spin_lock_init(&vgb->lock);
-	INIT_DELAYED_WORK(&vgb->config_work, vgb_config_work);
+	vgb_transport_init(vgb);
 	vgrant_dev_init(&vgb->vgd, dev, &vgb_transport, self);
 	peer_init(&ctx->peer);
 	ret = vgb_link_init(&vgb->link, vgb_changed);
@@ -131,12 +130,13 @@ static s64 op_clear_port(struct vgrant_device *vgd)
 	return vgb_transport.clear_port(vgd, 1);
 }
 
-/* Zeroes, if it is not what the device has there. */
+/* Zeroes, if it is not what the device has there.  It is asked each time. */
 static s64 op_config(struct vgrant_device *vgd)
 {
 	u8 buf[16];
 	int ret;
 
+	vgb_of(vgd)->config.is_valid = false;
 	memset(buf, 0xc5, sizeof(buf));
 	ret = vgb_transport.config_read(vgd, 8, buf, sizeof(buf));
 	if (ret)
@@ -149,8 +149,10 @@ static s64 op_config(struct vgrant_device *vgd)
 static s64 op_generation(struct vgrant_device *vgd)
 {
 	u32 generation;
-	int ret = vgb_transport.read_generation(vgd, &generation);
+	int ret;
 
+	vgb_of(vgd)->config.is_valid = false;
+	ret = vgb_transport.read_generation(vgd, &generation);
 	if (ret)
 		return ret;
 	return generation;
@@ -343,12 +345,84 @@ static void transport_test_config_pieces(struct kunit *test)
 		ctx->peer.twist = twist_lie;
 		lie = numbers[i];
 		lie_at = 1;
-		KUNIT_EXPECT_EQ_MSG(test, op_config(&ctx->vgb.vgd), lie == 8,
+		KUNIT_EXPECT_EQ_MSG(test, op_config(&ctx->vgb.vgd), lie == 0,
 				    "offset %u", lie);
 		lie_at = 2;
-		KUNIT_EXPECT_EQ_MSG(test, op_config(&ctx->vgb.vgd), lie == 16,
+		KUNIT_EXPECT_EQ_MSG(test, op_config(&ctx->vgb.vgd),
+				    lie == min(PEER_CONFIG,
+					       VIRTIO_GRANT_MSG_CONFIG_MAX),
 				    "length %u", lie);
 	}
+}
+
+/* What was read, and how many requests that took. */
+static void expect_config(struct kunit *test, u8 byte, unsigned int requests)
+{
+	struct transport_test *ctx = test->priv;
+	struct vgrant_device *vgd = &ctx->vgb.vgd;
+	unsigned int before = ctx->peer.requests;
+	u32 generation;
+	u8 buf[8];
+
+	memset(buf, ~byte, sizeof(buf));
+	KUNIT_EXPECT_EQ(test, vgb_transport.read_generation(vgd, &generation),
+			0);
+	KUNIT_EXPECT_EQ(test, vgb_transport.config_read(vgd, 8, buf,
+							sizeof(buf)), 0);
+	KUNIT_EXPECT_NULL(test, memchr_inv(buf, byte, sizeof(buf)));
+	KUNIT_EXPECT_EQ(test, vgb_transport.config_read(vgd, 0, buf, 1), 0);
+	KUNIT_EXPECT_EQ(test, buf[0], byte);
+	KUNIT_EXPECT_EQ(test, generation, ctx->peer.generation);
+	KUNIT_EXPECT_EQ(test, ctx->peer.requests - before, requests);
+}
+
+static void peer_changes_config(struct peer *peer, u8 byte)
+{
+	memset(peer->config, byte, sizeof(peer->config));
+	peer->generation++;
+}
+
+/* Asked for once, until it may be another; and of who is away, not what he said. */
+static void transport_test_config_kept(struct kunit *test)
+{
+	struct transport_test *ctx = test->priv;
+	struct vgb_device *vgb = &ctx->vgb;
+	u8 buf[8] = { 0 };
+
+	peer_has(&ctx->peer);
+	expect_config(test, 0x66, 1);
+	expect_config(test, 0x66, 0);
+	peer_changes_config(&ctx->peer, 0x67);
+	peer_config_event(&ctx->peer);
+	expect_config(test, 0x67, 1);
+	expect_config(test, 0x67, 0);
+	/* Those that nobody tells of. */
+	peer_changes_config(&ctx->peer, 0x68);
+	vgb_transport.write_status(&vgb->vgd, 3);
+	expect_config(test, 0x68, 1);
+	peer_changes_config(&ctx->peer, 0x69);
+	vgb_transport.config_write(&vgb->vgd, 32, buf, sizeof(buf));
+	expect_config(test, 0x69, 1);
+	/* Of another page. */
+	vgb->link.opens++;
+	expect_config(test, 0x69, 1);
+	/* What an answer of nonsense has, is not kept. */
+	peer_changes_config(&ctx->peer, 0x6a);
+	peer_config_event(&ctx->peer);
+	ctx->peer.twist = twist_lie;
+	lie_at = 1;
+	lie = 9;
+	KUNIT_EXPECT_EQ(test, vgb_transport.config_read(&vgb->vgd, 8, buf,
+							sizeof(buf)), 0);
+	KUNIT_EXPECT_NULL(test, memchr_inv(buf, 0, sizeof(buf)));
+	ctx->peer.twist = NULL;
+	expect_config(test, 0x6a, 1);
+	vgb_link_set_reach(&vgb->link, VGB_DOWN);
+	KUNIT_EXPECT_EQ(test, vgb_transport.config_read(&vgb->vgd, 8, buf,
+							sizeof(buf)), -EAGAIN);
+	vgb_link_set_reach(&vgb->link, VGB_UP);
+	expect_config(test, 0x6a, 1);
+	expect_config(test, 0x6a, 0);
 }
 
 /* Whatever the device says that it has of it: no byte beyond, and no more asked. */
@@ -550,6 +624,7 @@ static struct kunit_case transport_test_cases[] = {
 	KUNIT_CASE(transport_test_silence),
 	KUNIT_CASE(transport_test_feature_blocks),
 	KUNIT_CASE(transport_test_config_pieces),
+	KUNIT_CASE(transport_test_config_kept),
 	KUNIT_CASE(transport_test_config_bytes),
 	KUNIT_CASE(transport_test_config_write),
 	KUNIT_CASE(transport_test_states),

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 # Xen with FLASK, enforcing, and the project's policy module (spec/xen/flask):
-# disks work and nothing they need is refused; what the driver domain may not do
-# stays forbidden even if somebody tries to make it privileged.  Then the trap
-# that the module avoids: a driver domain with an IOREQ server of its own, which
-# must not map the guest, reads the guest's secret by way of its grant table.
+# disks, over both ways in, work and nothing they need is refused; what the driver
+# domain may not do stays forbidden even if somebody tries to make it privileged.
+# Then the trap that the module avoids: a driver domain with an IOREQ server of its
+# own, which must not map the guest, reads the guest's secret by way of its grant
+# table.
 #
 # (Other scenarios under FLASK: VG_XEN_VARIANT=flask tests/xen/run.sh NAME.)
 #
@@ -14,6 +15,7 @@
 # rig: timeout 300
 
 . /vg/in/dom0/virtio.sh
+. /vg/in/dom0/bus.sh
 . /vg/in/dom0/flask.sh
 
 step "FLASK enforces"
@@ -45,6 +47,16 @@ for counter in events_received mem.range_hits mem.maps mem.copies; do
 done
 no_denials "guests with disks"
 no_trouble G1 G2
+
+step "a disk on the Xen bus"
+load_bus G1
+attach G1 backend=DomD type=blk target=/dev/ram2 name=bus
+has_disk G1 vdb
+fio_verify G1 vdb "--ioengine=libaio --direct=1 --iodepth=16 --size=4m \
+	--rw=randrw --bsrange=512-64k --blockalign=512"
+virtio-grantctl detach G1 bus || fail "detach"
+no_denials "a disk on the bus"
+no_trouble G1
 
 step "what the driver domain may not do"
 guest=$(domid G1)
