@@ -194,7 +194,7 @@ static int move(struct vg_follow *f, struct vg_bus_dev *dev,
 	switch (err) {
 	case 0:
 		moved(f, dev, is_new_guest);
-		return 0;
+		return dev->is_suspended;
 	case -ENODEV:	/* it is being made, and libxl is not there yet */
 	case -ENXIO:
 	case -ESRCH:	/* it goes, or is gone again */
@@ -209,7 +209,8 @@ static int move(struct vg_follow *f, struct vg_bus_dev *dev,
 
 /*
  * xenstored says that a domain was released when it has suspended itself, and a
- * toolstack takes it away only then.  1: again.
+ * toolstack takes it away only then.  Nobody says when its driver goes on; and a
+ * guest that ended before that was seen would be a saved one for ever.  1: again.
  */
 static int note_suspended(struct vg_follow *f, struct vg_bus_dev *dev)
 {
@@ -219,10 +220,11 @@ static int note_suspended(struct vg_follow *f, struct vg_bus_dev *dev)
 	if (dev->is_suspended && !was)
 		vg_info("%s %s: its guest is suspended", dev->guest_name,
 			dev->spec.name);
-	if (!err || err == -ENOENT || err == -EALREADY)
+	if (err == -ENOENT || err == -EALREADY)
 		return 0;
-	failed(f, dev, "noting that its guest is suspended", err);
-	return 1;
+	if (err)
+		failed(f, dev, "noting that its guest is suspended", err);
+	return err || dev->is_suspended;
 }
 
 /* 1: something is waited for. */
