@@ -209,8 +209,9 @@ static int move(struct vg_follow *f, struct vg_bus_dev *dev,
 
 /*
  * xenstored says that a domain was released when it has suspended itself, and a
- * toolstack takes it away only then.  Nobody says when its driver goes on; and a
- * guest that ended before that was seen would be a saved one for ever.  1: again.
+ * toolstack takes it away only then.  Nobody says when its driver goes on; and
+ * a guest that ended before that was seen would be a saved one for ever.  1:
+ * again.
  */
 static int note_suspended(struct vg_follow *f, struct vg_bus_dev *dev)
 {
