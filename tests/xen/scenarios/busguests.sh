@@ -29,7 +29,9 @@ served() {
 
 step "two driver domains: PVH, and PV"
 start_driver DomD
-start_driver DomP type=pv
+start_driver_domain DomP type=pv
+in_domain DomP 'modprobe brd rd_nr=4 rd_size=32768'
+start_backend DomP
 
 step "a PV guest"
 start_guest G1 type=pv mem=192
