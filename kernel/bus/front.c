@@ -405,8 +405,16 @@ static bool vgb_is_in_use(struct vgb_device *vgb)
 
 /* Connecting */
 
+/*
+ * With the state, if it is the first.  Linux from 7.1 on takes a state of 1 in the node
+ * of a device that it knows to be further for another device in its place
+ * (xenbus_dev_changed()), and reads one before the other: what xenbus_switch_state()
+ * writes while xenwatch looks at our keys, is that.  It knows of no state here before
+ * the node has had it, and then of Connected.
+ */
 static int vgb_write_keys(struct vgb_device *vgb)
 {
+	bool is_first = vgb->xdev->state == XenbusStateInitialising;
 	const char *node = vgb->xdev->nodename;
 	unsigned int tries = VGB_TRANSACTION_TRIES;
 	struct xenbus_transaction xbt;
@@ -424,6 +432,9 @@ static int vgb_write_keys(struct vgb_device *vgb)
 				    vgb->link.port) ?:
 		      xenbus_printf(xbt, node, "msg-backend-id", "%u",
 				    vgb->link.backend);
+		if (!ret && is_first)
+			ret = xenbus_printf(xbt, node, "state", "%d",
+					    XenbusStateInitialised);
 		if (ret) {
 			xenbus_transaction_end(xbt, 1);
 			return ret;
@@ -499,7 +510,8 @@ static void vgb_publish(struct vgb_device *vgb, const char *back,
 	}
 	vgb->is_published = true;
 	vgb->is_closed = false;
-	xenbus_switch_state(vgb->xdev, XenbusStateInitialised);
+	if (vgb->xdev->state != XenbusStateInitialising)
+		xenbus_switch_state(vgb->xdev, XenbusStateInitialised);
 }
 
 /*
