@@ -207,13 +207,18 @@ static int read_grant_usage(const char *kind, const struct vg_keys *node,
 	return is < 0 ? is : 0;
 }
 
-/* A guest waits for it, whatever fails now.  0 or negative errno. */
-static int read_promise(struct vg_sdev *d, const struct vg_keys *node)
+/* A guest waits for it, whatever fails now.  0, or negative errno with *why. */
+static int read_promise(struct vg_sdev *d, const struct vg_keys *node,
+			char **why)
 {
 	int is = d->transport->has_front ? vg_keys_is_1(node, VG_KEY_MOVED) : 0;
 
 	d->is_promised |= is == 1;
-	return is < 0 ? is : 0;
+	if (is >= 0)
+		return 0;
+	*why = vg_strf("xenstore key %s/" VG_KEY_MOVED ": %s", node->where,
+		       strerror(-is));
+	return is;
 }
 
 /*
@@ -237,7 +242,7 @@ static int node_is_ours(struct vg_supervisor *s, struct vg_sdev *d)
 		if (!err)
 			err = vg_dev_type_of(kind, &node, &d->type, &why);
 		if (!err)
-			err = read_promise(d, &node);
+			err = read_promise(d, &node, &why);
 	}
 	if (err)
 		vg_sup_failed(s, "%s", why);

@@ -206,8 +206,9 @@ void vg_sdev_wait(struct vg_sdev *d);
 void vg_sdev_show(struct vg_sdev *d);
 /* It was served, or is to be: what fails keeps its reason. */
 void vg_sdev_becomes(struct vg_sdev *d, enum dev_state state);
-/* This device can't be served.  The caller has said why. */
+/* Why, in xenstore, once until it is content. */
 void vg_sdev_publish_failure(struct vg_sdev *d);
+/* This device can't be served.  The caller has said why. */
 void vg_sdev_fail(struct vg_sdev *d);
 int vg_sup_remove_node(struct vg_sdev *d);
 
