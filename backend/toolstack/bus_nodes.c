@@ -106,7 +106,8 @@ static void put_backend(struct writer *w, const struct vg_bus_dev *dev)
 	free(back);
 }
 
-static int write_front(struct xen_store *xs, const struct vg_bus_dev *dev)
+static int write_front(struct xen_store *xs, const struct vg_bus_dev *dev,
+		       enum vg_xenbus_state state)
 {
 	char *dir = vg_bus_front(dev);
 	struct writer w = { .xs = xs, .dir = dir };
@@ -114,7 +115,7 @@ static int write_front(struct xen_store *xs, const struct vg_bus_dev *dev)
 	w.err = make_dir(xs, dir, dev->guest, dev->backend);
 	put_backend(&w, dev);
 	put_number(&w, "device-id", dev->spec.device_id);
-	put_number(&w, "state", VG_XENBUS_INITIALISING);
+	put_number(&w, "state", state);
 	free(dir);
 	return w.err;
 }
@@ -414,7 +415,7 @@ static int create_body(struct xen_store *xs, void *arg)
 	if (!err)
 		err = rm_errors(xs, c->dev);
 	if (!err)
-		err = write_front(xs, c->dev);
+		err = write_front(xs, c->dev, VG_XENBUS_INITIALISING);
 	if (!err)
 		err = write_back(xs, c->dev, false);
 	if (!err)
@@ -498,14 +499,22 @@ static int renew_front(struct xen_store *xs, const struct vg_bus_dev *dev)
 	return w.err;
 }
 
-/* That of a guest which is still there only the guest can have removed. */
+/*
+ * A guest that was saved knows of the device: xenbus would take a state of 1
+ * for another one in its place (Linux from 7.1 on, xenbus_dev_changed()).  That
+ * of a guest which is still there only the guest can have removed.
+ */
 static int move_front(struct xen_store *xs, const struct move *m)
 {
+	bool is_known = m->dev->is_suspended && m->to.guest != m->dev->guest;
 	int err = -ENOENT;
 
 	if (m->to.guest == m->dev->guest)
 		err = renew_front(xs, &m->to);
-	return err == -ENOENT ? write_front(xs, &m->to) : err;
+	if (err != -ENOENT)
+		return err;
+	return write_front(xs, &m->to, is_known ? VG_XENBUS_CONNECTED :
+						  VG_XENBUS_INITIALISING);
 }
 
 static int rm_back(struct xen_store *xs, const struct vg_bus_dev *dev)
@@ -578,6 +587,29 @@ int vg_bus_move(struct xen_store *xs, struct vg_bus_dev *dev,
 	return err;
 }
 
+/* 1, 0, or negative errno; what is nonsense, is not. */
+static int is_connected(struct xen_store *xs, const char *node)
+{
+	int state = vg_bus_state(xs, node);
+
+	if (state >= 0)
+		return state == VG_XENBUS_CONNECTED;
+	return state == -ENOENT || state == -EINVAL ? 0 : state;
+}
+
+/* Both say so: the front of a guest that was saved is made like that. */
+static int are_connected(struct xen_store *xs, const struct vg_bus_dev *dev)
+{
+	char *front = vg_bus_front(dev), *back = vg_bus_back(dev);
+	int are = is_connected(xs, front);
+
+	if (are == 1)
+		are = is_connected(xs, back);
+	free(back);
+	free(front);
+	return are;
+}
+
 /*
  * Whose driver is not there (it may just have ended, or be restored and not
  * have got so far), is what it was.
@@ -586,16 +618,13 @@ static int front_is_suspended(struct xen_store *xs,
 			      const struct vg_bus_dev *dev, bool *is_suspended)
 {
 	char *front = vg_bus_front(dev);
-	int is = is_1(xs, front, "suspended"), state = 0;
+	int is = is_1(xs, front, "suspended"), are = 0;
 
-	*is_suspended = is == 1 || (!is && dev->is_suspended);
 	if (!is && dev->is_suspended)
-		state = vg_bus_state(xs, front);
-	if (state == VG_XENBUS_CONNECTED)
-		*is_suspended = false;
+		are = are_connected(xs, dev);
+	*is_suspended = is == 1 || (!is && dev->is_suspended && are != 1);
 	free(front);
-	return is < 0 ? is : state >= 0 || state == -ENOENT ||
-	       state == -EINVAL ? 0 : state;
+	return is < 0 ? is : are < 0 ? are : 0;
 }
 
 static int rm_suspended(struct xen_store *xs, const char *record)

@@ -192,6 +192,7 @@ static inline struct vgb_device *vgb_of(struct vgrant_device *vgd)
 void vgb_follow(struct vgb_device *vgb);
 int vgb_probe(struct xenbus_device *xdev, const struct xenbus_device_id *id);
 void vgb_remove(struct xenbus_device *xdev);
+void vgb_claim_connected(const char *dir);
 #endif
 
 /* transport.c */

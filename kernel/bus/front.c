@@ -881,6 +881,25 @@ static int vgb_add(struct vgb_device *vgb)
 	return ret;
 }
 
+/*
+ * It may have been closed by who drove it before.  xenbus knows the state before the
+ * node has it: see vgb_write_keys().
+ */
+static int vgb_begin_anew(struct xenbus_device *xdev)
+{
+	enum xenbus_state before = xdev->state;
+	int ret;
+
+	if (before == XenbusStateInitialising)
+		return 0;
+	xdev->state = XenbusStateInitialising;
+	ret = xenbus_printf(XBT_NIL, xdev->nodename, "state", "%d",
+			    XenbusStateInitialising);
+	if (ret)
+		xdev->state = before;
+	return ret;
+}
+
 VISIBLE_IF_KUNIT int vgb_probe(struct xenbus_device *xdev,
 			       const struct xenbus_device_id *id)
 {
@@ -911,9 +930,7 @@ VISIBLE_IF_KUNIT int vgb_probe(struct xenbus_device *xdev,
 		xenbus_switch_state(xdev, XenbusStateClosed);
 		return 0;
 	}
-	/* It may have been closed by who drove it before. */
-	xenbus_switch_state(xdev, XenbusStateInitialising);
-	ret = vgb_list_add(vgb);
+	ret = vgb_begin_anew(xdev) ?: vgb_list_add(vgb);
 	if (!ret)
 		return 0;
 
@@ -977,6 +994,48 @@ static struct xenbus_driver vgb_driver = {
 	.not_essential = true,
 };
 
+/* Does xenbus have a device for this node of ours? */
+static bool vgb_is_known(const char *devid)
+{
+	struct device *dev;
+	char *name;
+
+	name = kasprintf(GFP_KERNEL, "virtio_grant-%s", devid);
+	if (!name)
+		return true;
+	dev = bus_find_device_by_name(vgb_driver.driver.bus, NULL, name);
+	put_device(dev);
+	kfree(name);
+	return dev;
+}
+
+/*
+ * The toolstack makes the node of a guest that was saved with a state of Connected,
+ * which tells a guest that is restored that it is the device which it knows.  A kernel
+ * that was booted instead knows none, and its xenbus has passed over a node that does
+ * not begin with 1 (xenbus_probe_node()).
+ */
+VISIBLE_IF_KUNIT void vgb_claim_connected(const char *dir)
+{
+	unsigned int i, n, state;
+	char **devids, *node;
+
+	devids = xenbus_directory(XBT_NIL, dir, "", &n);
+	if (IS_ERR(devids))
+		return;
+	for (i = 0; i < n; i++) {
+		node = kasprintf(GFP_KERNEL, "%s/%s", dir, devids[i]);
+		if (node && !vgb_is_known(devids[i]) &&
+		    xenbus_scanf(XBT_NIL, node, "state", "%u", &state) == 1 &&
+		    state == XenbusStateConnected)
+			xenbus_printf(XBT_NIL, node, "state", "%d",
+				      XenbusStateInitialising);
+		kfree(node);
+	}
+	kfree(devids);
+}
+EXPORT_SYMBOL_IF_KUNIT(vgb_claim_connected);
+
 static int __init vgb_init(void)
 {
 	int ret;
@@ -992,6 +1051,8 @@ static int __init vgb_init(void)
 	ret = xenbus_register_frontend(&vgb_driver);
 	if (ret)
 		bus_unregister(&vgb_bus);
+	else
+		vgb_claim_connected("device/virtio_grant");
 	return ret;
 }
 module_init(vgb_init);

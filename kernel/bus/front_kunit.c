@@ -120,6 +120,33 @@ static void front_test_made_again(struct kunit *test)
 	life_ends(life, "made again");
 }
 
+/* Nodes that no driver has: a new kernel's begins with those of a saved guest. */
+static void front_test_claims(struct kunit *test)
+{
+	static const struct {
+		const char *node;
+		unsigned int state, becomes;
+	} is[] = {
+		{ "data/vgb-kunit/claims/70", 4, 1 },
+		{ "data/vgb-kunit/claims/71", 1, 1 },
+		{ "data/vgb-kunit/claims/72", 5, 5 },
+		{ "data/vgb-kunit/claims/73", 6, 6 },
+	};
+	unsigned int i, state;
+
+	for (i = 0; i < ARRAY_SIZE(is); i++)
+		front_write(is[i].node, "state", is[i].state);
+	vgb_claim_connected("data/vgb-kunit/claims");
+	for (i = 0; i < ARRAY_SIZE(is); i++) {
+		state = 0;
+		xenbus_scanf(XBT_NIL, is[i].node, "state", "%u", &state);
+		KUNIT_EXPECT_EQ_MSG(test, state, is[i].becomes, "%s",
+				    is[i].node);
+	}
+	/* There is none. */
+	vgb_claim_connected("data/vgb-kunit/nothing");
+}
+
 /* libxl's is never moved: who serves it next, has another device. */
 static void front_test_replaced(struct kunit *test)
 {
@@ -753,6 +780,7 @@ static void front_test_removed_meanwhile(struct kunit *test)
 
 static struct kunit_case front_test_cases[] = {
 	KUNIT_CASE_SLOW(front_test_made_again),
+	KUNIT_CASE(front_test_claims),
 	KUNIT_CASE_SLOW(front_test_replaced),
 	KUNIT_CASE_SLOW(front_test_refused),
 	KUNIT_CASE_SLOW(front_test_no_device),

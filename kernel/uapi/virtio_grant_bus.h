@@ -46,6 +46,9 @@
  * While the guest is suspended the front has "suspended", 1: a guest that ends with
  * it has been saved, and may be restored, in another domain.  There it finds no node,
  * and waits for one of the same <devid>, for which it begins with a new page and port.
+ * The toolstack makes the front of such a guest with a state of 4: Linux from 7.1 on
+ * takes a state of 1 for another device.  A driver that is new in a guest which was
+ * booted instead writes 1.
  *
  * States, as xenbus drivers know them:
  *

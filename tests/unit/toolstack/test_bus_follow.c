@@ -328,6 +328,11 @@ static void a_saved_guest_is_restored(void **state)
 	assert_int_equal(look(), 1);
 	assert_moved(1, 6);
 	bus_assert_key(bus_record(0x51, 0, "suspended"), "1");
+	/* It knows the device; but is not there yet. */
+	bus_assert_key(bus_front(6, 0, "state"), "4");
+	bus_assert_key(bus_front(6, 0, "msg-ref"), NULL);
+	assert_int_equal(look(), 1);
+	fake_store_write(1, bus_back(1, 6, 0, "state"), "nonsense");
 	assert_int_equal(look(), 1);
 	/* That failed, and is tried again. */
 	bus_domain_gone(6);
