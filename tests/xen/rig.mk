@@ -23,7 +23,7 @@ XEN_DIR := tests/xen
 XEN_SCENARIOS = $(shell $(XEN_DIR)/run.sh --list)
 XEN_LONG_SCENARIOS = $(filter-out cycles,$(shell $(XEN_DIR)/run.sh --list-long)) \
 	cycles:CYCLES=50 cycles:BUS=1 integrity:BUS=1 takeover:BUS=1 \
-	kunit:BUS=1 isolation:BUS=1 busmove:AWAY=1
+	kunit:BUS=1 isolation:BUS=1 busmove:AWAY=1 bus@x86:DOM0=pvh
 
 FLASK_SCENARIOS := boot disk clients demo-mmio restart module cycles:CYCLES=10 dom0 hardening
 

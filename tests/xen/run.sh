@@ -5,7 +5,7 @@
 #
 #	run.sh NAME [VAR=VALUE...]	a scenario of tests/xen/scenarios, or the
 #					path of a script; the variables are the
-#					scenario's
+#					scenario's; DOM0=pvh: on x86, with a PVH dom0
 #	run.sh NAME@ARCH [VAR=VALUE...]	the same on arm64 or x86
 #	run.sh --shell [VAR=VALUE...]	an interactive dom0
 #	run.sh --prepare		build and fetch everything beforehand
@@ -386,6 +386,10 @@ limit=$(rig_words timeout)
 began=$SECONDS
 pace=10
 xen_words=$(rig_words cmdline)
+case "$arch: $* " in
+x86:*' DOM0=pvh '*) xen_words="dom0=pvh $xen_words" ;;
+*' DOM0=pvh '*) vg_die "DOM0=pvh: only on x86 there are two kinds of dom0" ;;
+esac
 # Debian's own forbids grants between two guests unless it is told otherwise.
 [ "${VG_XEN_VARIANT:-$(rig_words xen)}" = "$(rig_words xen)" ] ||
 	[ "$VG_XEN_VARIANT" != stock ] || xen_words="xsm=dummy $xen_words"

@@ -4,7 +4,7 @@
 # while the guest runs, from a driver domain and from dom0, used, detached; what a
 # wrong set-up gets; and that nothing is left.  On x86, where everything takes
 # longest, the half of it, unless FULL=1; and a disk of libxl's own (without a
-# broker, and without a register window).
+# broker, and without a register window).  DOM0=pvh: with a PVH dom0 there.
 #
 # rig: arch arm64 x86
 # rig: long x86
@@ -30,6 +30,10 @@ esac
 [ -z "$FULL" ] || start_guest G2
 load_bus G1
 truncate -s 16M /tmp/image
+if [ "$VG_ARCH" = x86 ]; then
+	dom0_is=$(cat /sys/hypervisor/guest_type)
+	expect "${DOM0:-pv}" "${dom0_is,,}" "what dom0 is"
+fi
 start_backend dom0
 
 # Names that the kernel gives to those that are attached.
