@@ -567,7 +567,7 @@ static void vgb_connect(struct vgb_device *vgb)
 
 static void vgb_disconnect(struct vgb_device *vgb)
 {
-	if (vgb->is_connected)
+	if (vgb->is_connected && vgb->xdev->state != XenbusStateClosing)
 		dev_warn(&vgb->dev, "its backend is gone\n");
 	vgb_link_set_reach(&vgb->link, VGB_DOWN);
 	vgb->is_published = false;
@@ -697,6 +697,9 @@ static void vgb_work(struct work_struct *work)
 	default:
 		if (vgb->is_published)
 			vgb_disconnect(vgb);
+		/* The guest shuts down, and xenbus waits for each device. */
+		if (vgb->xdev->state == XenbusStateClosing)
+			xenbus_frontend_closed(vgb->xdev);
 	}
 	kfree(back);
 	if (vgb_has_missed(vgb, state))

@@ -54,7 +54,7 @@ static bool has_failed(struct front *front)
 static bool is_silent_or_over(struct front *front)
 {
 	return READ_ONCE(front->peer.is_silent) ||
-	       READ_ONCE(front->xdev->state) == XenbusStateConnected;
+	       front_state() == XenbusStateConnected;
 }
 
 static bool is_resuming(struct front *front)
@@ -118,6 +118,35 @@ static void front_test_made_again(struct kunit *test)
 		KUNIT_EXPECT_FALSE(test, life_has_failed(life));
 	}
 	life_ends(life, "made again");
+}
+
+static int lets_go(void *arg)
+{
+	struct front *front = arg;
+
+	if (!front_becomes(front, XenbusStateClosing))
+		return -ETIMEDOUT;
+	front_set_back(front, XenbusStateClosed);
+	return 0;
+}
+
+/* The guest shuts down: what xenbus_frontend_dev_shutdown() does, and waits for. */
+static void front_test_shutdown(struct kunit *test)
+{
+	struct front *front = front_of(test);
+	struct life *life = test->priv;
+	struct task_struct *task;
+
+	life_begins(life, LIFE_STAGES, NULL);
+	KUNIT_ASSERT_EQ(test, peer_run(test, lets_go, front, &task), 0);
+	xenbus_switch_state(front->xdev, XenbusStateClosing);
+	KUNIT_EXPECT_NE(test,
+			wait_for_completion_timeout(&front->xdev->down,
+						    msecs_to_jiffies(FRONT_WAIT_MS)),
+			0UL);
+	KUNIT_EXPECT_EQ(test, peer_join(task), 0);
+	KUNIT_EXPECT_EQ(test, front_state(), XenbusStateClosed);
+	life_ends(life, "shut down");
 }
 
 /* Nodes that no driver has: a new kernel's begins with those of a saved guest. */
@@ -508,7 +537,7 @@ static void front_test_silent_again(struct kunit *test)
 		front->peer.silent_at = i;
 		KUNIT_ASSERT_EQ(test, front_serve(front), 0);
 		KUNIT_EXPECT_TRUE(test, front_waits(front, is_silent_or_over));
-		is_over = front->xdev->state == XenbusStateConnected;
+		is_over = front_state() == XenbusStateConnected;
 		msleep(20);
 		KUNIT_EXPECT_FALSE_MSG(test, life_has_failed(life),
 				       "silent at %u", i);
@@ -780,6 +809,7 @@ static void front_test_removed_meanwhile(struct kunit *test)
 
 static struct kunit_case front_test_cases[] = {
 	KUNIT_CASE_SLOW(front_test_made_again),
+	KUNIT_CASE_SLOW(front_test_shutdown),
 	KUNIT_CASE(front_test_claims),
 	KUNIT_CASE_SLOW(front_test_replaced),
 	KUNIT_CASE_SLOW(front_test_refused),

@@ -39,6 +39,7 @@ void front_write(const char *node, const char *key, unsigned int value);
 void front_set_back(struct front *front, enum xenbus_state state);
 int front_new_back(struct front *front, const char *versions);
 bool front_waits(struct front *front, bool (*is)(struct front *front));
+enum xenbus_state front_state(void);
 bool front_becomes(struct front *front, enum xenbus_state state);
 bool front_is_published(struct front *front);
 int front_serve(struct front *front);

@@ -71,15 +71,23 @@ bool front_waits(struct front *front, bool (*is)(struct front *front))
 	return is(front);
 }
 
+/* As a backend reads it: xenbus need not know of the first. */
+enum xenbus_state front_state(void)
+{
+	unsigned int state;
+
+	return xenbus_scanf(XBT_NIL, FRONT_NODE, "state", "%u", &state) == 1 ?
+		state : XenbusStateUnknown;
+}
+
 /* Is the front's state that, within the time? */
 bool front_becomes(struct front *front, enum xenbus_state state)
 {
 	unsigned long end = jiffies + msecs_to_jiffies(FRONT_WAIT_MS);
 
-	while (READ_ONCE(front->xdev->state) != state &&
-	       time_before(jiffies, end))
+	while (front_state() != state && time_before(jiffies, end))
 		usleep_range(500, 1000);
-	return READ_ONCE(front->xdev->state) == state;
+	return front_state() == state;
 }
 
 struct vgb_device *front_vgb(struct front *front)
