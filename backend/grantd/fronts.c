@@ -8,10 +8,14 @@
  *	2	1	it is served, and its driver may come
  *	2	3	the driver is there: the worker attaches to it
  *	4	3, 4	attached
- *	6	5, 6	the driver has closed; when it says 1 again, we say 2
+ *	5	5	the driver closes, as when its guest shuts down,
+ *	6	6	... and has; when it says 1 again, we say 2
+ *
+ * and with a key "online" that is not 1:
+ *
  *	5	4	the toolstack wants it gone, the driver is being asked
  *	5	else	... and is gone, too: as devices without a front
- *	6		closed: for good, unless the key "online" is 1
+ *	6		closed, for good
  *
  * Not trusted: the guest, whose the front is.  Its path is made of the device's
  * name and never read; a state that is none, and keys that do not parse, are a
@@ -229,7 +233,7 @@ static enum vg_xenbus_state wanted_state(const struct vg_sdev *d)
 	/* On the way, or not all of it is back yet. */
 	if (d->is_moving || !is_nobody(&d->where))
 		return 0;
-	return d->front_state == VG_XENBUS_CLOSING ||
+	return d->front_state == VG_XENBUS_CLOSING ? VG_XENBUS_CLOSING :
 	       d->front_state == VG_XENBUS_CLOSED ? VG_XENBUS_CLOSED :
 						    VG_XENBUS_INIT_WAIT;
 }
@@ -239,7 +243,7 @@ void vg_front_show(struct vg_sdev *d)
 	enum vg_xenbus_state want = wanted_state(d);
 
 	/* What the toolstack wants stands there until it is so. */
-	if (d->state != DEV_READY || d->node_state == VG_XENBUS_CLOSING)
+	if (d->state != DEV_READY || d->is_unwanted)
 		return;
 	d->front_target = want ? want : (enum vg_xenbus_state)d->node_state;
 	if (d->front_target == d->node_state && d->is_shown)
@@ -266,22 +270,23 @@ static bool is_in_use(const struct vg_sdev *d)
 }
 
 /*
- * Closed is the end, if the toolstack does not want it any more: 1, 0, or
- * negative errno if that can't be read now.
+ * These states are the toolstack's if it does not want the device any more, and
+ * else our answer to the driver: 1, 0, or negative errno if that can't be read
+ * now.
  */
-static int is_closed_for_good(const struct vg_sdev *d, uint64_t state)
+static int is_unwanted(const struct vg_sdev *d, uint64_t state)
 {
 	const struct vg_keys node = vg_node_keys(&d->s->xs, d->node);
 	int is;
 
-	if (state != VG_XENBUS_CLOSED)
+	if (state != VG_XENBUS_CLOSING && state != VG_XENBUS_CLOSED)
 		return 0;
 	is = vg_keys_is_1(&node, "online");
 	return is < 0 ? is : !is;
 }
 
-/* @state: of the device's node, and if it is the last; @where its driver is. */
-static void scan_known(struct vg_sdev *d, uint64_t state, bool is_closed,
+/* @state: of the device's node; @where its driver is. */
+static void scan_known(struct vg_sdev *d, uint64_t state,
 		       const struct vg_transport_where *where)
 {
 	bool is_new = !d->has_where || memcmp(where, &d->where, sizeof(*where));
@@ -299,7 +304,7 @@ static void scan_known(struct vg_sdev *d, uint64_t state, bool is_closed,
 		d->where = *where;
 		d->has_where = true;
 	}
-	if (is_closed || (state == VG_XENBUS_CLOSING && !is_in_use(d))) {
+	if (d->is_unwanted && (state == VG_XENBUS_CLOSED || !is_in_use(d))) {
 		vg_sdev_stop(d);
 	} else if (d->state == DEV_NEW) {
 		/* By a predecessor, and its driver is being asked. */
@@ -315,15 +320,16 @@ static void scan_known(struct vg_sdev *d, uint64_t state, bool is_closed,
 void vg_front_scan(struct vg_sdev *d, uint64_t state)
 {
 	struct vg_transport_where where;
-	int err, is_closed;
+	int err, is;
 
 	if (d->state == DEV_CLOSED || d->state == DEV_STOPPING || !d->front)
 		return;
 	err = vg_front_find(d, &where);
-	is_closed = is_closed_for_good(d, state);
-	if (err || is_closed < 0) {
+	is = is_unwanted(d, state);
+	if (err || is < 0) {
 		d->s->look_again = true;
 		return;
 	}
-	scan_known(d, state, is_closed, &where);
+	d->is_unwanted = is;
+	scan_known(d, state, &where);
 }

@@ -25,6 +25,20 @@
 	(STATE_BIT(VG_XENBUS_INITIALISING) | STATE_BIT(VG_XENBUS_INIT_WAIT) | \
 	 STATE_BIT(VG_XENBUS_CONNECTED) | STATE_BIT(VG_XENBUS_CLOSED))
 
+/*
+ * May it say something else than @now?  Closing is what the driver was
+ * answered, as long as the toolstack wants the device.  1, 0, negative errno.
+ */
+static int may_move(const struct vg_sdev *d, unsigned int from, uint64_t now)
+{
+	const struct vg_keys node = vg_node_keys(&d->s->xs, d->node);
+
+	if (from & STATE_BIT(now))
+		return 1;
+	return from == STATES_WITH_FRONT && now == VG_XENBUS_CLOSING ?
+	       vg_keys_is_1(&node, "online") : 0;
+}
+
 /* What it says beside its state: for who reads that. */
 static int write_shown(struct vg_sdev *d, enum vg_xenbus_state to)
 {
@@ -51,14 +65,16 @@ static int move_state_once(struct vg_sdev *d, unsigned int from,
 	struct xen_store *xs = d->s->xs;
 	uint64_t now;
 	char *why = NULL;
-	int err = xen_store_begin(xs);
+	int may, err = xen_store_begin(xs);
 
 	if (err)
 		return err;
 	err = vg_key_read_u64(xs, d->node, "state", 9, &now, &why);
 	free(why);
-	if (!err && !(from & STATE_BIT(now)) && now != to)
-		err = -ESTALE;
+	if (!err && now != to) {
+		may = may_move(d, from, now);
+		err = may < 0 ? may : may ? 0 : -ESTALE;
+	}
 	if (!err && now != to)
 		err = write_shown(d, to);
 	if (!err && now != to)

@@ -110,6 +110,7 @@ struct vg_sdev {
 	bool is_moving;			/* its worker goes to `where' */
 	bool is_attached;		/* ... and is there */
 	bool is_abandoned;		/* its node is ours to remove */
+	bool is_unwanted;		/* by the toolstack, as seen last */
 	enum vg_xenbus_state front_target;	/* of its node, once ready */
 	const struct vg_dev_type *type;	/* NULL: not known yet */
 	void *res;		/* of the type: what is served */

@@ -567,11 +567,23 @@ static void vgb_connect(struct vgb_device *vgb)
 
 static void vgb_disconnect(struct vgb_device *vgb)
 {
-	if (vgb->is_connected && vgb->xdev->state != XenbusStateClosing)
+	if (vgb->is_connected)
 		dev_warn(&vgb->dev, "its backend is gone\n");
 	vgb_link_set_reach(&vgb->link, VGB_DOWN);
 	vgb->is_published = false;
 	vgb->is_connected = false;
+}
+
+/*
+ * The guest shuts down, its backend has answered, and xenbus waits for us to say so;
+ * itself it looks at the first backend alone.
+ */
+static void vgb_let_go(struct vgb_device *vgb)
+{
+	vgb_link_set_reach(&vgb->link, VGB_DOWN);
+	vgb->is_published = false;
+	vgb->is_connected = false;
+	xenbus_frontend_closed(vgb->xdev);
 }
 
 /* Another is to serve the device: what the last one could not, this one may. */
@@ -689,17 +701,19 @@ static void vgb_work(struct work_struct *work)
 			vgb_connect(vgb);
 		break;
 	case XenbusStateClosing:
-		vgb_close(vgb);
+		if (vgb->xdev->state == XenbusStateClosing)
+			vgb_let_go(vgb);
+		else
+			vgb_close(vgb);
 		break;
 	case XenbusStateInitialising:
 	case -ENOMEM:
 		break;
 	default:
-		if (vgb->is_published)
-			vgb_disconnect(vgb);
-		/* The guest shuts down, and xenbus waits for each device. */
 		if (vgb->xdev->state == XenbusStateClosing)
-			xenbus_frontend_closed(vgb->xdev);
+			vgb_let_go(vgb);
+		else if (vgb->is_published)
+			vgb_disconnect(vgb);
 	}
 	kfree(back);
 	if (vgb_has_missed(vgb, state))

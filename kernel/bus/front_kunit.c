@@ -126,7 +126,7 @@ static int lets_go(void *arg)
 
 	if (!front_becomes(front, XenbusStateClosing))
 		return -ETIMEDOUT;
-	front_set_back(front, XenbusStateClosed);
+	front_set_back(front, XenbusStateClosing);
 	return 0;
 }
 

@@ -59,9 +59,10 @@
  *	4	3	Connected: the page is mapped, messages are answered
  *	4	4	Connected: the device is in use
  *	5	4	Closing: the toolstack wants it gone (front: let go)
- *	5, 6	5, 6	and it is.  A front that closes by itself, and a back
- *			whose key "online" is 1, begin anew when the front says
- *			1 again: the back then says 2
+ *	5, 6	5, 6	and it is.  While the back's key "online" is 1 it is the
+ *			front that closes (xenbus does, when a guest shuts
+ *			down): the back answers 5 when it has let go, 6 to 6,
+ *			and 2 when the front says 1 again
  *
  * A backend's domain may end and come back under another number: the toolstack
  * writes new backs, with "moved", 1, and each front's "backend" and "backend-id".  A

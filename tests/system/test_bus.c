@@ -230,6 +230,53 @@ static void closes_silently(void **state)
 	closes();
 }
 
+/* It closes: back and worker stay, and have nothing of it any more. */
+static void shuts(void)
+{
+	disk_make(0);
+	start();
+	io();
+	front_set_state(&f, 5);
+	assert_true(rig_until(front_back_state(&f) == 5));
+	rig_steps(20);
+	assert_int_equal(front_back_state(&f), 5);
+	assert_int_equal(front_exit(&f), 0);
+	f.page = NULL;
+}
+
+/* A guest shuts down, or a crashed one's next kernel does it: as Xen's own. */
+static void shuts_down(void **state)
+{
+	(void)state;
+	shuts();
+	front_set_state(&f, 6);
+	assert_true(rig_until(front_back_state(&f) == 6));
+	front_set_state(&f, 1);
+	start();
+	io();
+	closes();
+}
+
+static void begins_while_closing(void **state)
+{
+	(void)state;
+	shuts();
+	front_set_state(&f, 1);
+	assert_true(rig_until(front_back_state(&f) == 2));
+	start();
+	io();
+	closes();
+}
+
+static void removed_while_closing(void **state)
+{
+	(void)state;
+	shuts();
+	front_ask_close(&f);
+	assert_true(rig_until(!fake_store_exists(front_back_path(&f, ""))));
+	assert_true(rig_until(!rig_worker_of(GUEST)));
+}
+
 /* A driver that was replaced at once: nobody saw it go. */
 static void starts_again(void **state)
 {
@@ -715,6 +762,20 @@ static void die_everywhere(void (*again)(void))
 	closes();
 }
 
+static void daemon_ends_while_closing(void **state)
+{
+	(void)state;
+	shuts();
+	sup_again();
+	assert_int_equal(front_back_state(&f), 5);
+	front_set_state(&f, 6);
+	assert_true(rig_until(front_back_state(&f) == 6));
+	front_set_state(&f, 1);
+	start();
+	io();
+	closes();
+}
+
 static void supervisor_dies(void **state)
 {
 	(void)state;
@@ -795,7 +856,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(served), T(served_plainly), T(versions_are_said), T(libxls),
 		T(refused), T(another_type), T(closes_and_returns),
-		T(closes_silently), T(starts_again), T(starts_again_as_before),
+		T(closes_silently), T(shuts_down), T(begins_while_closing),
+		T(removed_while_closing), T(daemon_ends_while_closing),
+		T(starts_again), T(starts_again_as_before),
 		T(front_vanishes), T(domain_vanishes), T(not_after_all),
 		T(forced), T(removed_while_closed),
 		T(closed_by_itself_is_no_leftover),
