@@ -29,6 +29,11 @@
 #define OWN_MEMORY_BYTES	(UINT64_C(512) << 20)
 /* Of a queue's thread. */
 #define STACK_BYTES		(256u << 10)
+/*
+ * What is at least as large, is pages of its own: a device has arrays for what
+ * its driver may do and most never does, and in the heap calloc() touches all.
+ */
+#define OWN_PAGES_BYTES		(16u << 10)
 /* Of 1000: when memory is short, a worker ends before others do. */
 #define OOM_SCORE		"500"
 
@@ -135,6 +140,7 @@ int vg_worker_main(const struct vg_worker_start *start)
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	/* Threads allocate when a queue starts, if at all. */
 	mallopt(M_ARENA_MAX, 1);
+	mallopt(M_MMAP_THRESHOLD, OWN_PAGES_BYTES);
 	if (start->is_confined &&
 	    xen_remote_set_up(start->rpc_fd, start->arena_fd, start->gntdev_fd,
 			      start->first_evtchn_fd, start->nr_evtchns))
