@@ -41,7 +41,7 @@ VG_BROKER_SRCS := $(VG_COMMON_SRCS) \
 		  backend/xen/gntshr.c backend/xen/evtchn.c \
 		  backend/xen/store.c backend/xen/ioreq.c backend/xen/confine.c
 VG_CTL_SRCS    := $(addprefix backend/ctl/,main.c ask.c answer.c session.c \
-		  attach.c detach.c list.c create.c watch.c resize.c) \
+		  attach.c detach.c list.c create.c watch.c saved.c resize.c) \
 		  $(VG_LIB_SRCS) \
 		  $(addprefix backend/toolstack/,refusals.c libxl_keys.c \
 		  transact.c domains.c bus_spec.c bus_nodes.c bus_follow.c \

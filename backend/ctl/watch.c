@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "ctl/commands.h"
+#include "ctl/saved.h"
 #include "ctl/watch.h"
 #include "lib/daemon.h"
 #include "lib/log.h"
@@ -26,6 +27,7 @@
 #define EVENTS_A_TURN	64u
 
 const char *vg_ctl_run_dir = "/run/virtio-grant";
+#define STATE_DIR	"/var/lib/virtio-grant"
 
 struct vg_watch {
 	struct vg_loop *loop;
@@ -35,8 +37,25 @@ struct vg_watch {
 	uint64_t last_ns, pause_ns;
 	bool looks_again;
 	struct vg_follow follow;
+	struct vg_saved *saved;		/* NULL: what is saved is not kept */
+	bool is_recalled;
 	int err;
 };
+
+/* What another boot of the host has left comes first. */
+static int look_at_all(struct vg_watch *w)
+{
+	int r, err = w->is_recalled || !w->saved ? 0 :
+		     vg_saved_recall(w->saved);
+
+	w->is_recalled = !err;
+	r = vg_follow_look(&w->follow, w->last_ns);
+	if (r < 0)
+		vg_warn("looking at xenstore: %s; trying again", strerror(-r));
+	else if (!err && w->saved)
+		err = vg_saved_keep(w->saved, w->follow.suspended);
+	return err ? err : r;
+}
 
 static void look(void *arg)
 {
@@ -44,9 +63,7 @@ static void look(void *arg)
 	int r;
 
 	w->last_ns = vg_now_ns();
-	r = vg_follow_look(&w->follow, w->last_ns);
-	if (r < 0)
-		vg_warn("looking at xenstore: %s; trying again", strerror(-r));
+	r = look_at_all(w);
 	if (r) {
 		vg_timer_arm(w->timer, w->pause_ns);
 		w->pause_ns = min_u(w->pause_ns * 2, PAUSE_MAX_NS);
@@ -98,7 +115,7 @@ static int watch_all(struct vg_watch *w)
 }
 
 int vg_watch_create(struct vg_loop *loop, uint64_t forget_ns,
-		    struct vg_watch **out)
+		    const char *state_dir, struct vg_watch **out)
 {
 	struct vg_watch *w = vg_zalloc(sizeof(*w));
 	xen_domid_t own = 0;
@@ -109,6 +126,8 @@ int vg_watch_create(struct vg_loop *loop, uint64_t forget_ns,
 	if (!err)
 		err = xen_store_own_domid(w->xs, &own);
 	vg_follow_init(&w->follow, w->xs, own, forget_ns);
+	if (state_dir)
+		w->saved = vg_saved_create(w->xs, own, state_dir);
 	w->timer = vg_timer_create(loop, look, w);
 	if (!err)
 		err = watch_all(w);
@@ -128,6 +147,8 @@ void vg_watch_destroy(struct vg_watch *w)
 		vg_loop_del_fd(w->loop, w->vfd);
 	vg_timer_destroy(w->timer);
 	vg_follow_exit(&w->follow);
+	if (w->saved)
+		vg_saved_destroy(w->saved);
 	xen_store_close(w->xs);
 	free(w);
 }
@@ -160,6 +181,7 @@ static char *answer(void *arg, const char *request, uint64_t asker)
 	vg_answer_set(o, "program", NAME);
 	add(o, "devices", f->devices);
 	add(o, "waiting", f->waiting);
+	add(o, "suspended", f->suspended);
 	add(o, "moved", f->moved);
 	add(o, "reattached", f->reattached);
 	add(o, "forgotten", f->forgotten);
@@ -170,7 +192,7 @@ static char *answer(void *arg, const char *request, uint64_t asker)
 	return text;
 }
 
-static int serve(const char *run_dir, uint64_t forget_ns)
+static int serve(const char *run_dir, const char *state_dir, uint64_t forget_ns)
 {
 	struct vg_loop *loop;
 	struct vg_watch *w;
@@ -178,7 +200,7 @@ static int serve(const char *run_dir, uint64_t forget_ns)
 
 	if (err)
 		return err;
-	err = vg_watch_create(loop, forget_ns, &w);
+	err = vg_watch_create(loop, forget_ns, state_dir, &w);
 	if (err) {
 		vg_err("xenstore: %s: it is for the control domain, as root",
 		       strerror(-err));
@@ -198,10 +220,11 @@ void vg_ctl_watch(struct vg_answer *a, int argc, char **argv)
 	static const struct option options[] = {
 		{ "forget", required_argument, NULL, 'f' },
 		{ "run-dir", required_argument, NULL, 'r' },
+		{ "state-dir", required_argument, NULL, 's' },
 		{ "verbose", no_argument, NULL, 'v' },
 		{ NULL, 0, NULL, 0 },
 	};
-	const char *run_dir = vg_ctl_run_dir;
+	const char *run_dir = vg_ctl_run_dir, *state_dir = STATE_DIR;
 	enum vg_log_level level = VG_LOG_INFO;
 	uint64_t forget_s = FORGET_S;
 	int c;
@@ -211,6 +234,8 @@ void vg_ctl_watch(struct vg_answer *a, int argc, char **argv)
 	while ((c = getopt_long(argc, argv, "r:v", options, NULL)) != -1) {
 		if (c == 'r')
 			run_dir = optarg;
+		else if (c == 's')
+			state_dir = optarg;
 		else if (c == 'v')
 			level = VG_LOG_DEBUG;
 		else if (c != 'f' ||
@@ -220,11 +245,11 @@ void vg_ctl_watch(struct vg_answer *a, int argc, char **argv)
 			break;
 	}
 	if (optind != argc) {
-		vg_answer_fail(a, VG_EXIT_USAGE, "watch: usage: watch [--forget=SECONDS] [--run-dir=DIR] [-v]");
+		vg_answer_fail(a, VG_EXIT_USAGE, "watch: usage: watch [--forget=SECONDS] [--run-dir=DIR] [--state-dir=DIR] [-v]");
 		return;
 	}
 	vg_log_init(NAME, level);
 	/* What failed is logged. */
-	if (serve(run_dir, forget_s * NS_PER_S))
+	if (serve(run_dir, state_dir, forget_s * NS_PER_S))
 		a->status = VG_EXIT_FAILED;
 }

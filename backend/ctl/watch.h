@@ -10,9 +10,12 @@
 
 struct vg_watch;
 
-/* Turns with @loop; the first look is at once. */
+/*
+ * Turns with @loop; the first look is at once.  @state_dir: where what is saved
+ * is kept (saved.h), or NULL.
+ */
 int vg_watch_create(struct vg_loop *loop, uint64_t forget_ns,
-		    struct vg_watch **out);
+		    const char *state_dir, struct vg_watch **out);
 void vg_watch_destroy(struct vg_watch *w);
 /* Why it stopped the loop; 0: it did not. */
 int vg_watch_error(const struct vg_watch *w);

@@ -262,9 +262,12 @@ int vg_follow_look(struct vg_follow *f, uint64_t now_ns)
 		return err;
 	err = vg_bus_devs_read(f->xs, NULL, &devs);
 	f->waiting = 0;
-	for (i = 0; !err && i < devs.nr; i++)
+	f->suspended = 0;
+	for (i = 0; !err && i < devs.nr; i++) {
 		f->waiting += (unsigned int)look_at(f, &all, &devs.d[i],
 						    now_ns);
+		f->suspended += devs.d[i].is_suspended;
+	}
 	if (!err) {
 		f->devices = devs.nr;
 		forget_who_is_back(f);

@@ -29,6 +29,7 @@ struct vg_follow {
 	unsigned int nr_absent;
 	/* Out. */
 	unsigned int devices, waiting;	/* now */
+	unsigned int suspended;		/* ... of guests that are saved */
 	uint64_t moved, reattached, forgotten, failures;	/* ever */
 	char *last_failure;
 };

@@ -182,6 +182,8 @@ static int write_record(struct xen_store *xs, const struct vg_bus_dev *dev,
 		put(&w, key, dev->spec.key[i].value);
 		free(key);
 	}
+	if (dev->is_suspended)
+		put(&w, "suspended", "1");
 	free(dir);
 	return w.err;
 }
@@ -430,6 +432,28 @@ int vg_bus_create(struct xen_store *xs, struct vg_bus_dev *dev,
 			      .name_is_ours = !dev->spec.name };
 
 	return vg_transact(xs, create_body, &c);
+}
+
+static int recall_body(struct xen_store *xs, void *arg)
+{
+	struct creation *c = arg;
+	char *record = vg_bus_record(c->dev);
+	int there = vg_node_exists(xs, record);
+
+	free(record);
+	if (there)
+		return there < 0 ? there : -EEXIST;
+	return write_record(xs, c->dev, c->own);
+}
+
+int vg_bus_recall(struct xen_store *xs, struct vg_bus_dev *dev,
+		  xen_domid_t own)
+{
+	struct creation c = { .dev = dev, .own = own };
+
+	dev->guest = 0;
+	dev->is_suspended = true;
+	return vg_transact(xs, recall_body, &c);
 }
 
 /* ---- moving ------------------------------------------------------------- */

@@ -81,6 +81,13 @@ char *vg_bus_back_error(const struct vg_bus_dev *dev);
 int vg_bus_create(struct xen_store *xs, struct vg_bus_dev *dev,
 		  xen_domid_t own);
 /*
+ * A record, and no nodes, of a guest that is saved: what xenstore knew before
+ * the host was booted.  dev->guest is set to 0, which no guest is.  -EEXIST: it
+ * has one of that number.
+ */
+int vg_bus_recall(struct xen_store *xs, struct vg_bus_dev *dev,
+		  xen_domid_t own);
+/*
  * The record's guest, or backend's domain, have become @guest and @backend:
  * front and back are written for them.  A guest that is the same keeps its
  * front but for what names the backend.  -EALREADY: the record says so

@@ -32,7 +32,8 @@ static int setup(void **state)
 	vg_answer_free(&a);
 	unit_log_start();
 	assert_int_equal(vg_loop_create(&loop), 0);
-	assert_int_equal(vg_watch_create(loop, UINT64_C(60000000000), &watch),
+	assert_int_equal(vg_watch_create(loop, UINT64_C(60000000000), NULL,
+					 &watch),
 			 0);
 	return 0;
 }
@@ -159,7 +160,8 @@ static void xenstore_fails(void **state)
 	for (i = 0; i < ARRAY_SIZE(calls); i++) {
 		for (n = 1; n < (calls[i] == FAKE_STORE_WATCH ? 4 : 2); n++) {
 			fake_fail_nth(0, calls[i], n, EIO);
-			assert_int_equal(vg_watch_create(loop, 0, &w), -EIO);
+			assert_int_equal(vg_watch_create(loop, 0, NULL, &w),
+					 -EIO);
 		}
 	}
 	/* Once in a look: the next is soon. */

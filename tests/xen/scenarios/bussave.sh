@@ -75,12 +75,17 @@ is_saved() {
 	virtio-grantctl list "$1" | grep "guest is saved"
 }
 
+_watch_is_gone() {
+	! kill -0 "$(cat "$VG_RUN/watch.pid")" 2>/dev/null
+}
+
 step "a driver domain, a guest with two disks, and who moves devices"
 start_driver_domain DomD type=pv
 in_domain DomD 'modprobe brd rd_nr=8 rd_size=32768'
 start_backend DomD
 start_guest G1 type=pv mem=192 "disk=[$(virtio_disk /dev/ram2 xvdc DomD)]"
 load_bus G1
+mkdir -p /var/lib
 start_watch --forget="$FORGET_S"
 has_disk G1 vda
 attach G1 backend=DomD type=blk target=/dev/ram0 name=data
@@ -97,6 +102,13 @@ xl save G1 "$SAVED" || fail "xl save"
 retry 30 _is_gone G1 || fail "G1 is still there"
 sleep "$(slow $((2 * FORGET_S)))"
 is_saved G1 || fail "the saved guest is not in the list: $(virtio-grantctl list)"
+# As if the host were booted meanwhile: xenstore knows of nothing.
+kill "$(cat "$VG_RUN/watch.pid")"
+retry 10 _watch_is_gone || fail "virtio-grantctl watch does not end"
+xenstore-rm /virtio-grant
+sed -i 's/"boot": *"[^"]*"/"boot": "another"/' /var/lib/virtio-grant/saved.json
+start_watch --forget="$FORGET_S"
+retry 10 is_saved G1 || fail "after a boot of the host it is not in the list"
 began=$(now_ms)
 # Of libxl's 10 s for a backend: see create_again().  What was saved, stays saved.
 xl restore "$SAVED" || {
