@@ -34,6 +34,18 @@ uint8_t *xbuf, *xpage;
 struct vga_info xinfo;
 static int xfd = -1;
 
+#define MACHINE_FRAMES	0x80000u	/* more than any guest has */
+
+uint64_t ram_frames(const struct target *t)
+{
+	return t->mem_mib ? t->mem_mib * 256ull : 65536;
+}
+
+unsigned int ram_step(const struct target *t)
+{
+	return ram_frames(t) > MACHINE_FRAMES ? step * 64 : step;
+}
+
 /* ---- secrets ------------------------------------------------------------ */
 
 #define WORDS	8192u	/* slots; far more than secrets times 32 */
