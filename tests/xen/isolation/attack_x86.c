@@ -37,14 +37,16 @@ static void page_tables(const struct target *t)
 		(t->domid + 1ull) << 16 | DOMID_SELF,
 		(t->domid + 1ull) << 16 | t->domid,
 	};
+	const uint64_t pte = (SOME_GFN + 1) * (uint64_t)PAGE_BYTES | 7;
 	struct attempt *a = attempt_begin("mmu_update", t);
+	uint64_t nr;
 
 	for (unsigned int i = 0; i < 3; i++) {
 		for (unsigned int cmd = 0; cmd < 4; cmd++) {
 			struct mmu_update *op = zeroed();
 
 			op->ptr = SOME_GFN * (uint64_t)PAGE_BYTES | cmd;
-			op->val = (SOME_GFN + 1) * (uint64_t)PAGE_BYTES | 7;
+			op->val = pte;
 			attempt_errno(a, cmd,
 				      xen_call(__HYPERVISOR_mmu_update, xva(op),
 					       1, 0, whose[i], 0));
@@ -65,11 +67,10 @@ static void page_tables(const struct target *t)
 	attempt_end(a);
 
 	a = attempt_begin("update_va_mapping", t);
+	nr = __HYPERVISOR_update_va_mapping_otherdomain;
 	for (unsigned int flags = 0; flags < 8; flags++)
-		attempt_errno(a, flags,
-			      xen_call(__HYPERVISOR_update_va_mapping_otherdomain,
-				       xva(xpage), (SOME_GFN * (uint64_t)
-				       PAGE_BYTES) | 7, flags, t->domid, 0));
+		attempt_errno(a, flags, xen_call(nr, xinfo.buf_va, pte, flags,
+						 t->domid, 0));
 	attempt_end(a);
 }
 
