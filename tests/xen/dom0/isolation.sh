@@ -23,9 +23,11 @@
 NEIGHBOUR_MIB=192
 # dom0's memory.  A PV guest's frames are the machine's (run.sh): 4 GiB and a hole.
 DOM0_MIB=768
+FIO_SIZE=4m
 [ "$VG_ARCH" != x86 ] || {
 	WITHOUT="relay $WITHOUT"
 	DOM0_MIB=5120
+	FIO_SIZE=1m
 	VG_ATTACH_S=30
 }
 # GO_ON=1: go on after a failure (for work on the test itself).
@@ -252,7 +254,7 @@ set_up_ours() {
 	load G1 vda canary inflight /dev/vda 4096 4096
 	load G1 vdb canary inflight_b /dev/vdb 0 16384
 	with bus && load G1 vdc canary inflight_c /dev/vdc 0 16384
-	fio_load G1 /dev/vda 8m 4m
+	fio_load G1 /dev/vda 8m "$FIO_SIZE"
 	load G2 vda n_process n_inflight /dev/vda 0 16384
 	in_domain DomD 'modprobe vg_attack'
 }

@@ -10,7 +10,7 @@
 # rig: long x86
 # rig: kernels 6.12
 # rig: needs backend modules program:vg-attack program:vg-victim program:vg-target
-# rig: timeout 900
+# rig: timeout 1800
 
 [ "$VG_ARCH" != x86 ] || BUS=1
 [ -n "${BUS:-}" ] || : "${WITHOUT:=bus}"
