@@ -694,6 +694,9 @@ attack_bus() {
 	start_backend DomD
 	in_domain G1 'echo 90 >/sys/module/virtio_grant/parameters/wait_s'
 	bus_rebind bus
+	# Not before: what works until then goes away under whoever uses it.
+	retry 60 in_domain G1 'test -e /tmp/rebound' ||
+		fail "bus: the guest's driver can't be bound again"
 	retry 60 bus_works || fail "bus: the device does not work again:" \
 		"$(in_domain G1 'dmesg | grep -i virtio | tail -n 2')"
 	fio_verify G1 "$(in_domain G1 'grep -lx bus /sys/block/vd*/serial | cut -d/ -f4')" \
