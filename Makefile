@@ -38,7 +38,7 @@ help:
 	@echo 'make bench      instructions per request, on this machine; BASE=FILE to compare'
 	@echo 'make fuzz       a device driven by bytes, under libFuzzer (clang); FUZZ_SECONDS=60'
 	@echo 'make torture    200 kills -9 of the daemons under verified load (KILLS=, SEED=, BUS=1)'
-	@echo 'make prove-isolation  a hostile driver domain against a guest, and what it reaches'
+	@echo 'make prove-isolation  a hostile driver domain against a guest, and what it reaches; ARCH=x86'
 	@echo 'make shell      a shell in the control domain of the rig'
 	@echo 'make install    see README.md; also install-grantd, install-toolstack, install-broker, install-modules'
 	@echo 'make clean      removes build/'
@@ -67,9 +67,9 @@ torture:
 	@VG_LIMIT_S="$(or $(LIMIT_S),7200)" tests/xen/run.sh takeover BROKER=1 \
 		KILLS="$(or $(KILLS),200)" $(if $(SEED),SEED="$(SEED)") BUS="$(BUS)"
 
-# docs/threat-model.md
+# ARCH=arm64 or x86: docs/threat-model.md
 prove-isolation:
-	@tests/xen/isolation/prove.sh
+	@ARCH="$(ARCH)" tests/xen/isolation/prove.sh
 
 check:
 	@tests/check.sh

@@ -46,13 +46,15 @@ needs_arm64() {
 	fi
 }
 
-# The attacker is arm64's, so are kernels of our own.
+# Kernels of our own are arm64's.
 needs_x86() {
 	vg_need_host_tools rig-x86
 	[[ $1 != *' backend '* ]] || make -s -j "$VG_JOBS" -C "$VG_TOP" amd64
 	if [[ $1 == *' program:'* ]]; then
 		VG_ARCH=x86 "$VG_XEN/probe/build.sh"
 		VG_ARCH=x86 "$VG_XEN/flask/build.sh"
+		vg_need_host_tools kernel-build
+		VG_ARCH=x86 "$VG_XEN/isolation/build.sh"
 		make -s -j "$VG_JOBS" -C "$VG_TOP" build/amd64/vg-sandbox-probe \
 			build/amd64/virtio-grantd-attacked
 	fi

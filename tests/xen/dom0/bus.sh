@@ -4,6 +4,9 @@
 #
 #	. /vg/in/dom0/bus.sh
 
+# Until a device is to be connected.
+VG_ATTACH_S="${VG_ATTACH_S:-5}"
+
 # load_bus NAME [PARAMETERS]: the guest's modules.
 load_bus() {
 	in_domain "$1" "echo /usr/bin/modprobe >/proc/sys/kernel/modprobe
@@ -16,7 +19,8 @@ load_bus() {
 attach() {
 	local said status=0
 
-	said=$(virtio-grantctl attach --timeout="$(slow 5)" "$@" 2>&1) || status=$?
+	said=$(virtio-grantctl attach --timeout="$(slow "$VG_ATTACH_S")" "$@" 2>&1) ||
+		status=$?
 	echo "$said"
 	case "$status" in
 	0) return 0 ;;

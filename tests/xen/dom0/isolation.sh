@@ -8,6 +8,10 @@
 #	. /vg/in/dom0/bus.sh
 #	. /vg/in/dom0/isolation.sh
 #
+# On x86 all disks are on the bus, there is no broker, and so no relay page, and
+# nothing that serves virtio-mmio by foreign mapping: there the driver domain is
+# made what such a backend needs (conventional_in_place).
+#
 # What the attacker said goes to /vg/out/ours/*.json and
 # /vg/out/conventional/*.json, what was true meanwhile to truth beside it;
 # isolation/report.py judges (docs/threat-model.md has the allowlist).
@@ -17,6 +21,15 @@
 # Parts to leave out: store, relay, bus.
 : "${WITHOUT:=}"
 NEIGHBOUR_MIB=192
+# dom0's memory.  A PV guest's frames are the machine's (run.sh): 4 GiB and a hole.
+DOM0_MIB=768
+FIO_SIZE=4m
+[ "$VG_ARCH" != x86 ] || {
+	WITHOUT="relay $WITHOUT"
+	DOM0_MIB=5120
+	FIO_SIZE=1m
+	VG_ATTACH_S=30
+}
 # GO_ON=1: go on after a failure (for work on the test itself).
 : "${GO_ON:=}"
 [ -z "$GO_ON" ] || {
@@ -49,11 +62,17 @@ truth() {
 
 # attack DOMAIN FILE WORDS...: one part of the attacker's program there.
 attack() {
-	local domain="$1" file="$2"
+	local domain="$1" file="$2" nice=''
 
 	shift 2
 	echo "-- $domain attacks: $*"
-	in_domain -t 1800 "$domain" "${LIMIT:-} vg-attack /tmp/secrets self=$(domid "$domain") step=$STEP $*" \
+	# Where one processor does everything, what needs no load comes before it
+	# (start_on_bus has told Xen the same).
+	case "$VG_ARCH:$file" in
+	x86:sample|x86:storm|x86:bus-*) ;;
+	x86:*) nice='nice=-19' ;;
+	esac
+	in_domain -t 1800 "$domain" "${LIMIT:-} vg-attack /tmp/secrets self=$(domid "$domain") step=$STEP $nice $*" \
 		>"$OUT/$file.json" 2>"$OUT/$file.err" ||
 		fail "vg-attack $* in $domain: $(tail -n 1 "$OUT/$file.err")"
 }
@@ -130,13 +149,18 @@ relay_of() {
 	echo "$(xenstore-read "$dir/relay-domid") $(xenstore-read "$dir/relay-ref") $(xenstore-read "$dir/relay-port")"
 }
 
-# bus_nodes_of GUEST: sets $bus_front and $bus_back, of its one device on the bus.
+# bus_nodes_of GUEST NAME: sets $bus_front and $bus_back, of its device on the bus
+# that is called so.
 bus_nodes_of() {
-	local dir
+	local dir id
 
 	dir="/local/domain/$(domid "$1")/device/virtio_grant"
-	bus_front="$dir/$(xenstore-list "$dir" | head -n 1)"
-	bus_back=$(xenstore-read "$bus_front/backend")
+	for id in $(xenstore-list "$dir"); do
+		bus_front="$dir/$id"
+		bus_back=$(xenstore-read "$bus_front/backend")
+		[ "$(xenstore-read "$bus_back/dev")" != "$2" ] || return 0
+	done
+	fail "$1 has no device called $2"
 }
 
 # poke TIMES: something that changes while it is watched.
@@ -179,13 +203,14 @@ settings() {
 
 	echo "step $STEP"
 	echo "guest_mib $GUEST_MIB"
+	[ "$VG_ARCH" != x86 ] || echo "x86 1"
 	for part in $WITHOUT; do
 		echo "without_$part 1"
 	done
 }
 
 set_up_ours() {
-	local disk vm
+	local vm
 
 	mkdir -p "$OUT"
 	settings >/vg/out/settings
@@ -194,20 +219,10 @@ set_up_ours() {
 		inflight_b inflight_c
 	secrets /tmp/neighbour n_process n_inflight
 	cat /tmp/guest /tmp/neighbour >/tmp/all
-	start_broker
-	VG_RAMDISKS=4 start_driver DomD
-	give DomD /tmp/all
-	together 'start_guest G1 mem="$GUEST_MIB" "cmdline=init_on_alloc=0 init_on_free=0" \
-		"disk=[$(virtio_disk /dev/ram0 xvda DomD),$(virtio_disk /dev/ram1 xvdb DomD)]"' \
-		'start_guest G2 mem="$NEIGHBOUR_MIB" \
-		"disk=[$(virtio_disk /dev/ram2 xvda DomD)]"'
-	give G1 /tmp/guest
-	give G2 /tmp/neighbour
-	before_modules G1 freed $((GUEST_MIB * 5 / 8))
-	load_ours G1
-	load_ours G2
-	has_disk G1 vda vdb
-	has_disk G2 vda
+	case "$VG_ARCH" in
+	x86) start_on_bus ;;
+	*) start_on_mmio ;;
+	esac
 	with bus && set_up_bus
 	plant G1 /dev/vda
 	in_domain G2 '( setsid vg-victim /tmp/secrets hold n_process 8 </dev/null >/dev/null 2>&1 & )'
@@ -220,24 +235,68 @@ set_up_ours() {
 	truth "pool guest 0 $(pool_of G1 vda)"
 	truth "pool guest 1 $(pool_of G1 vdb)"
 	truth "pool neighbour 0 $(pool_of G2 vda)"
-	for disk in 51712 51728; do
-		truth "relay $(relay_of DomD G1 "$disk")"
-	done
-	truth "relay $(relay_of DomD G2 51712)"
-
+	case "$VG_ARCH" in
+	x86)
+		truth_of_bus G1 guest first
+		truth_of_bus G1 guest second
+		truth_of_bus G2 neighbour neighbour ;;
+	*)
+		truth "relay $(relay_of DomD G1 51712)"
+		truth "relay $(relay_of DomD G1 51728)"
+		truth "relay $(relay_of DomD G2 51712)" ;;
+	esac
 	with bus && {
 		truth "pool guest 2 $(pool_of G1 vdc)"
-		truth "page $(xenstore-read "$bus_front/msg-ref")"
-		truth "front $bus_front"
+		truth_of_bus G1 guest bus
 	}
 
 	step "load on every disk"
 	load G1 vda canary inflight /dev/vda 4096 4096
 	load G1 vdb canary inflight_b /dev/vdb 0 16384
 	with bus && load G1 vdc canary inflight_c /dev/vdc 0 16384
-	fio_load G1 /dev/vda 8m 4m
+	fio_load G1 /dev/vda 8m "$FIO_SIZE"
 	load G2 vda n_process n_inflight /dev/vda 0 16384
 	in_domain DomD 'modprobe vg_attack'
+}
+
+# The secrets, and memory that was full of one, before our modules are there.
+prepare_guests() {
+	give G1 /tmp/guest
+	give G2 /tmp/neighbour
+	before_modules G1 freed $((GUEST_MIB * 5 / 8))
+}
+
+start_on_mmio() {
+	start_broker
+	VG_RAMDISKS=4 start_driver DomD
+	give DomD /tmp/all
+	together 'start_guest G1 mem="$GUEST_MIB" "cmdline=init_on_alloc=0 init_on_free=0" \
+		"disk=[$(virtio_disk /dev/ram0 xvda DomD),$(virtio_disk /dev/ram1 xvdb DomD)]"' \
+		'start_guest G2 mem="$NEIGHBOUR_MIB" \
+		"disk=[$(virtio_disk /dev/ram2 xvda DomD)]"'
+	prepare_guests
+	load_ours G1
+	load_ours G2
+	has_disk G1 vda vdb
+	has_disk G2 vda
+}
+
+start_on_bus() {
+	VG_RAMDISKS=4 start_driver DomD
+	xl sched-credit2 -d Domain-0 -w 1024
+	xl sched-credit2 -d DomD -w 1024
+	give DomD /tmp/all
+	start_guest G1 mem="$GUEST_MIB" "cmdline=init_on_alloc=0 init_on_free=0"
+	start_guest G2 mem="$NEIGHBOUR_MIB"
+	prepare_guests
+	load_bus G1
+	load_bus G2
+	attach G1 backend=DomD type=blk target=/dev/ram0 name=first
+	has_disk G1 vda
+	attach G1 backend=DomD type=blk target=/dev/ram1 name=second
+	has_disk G1 vdb
+	attach G2 backend=DomD type=blk target=/dev/ram2 name=neighbour
+	has_disk G2 vda
 }
 
 # A third disk of the guest's, on the bus.
@@ -245,12 +304,18 @@ set_up_bus() {
 	load_bus G1
 	attach G1 backend=DomD type=blk target=/dev/ram3 name=bus
 	has_disk G1 vdc
-	bus_nodes_of G1
+}
+
+# truth_of_bus GUEST ROLE NAME
+truth_of_bus() {
+	bus_nodes_of "$1" "$3"
+	truth "page $2 $(xenstore-read "$bus_front/msg-ref")"
+	truth "front $bus_front"
 }
 
 # The attacker's targets.
 everyone() {
-	echo "guest=$(domid G1)/$GUEST_MIB neighbour=$(domid G2)/$NEIGHBOUR_MIB dom0=0/768"
+	echo "guest=$(domid G1)/$GUEST_MIB neighbour=$(domid G2)/$NEIGHBOUR_MIB dom0=0/$DOM0_MIB"
 }
 
 # with PART: it is not left out.
@@ -288,7 +353,11 @@ attack_ours() {
 	step "grant references"
 	attack DomD grants "$(everyone) grants"
 	attack DomD gntdev "$(everyone) gntdev"
-	attack DomD cache "$(everyone) cache 0x40000 $((0x100000))"
+	# x86 has it for PV guests only, whatever the frame.
+	case "$VG_ARCH" in
+	x86) attack DomD cache "$(everyone) cache 0 0x10000" ;;
+	*) attack DomD cache "$(everyone) cache 0x40000 $((0x100000))" ;;
+	esac
 	truth "frames $(frames_of DomD)"
 	step "event channels"
 	attack DomD events "$(everyone) events"
@@ -316,7 +385,10 @@ attack_ours() {
 	result module_rounds "$(in_domain G1 'cat /sys/module/vg_victim/parameters/rounds')"
 	expect 0 "$(in_domain G1 'cat /sys/module/vg_victim/parameters/errors')" \
 		"errors of the module's own I/O"
-	virtio-grantctl >/dev/null || fail "the broker does not answer"
+	case "$VG_ARCH" in
+	x86) virtio-grantctl list G1 ;;
+	*) virtio-grantctl >/dev/null || fail "the broker does not answer" ;;
+	esac
 	no_trouble G1 G2
 }
 
@@ -363,31 +435,38 @@ set_up_conventional() {
 	in_domain DomF 'modprobe vg_attack'
 }
 
+# attack_conventional DRIVER GUEST
 attack_conventional() {
 	local guest
 
-	guest="guest=$(domid GF)/$GUEST_MIB"
+	guest="guest=$(domid "$2")/$GUEST_MIB"
 	step "the same attacker there"
-	attack DomF privcmd-shipped "$guest privcmd shipped"
-	attack DomF frames "$guest frames"
-	attack DomF resources "$guest resources"
-	attack DomF grants "$guest grants"
-	attack DomF events "$guest events"
-	in_domain GF 'echo alive' || fail "the guest does not answer"
+	attack "$1" privcmd-shipped "$guest privcmd shipped"
+	attack "$1" frames "$guest frames"
+	attack "$1" resources "$guest resources"
+	attack "$1" grants "$guest grants"
+	attack "$1" events "$guest events"
+	in_domain "$2" 'echo alive' || fail "the guest does not answer"
 	# Some of these destroy the guest, so they come last.
-	attack DomF calls "$guest calls"
+	attack "$1" calls "$guest calls"
 	result conventional_guest_survived \
-		"$(in_domain -t 10 GF 'echo true' 2>/dev/null || echo false)"
+		"$(in_domain -t 10 "$2" 'echo true' 2>/dev/null || echo false)"
 }
 
-# Short: the driver domain that was powerless is given what the other needs.
-conventional_in_place() {
+# The driver domain that was powerless is given what the other needs.
+target_in_place() {
 	OUT=/vg/out/conventional
 	mkdir -p "$OUT"
-	step "the same attacker, with the guest as its domain's target"
+	step "dom0 makes the guest the target of the driver domain"
 	truth "guest $(domid G1) $GUEST_MIB"
 	vg-target "$(domid DomD)" "$(domid G1)"
 	in_domain DomD 'modprobe xen-privcmd'
+}
+
+# The same in short.
+conventional_in_place() {
+	target_in_place
+	step "the same attacker, with the guest as its domain's target"
 	attack DomD privcmd-shipped "guest=$(domid G1)/$GUEST_MIB privcmd shipped"
 	attack DomD frames "guest=$(domid G1)/$GUEST_MIB frames"
 	attack DomD calls "guest=$(domid G1)/$GUEST_MIB calls"
@@ -589,7 +668,7 @@ attack_bus() {
 	local how
 
 	in_domain G1 '! lsmod | grep -q vg_victim || rmmod vg_victim'
-	bus_nodes_of G1
+	bus_nodes_of G1 bus
 	step "the bus: the front's nodes"
 	attack DomD bus-front "guest=$(domid G1) bus front $bus_front $bus_back 1"
 	in_domain G2 'rm -f /tmp/stop'
@@ -615,6 +694,9 @@ attack_bus() {
 	start_backend DomD
 	in_domain G1 'echo 90 >/sys/module/virtio_grant/parameters/wait_s'
 	bus_rebind bus
+	# Not before: what works until then goes away under whoever uses it.
+	retry 60 in_domain G1 'test -e /tmp/rebound' ||
+		fail "bus: the guest's driver can't be bound again"
 	retry 60 bus_works || fail "bus: the device does not work again:" \
 		"$(in_domain G1 'dmesg | grep -i virtio | tail -n 2')"
 	fio_verify G1 "$(in_domain G1 'grep -lx bus /sys/block/vd*/serial | cut -d/ -f4')" \

@@ -2,10 +2,10 @@
 /*
  * attack.c - the attacker: root in a driver domain, with a kernel module.
  *
- *	vg-attack SECRETS [ROLE=DOMID[/MIB]...] [step=N] PART [ARGUMENTS]
+ *	vg-attack SECRETS [ROLE=DOMID[/MIB]...] [step=N] [nice=N] PART [WORDS]
  *
  * Roles: self (required), guest, neighbour, dom0, xen...; PART and its
- * arguments are in main().  Says what it tried and what came of it, a line of
+ * words are in main().  Says what it tried and what came of it, a line of
  * JSON for each kind of attempt and each target.  Exit status 0 unless it
  * could not be carried out; what the results mean, report.py decides.
  *
@@ -18,6 +18,7 @@
 #include <fcntl.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "attack.h"
@@ -33,6 +34,18 @@ uint16_t own_domid;
 uint8_t *xbuf, *xpage;
 struct vga_info xinfo;
 static int xfd = -1;
+
+#define MACHINE_FRAMES	0x80000u	/* more than any guest has */
+
+uint64_t ram_frames(const struct target *t)
+{
+	return t->mem_mib ? t->mem_mib * 256ull : 65536;
+}
+
+unsigned int ram_step(const struct target *t)
+{
+	return ram_frames(t) > MACHINE_FRAMES ? step * 64 : step;
+}
 
 /* ---- secrets ------------------------------------------------------------ */
 
@@ -315,6 +328,10 @@ int main(int argc, char **argv)
 		*value++ = 0;
 		if (!strcmp(argv[i], "step")) {
 			step = (unsigned int)strtoul(value, NULL, 0);
+			continue;
+		}
+		if (!strcmp(argv[i], "nice")) {
+			setpriority(PRIO_PROCESS, 0, atoi(value));
 			continue;
 		}
 		if (!strcmp(argv[i], "self")) {

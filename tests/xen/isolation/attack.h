@@ -15,6 +15,21 @@
 
 
 #define PAGE_BYTES	4096u
+
+/*
+ * Where a guest's memory is, as the toolstack lays it out: Arm's arch-arm.h;
+ * for a PVH guest xg_dom_x86.c and libxl_x86.c of Xen's tools.
+ */
+#ifdef __x86_64__
+#define RAM_FIRST_GFN	0u
+#else
+#define RAM_FIRST_GFN	0x40000u
+#endif
+/* In a guest's kernel text, or in what it uses for sure. */
+#define SOME_GFN	(RAM_FIRST_GFN + (RAM_FIRST_GFN ? 0x400u : 0x1400u))
+/* Behind the memory of any guest here, and free. */
+#define FREE_GFN	0x30000u
+
 #define OBJECTS_MAX	(1u << 21)
 
 /* Whom it is directed at. */
@@ -32,6 +47,10 @@ extern unsigned int nr_targets;
 /* Of the objects of a kind, each this many'th: 1 for all. */
 extern unsigned int step;
 extern uint16_t own_domid;
+
+/* Its memory, and each how many'th frame of it: of a whole machine fewer. */
+uint64_t ram_frames(const struct target *t);
+unsigned int ram_step(const struct target *t);
 
 /* A set of small numbers: frames, references, ports... */
 struct objects {
@@ -96,6 +115,11 @@ void attack_cache(uint64_t first_frame, uint64_t nr_frames);
 void attack_events(void);
 void attack_storm(unsigned int seconds);
 void attack_calls(void);
+#ifdef __x86_64__
+/* Of attack_calls(), what only this architecture has. */
+void attack_x86(const struct target *t);
+void attack_x86_host(void);
+#endif
 void attack_store(const char *list);
 void attack_floods(void);
 void attack_sample(unsigned int seconds);

@@ -406,6 +406,9 @@ static void toy_serve(page_t *p)
 	if (toy.is_short && bytes)
 		bytes--;
 	answer(p, seq, w, bytes);
+	/* What the driver keeps of it, is to be asked for again. */
+	if (!toy.is_settled)
+		p->config_events++;
 	notify();
 }
 

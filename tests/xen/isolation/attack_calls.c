@@ -30,8 +30,6 @@
 
 /* Where no domain is meant. */
 static const struct target host = { .role = "host" };
-/* In a guest's kernel text, or in what it uses for sure. */
-#define SOME_GFN	0x40400u
 
 static long memory_op(unsigned int op, void *arg)
 {
@@ -91,7 +89,7 @@ static void domctls(const struct target *t)
 		op->cmd = XEN_DOMCTL_memory_mapping;
 		op->interface_version = XEN_DOMCTL_INTERFACE_VERSION;
 		op->domain = t->domid;
-		op->u.memory_mapping.first_gfn = 0x30000;
+		op->u.memory_mapping.first_gfn = FREE_GFN;
 		op->u.memory_mapping.first_mfn = 0x9000;
 		op->u.memory_mapping.nr_mfns = 1;
 		op->u.memory_mapping.add_mapping = add;
@@ -256,7 +254,7 @@ static void memory_ops(const struct target *t)
 		op->domid = t->domid;
 		op->space = space;
 		op->idx = space == XENMAPSPACE_gmfn ? SOME_GFN : 0;
-		op->gpfn = 0x30000;
+		op->gpfn = FREE_GFN;
 		attempt_errno(a, space, memory_op(XENMEM_add_to_physmap, op));
 	}
 	attempt_end(a);
@@ -486,6 +484,9 @@ void attack_calls(void)
 	host_ops();
 	memory_of_host();
 	every_number();
+#ifdef __x86_64__
+	attack_x86_host();
+#endif
 	for (unsigned int i = 0; i < nr_targets; i++) {
 		const struct target *t = &targets[i];
 
@@ -495,5 +496,8 @@ void attack_calls(void)
 		dm_ops(t);
 		event_reset(t);
 		others(t);
+#ifdef __x86_64__
+		attack_x86(t);
+#endif
 	}
 }

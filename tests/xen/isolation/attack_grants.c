@@ -167,11 +167,12 @@ static void try_copy_to(unsigned int nr_target)
 static void try_copy_frames(const struct target *t)
 {
 	struct attempt *a = attempt_begin("grant.copy_frame", t);
-	uint64_t end = 0x40000 + (t->mem_mib ? t->mem_mib * 256ull : 65536);
+	uint64_t end = RAM_FIRST_GFN + ram_frames(t);
 	unsigned int page = VGA_BUF_BYTES / 2 / PAGE_BYTES;
 	struct gnttab_copy *op = (void *)xbuf;
 
-	for (uint64_t gfn = 0x40000; gfn < end; gfn += step) {
+	for (uint64_t gfn = RAM_FIRST_GFN; gfn < end;
+	     gfn += ram_step(t)) {
 		memset(op, 0, sizeof(*op));
 		op->source.u.gmfn = gfn;
 		op->source.domid = t->domid;

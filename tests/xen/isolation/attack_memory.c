@@ -7,6 +7,12 @@
  * Frames of a guest on Arm (arch-arm.h): RAM from 0x40000000, the grant table
  * and the toolstack's pages at 0x38000000, the rest of the first gigabyte
  * sampled in any case.
+ *
+ * Those of a PVH guest on x86 (xg_dom_x86.c, libxl_x86.c): RAM from 0, then the
+ * 128 MiB where Linux puts its grant table and what it maps, tables of ACPI
+ * from 0xfc000000, the toolstack's pages below 0xff000000; what is between and
+ * a bit above 4 GiB sampled in any case.  dom0 is a PV guest there: its frames
+ * are the machine's.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -37,16 +43,26 @@ struct walk {
 
 static bool walk_on(struct walk *w, uint64_t *gfn, unsigned int *nr)
 {
-	uint64_t ram = w->target->mem_mib ? w->target->mem_mib * 256ull : 65536;
+	uint64_t ram = ram_frames(w->target);
 	const struct {
 		uint64_t first, end;
 		unsigned int step;
 	} ranges[] = {
+#ifdef __x86_64__
+		{ 0, ram, ram_step(w->target) },
+		{ ram, ram + 0x8000, step > 1 ? 64 : 1 },
+		{ ram + 0x8000, 0xfc000, step > 1 ? 1024 : 64 },
+		{ 0xfc000, 0xfefe0, step > 1 ? 64 : 1 },
+		{ 0xfefe0, 0xff010, 1 },
+		{ 0xff010, 0x100000, step > 1 ? 64 : 1 },
+		{ 0x100000, 0x100100, 1 },
+#else
 		{ 0, 0x400, step > 1 ? 16 : 1 },
 		{ 0x400, 0x38000, step > 1 ? 1024 : 64 },
 		{ 0x38000, 0x39100, step > 1 ? 8 : 1 },
-		{ 0x40000, 0x40000 + ram + 0x100, step },
+		{ 0x40000, 0x40000 + ram + 0x100, ram_step(w->target) },
 		{ 0x200000, 0x200100, 1 },
+#endif
 	};
 
 	*nr = 0;

@@ -2,20 +2,21 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 # Builds what the isolation test runs in its domains: the attacker
-# (build/arm64/vg-attack, vg_attack.ko), the victim (vg-victim, vg_victim.ko),
-# the tool that gives a domain a target (vg-target), for Debian's 6.12.
+# (build/arm64/vg-attack, with VG_ARCH=x86 build/amd64/; vg_attack.ko), the
+# victim (vg-victim, vg_victim.ko), the tool that gives a domain a target
+# (vg-target), for Debian's 6.12.
 
 set -eu -o pipefail
 . "$(dirname "$0")/../lib/common.sh"
 . "$VG_TOP/kernel/headers.sh"
 
 here="$VG_XEN/isolation"
-cc="$("$VG_LIB/build-sysroot.sh")/arm64-gcc"
-mkdir -p "$VG_BUILD/arm64"
+cc="$("$VG_LIB/build-sysroot.sh")/$VG_DEB_ARCH-gcc"
+mkdir -p "$VG_BUILD/$VG_DEB_ARCH"
 
 # program NAME SOURCES... -- LIBRARIES...
 program() {
-	local out="$VG_BUILD/arm64/$1" file sources=()
+	local out="$VG_BUILD/$VG_DEB_ARCH/$1" file sources=()
 
 	shift
 	while [ "$1" != -- ]; do
@@ -35,12 +36,23 @@ program() {
 	done
 }
 
-program vg-attack "$here"/attack*.c -- -lxenstore
+attack=()
+for file in "$here"/attack*.c; do
+	case "$VG_DEB_ARCH:$file" in
+	arm64:*_x86.c) ;;
+	*) attack+=("$file") ;;
+	esac
+done
+program vg-attack "${attack[@]}" -- -lxenstore
 program vg-victim "$here/victim.c" --
 program vg-target "$VG_XEN/compare/target.c" -- -lxenctrl -lxenstore
 
-kdir=$(vg_headers trixie arm64)
-release=$(vg_headers_version trixie arm64)
+case "$VG_DEB_ARCH" in
+arm64) kernel_arch=arm64 ;;
+amd64) kernel_arch=x86_64 ;;
+esac
+kdir=$(vg_headers trixie "$VG_DEB_ARCH")
+release=$(vg_headers_version trixie "$VG_DEB_ARCH")
 work="$VG_BUILD/isolation-work/$release"
 out="$VG_BUILD/modules/$release"
 mkdir -p "$work" "$out"
@@ -49,7 +61,7 @@ if [ "$(cat "$work/built" 2>/dev/null)" != "$hash" ] ||
    [ ! -e "$out/vg_attack.ko" ] || [ ! -e "$out/vg_victim.ko" ]; then
 	ln -sf "$here"/modules/* "$work/"
 	# shellcheck disable=SC2046 # words without blanks
-	make -s -C "$kdir" M="$work" ARCH=arm64 CROSS_COMPILE="$VG_CROSS" \
+	make -s -C "$kdir" M="$work" ARCH="$kernel_arch" CROSS_COMPILE="$VG_CROSS" \
 		CC="${VG_CROSS}gcc" $(vg_headers_lacking "${VG_CROSS}gcc") modules
 	cp "$work"/vg_{attack,victim}.ko "$out/"
 	printf '%s\n' "$hash" >"$work/built"

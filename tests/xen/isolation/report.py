@@ -47,6 +47,12 @@ MUST_BE_MADE = (
     "bus.flood", "bus.console", "bus.short", "bus.greedy", "bus.unsettled",
     "bus.ones", "bus.mute",
 )
+# The same, of what only x86 has.
+MUST_BE_MADE_X86 = (
+    "mmu_update", "mmuext_op", "update_va_mapping", "physdev.map_pirq",
+    "physdev.unmap_pirq", "domctl.paging_continued", "xenpmu_op", "mca",
+    "frame.machphys",
+)
 # Keys of a front that the attacker must have tried to change as any other node.
 FRONT_KEYS = ("device-id", "backend", "backend-id", "state", "msg-ref")
 
@@ -100,16 +106,17 @@ class Setup:
     def relays(self):
         return {int(w[2]) for w in self.truth if w[0] == "relay"}
 
-    def pages(self):
+    def pages(self, role=None):
         """Message pages of the bus."""
-        return {int(w[1]) for w in self.truth if w[0] == "page"}
+        return {int(w[2]) for w in self.truth
+                if w[0] == "page" and role in (None, w[1])}
 
     def frames_of_driver(self):
         """How many frames the driver domain has or was granted."""
         for words in self.truth:
             if words[0] == "frames":
                 return int(words[1]) + len(self.relays()) + \
-                    len(self.pages()) + sum(
+                    sum(w[0] == "page" for w in self.truth) + sum(
                         int(w[4]) for w in self.truth if w[0] == "pool")
         return 0
 
@@ -121,8 +128,9 @@ class Setup:
 class Allowlist:
     """The table below '## Allowlist' in docs/threat-model.md."""
 
-    def __init__(self, path):
+    def __init__(self, path, is_x86=False):
         self.rows = []
+        self.is_x86 = is_x86
         with open(path) as f:
             text = f.read()
         table = text.split("## Allowlist", 1)[1].split("\n## ", 1)[0]
@@ -132,10 +140,19 @@ class Allowlist:
             if whats:
                 self.rows.append({
                     "what": whats,
-                    "targets": [t.strip() for t in cells[1].split(",")],
+                    "targets": self.targets(cells[1]),
                     "objects": re.findall(r"`([^`]+)`", cells[2]),
                     "reason": cells[3], "used": 0,
                 })
+
+    def targets(self, cell):
+        """A target "(x86)" is one there only."""
+        out = []
+        for target in cell.split(","):
+            name, _, arch = target.strip().partition(" ")
+            if not arch or (arch == "(x86)" and self.is_x86):
+                out.append(name)
+        return out
 
     def covers(self, kind, setup, attempt):
         """What of the attempt's allowed objects one word of a row covers:
@@ -148,7 +165,7 @@ class Allowlist:
         if kind == "relay":
             return setup.relays()
         if kind == "page":
-            return setup.pages()
+            return setup.pages(attempt["target"])
         if kind == "own-frames":
             return True if attempt["allowed"] <= setup.frames_of_driver() \
                 else set()
@@ -193,6 +210,10 @@ def some(objects, setup=None):
         (", ... (%d)" % len(items) if len(items) > 8 else "")
 
 
+def must_be_made(settings):
+    return MUST_BE_MADE + (MUST_BE_MADE_X86 if settings.get("x86", 0) else ())
+
+
 def judge_ours(ours, allowlist, settings, problems):
     for a in ours.attempts:
         a["why"] = []
@@ -212,7 +233,7 @@ def judge_ours(ours, allowlist, settings, problems):
                     "%s at %s: %d bytes of the secret '%s' in %s" %
                     (a["what"], a["target"], found["bytes"], name,
                      some(where - good)))
-    for what in MUST_BE_MADE:
+    for what in must_be_made(settings):
         if settings.get("without_" + what.split(".")[0], 0):
             continue
         if not any(a["what"] == what and a["made"] for a in ours.attempts):
@@ -311,7 +332,7 @@ WHAT_IS_IT = {
     "freed": "free memory the pool was made from",
     "inflight": "in flight, first disk",
     "inflight_b": "in flight, second disk",
-    "inflight_c": "in flight, third disk, on the bus",
+    "inflight_c": "in flight, third disk (on the bus)",
     "n_process": "memory of a neighbour's process",
     "n_inflight": "in flight, the neighbour's disk",
 }
@@ -409,7 +430,6 @@ def html_report(doc):
 def main():
     run, out = sys.argv[1:3]
     top = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../..")
-    allowlist = Allowlist(os.path.join(top, "docs/threat-model.md"))
     ours = Setup(os.path.join(run, "out/ours"))
     conventional = Setup(os.path.join(run, "out/conventional"))
     settings = {}
@@ -417,6 +437,8 @@ def main():
         for line in f:
             key, value = line.split()
             settings[key] = int(value)
+    allowlist = Allowlist(os.path.join(top, "docs/threat-model.md"),
+                          bool(settings.get("x86", 0)))
     problems = []
     judge_ours(ours, allowlist, settings, problems)
     judge_counts(ours, settings["step"], settings["guest_mib"], problems)

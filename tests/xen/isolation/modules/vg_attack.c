@@ -7,8 +7,10 @@
  * (privcmd, gntdev, evtchn) refuses is what protects a guest, and look at
  * whatever Xen let it map.  Interface: vg_attack.h.
  *
- * Arm's hypercall convention (xen/include/public/arch-arm.h): number in x16,
- * arguments in x0 to x4, result in x0, "hvc #0xEA1".
+ * Hypercalls by Arm's convention (xen/include/public/arch-arm.h): number in
+ * x16, arguments in x0 to x4, result in x0, "hvc #0xEA1"; and by x86's
+ * (arch-x86/xen-x86_64.h): rax, rdi rsi rdx r10 r8, rax, the instruction for
+ * this processor.
  */
 #include <linux/fs.h>
 #include <linux/miscdevice.h>
@@ -26,6 +28,30 @@
 static void *buf;
 static struct page *window[VGA_WINDOW_PAGES];
 
+#ifdef CONFIG_X86_64
+static noinline s64 raw_hypercall(const struct vga_call *call)
+{
+	register u64 rax asm("rax") = call->nr;
+	register u64 rdi asm("rdi") = call->arg[0];
+	register u64 rsi asm("rsi") = call->arg[1];
+	register u64 rdx asm("rdx") = call->arg[2];
+	register u64 r10 asm("r10") = call->arg[3];
+	register u64 r8 asm("r8") = call->arg[4];
+
+	if (boot_cpu_data.x86_vendor == X86_VENDOR_AMD ||
+	    boot_cpu_data.x86_vendor == X86_VENDOR_HYGON)
+		asm volatile("vmmcall"
+			     : "+r" (rax), "+r" (rdi), "+r" (rsi), "+r" (rdx),
+			       "+r" (r10), "+r" (r8)
+			     : : "memory", "cc");
+	else
+		asm volatile("vmcall"
+			     : "+r" (rax), "+r" (rdi), "+r" (rsi), "+r" (rdx),
+			       "+r" (r10), "+r" (r8)
+			     : : "memory", "cc");
+	return (s64)rax;
+}
+#else
 static noinline s64 raw_hypercall(const struct vga_call *call)
 {
 	register u64 x0 asm("x0") = call->arg[0];
@@ -41,6 +67,7 @@ static noinline s64 raw_hypercall(const struct vga_call *call)
 		     : : "memory", "cc");
 	return (s64)x0;
 }
+#endif
 
 static long vga_info(struct vga_info __user *user)
 {
@@ -123,7 +150,8 @@ static int __init vga_init(void)
 {
 	int ret;
 
-	if (!xen_domain())
+	/* Page tables of a PV guest would not be the window's. */
+	if (!xen_domain() || xen_pv_domain())
 		return -ENODEV;
 	buf = vmalloc_user(VGA_BUF_BYTES);
 	if (!buf)
