@@ -583,6 +583,7 @@ static void vgb_let_go(struct vgb_device *vgb)
 	vgb_link_set_reach(&vgb->link, VGB_DOWN);
 	vgb->is_published = false;
 	vgb->is_connected = false;
+	vgb->is_closed = true;
 	xenbus_frontend_closed(vgb->xdev);
 }
 
