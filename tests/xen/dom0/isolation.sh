@@ -77,9 +77,11 @@ attack() {
 		fail "vg-attack $* in $domain: $(tail -n 1 "$OUT/$file.err")"
 }
 
-# before_modules NAME SECRET MIB: that much memory, full of it, is free again.
+# before_modules NAME SECRET MIB: that much memory, or nearly all that is free, is full
+# of it and free again.
 before_modules() {
-	in_domain "$1" "vg-victim /tmp/secrets churn $2 $3"
+	in_domain "$1" "free=\$(awk '/^MemAvailable/ { print int(\$2 * 7 / 8192) }' /proc/meminfo)
+		vg-victim /tmp/secrets churn $2 \$((free < $3 ? free : $3))"
 }
 
 # plant NAME DEVICE: in a process, the page cache, the kernel, a file.
