@@ -141,6 +141,8 @@ int vg_worker_main(const struct vg_worker_start *start)
 	/* Threads allocate when a queue starts, if at all. */
 	mallopt(M_ARENA_MAX, 1);
 	mallopt(M_MMAP_THRESHOLD, OWN_PAGES_BYTES);
+	/* Else there is room for them at the end of the heap. */
+	mallopt(M_TOP_PAD, 0);
 	if (start->is_confined &&
 	    xen_remote_set_up(start->rpc_fd, start->arena_fd, start->gntdev_fd,
 			      start->first_evtchn_fd, start->nr_evtchns))
