@@ -4,7 +4,8 @@
 # rooms.sh - whether the code stays in its rooms (docs/architecture.md): what is
 # under virtio/ and grantd/ knows no device type and no transport, and what has
 # nothing to do with Xen builds without it, and no room includes one that stands
-# above it.  Says what does not.
+# above it; and whether the top level has what it is to have alone.  Says what does
+# not.
 #
 #	rooms.sh [CC]
 
@@ -12,6 +13,15 @@ set -u
 cd "$(dirname "$0")/.." || exit 1
 cc=${1:-gcc}
 bad=0
+
+# What was built somewhere else than below build/ would be committed with the rest.
+if git rev-parse --is-inside-work-tree >/dev/null 2>&1; then
+	if git ls-files | sed 's,/.*,,' | sort -u |
+			grep -vxE '\..*|kernel|backend|spec|tests|docs|Makefile|README\.md|LICENSE'; then
+		echo "rooms: nothing of the project's (above)"
+		bad=1
+	fi
+fi
 
 # Words that only one type of device, or one transport, knows.
 types='blk|disks?|images?|sectors?|io_uring|o_direct|discard|serial'
