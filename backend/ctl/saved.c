@@ -193,15 +193,24 @@ static int recall_one(struct vg_saved *s, struct json_object *o, char **why)
 	return err;
 }
 
+/* Those that make sense; *@why: of the first that does not. */
 static int recall_all(struct vg_saved *s, struct json_object *devices,
 		      char **why)
 {
 	size_t i, n = json_object_array_length(devices);
+	char *bad = NULL;
 	int one, err = 0;
 
-	for (i = 0; i < n && !*why; i++) {
-		one = recall_one(s, json_object_array_get_idx(devices, i), why);
-		err = err ? err : one;
+	for (i = 0; i < n; i++) {
+		one = recall_one(s, json_object_array_get_idx(devices, i),
+				 &bad);
+		if (!bad)
+			err = err ? err : one;
+		else if (!*why)
+			*why = bad;
+		else
+			free(bad);
+		bad = NULL;
 	}
 	return err;
 }
@@ -227,23 +236,24 @@ static int recall_text(struct vg_saved *s, const char *text, char **why)
 /* Its text, new; NULL with errno. */
 static char *read_file(const char *path)
 {
-	int err, fd = open(path, O_RDONLY | O_CLOEXEC);
+	int err = 0, fd = open(path, O_RDONLY | O_CLOEXEC);
 	char *text = NULL;
-	ssize_t n = -1;
 	struct stat st;
 
 	if (fd < 0)
 		return NULL;
-	if (!fstat(fd, &st) && st.st_size <= FILE_BYTES_MAX) {
+	if (fstat(fd, &st))
+		err = errno;
+	else if (st.st_size > FILE_BYTES_MAX)
+		err = EFBIG;
+	else
 		text = vg_zalloc((size_t)st.st_size + 1);
-		n = read(fd, text, (size_t)st.st_size);
-	}
-	err = errno;
-	close(fd);
-	if (n < 0) {
+	if (text && read(fd, text, (size_t)st.st_size) < 0) {
+		err = errno;
 		free(text);
 		text = NULL;
 	}
+	close(fd);
 	errno = err;
 	return text;
 }
@@ -257,14 +267,14 @@ int vg_saved_recall(struct vg_saved *s)
 		return 0;
 	err = text ? recall_text(s, text, &why) : -errno;
 	free(text);
-	if (why) {
+	if (err && (!why || err != -EINVAL)) {
+		vg_err("%s: devices of guests that were saved are not known: %s",
+		       s->path, vg_store_error(err));
+	} else if (why) {
 		bad = vg_strf("%s.bad", s->path);
 		vg_err("%s: %s: kept as %s", s->path, why, bad);
 		err = rename(s->path, bad) ? -errno : 0;
 		free(bad);
-	} else if (err) {
-		vg_err("%s: devices of guests that were saved are not known: %s",
-		       s->path, vg_store_error(err));
 	}
 	free(why);
 	return err;
