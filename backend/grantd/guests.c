@@ -231,9 +231,11 @@ void vg_sup_index_put(struct vg_sdev *d)
 
 static bool may_try_again(const struct vg_sdev *d)
 {
-	return d->is_promised ||
-	       vg_now_ns() - d->since_ns < (d->name.kind->is_own ?
-					    NEW_TRY_BUS_NS : NEW_TRY_NS);
+	uint64_t try_ns = d->name.kind->is_own ? NEW_TRY_BUS_NS : NEW_TRY_NS;
+
+	if (d->s->cfg.new_try_ns)
+		try_ns = d->s->cfg.new_try_ns;
+	return d->is_promised || vg_now_ns() - d->since_ns < try_ns;
 }
 
 /*

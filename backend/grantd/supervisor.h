@@ -65,6 +65,8 @@ struct vg_supervisor_config {
 	 * for each such time that it lived before, half as long.  0: a second.
 	 */
 	uint64_t respawn_calm_ns;
+	/* So long a new device is tried.  0: 8 s, and 2 minutes on the bus. */
+	uint64_t new_try_ns;
 };
 
 #define VG_QUEUE_SIZE_MAX_DEFAULT	512u

@@ -177,6 +177,45 @@ static void refused(void **state)
 	assert_true(unit_logged("is not its front"));
 }
 
+/* For a while; a device that was moved, for as long as it is there. */
+static void no_worker_can_be_started(void **state)
+{
+	uint64_t until;
+
+	(void)state;
+	rig_sup_stop();
+	rig.cfg.new_try_ns = UINT64_C(300000000);
+	assert_int_equal(rig_sup_start(), 0);
+	rig.spawn_fails = 3;
+	disk_make(0);
+	start();
+	assert_int_equal(rig.spawn_fails, 0);
+	io();
+	assert_int_equal(front_close(&f), 0);
+	front_nodes_remove(&f);
+	assert_true(rig_until(!rig_worker_of(GUEST)));
+
+	rig.spawn_fails = 1000000;
+	disk_make(1);
+	assert_true(rig_until(unit_logged("no worker can be started")));
+	assert_int_not_equal(front_back_state(&f), -1);
+	assert_true(rig_until(front_back_state(&f) == -1));
+	front_nodes_remove(&f);
+	rig_steps(10);
+
+	/* Whatever the reason. */
+	rig.spawn_error = EACCES;
+	disk_make(2);
+	fake_store_write(0, front_back_path(&f, "moved"), "1");
+	for (until = rig_now_ms() + 600; rig_now_ms() < until; )
+		rig_step();
+	assert_int_not_equal(front_back_state(&f), -1);
+	rig.spawn_fails = 0;
+	start();
+	io();
+	assert_int_equal(front_close(&f), 0);
+}
+
 static void another_type(void **state)
 {
 	struct virtio_grant_msg_device_info i;
@@ -855,7 +894,8 @@ int main(void)
 #define T(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		T(served), T(served_plainly), T(versions_are_said), T(libxls),
-		T(refused), T(another_type), T(closes_and_returns),
+		T(refused), T(no_worker_can_be_started), T(another_type),
+		T(closes_and_returns),
 		T(closes_silently), T(shuts_down), T(begins_while_closing),
 		T(removed_while_closing), T(daemon_ends_while_closing),
 		T(starts_again), T(starts_again_as_before),
