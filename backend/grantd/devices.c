@@ -138,6 +138,15 @@ static int dev_open(struct vg_sdev *d, struct vg_worker_msg *msg, int *fds)
 	return 0;
 }
 
+static bool has_files(const struct vg_dev_parts *parts)
+{
+	unsigned int i;
+
+	for (i = 0; i < VG_DEV_FDS_MAX && parts->fds[i] < 0; i++)
+		;
+	return i < VG_DEV_FDS_MAX;
+}
+
 static int dev_add(struct vg_sdev *d)
 {
 	struct vg_supervisor *s = d->s;
@@ -182,6 +191,7 @@ static int dev_add(struct vg_sdev *d)
 			err = -ENOBUFS;
 		goto close;
 	}
+	d->has_files = has_files(&msg.parts);
 	if (msg.is_held)
 		vg_sup_held_begin(d, &msg.parts, fds);
 close:

@@ -36,6 +36,11 @@
  */
 #define NEW_TRY_NS		UINT64_C(8000000000)
 #define NEW_TRY_BUS_NS		UINT64_C(120000000000)
+/*
+ * From the removal of a device to the end of the worker that had its files, if
+ * that has other devices: those of a guest that ends go one after the other.
+ */
+#define REPLACE_NS		UINT64_C(5000000000)
 /* For a worker that takes no message now. */
 #define TELL_NS			UINT64_C(10000000)
 /* Between two looks whether a process has ended. */
@@ -56,10 +61,12 @@ void vg_sup_permit_page(struct vg_sdev *d)
 	struct vg_supervisor *s = d->s;
 	struct vg_transport_page page;
 
-	if (s->cfg.permit && d->transport->page &&
-	    d->transport->page(&d->where, &page))
-		s->cfg.permit(s->cfg.spawn_arg, d->guest->domid, d->index,
-			      page.domid, page.ref, page.port);
+	if (!s->cfg.permit || !d->transport->page ||
+	    !d->transport->page(&d->where, &page))
+		return;
+	d->has_page = true;
+	s->cfg.permit(s->cfg.spawn_arg, d->guest->domid, d->index, page.domid,
+		      page.ref, page.port);
 }
 
 int vg_sup_allow_file(struct vg_sdev *d, uint64_t size_bytes)
@@ -170,6 +177,7 @@ static void worker_leave(struct vg_sguest *g, bool is_expected,
 	struct vg_schild *c;
 
 	vg_loop_del_fd(s->loop, g->sock_fd);
+	vg_timer_cancel(g->replace);
 	close(g->sock);
 	g->sock = -1;
 	if (!patience_ns)
@@ -212,14 +220,23 @@ void vg_sup_children_end(struct vg_supervisor *s)
 	}
 }
 
+static uint64_t replace_ns(const struct vg_supervisor *s)
+{
+	return s->cfg.replace_ns ? s->cfg.replace_ns : REPLACE_NS;
+}
+
 void vg_sup_index_put(struct vg_sdev *d)
 {
 	struct vg_supervisor *s = d->s;
 
 	/* The worker, if there is one, has forgotten it. */
-	if (d->has_index && d->guest->sock >= 0 && s->cfg.permit)
+	if (d->has_page && d->guest->sock >= 0)
 		s->cfg.permit(s->cfg.spawn_arg, d->guest->domid, d->index,
 			      VG_MAPPER_NOBODY, 0, 0);
+	d->has_page = false;
+	if (d->has_files && d->guest->sock >= 0)
+		vg_timer_arm(d->guest->replace, replace_ns(d->s));
+	d->has_files = false;
 	if (d->has_index)
 		d->guest->index_used[d->index] = false;
 	d->has_index = false;
@@ -279,19 +296,16 @@ static void count_barren(struct vg_sdev *d)
 	d->barren = vg_sup_state_is_barren(d) ? d->barren + 1 : 0;
 }
 
-static void worker_died(struct vg_sguest *g)
+/* What its devices had in the worker, is over. */
+static void devices_go_on(struct vg_sguest *g, bool has_died)
 {
-	struct vg_supervisor *s = g->s;
 	struct vg_sdev *d;
 
-	g->deaths++;
-	worker_leave(g, false, 0);
-	vg_sup_failed(s, "dom%u: its worker ended unexpectedly (time %u), starting another",
-		      g->domid, g->deaths);
-	for (d = s->devs; d; d = d->next) {
+	for (d = g->s->devs; d; d = d->next) {
 		if (d->guest != g || !d->has_index)
 			continue;
-		count_barren(d);
+		if (has_died)
+			count_barren(d);
 		vg_sup_held_drop(d);
 		vg_sup_index_put(d);
 		d->was_served = true;
@@ -302,7 +316,49 @@ static void worker_died(struct vg_sguest *g)
 		else
 			vg_sdev_fail(d);
 	}
+}
+
+static void worker_died(struct vg_sguest *g)
+{
+	g->deaths++;
+	worker_leave(g, false, 0);
+	vg_sup_failed(g->s, "dom%u: its worker ended unexpectedly (time %u), starting another",
+		      g->domid, g->deaths);
+	devices_go_on(g, true);
 	respawn_later(g);
+}
+
+/* None is on its way into the worker, or out of it. */
+static bool all_are_ready(const struct vg_sguest *g)
+{
+	struct vg_sdev *d;
+
+	for (d = g->s->devs; d; d = d->next)
+		if (d->guest == g && d->has_index && d->state != DEV_READY)
+			return false;
+	return true;
+}
+
+/*
+ * A worker that was taken over closes nothing of a device that is removed: only
+ * its end takes the files from it.  The others of its devices go to another
+ * one, as when we end.
+ */
+static void on_replace(void *arg)
+{
+	struct vg_sguest *g = arg;
+
+	if (g->sock < 0)
+		return;
+	if (!all_are_ready(g)) {
+		vg_timer_arm(g->replace, replace_ns(g->s));
+		return;
+	}
+	vg_info("dom%u: its worker is replaced: it had the files of a device that was removed",
+		g->domid);
+	worker_leave(g, true, WORKER_END_NS);
+	devices_go_on(g, false);
+	vg_timer_arm(g->respawn, RESPAWN_MIN_NS);
 }
 
 /* Its worker took too long for an answer. */
@@ -392,10 +448,9 @@ static void on_moved(struct vg_sdev *d, const struct vg_worker_msg *msg)
 {
 	if (d->state == DEV_READY)
 		vg_timer_cancel(d->answer);
-	/* It logs by itself. */
-	vg_sdev_content(d);
-	if (msg->error)
-		d->why = vg_strf("%s: %s", d->label, msg->text);
+	/* It logs by itself.  What was said stays so: a guest makes these. */
+	free(d->why);
+	d->why = msg->error ? vg_strf("%s: %s", d->label, msg->text) : NULL;
 	if (d->transport->has_front)
 		vg_front_moved(d, msg);
 }
@@ -514,7 +569,10 @@ struct vg_sguest *vg_sguest_get(struct vg_supervisor *s, xen_domid_t domid)
 	g->domid = domid;
 	g->sock = -1;
 	g->patience_ns = ANSWER_NS;
+	g->complaints = (struct vg_ratelimit){ .burst = SAID_A_MINUTE,
+					       .seconds = 60 };
 	g->respawn = vg_timer_create(s->loop, on_respawn, g);
+	g->replace = vg_timer_create(s->loop, on_replace, g);
 	g->tell = vg_timer_create(s->loop, on_tell, g);
 	g->next = s->guests;
 	s->guests = g;
@@ -533,6 +591,7 @@ void vg_sguest_free(struct vg_sguest *g)
 	if (g->shared)
 		munmap(g->shared, sizeof(*g->shared));
 	vg_timer_destroy(g->respawn);
+	vg_timer_destroy(g->replace);
 	vg_timer_destroy(g->tell);
 	free(g);
 }

@@ -33,8 +33,11 @@
 #define FDS_MAX		(VG_EVTCHN_FD - VG_SOCK_FD + VG_MAPPER_EVTCHNS_MAX)
 /* Where none of the numbers above is, and nothing is closed by mistake. */
 #define AWAY_FD		64
-/* For the end of a process that was killed, in milliseconds. */
-#define END_MS		1000u
+/*
+ * For the end of a process that was killed, in milliseconds: nobody else is
+ * served meanwhile.
+ */
+#define END_MS		200u
 
 struct vg_mapper_process {
 	struct vg_mapper_process *next;
@@ -42,6 +45,7 @@ struct vg_mapper_process {
 	pid_t pid, worker;
 	int ctl;
 	bool is_ending;			/* killed, and waited for */
+	bool is_killed;			/* ... but its worker is there */
 	uint64_t file_max_bytes;	/* of the worker */
 };
 
@@ -277,7 +281,7 @@ int vg_spawn_worker(void *spawn, xen_domid_t guest, int sock, int shared_fd,
 	if (sp->is_confined) {
 		vg_spawn_ended(sp, guest);
 		hand.nr = 0;
-		err = find(sp, guest) ? -EBUSY : open_common(sp, &hand);
+		err = find(sp, guest) ? -EAGAIN : open_common(sp, &hand);
 		if (!err)
 			err = start_pair(sp, guest, &hand, sock, shared_fd,
 					 pid);
@@ -299,7 +303,7 @@ void vg_spawn_permit(void *spawn, xen_domid_t guest, unsigned int dev,
 	struct vg_spawn *sp = spawn;
 	struct vg_mapper_process *mp = find(sp, guest);
 
-	if (!mp || mp->is_ending ||
+	if (!mp || mp->is_ending || mp->is_killed ||
 	    send(mp->ctl, &permit, sizeof(permit),
 		 MSG_NOSIGNAL | MSG_DONTWAIT) == sizeof(permit))
 		return;
@@ -309,6 +313,7 @@ void vg_spawn_permit(void *spawn, xen_domid_t guest, unsigned int dev,
 	vg_err("dom%u: its mapper can't be told whose page it may have: %s; it is killed",
 	       guest, strerror(errno));
 	kill(mp->pid, SIGKILL);
+	mp->is_killed = true;
 }
 
 int vg_spawn_allow_file(void *spawn, xen_domid_t guest, uint64_t size_bytes)
@@ -327,18 +332,18 @@ int vg_spawn_allow_file(void *spawn, xen_domid_t guest, uint64_t size_bytes)
 	return err;
 }
 
-static bool has_ended(const struct vg_mapper_process *mp)
+/* Within @ms. */
+static bool has_ended(const struct vg_mapper_process *mp, unsigned int ms)
 {
 	const struct timespec ms1 = { .tv_nsec = 1000000 };
-	unsigned int i;
 
-	for (i = 0; i < END_MS; i++) {
-		/* Or it is none of ours any more. */
-		if (waitpid(mp->pid, NULL, WNOHANG))
-			return true;
+	/* Or it is none of ours any more. */
+	while (!waitpid(mp->pid, NULL, WNOHANG)) {
+		if (!ms--)
+			return false;
 		nanosleep(&ms1, NULL);
 	}
-	return false;
+	return true;
 }
 
 void vg_spawn_ended(void *spawn, xen_domid_t guest)
@@ -354,7 +359,8 @@ void vg_spawn_ended(void *spawn, xen_domid_t guest)
 	}
 	/* And those that took longer. */
 	for (p = &sp->mappers; (mp = *p);) {
-		if (!mp->is_ending || !has_ended(mp)) {
+		if (!mp->is_ending ||
+		    !has_ended(mp, mp->guest == guest ? END_MS : 0)) {
 			p = &mp->next;
 			continue;
 		}

@@ -39,7 +39,7 @@ struct vg_spawn {
 
 /*
  * As struct vg_supervisor_config has them; @spawn is a struct vg_spawn.
- * -EBUSY: what was killed of the guest's last worker is not gone yet; later.
+ * -EAGAIN: what was killed of the guest's last worker is not gone yet; later.
  */
 int vg_spawn_worker(void *spawn, xen_domid_t guest, int sock, int shared_fd,
 		    pid_t *pid);

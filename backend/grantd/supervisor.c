@@ -80,6 +80,17 @@ static bool was_said(struct vg_sdev *d, const char *text)
 	return false;
 }
 
+/* A guest can make its devices wait for something else each time. */
+static bool may_be_said(struct vg_sguest *g)
+{
+	bool ok = vg_ratelimit_ok(&g->complaints);
+
+	if (!ok && g->complaints.suppressed == 1)
+		vg_warn("dom%u: what its devices wait for changes too often to be said here (virtio-grantctl list has it)",
+			g->domid);
+	return ok;
+}
+
 /*
  * Logs it and keeps it for virtio-grantctl.  What one try or scan after the
  * other finds is said once; of a device, it is also what that waits for.
@@ -97,7 +108,7 @@ void vg_sup_failed(struct vg_supervisor *s, const char *fmt, ...)
 	if (d) {
 		free(d->why);
 		d->why = vg_strdup(text);
-		if (was_said(d, text))
+		if (was_said(d, text) || !may_be_said(d->guest))
 			return;
 	}
 	for (i = 0; i < NR_FAILURES && !d; i++)

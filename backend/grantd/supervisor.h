@@ -67,6 +67,8 @@ struct vg_supervisor_config {
 	uint64_t respawn_calm_ns;
 	/* So long a new device is tried.  0: 8 s, and 2 minutes on the bus. */
 	uint64_t new_try_ns;
+	/* So long after the last removal a worker is replaced.  0: 5 s. */
+	uint64_t replace_ns;
 };
 
 #define VG_QUEUE_SIZE_MAX_DEFAULT	512u

@@ -10,6 +10,7 @@
 #include "dev/type.h"
 #include "grantd/supervisor.h"
 #include "grantd/worker.h"
+#include "lib/log.h"
 #include "toolstack/libxl_keys.h"
 #include "toolstack/refusals.h"
 #include "transport/transport.h"
@@ -33,6 +34,8 @@
 #define ANSWER_MAX_NS		UINT64_C(120000000000)
 /* Reasons that are remembered per device, so that each is said once. */
 #define NR_SAID			8u
+/* Of all devices of one guest. */
+#define SAID_A_MINUTE		64u
 
 enum dev_state {
 	DEV_NEW,	/* libxl made it; not reached yet */
@@ -90,6 +93,8 @@ struct vg_sdev {
 	bool remove_wanted;	/* while STARTING */
 	unsigned int index;	/* in its worker, from STARTING to STOPPING */
 	bool has_index;
+	bool has_page;		/* its worker's mapper was told of one */
+	bool has_files;		/* its worker was given some */
 	uint32_t untold;	/* bits of enum tell */
 	struct vg_timer *answer;	/* its worker owes one until then */
 	bool wants_resize;		/* its key was there */
@@ -129,9 +134,11 @@ struct vg_sguest {
 	struct vg_worker_shared *shared;
 	struct vg_timer *tell;		/* what it did not take: once more */
 	struct vg_timer *respawn;
+	struct vg_timer *replace;	/* it has files of a removed device */
 	uint64_t spawned_ns, respawn_delay_ns;
 	uint64_t patience_ns;		/* for answers */
 	unsigned int deaths;
+	struct vg_ratelimit complaints;	/* of its devices */
 	bool index_used[VG_WORKER_DEVICES_MAX];
 };
 

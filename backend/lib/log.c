@@ -66,10 +66,11 @@ void vg_log(enum vg_log_level level, const char *fmt, ...)
 
 bool vg_ratelimit_ok(struct vg_ratelimit *rl)
 {
-	uint64_t second = vg_now_ns() / 1000000000u;
+	uint64_t seconds = rl->seconds ? rl->seconds : 1;
+	uint64_t period = vg_now_ns() / 1000000000u / seconds;
 
-	if (second != rl->second) {
-		rl->second = second;
+	if (period != rl->period) {
+		rl->period = period;
 		rl->used = 0;
 		rl->suppressed = 0;
 	}

@@ -34,12 +34,13 @@ void vg_log_hook(void (*hook)(enum vg_log_level level, const char *line));
 #define vg_debug(...)	vg_log(VG_LOG_DEBUG, __VA_ARGS__)
 
 /*
- * At most @burst lines per second for one place in the code that a guest can
- * make log: a guest must not fill the driver domain's journal.
+ * At most @burst lines per second (or per so many @seconds) for one place in
+ * the code that a guest can make log: a guest must not fill the driver domain's
+ * journal.
  */
 struct vg_ratelimit {
-	uint64_t second;
-	unsigned int burst, used, suppressed;
+	uint64_t period;
+	unsigned int burst, seconds, used, suppressed;
 };
 _Bool vg_ratelimit_ok(struct vg_ratelimit *rl);
 

@@ -66,30 +66,50 @@ static void drop(struct vg_refusals *r, unsigned int i)
 	r->path[i] = NULL;
 }
 
-void vg_refusals_forget(struct vg_refusals *r, const struct vg_devname *name)
+/* VG_REFUSALS_MAX: it has none. */
+static unsigned int find(const struct vg_refusals *r, const char *path)
 {
-	char *path = name_path(name);
 	unsigned int i;
 
 	for (i = 0; i < VG_REFUSALS_MAX; i++)
 		if (r->path[i] && !strcmp(r->path[i], path))
-			drop(r, i);
+			break;
+	return i;
+}
+
+/* One device has one: it drives out no others'. */
+static unsigned int slot_for(struct vg_refusals *r, const char *path)
+{
+	unsigned int i = find(r, path);
+
+	if (i == VG_REFUSALS_MAX)
+		for (i = 0; i < VG_REFUSALS_MAX && r->path[i]; i++)
+			;
+	return i < VG_REFUSALS_MAX ? i : r->next++ % VG_REFUSALS_MAX;
+}
+
+void vg_refusals_forget(struct vg_refusals *r, const struct vg_devname *name)
+{
+	char *path = name_path(name);
+	unsigned int i = find(r, path);
+
+	if (i < VG_REFUSALS_MAX)
+		drop(r, i);
 	free(path);
 }
 
 void vg_refusals_say(struct vg_refusals *r, const struct vg_devname *name,
 		     const char *why)
 {
-	unsigned int i;
+	char *path = name_path(name);
+	unsigned int i = slot_for(r, path);
 	int err;
 
-	vg_refusals_forget(r, name);
-	i = r->next++ % VG_REFUSALS_MAX;
 	drop(r, i);
-	r->path[i] = name_path(name);
-	err = xen_store_write(r->xs, r->path[i], why);
+	r->path[i] = path;
+	err = xen_store_write(r->xs, path, why);
 	if (err)
-		vg_debug("writing %s: %s", r->path[i], strerror(-err));
+		vg_debug("writing %s: %s", path, strerror(-err));
 }
 
 /* ---- reading ------------------------------------------------------------ */

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "dev/blk/image_user.h"
+#include "grantd/mapper.h"
 #include "toolstack/refusals.h"
 #include "rig.h"
 #include "virtio/state.h"
@@ -218,12 +219,31 @@ static void cut_is_named(void **state)
 
 /* ---- others ------------------------------------------------------------- */
 
+static unsigned int pages_permitted, pages_taken_back;
+
+static void permit(void *arg, xen_domid_t guest, unsigned int dev,
+		   xen_domid_t domid, xen_ref_t ref, xen_port_t port)
+{
+	(void)arg;
+	(void)guest;
+	(void)dev;
+	(void)ref;
+	(void)port;
+	if (domid == VG_MAPPER_NOBODY)
+		pages_taken_back++;
+	else
+		pages_permitted++;
+}
+
 static void locked_for_a_moment(void **state)
 {
 	uint64_t until;
 	int fd;
 
 	(void)state;
+	rig_sup_stop();
+	rig.cfg.permit = permit;
+	assert_int_equal(rig_sup_start(), 0);
 	rig_guest(GUEST, 1);
 	disk = rig_disk(GUEST, 0);
 	free(unit_image(disk.params, RIG_IMAGE_BYTES));
@@ -237,7 +257,12 @@ static void locked_for_a_moment(void **state)
 	close(fd);
 	assert_true(rig_until(fake_libxl_disk_key(&disk, "state") == 2));
 	assert_false(unit_logged("locked"));
+	/* The page of what is served, and not of each try. */
+	assert_int_equal(pages_permitted, 1);
+	assert_int_equal(pages_taken_back, 0);
 	assert_true(rig_disk_remove(&disk));
+	assert_int_equal(pages_permitted, 1);
+	assert_int_equal(pages_taken_back, 1);
 	rig_steps(10);
 }
 

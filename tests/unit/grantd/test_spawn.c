@@ -359,11 +359,41 @@ static void one_mapper_a_guest(void **state)
 }
 
 /* Stopped, it takes no messages: what was withdrawn must not stay. */
+/* One that takes long to end is waited for by its guest's next worker only. */
+static void a_mapper_that_does_not_end(void **state)
+{
+	struct vg_mapper_process *mp = vg_zalloc(sizeof(*mp));
+	pid_t pid, child = fork();
+	uint64_t began;
+	int err, sock;
+
+	(void)state;
+	if (!child) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		for (;;)
+			pause();
+	}
+	*mp = (struct vg_mapper_process){ .guest = GUEST, .pid = child,
+					  .is_ending = true };
+	sp.mappers = mp;
+	sock = begin(&pid, &err);
+	assert_int_equal(err, -EAGAIN);
+	close(sock);
+	began = vg_now_ns();
+	vg_spawn_ended(&sp, GUEST + 1);
+	assert_in_range(vg_now_ns() - began, 0, UINT64_C(100000000));
+	assert_ptr_equal(sp.mappers, mp);
+	kill(child, SIGKILL);
+	sock = begin(&pid, &err);
+	assert_int_equal(err, 0);
+	stop(sock, pid);
+}
+
 static void a_mapper_that_does_not_listen(void **state)
 {
 	pid_t pid;
 	int err, sock = begin(&pid, &err);
-	unsigned int i;
+	unsigned int i, lines;
 
 	(void)state;
 	assert_int_equal(err, 0);
@@ -371,6 +401,10 @@ static void a_mapper_that_does_not_listen(void **state)
 	for (i = 0; i < 100000 && !unit_logged("can't be told"); i++)
 		vg_spawn_permit(&sp, GUEST, 0, VG_MAPPER_NOBODY, 0, 0);
 	assert_in_range(i, 2, 99999);
+	/* Once is enough. */
+	lines = unit_log_lines();
+	vg_spawn_permit(&sp, GUEST, 0, VG_MAPPER_NOBODY, 0, 0);
+	assert_int_equal(unit_log_lines(), lines);
 	assert_int_equal(waitpid(sp.mappers->pid, NULL, 0), sp.mappers->pid);
 	stop(sock, pid);
 }
@@ -507,6 +541,7 @@ int main(int argc, char **argv)
 		U(each_call_fails),
 		T(the_arena_is_sealed),
 		T(one_mapper_a_guest),
+		T(a_mapper_that_does_not_end),
 		T(a_mapper_that_does_not_listen),
 		T(writes_without_end),
 		T(what_a_line_is),
