@@ -37,7 +37,7 @@ fi
 start_backend dom0
 
 # Names that the kernel gives to those that are attached.
-A=vda B=vdb
+A=vda B=vdb turns=0
 if [ "$VG_ARCH" = x86 ]; then
 	step "a disk as libxl writes it"
 	has_disk G1 vda
@@ -94,13 +94,20 @@ retry 20 in_domain G1 "! test -e /dev/$A" || fail "it is there still"
 attach G1 backend=DomD type=blk target=/dev/ram0 name=data
 retry 20 in_domain G1 "test -b /dev/$A && mount -t ext4 /dev/$A /mnt/a" || fail "not there again"
 expect still "$(in_domain G1 'cat /mnt/a/there')" "what was written before"
-virtio-grantctl detach G1 data --force
-in_domain G1 'umount /mnt/a; :'
-
-step "the daemon is killed under load; then its guest's modules go and come"
 attach G1 backend=DomD type=blk target=/dev/ram3 name=killed
 retry 20 in_domain G1 'grep -x killed /sys/block/vd*/serial' || fail "no disk"
 disk=$(in_domain G1 'grep -lx killed /sys/block/vd*/serial | cut -d/ -f4')
+virtio-grantctl detach G1 data --force
+in_domain G1 'umount /mnt/a; :'
+
+step "the process that had the removed disk is replaced under load"
+while ! _log_has DomD 'its worker is replaced'; do
+	[ $((turns += 1)) -le 30 ] || fail "it is not replaced"
+	fio_verify G1 "$disk" "$IO"
+done
+fio_verify G1 "$disk" "$IO"
+
+step "the daemon is killed under load; then its guest's modules go and come"
 (for i in 1 2 3; do fio_verify G1 "$disk" "$IO"; done) &
 pid=$!
 sleep 1
