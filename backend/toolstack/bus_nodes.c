@@ -17,6 +17,8 @@
 #define WORDS_MAX	400u
 /* Of a front that is renewed: a driver has ten or so. */
 #define FRONT_NODES_MAX	64
+/* Of a device, while it is removed: domains don't come back so quickly. */
+#define MOVES_MAX	8u
 
 /* ---- names -------------------------------------------------------------- */
 
@@ -482,18 +484,32 @@ static int record_number(struct xen_store *xs, const char *dir,
 	return err;
 }
 
-/* Whether the record still says what @dev does. */
+static int record_numbers(struct xen_store *xs, const char *dir,
+			  uint64_t *guest, uint64_t *backend)
+{
+	int err = record_number(xs, dir, "guest-id", guest);
+
+	return err ? err : record_number(xs, dir, "backend-id", backend);
+}
+
+/*
+ * Whether the record still says what @dev does.  -EALREADY: it has moved;
+ * -ENOENT: it is gone, whatever has its number now.
+ */
 static int check_record(struct xen_store *xs, const struct vg_bus_dev *dev)
 {
-	char *dir = vg_bus_record(dev);
+	char *dir = vg_bus_record(dev), *name = vg_key_read(xs, dir, "name");
 	uint64_t guest, backend;
-	int err = record_number(xs, dir, "guest-id", &guest);
+	int err = name ? 0 : -errno;
 
+	if (!err && strcmp(name, dev->spec.name))
+		err = -ENOENT;
 	if (!err)
-		err = record_number(xs, dir, "backend-id", &backend);
-	free(dir);
+		err = record_numbers(xs, dir, &guest, &backend);
 	if (!err && (guest != dev->guest || backend != dev->backend))
 		err = -EALREADY;
+	free(name);
+	free(dir);
 	return err;
 }
 
@@ -722,24 +738,53 @@ static int remove_body(struct xen_store *xs, void *arg)
 {
 	const struct vg_bus_dev *dev = arg;
 	char *record = vg_bus_record(dev);
-	int err = rm_nodes(xs, dev);
+	int err = check_record(xs, dev);
 
+	if (!err)
+		err = rm_nodes(xs, dev);
 	if (!err)
 		err = vg_rm_and_empty(xs, record, 2);
 	free(record);
 	return err;
 }
 
-int vg_bus_remove(struct xen_store *xs, const struct vg_bus_dev *dev)
+/* Where it is now.  Its name is looked at by who comes next. */
+static int follow_record(struct xen_store *xs, struct vg_bus_dev *dev)
 {
-	return vg_transact(xs, remove_body, (void *)(uintptr_t)dev);
+	char *dir = vg_bus_record(dev);
+	uint64_t guest = 0, backend = 0;
+	int err = record_numbers(xs, dir, &guest, &backend);
+
+	free(dir);
+	if (!err && (guest > XEN_DOMID_MAX || backend > XEN_DOMID_MAX))
+		err = -EINVAL;
+	dev->guest = (xen_domid_t)guest;
+	dev->backend = (xen_domid_t)backend;
+	return err;
 }
 
+int vg_bus_remove(struct xen_store *xs, const struct vg_bus_dev *dev)
+{
+	struct vg_bus_dev now = *dev;	/* borrows from it */
+	unsigned int moves = MOVES_MAX;
+	int err = vg_transact(xs, remove_body, &now);
+
+	while (err == -EALREADY && moves--) {
+		err = follow_record(xs, &now);
+		if (!err)
+			err = vg_transact(xs, remove_body, &now);
+	}
+	return err == -ENOENT ? 0 : err == -EALREADY ? -EAGAIN : err;
+}
+
+/* One that has moved is removed where it is then, later. */
 static int remove_front_body(struct xen_store *xs, void *arg)
 {
-	int err = guest_is_there(xs, arg);
+	int err = check_record(xs, arg);
 
-	if (err == -ENOENT || err == -EEXIST)
+	if (!err)
+		err = guest_is_there(xs, arg);
+	if (err == -ENOENT || err == -EEXIST || err == -EALREADY)
 		return 0;
 	return err ? err : rm_front(xs, arg);
 }

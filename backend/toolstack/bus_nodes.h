@@ -102,7 +102,11 @@ int vg_bus_move(struct xen_store *xs, struct vg_bus_dev *dev,
  * goes with the guest.  -ENOENT, -EALREADY as above.
  */
 int vg_bus_note_suspended(struct xen_store *xs, struct vg_bus_dev *dev);
-/* Front, back, record and what was said of errors. */
+/*
+ * Front, back, record and what was said of errors, under the numbers that the
+ * record has by now.  One that is gone already, or whose number another device
+ * has, is as good as removed.
+ */
 int vg_bus_remove(struct xen_store *xs, const struct vg_bus_dev *dev);
 /* Only the front, or what was said of errors by either. */
 int vg_bus_remove_front(struct xen_store *xs, const struct vg_bus_dev *dev);

@@ -581,6 +581,111 @@ static void a_backend_that_keeps_it(void **state)
 	assert_unchanged();
 }
 
+/* ---- others are at it meanwhile ----------------------------------------- */
+
+/* As virtio-grantctl watch does it, with the only device. */
+static void move_to(xen_domid_t guest, xen_domid_t backend)
+{
+	struct xen_store *xs;
+	struct vg_bus_devs all;
+
+	assert_int_equal(xen_store_open(&xs), 0);
+	assert_int_equal(vg_bus_devs_read(xs, NULL, &all), 0);
+	assert_int_equal(all.nr, 1);
+	assert_int_equal(vg_bus_move(xs, &all.d[0], guest, "g1", backend, 0),
+			 0);
+	vg_bus_devs_free(&all);
+	xen_store_close(xs);
+}
+
+static void guest_is_another(void)
+{
+	bus_also = NULL;
+	bus_domain_gone(5);
+	bus_domain(6, "g1", 0x51, false);
+	move_to(6, 1);
+}
+
+static void backend_is_another(void)
+{
+	bus_also = NULL;
+	bus_domain_gone(1);
+	bus_domain(9, "DomD", 0xd, true);
+	move_to(5, 9);
+}
+
+static void both_are_others(void)
+{
+	guest_is_another();
+	bus_domain_gone(1);
+	bus_domain(9, "DomD", 0xd, true);
+	move_to(6, 9);
+}
+
+static void moved_meanwhile(void **state)
+{
+	static void (*const also[])(void) = {
+		guest_is_another, backend_is_another, both_are_others,
+	};
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(also); i++) {
+		bus_guest = BUS_GUEST_HOLDS;
+		assert_int_equal(attach(ATTACH), 0);
+		bus_backend = BUS_BACKEND_KEEPS;
+		bus_also = also[i];
+		assert_int_equal(detach("detach g1 blk0 --force"), 0);
+		assert_says("g1 blk0: detached");
+		assert_null(bus_also);
+		assert_false(fake_store_exists(bus_front(5, 0, "")));
+		assert_false(fake_store_exists(bus_front(6, 0, "")));
+		assert_false(fake_store_exists(bus_back(1, 5, 0, "")));
+		assert_false(fake_store_exists(bus_back(1, 6, 0, "")));
+		assert_false(fake_store_exists(bus_back(9, 5, 0, "")));
+		assert_false(fake_store_exists(bus_back(9, 6, 0, "")));
+		assert_false(fake_store_exists("/virtio-grant"));
+		teardown(state);
+		setup(state);
+	}
+}
+
+static struct vg_answer second;
+
+/* Another detach is quicker, and another device gets the number. */
+static void device_is_another(void)
+{
+	char *detach_words[] = { (char[]){ "detach" }, (char[]){ "--force" },
+				 (char[]){ "g1" }, (char[]){ "blk0" }, NULL };
+	char *attach_words[] = { (char[]){ "attach" }, (char[]){ "--no-wait" },
+				 (char[]){ "g1" }, (char[]){ "type=rng" },
+				 (char[]){ "backend=DomD" }, NULL };
+
+	bus_also = NULL;
+	bus_backend = BUS_BACKEND_SERVES;
+	vg_ctl_detach(&second, 4, detach_words);
+	assert_int_equal(second.status, 0);
+	vg_answer_free(&second);
+	bus_backend = BUS_BACKEND_ABSENT;
+	vg_ctl_attach(&second, 5, attach_words);
+	assert_int_equal(second.status, 0);
+	vg_answer_free(&second);
+	free(before);
+	before = fake_store_dump();
+}
+
+static void another_device_now(void **state)
+{
+	(void)state;
+	assert_int_equal(attach(ATTACH), 0);
+	bus_backend = BUS_BACKEND_KEEPS;
+	vg_ctl_wait_ms = 50;
+	bus_also = device_is_another;
+	assert_int_equal(detach("detach g1 blk0 --force"), 0);
+	assert_says("g1 blk0: detached");
+	assert_unchanged();
+	bus_assert_key(bus_record(0x51, 0, "name"), "rng0");
+}
+
 static void not_there(void **state)
 {
 	(void)state;
@@ -930,8 +1035,6 @@ static void transactions_are_repeated(void **state)
 }
 
 /* Two at once: the second begins while the first waits. */
-static struct vg_answer second;
-
 static void attach_second(void)
 {
 	char *argv[] = { (char[]){ "attach" }, (char[]){ "g1" },
@@ -985,6 +1088,8 @@ int main(void)
 		T(at_the_last_moment),
 		T(after_the_last_moment),
 		T(a_backend_that_keeps_it),
+		T(moved_meanwhile),
+		T(another_device_now),
 		T(not_there),
 		T(of_a_guest_that_is_gone),
 		T(numbers_that_came_back),
