@@ -166,7 +166,8 @@ static int let_go_of_backend(struct detach *d)
 	bool front_has;
 	int err = vg_bus_remove_front(d->s->xs, d->dev);
 
-	if (!err)
+	/* The backend is asked whatever the guest does to its nodes. */
+	if (!err || err == -EAGAIN)
 		err = ask_to_close(d);
 	if (!err)
 		err = wait_for_both(d, vg_ctl_wait_ms, &front_has);

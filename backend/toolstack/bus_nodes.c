@@ -190,14 +190,20 @@ static int write_record(struct xen_store *xs, const struct vg_bus_dev *dev,
 	return w.err;
 }
 
+/* The directory of @path, which is taken. */
+static char *above(char *path)
+{
+	*strrchr(path, '/') = 0;
+	return path;
+}
+
 /* What either said of an earlier device of this number. */
 static int rm_errors(struct xen_store *xs, const struct vg_bus_dev *dev)
 {
-	char *front = vg_bus_front_error(dev), *back = vg_bus_back_error(dev);
+	char *front = above(vg_bus_front_error(dev));
+	char *back = above(vg_bus_back_error(dev));
 	int err;
 
-	*strrchr(front, '/') = 0;
-	*strrchr(back, '/') = 0;
 	/* "error" itself stays: libxl made it. */
 	err = vg_rm_and_empty(xs, front, 2);
 	if (!err)
@@ -718,34 +724,120 @@ static int rm_front(struct xen_store *xs, const struct vg_bus_dev *dev)
 	return err;
 }
 
-/* As long as the number is not another guest's. */
-static int rm_nodes(struct xen_store *xs, const struct vg_bus_dev *dev)
+/* -EEXIST: the number is another guest's. */
+static int rm_both(struct xen_store *xs, const struct vg_bus_dev *dev)
 {
 	int err = guest_is_there(xs, dev);
 
-	if (err == -EEXIST)
-		return 0;
 	if (!err)
 		err = rm_front(xs, dev);
-	if (!err || err == -ENOENT)
-		err = rm_back(xs, dev);
-	if (!err)
-		err = rm_errors(xs, dev);
+	return err && err != -ENOENT ? err : rm_back(xs, dev);
+}
+
+static int rm_nodes(struct xen_store *xs, const struct vg_bus_dev *dev)
+{
+	int err = rm_both(xs, dev);
+
+	if (err == -EEXIST)
+		return 0;
+	return err ? err : rm_errors(xs, dev);
+}
+
+static int rm_record(struct xen_store *xs, const struct vg_bus_dev *dev)
+{
+	char *record = vg_bus_record(dev);
+	int err = vg_rm_and_empty(xs, record, 2);
+
+	free(record);
 	return err;
 }
 
 static int remove_body(struct xen_store *xs, void *arg)
 {
-	const struct vg_bus_dev *dev = arg;
-	char *record = vg_bus_record(dev);
+	int err = check_record(xs, arg);
+
+	if (!err)
+		err = rm_nodes(xs, arg);
+	return err ? err : rm_record(xs, arg);
+}
+
+static int remove_both_body(struct xen_store *xs, void *arg)
+{
+	int err = check_record(xs, arg);
+
+	return err ? err : rm_both(xs, arg);
+}
+
+static int forget_body(struct xen_store *xs, void *arg)
+{
+	return rm_errors(xs, arg);
+}
+
+int vg_bus_forget_errors(struct xen_store *xs, const struct vg_bus_dev *dev)
+{
+	return vg_transact(xs, forget_body, (void *)(uintptr_t)dev);
+}
+
+static int remove_record_body(struct xen_store *xs, void *arg)
+{
+	int err = check_record(xs, arg);
+
+	return err ? err : rm_record(xs, arg);
+}
+
+static int rm_plainly(struct xen_store *xs, char *path)
+{
+	int err = vg_rm(xs, path);
+
+	free(path);
+	return err;
+}
+
+/*
+ * Whoever changes nodes of its own for as long as it likes has each transaction
+ * fail that reads them.  It can't keep them from being removed one by one; nor
+ * make its front again, above which all is the control domain's.
+ */
+static int rm_front_plainly(struct xen_store *xs, const struct vg_bus_dev *dev)
+{
+	int err = guest_is_there(xs, dev);
+
+	return err ? err : rm_plainly(xs, vg_bus_front(dev));
+}
+
+/* What was said of errors, and what is empty then, may stay: it is harmless. */
+static int rm_nodes_plainly(struct xen_store *xs, struct vg_bus_dev *dev)
+{
+	int err = rm_front_plainly(xs, dev);
+
+	if (err == -EEXIST)
+		return 0;
+	if (!err || err == -ENOENT)
+		err = rm_plainly(xs, vg_bus_back(dev));
+	if (err)
+		return err;
+	rm_plainly(xs, above(vg_bus_front_error(dev)));
+	rm_plainly(xs, above(vg_bus_back_error(dev)));
+	vg_transact(xs, remove_both_body, dev);
+	vg_bus_forget_errors(xs, dev);
+	return 0;
+}
+
+/* The record goes last, so that it can be tried again. */
+static int remove_plainly(struct xen_store *xs, struct vg_bus_dev *dev)
+{
 	int err = check_record(xs, dev);
 
 	if (!err)
-		err = rm_nodes(xs, dev);
-	if (!err)
-		err = vg_rm_and_empty(xs, record, 2);
-	free(record);
-	return err;
+		err = rm_nodes_plainly(xs, dev);
+	return err ? err : vg_transact(xs, remove_record_body, dev);
+}
+
+static int remove_device(struct xen_store *xs, struct vg_bus_dev *dev)
+{
+	int err = vg_transact(xs, remove_body, dev);
+
+	return err == -EAGAIN ? remove_plainly(xs, dev) : err;
 }
 
 /* Where it is now.  Its name is looked at by who comes next. */
@@ -767,41 +859,42 @@ int vg_bus_remove(struct xen_store *xs, const struct vg_bus_dev *dev)
 {
 	struct vg_bus_dev now = *dev;	/* borrows from it */
 	unsigned int moves = MOVES_MAX;
-	int err = vg_transact(xs, remove_body, &now);
+	int err = remove_device(xs, &now);
 
 	while (err == -EALREADY && moves--) {
 		err = follow_record(xs, &now);
 		if (!err)
-			err = vg_transact(xs, remove_body, &now);
+			err = remove_device(xs, &now);
 	}
 	return err == -ENOENT ? 0 : err == -EALREADY ? -EAGAIN : err;
 }
 
-/* One that has moved is removed where it is then, later. */
 static int remove_front_body(struct xen_store *xs, void *arg)
 {
 	int err = check_record(xs, arg);
 
 	if (!err)
 		err = guest_is_there(xs, arg);
-	if (err == -ENOENT || err == -EEXIST || err == -EALREADY)
-		return 0;
 	return err ? err : rm_front(xs, arg);
+}
+
+/* What it leaves empty is vg_bus_remove()'s. */
+static int remove_front_plainly(struct xen_store *xs,
+				const struct vg_bus_dev *dev)
+{
+	int err = check_record(xs, dev);
+
+	return err ? err : rm_front_plainly(xs, dev);
 }
 
 int vg_bus_remove_front(struct xen_store *xs, const struct vg_bus_dev *dev)
 {
-	return vg_transact(xs, remove_front_body, (void *)(uintptr_t)dev);
-}
+	int err = vg_transact(xs, remove_front_body, (void *)(uintptr_t)dev);
 
-static int forget_body(struct xen_store *xs, void *arg)
-{
-	return rm_errors(xs, arg);
-}
-
-int vg_bus_forget_errors(struct xen_store *xs, const struct vg_bus_dev *dev)
-{
-	return vg_transact(xs, forget_body, (void *)(uintptr_t)dev);
+	if (err == -EAGAIN)
+		err = remove_front_plainly(xs, dev);
+	/* One that has moved is removed where it is then, later. */
+	return err == -ENOENT || err == -EEXIST || err == -EALREADY ? 0 : err;
 }
 
 static int ask_body(struct xen_store *xs, void *arg)

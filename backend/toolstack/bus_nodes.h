@@ -21,7 +21,9 @@
  * A domain can write what it likes into its own nodes, so nothing here follows
  * a path or a number from one: they are made from the record, and from which
  * domains there are.  Each change is one transaction, so that whoever dies
- * leaves all of it or nothing.
+ * leaves all of it or nothing; but one that removes and is disturbed each time
+ * by a domain that changes its own nodes is done piece by piece, the record
+ * last.
  */
 #ifndef VG_BUS_NODES_H
 #define VG_BUS_NODES_H

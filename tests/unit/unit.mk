@@ -57,6 +57,7 @@ $(UNIT_BUILD)/tests/unit/dev/console/test_console: UNIT_LIBS += \
 	$(UNIT_ENDS:%=-Wl,--wrap=%) -Wl,--wrap=epoll_ctl
 $(UNIT_BUILD)/tests/unit/lib/test_stream: UNIT_LIBS += $(addprefix \
 	-Wl$(UNIT_COMMA)--wrap=,epoll_ctl accept4 ppoll)
+$(UNIT_BUILD)/tests/unit/ctl/test_bus: UNIT_LIBS += -Wl,--wrap=xen_store_commit
 
 # What has threads a second time, under ThreadSanitizer, if gcc has it.
 UNIT_TSAN_BUILD := $(UNIT_BUILD)/tsan

@@ -1034,6 +1034,172 @@ static void transactions_are_repeated(void **state)
 	fake_fail_nth(0, FAKE_STORE_COMMIT, 0, 0);
 }
 
+#define TRIES	32u		/* of a transaction: transact.c */
+
+static unsigned int disturbed;
+
+/* Whoever changes its nodes all the time, from now on. */
+static void disturb(void)
+{
+	bus_also = NULL;
+	fake_fail_from(0, FAKE_STORE_COMMIT, 1, disturbed, EAGAIN);
+}
+
+/* As the front goes; as all of it goes; and as what is empty goes. */
+static void a_guest_that_disturbs(void **state)
+{
+	unsigned int i;
+
+	for (i = 0; i < 6; i++) {
+		bus_guest = BUS_GUEST_HOLDS;
+		assert_int_equal(attach(ATTACH), 0);
+		disturbed = (i / 2 + 1) * TRIES;
+		bus_also = i % 2 ? disturb : NULL;
+		if (!bus_also)
+			disturb();
+		fake_store_write(5, "/local/domain/5/error/device/virtio_grant/0/error",
+				 "x");
+		/* The backend has let go, so it was asked. */
+		assert_int_equal(detach("detach g1 blk0 --force"), 0);
+		assert_string_equal(answer.text, "g1 blk0: detached\n");
+		assert_true(fake_failed(FAKE_STORE_COMMIT));
+		fake_fail_nth(0, FAKE_STORE_COMMIT, 0, 0);
+		assert_false(fake_store_exists(bus_front(5, 0, "")));
+		assert_false(fake_store_exists(bus_back(1, 5, 0, "")));
+		assert_false(fake_store_exists("/local/domain/5/error/device/virtio_grant/0"));
+		assert_false(fake_store_exists("/virtio-grant"));
+		if (i < 2)
+			assert_unchanged();
+		teardown(state);
+		setup(state);
+	}
+}
+
+/* Then even the record's transaction fails: it is there for another time. */
+static void disturbed_for_ever(void **state)
+{
+	(void)state;
+	bus_guest = BUS_GUEST_HOLDS;
+	assert_int_equal(attach(ATTACH), 0);
+	vg_ctl_wait_ms = 50;
+	fake_fail_nth(0, FAKE_STORE_COMMIT, FAKE_EVERY, EAGAIN);
+	assert_int_equal(detach("detach g1 blk0 --force"), 1);
+	assert_says("xenstore is too busy: others change the same nodes; try again");
+	assert_false(fake_store_exists(bus_front(5, 0, "")));
+	assert_false(fake_store_exists(bus_back(1, 5, 0, "")));
+	bus_assert_key(bus_record(0x51, 0, "name"), "blk0");
+	fake_fail_nth(0, FAKE_STORE_COMMIT, 0, 0);
+	assert_int_equal(detach("detach g1 blk0 --force"), 0);
+	assert_unchanged();
+}
+
+static bool was_asked;
+
+static void see_whether_asked(void)
+{
+	char *v = fake_store_read(1, bus_back(1, 5, 0, "state"));
+
+	was_asked |= v && !strcmp(v, "5");
+	free(v);
+}
+
+static void asked_all_the_same(void **state)
+{
+	(void)state;
+	bus_guest = BUS_GUEST_HOLDS;
+	assert_int_equal(attach(ATTACH), 0);
+	vg_ctl_wait_ms = 50;
+	was_asked = false;
+	bus_also = see_whether_asked;
+	fake_fail_from(0, FAKE_STORE_RM, 1, TRIES + 1, EAGAIN);
+	assert_int_equal(detach("detach g1 blk0 --force"), 0);
+	assert_says("did not answer");
+	assert_true(was_asked);
+	assert_unchanged();
+}
+
+/* As the tool commits; linked in place of the fake's (unit.mk). */
+int __real_xen_store_commit(struct xen_store *xs);
+int __wrap_xen_store_commit(struct xen_store *xs);
+static void (*at_commit)(void);
+static unsigned int commits;
+
+int __wrap_xen_store_commit(struct xen_store *xs)
+{
+	if (at_commit)
+		at_commit();
+	return __real_xen_store_commit(xs);
+}
+
+/* As far as it may. */
+static void guest_writes(void)
+{
+	commits++;
+	fake_store_write(5, bus_front(5, 0, "state"), "4");
+	fake_store_write(5, "/local/domain/5/error/device/virtio_grant/0/error",
+			 "%u", commits);
+}
+
+static void a_guest_that_writes(void **state)
+{
+	(void)state;
+	bus_guest = BUS_GUEST_HOLDS;
+	assert_int_equal(attach(ATTACH), 0);
+	at_commit = guest_writes;
+	commits = 0;
+	assert_int_equal(detach("detach g1 blk0 --force"), 0);
+	at_commit = NULL;
+	assert_string_equal(answer.text, "g1 blk0: detached\n");
+	assert_in_range(commits, 2 * TRIES, 5 * TRIES);
+	fake_store_rm(5, "/local/domain/5/error/device");
+	assert_unchanged();
+}
+
+/* The last try of the transaction is too late as well, and for good. */
+static void (*at_last)(void);
+
+static void late(void)
+{
+	guest_writes();
+	if (commits < TRIES)
+		return;
+	at_commit = NULL;
+	at_last();
+}
+
+static void begin_writing(void)
+{
+	bus_also = NULL;
+	at_commit = late;
+	commits = 0;
+}
+
+static void changed_at_the_last_try(void **state)
+{
+	static void (*const all[])(void) = {
+		guest_is_another, device_is_another,
+	};
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(all); i++) {
+		assert_int_equal(attach(ATTACH), 0);
+		bus_backend = BUS_BACKEND_KEEPS;
+		vg_ctl_wait_ms = 50;
+		at_last = all[i];
+		bus_also = begin_writing;
+		assert_int_equal(detach("detach g1 blk0"), 0);
+		assert_null(at_commit);
+		if (all[i] == device_is_another)
+			assert_unchanged();
+		assert_int_equal(fake_store_exists("/virtio-grant"),
+				 all[i] == device_is_another);
+		assert_false(fake_store_exists(bus_front(6, 0, "")));
+		assert_false(fake_store_exists(bus_back(1, 6, 0, "")));
+		teardown(state);
+		setup(state);
+	}
+}
+
 /* Two at once: the second begins while the first waits. */
 static void attach_second(void)
 {
@@ -1103,6 +1269,11 @@ int main(void)
 		T(detach_and_failures),
 		T(resize_and_failures),
 		T(transactions_are_repeated),
+		T(a_guest_that_disturbs),
+		T(disturbed_for_ever),
+		T(asked_all_the_same),
+		T(a_guest_that_writes),
+		T(changed_at_the_last_try),
 		T(two_at_once),
 	};
 
