@@ -132,7 +132,8 @@ static void failed(struct vg_follow *f, const struct vg_bus_dev *dev,
 static bool has_let_go(struct vg_follow *f, const struct vg_bus_dev *dev,
 		       uint64_t absent_ns)
 {
-	struct vg_bus_ask ask = { .dev = dev, .state = VG_XENBUS_CLOSING };
+	struct vg_bus_ask ask = { .dev = dev, .state = VG_XENBUS_CLOSING,
+				  .only_if_gone = true };
 	char *back = vg_bus_back(dev);
 	int err, state = vg_bus_state(f->xs, back);
 
@@ -143,7 +144,8 @@ static bool has_let_go(struct vg_follow *f, const struct vg_bus_dev *dev,
 	if (state == VG_XENBUS_CLOSING)
 		return false;
 	err = vg_bus_ask(f->xs, &ask);
-	if (err && err != -ENOENT)
+	/* -EALREADY: it has come since we looked. */
+	if (err && err != -ENOENT && err != -EALREADY)
 		failed(f, dev, "asking its backend to let it go", err);
 	return false;
 }
@@ -251,28 +253,39 @@ static int look_at(struct vg_follow *f, const struct vg_domains *all,
 	return backend ? move(f, dev, guest, backend) : 1;
 }
 
+static void look_at_all(struct vg_follow *f, const struct vg_domains *all,
+			struct vg_bus_devs *devs, uint64_t now_ns)
+{
+	unsigned int i;
+
+	f->devices = devs->nr;
+	f->waiting = 0;
+	f->suspended = 0;
+	for (i = 0; i < devs->nr; i++) {
+		f->waiting += (unsigned int)look_at(f, all, &devs->d[i],
+						    now_ns);
+		f->suspended += devs->d[i].is_suspended;
+	}
+	forget_who_is_back(f);
+}
+
+/*
+ * The records first: a guest that is made meanwhile, and gets a device, would
+ * have one and not be there.
+ */
 int vg_follow_look(struct vg_follow *f, uint64_t now_ns)
 {
 	struct vg_domains all;
 	struct vg_bus_devs devs;
-	unsigned int i;
-	int err = vg_domains_read(f->xs, &all);
+	int err = vg_bus_devs_read(f->xs, NULL, &devs);
 
 	if (err)
 		return err;
-	err = vg_bus_devs_read(f->xs, NULL, &devs);
-	f->waiting = 0;
-	f->suspended = 0;
-	for (i = 0; !err && i < devs.nr; i++) {
-		f->waiting += (unsigned int)look_at(f, &all, &devs.d[i],
-						    now_ns);
-		f->suspended += devs.d[i].is_suspended;
-	}
+	err = vg_domains_read(f->xs, &all);
 	if (!err) {
-		f->devices = devs.nr;
-		forget_who_is_back(f);
-		vg_bus_devs_free(&devs);
+		look_at_all(f, &all, &devs, now_ns);
+		vg_domains_free(&all);
 	}
-	vg_domains_free(&all);
+	vg_bus_devs_free(&devs);
 	return err ? err : (int)f->waiting;
 }

@@ -897,18 +897,28 @@ int vg_bus_remove_front(struct xen_store *xs, const struct vg_bus_dev *dev)
 	return err == -ENOENT || err == -EEXIST || err == -EALREADY ? 0 : err;
 }
 
+/* @back: its state, as vg_bus_state() has it; @guest: guest_is_there(). */
+static int check_ask(const struct vg_bus_ask *ask, int back, int guest)
+{
+	if (guest == -EEXIST || !back || back == -ENOENT)
+		return -ENOENT;
+	/* Nonsense is the backend's own doing, and no reason to stop. */
+	if (back < 0 && back != -EINVAL)
+		return back;
+	if (ask->only_if_gone && guest != -ENOENT)
+		return guest ? guest : -EALREADY;
+	return ask->only_if && ask->was != ask->only_if ? -ESTALE : 0;
+}
+
 static int ask_body(struct xen_store *xs, void *arg)
 {
 	struct vg_bus_ask *ask = arg;
 	char *back = vg_bus_back(ask->dev);
 	struct writer w = { .xs = xs, .dir = back };
-	int now = vg_bus_state(xs, back), there = guest_is_there(xs, ask->dev);
+	int now = vg_bus_state(xs, back);
 
 	ask->was = now > 0 ? (unsigned int)now : 0;
-	/* Nonsense is the backend's own doing, and no reason to stop. */
-	w.err = there == -EEXIST || !now || now == -ENOENT ? -ENOENT :
-		now < 0 && now != -EINVAL ? now :
-		ask->only_if && ask->was != ask->only_if ? -ESTALE : 0;
+	w.err = check_ask(ask, now, guest_is_there(xs, ask->dev));
 	put(&w, "online", ask->online ? "1" : "0");
 	put_number(&w, "state", ask->state);
 	free(back);

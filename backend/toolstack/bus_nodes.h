@@ -120,11 +120,12 @@ struct vg_bus_ask {
 	bool online;
 	unsigned int state;
 	unsigned int only_if;		/* its state now; 0: whatever it is */
+	bool only_if_gone;		/* the guest */
 	unsigned int was;		/* out: 0: it had none */
 };
 /*
  * Writes online and state of the back.  -ENOENT: it has no state; -ESTALE: not
- * only_if.
+ * only_if; -EALREADY: not only_if_gone.
  */
 int vg_bus_ask(struct xen_store *xs, struct vg_bus_ask *ask);
 

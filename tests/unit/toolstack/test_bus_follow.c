@@ -40,10 +40,10 @@ static int teardown(void **state)
 	return 0;
 }
 
-/* A disk of g1 (5) from DomD (1), in use. */
-static void make(const char *name)
+/* A disk of g1 from DomD (1), in use. */
+static void make_for(xen_domid_t guest, const char *name)
 {
-	struct vg_bus_dev dev = { .guest = 5, .backend = 1 };
+	struct vg_bus_dev dev = { .guest = guest, .backend = 1 };
 	char *why = NULL;
 	unsigned int i;
 
@@ -56,8 +56,13 @@ static void make(const char *name)
 	assert_int_equal(vg_bus_create(xs, &dev, 0), 0);
 	for (i = 0; i < 4; i++)
 		bus_turn();
-	bus_assert_key(bus_front(5, dev.devid, "state"), "4");
+	bus_assert_key(bus_front(guest, dev.devid, "state"), "4");
 	vg_bus_dev_free(&dev);
+}
+
+static void make(const char *name)
+{
+	make_for(5, name);
 }
 
 static int look(void)
@@ -434,6 +439,73 @@ static void after_a_crash(void **state)
 	assert_moved(9, 5);
 }
 
+/* ---- while it looks ----------------------------------------------------- */
+
+/* As it reads the domains; linked in place of the real one (unit.mk). */
+int __real_vg_domains_read(struct xen_store *store, struct vg_domains *all);
+int __wrap_vg_domains_read(struct xen_store *store, struct vg_domains *all);
+static void (*before_domains)(void), (*after_domains)(void);
+
+int __wrap_vg_domains_read(struct xen_store *store, struct vg_domains *all)
+{
+	int err;
+
+	if (before_domains)
+		before_domains();
+	err = __real_vg_domains_read(store, all);
+	if (after_domains)
+		after_domains();
+	return err;
+}
+
+/* And gets a device. */
+static void guest_is_made(void)
+{
+	before_domains = after_domains = NULL;
+	bus_domain(6, "g1", 0x51, false);
+	make_for(6, "root");
+}
+
+static void a_guest_is_made_meanwhile(void **state)
+{
+	unsigned int i;
+
+	for (i = 0; i < 2; i++) {
+		bus_domain_gone(5);
+		*(i ? &before_domains : &after_domains) = guest_is_made;
+		assert_int_equal(look(), 0);
+		bus_assert_key(bus_back(1, 6, 0, "state"), "4");
+		bus_assert_key(bus_back(1, 6, 0, "online"), "1");
+		assert_int_equal(look(), 0);
+		teardown(state);
+		setup(state);
+	}
+}
+
+/* What says who it is was not there for a moment. */
+static void guest_is_there_again(void)
+{
+	after_domains = NULL;
+	fake_store_write(0, "/local/domain/5/vm", "/vm/00000000-0000-0000-0000-%012x", 0x51);
+}
+
+static void a_guest_comes_meanwhile(void **state)
+{
+	unsigned int lines;
+
+	(void)state;
+	make("root");
+	fake_store_rm(0, "/local/domain/5/vm");
+	after_domains = guest_is_there_again;
+	lines = unit_log_lines();
+	assert_int_equal(look(), 1);
+	bus_assert_key(bus_back(1, 5, 0, "state"), "4");
+	bus_assert_key(bus_back(1, 5, 0, "online"), "1");
+	assert_int_equal(follow.failures, 0);
+	assert_int_equal(unit_log_lines(), lines);
+	assert_int_equal(look(), 0);
+}
+
 /* ---- what domains write ------------------------------------------------- */
 
 static void hostile_fronts(void **state)
@@ -639,6 +711,8 @@ int main(void)
 		T(odd_words_of_sleep),
 		T(absences_begin_anew),
 		T(after_a_crash),
+		T(a_guest_is_made_meanwhile),
+		T(a_guest_comes_meanwhile),
 		T(hostile_fronts),
 		T(fronts_that_are_gone),
 		T(hostile_backs),

@@ -133,6 +133,12 @@ static void what_backs_are_asked(void **state)
 	assert_int_equal(ask.was, 1);
 	bus_assert_key(bus_back(1, 5, 0, "state"), "1");
 	ask.only_if = 0;
+	/* Only of a guest that is gone: it is there. */
+	ask.only_if_gone = true;
+	assert_int_equal(vg_bus_ask(xs, &ask), -EALREADY);
+	bus_assert_key(bus_back(1, 5, 0, "state"), "1");
+	bus_assert_key(bus_back(1, 5, 0, "online"), "1");
+	ask.only_if_gone = false;
 	assert_int_equal(vg_bus_ask(xs, &ask), 0);
 	bus_assert_key(bus_back(1, 5, 0, "state"), "5");
 	bus_assert_key(bus_back(1, 5, 0, "online"), "0");
