@@ -3,9 +3,11 @@
  * watch.c - virtio-grantctl watch: the daemon of the control domain that
  * follows domains which end and come back (toolstack/bus_follow.h).
  *
- * It wakes up for domains that come and go and for records that change, none of
- * which a domain without privilege can cause at will, and at most ten times a
- * second; and by itself only while something is waited for.
+ * It wakes up for domains that come and go and for records that change, and at
+ * most ten times a second; and by itself only while something is waited for.
+ * None of it can a domain without privilege cause at will: by its node
+ * "suspended" a guest has the record of a device change twice in three seconds,
+ * and no more.
  */
 #include <errno.h>
 #include <getopt.h>

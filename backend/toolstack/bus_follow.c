@@ -14,6 +14,7 @@
 #include "toolstack/transact.h"
 
 #define CLOSE_NS	UINT64_C(5000000000)
+#define SLEEP_NS	UINT64_C(3000000000)
 
 /*
  * A guest that is not under the number of its record.  What is lost with this
@@ -25,16 +26,25 @@ struct vg_absence {
 	bool is_seen;			/* in this look */
 };
 
+/* A device whose guest is noted as suspended. */
+struct vg_sleep {
+	char uuid[VG_UUID_CHARS + 1];
+	uint32_t devid;
+	uint64_t since_ns;
+	bool is_seen;			/* in this look */
+};
+
 void vg_follow_init(struct vg_follow *f, struct xen_store *xs,
 		    xen_domid_t own, uint64_t forget_ns)
 {
 	*f = (struct vg_follow){ .xs = xs, .own = own, .close_ns = CLOSE_NS,
-				 .forget_ns = forget_ns };
+				 .sleep_ns = SLEEP_NS, .forget_ns = forget_ns };
 }
 
 void vg_follow_exit(struct vg_follow *f)
 {
 	free(f->absent);
+	free(f->asleep);
 	free(f->last_failure);
 }
 
@@ -72,6 +82,40 @@ static void forget_who_is_back(struct vg_follow *f)
 		f->absent[n++].is_seen = false;
 	}
 	f->nr_absent = n;
+}
+
+/* The same of a device that is noted as suspended: since now, if it is new. */
+static struct vg_sleep *sleep_of(struct vg_follow *f,
+				 const struct vg_bus_dev *dev, uint64_t now_ns)
+{
+	struct vg_sleep *s;
+	unsigned int i;
+
+	for (i = 0; i < f->nr_asleep; i++) {
+		s = &f->asleep[i];
+		if (s->devid == dev->devid && !strcmp(s->uuid, dev->uuid))
+			return s;
+	}
+	f->asleep = realloc(f->asleep, (f->nr_asleep + 1) * sizeof(*s));
+	if (!f->asleep)
+		abort();
+	s = &f->asleep[f->nr_asleep++];
+	*s = (struct vg_sleep){ .devid = dev->devid, .since_ns = now_ns };
+	memcpy(s->uuid, dev->uuid, sizeof(s->uuid));
+	return s;
+}
+
+static void forget_who_is_awake(struct vg_follow *f)
+{
+	unsigned int i, n = 0;
+
+	for (i = 0; i < f->nr_asleep; i++) {
+		if (!f->asleep[i].is_seen)
+			continue;
+		f->asleep[n] = f->asleep[i];
+		f->asleep[n++].is_seen = false;
+	}
+	f->nr_asleep = n;
 }
 
 /* ---- who is who now ----------------------------------------------------- */
@@ -212,13 +256,16 @@ static int move(struct vg_follow *f, struct vg_bus_dev *dev,
 /*
  * xenstored says that a domain was released when it has suspended itself, and a
  * toolstack takes it away only then.  Nobody says when its driver goes on; and
- * a guest that ended before that was seen would be a saved one for ever.  1:
- * again.
+ * a guest that ended before that was seen would be a saved one for ever.  But
+ * one that says both by turns is not followed as quickly as it does.  1: again.
  */
-static int note_suspended(struct vg_follow *f, struct vg_bus_dev *dev)
+static int note_suspended(struct vg_follow *f, struct vg_bus_dev *dev,
+			  uint64_t now_ns)
 {
 	bool was = dev->is_suspended;
-	int err = vg_bus_note_suspended(f->xs, dev);
+	uint64_t since_ns = was ? sleep_of(f, dev, now_ns)->since_ns : now_ns;
+	int err = vg_bus_note_suspended(f->xs, dev,
+					now_ns - since_ns >= f->sleep_ns);
 
 	if (dev->is_suspended && !was)
 		vg_info("%s %s: its guest is suspended", dev->guest_name,
@@ -240,7 +287,7 @@ static int look_at(struct vg_follow *f, const struct vg_domains *all,
 	int again = 0;
 
 	if (guest && guest->id == dev->guest) {
-		again = note_suspended(f, dev);
+		again = note_suspended(f, dev, now_ns);
 		if (backend && backend->id == dev->backend)
 			return again;
 	} else {
@@ -256,17 +303,21 @@ static int look_at(struct vg_follow *f, const struct vg_domains *all,
 static void look_at_all(struct vg_follow *f, const struct vg_domains *all,
 			struct vg_bus_devs *devs, uint64_t now_ns)
 {
+	struct vg_bus_dev *dev;
 	unsigned int i;
 
 	f->devices = devs->nr;
 	f->waiting = 0;
 	f->suspended = 0;
 	for (i = 0; i < devs->nr; i++) {
-		f->waiting += (unsigned int)look_at(f, all, &devs->d[i],
-						    now_ns);
-		f->suspended += devs->d[i].is_suspended;
+		dev = &devs->d[i];
+		f->waiting += (unsigned int)look_at(f, all, dev, now_ns);
+		f->suspended += dev->is_suspended;
+		if (dev->is_suspended)
+			sleep_of(f, dev, now_ns)->is_seen = true;
 	}
 	forget_who_is_back(f);
+	forget_who_is_awake(f);
 }
 
 /*

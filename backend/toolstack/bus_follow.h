@@ -5,10 +5,12 @@
  * by their uuid.
  *
  * All that it takes stands in the records (bus_nodes.h) and in the list of
- * domains, both of them the control domain's.  Of what domains write, one
- * state is read and the names in a front, so nothing that they write makes it
- * do anything else; and it is looked at as often as the caller says, not as
- * often as they write.
+ * domains, both of them the control domain's.  Of what domains write, the
+ * states are read, whether a front is suspended, and the names in it, so
+ * nothing else that they write makes it do anything; and it is looked at as
+ * often as the caller says, not as often as they write.  A guest that says by
+ * turns that it is suspended and that it is not has the record written twice in
+ * three seconds: what is noted stays for so long.
  */
 #ifndef VG_BUS_FOLLOW_H
 #define VG_BUS_FOLLOW_H
@@ -19,14 +21,18 @@
 #include "toolstack/bus_nodes.h"
 
 struct vg_absence;
+struct vg_sleep;
 
 struct vg_follow {
 	struct xen_store *xs;		/* the caller's */
 	xen_domid_t own;
 	uint64_t forget_ns;		/* a guest that is gone for so long */
 	uint64_t close_ns;		/* what a backend gets to let go */
+	uint64_t sleep_ns;		/* what is noted of it stays so long */
 	struct vg_absence *absent;
 	unsigned int nr_absent;
+	struct vg_sleep *asleep;	/* devices */
+	unsigned int nr_asleep;
 	/* Out. */
 	unsigned int devices, waiting;	/* now */
 	unsigned int suspended;		/* ... of guests that are saved */

@@ -700,12 +700,14 @@ static int note_body(struct xen_store *xs, void *arg)
 	return w.err;
 }
 
-int vg_bus_note_suspended(struct xen_store *xs, struct vg_bus_dev *dev)
+int vg_bus_note_suspended(struct xen_store *xs, struct vg_bus_dev *dev,
+			  bool may_clear)
 {
 	bool is_suspended;
 	int err = front_is_suspended(xs, dev, &is_suspended);
 
-	if (err || is_suspended == dev->is_suspended)
+	if (err || is_suspended == dev->is_suspended ||
+	    (!is_suspended && !may_clear))
 		return err;
 	err = vg_transact(xs, note_body, dev);
 	if (!err)

@@ -101,9 +101,11 @@ int vg_bus_move(struct xen_store *xs, struct vg_bus_dev *dev,
 		xen_domid_t backend, xen_domid_t own);
 /*
  * What the guest's front says of being suspended, into the record: the front
- * goes with the guest.  -ENOENT, -EALREADY as above.
+ * goes with the guest.  That it is not any more, only if @may_clear.  -ENOENT,
+ * -EALREADY as above.
  */
-int vg_bus_note_suspended(struct xen_store *xs, struct vg_bus_dev *dev);
+int vg_bus_note_suspended(struct xen_store *xs, struct vg_bus_dev *dev,
+			  bool may_clear);
 /*
  * Front, back, record and what was said of errors, under the numbers that the
  * record has by now.  One that is gone already, or whose number another device

@@ -380,9 +380,79 @@ static void a_guest_sleeps_for_a_while(void **state)
 	assert_moved(9, 5);
 	bus_assert_key(bus_record(0x51, 0, "suspended"), "1");
 	fake_store_rm(5, bus_front(5, 0, "suspended"));
+	now_ns += 3 * S;
 	assert_connects(9, 5);
 	assert_int_equal(look(), 0);
 	bus_assert_key(bus_record(0x51, 0, "suspended"), NULL);
+}
+
+/* What is noted stays for three seconds; then it goes by itself. */
+static void a_short_sleep(void **state)
+{
+	uint64_t begun;
+
+	(void)state;
+	make("root");
+	begun = now_ns;
+	suspend();
+	fake_store_rm(5, bus_front(5, 0, "suspended"));
+	while (now_ns < begun + 3 * S) {
+		assert_int_equal(look(), 1);
+		bus_assert_key(bus_record(0x51, 0, "suspended"), "1");
+	}
+	assert_int_equal(look(), 0);
+	bus_assert_key(bus_record(0x51, 0, "suspended"), NULL);
+	assert_int_equal(follow.nr_asleep, 0);
+	/* The next is noted at once, and stays for as long. */
+	suspend();
+	fake_store_rm(5, bus_front(5, 0, "suspended"));
+	now_ns += 2 * S;
+	assert_int_equal(look(), 1);
+	now_ns += S;
+	assert_int_equal(look(), 0);
+	/* So does what a process finds that begins. */
+	suspend();
+	fake_store_rm(5, bus_front(5, 0, "suspended"));
+	now_ns += 2 * S;
+	vg_follow_exit(&follow);
+	vg_follow_init(&follow, xs, 0, 60 * S);
+	assert_int_equal(look(), 1);
+	now_ns += 2 * S;
+	assert_int_equal(look(), 1);
+	now_ns += S;
+	assert_int_equal(look(), 0);
+	/* A device that goes is forgotten. */
+	suspend();
+	fake_store_rm(0, bus_record(0x51, 0, ""));
+	assert_int_equal(look(), 0);
+	assert_int_equal(look(), 0);
+	assert_int_equal(follow.nr_asleep, 0);
+}
+
+/* Two devices of it, as often as it is looked: thirty seconds. */
+static void a_guest_that_dozes(void **state)
+{
+	unsigned int i, k, calls, lines;
+
+	(void)state;
+	make("root");
+	make("data");
+	calls = nr_calls();
+	lines = unit_log_lines();
+	for (i = 0; i < 300; i++) {
+		for (k = 0; k < 2; k++) {
+			if (i % 2)
+				fake_store_rm(5, bus_front(5, k, "suspended"));
+			else
+				fake_store_write(5, bus_front(5, k, "suspended"),
+						 "1");
+		}
+		assert_in_range(look(), 0, 2);
+		assert_in_range(follow.nr_asleep, 0, 2);
+	}
+	/* Each is noted and forgotten in turn, and that at once. */
+	assert_in_range(nr_calls() - calls, 2 * 16, 2 * 22);
+	assert_in_range(unit_log_lines() - lines, 2 * 8, 2 * 11);
 }
 
 /* What it says is 1 or nothing; a front that is gone says neither. */
@@ -708,6 +778,8 @@ int main(void)
 		T(a_guest_is_forgotten),
 		T(a_saved_guest_is_restored),
 		T(a_guest_sleeps_for_a_while),
+		T(a_short_sleep),
+		T(a_guest_that_dozes),
 		T(odd_words_of_sleep),
 		T(absences_begin_anew),
 		T(after_a_crash),
