@@ -395,7 +395,9 @@ static int run_command(const struct settings *st, int argc, char **argv)
 		return -1;
 	a.is_json |= asks_for_json(argc, argv);
 	vg_ctl_run_dir = st->run_dir;
-	vg_session_catch_signals();
+	/* The daemon has its own ways. */
+	if (commands[i].run != vg_ctl_watch)
+		vg_session_catch_signals();
 	commands[i].run(&a, argc, argv);
 	status = vg_answer_print(&a, stdout, stderr);
 	vg_answer_free(&a);

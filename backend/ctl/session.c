@@ -30,9 +30,13 @@ void vg_session_catch_signals(void)
 {
 	/* No SA_RESTART: the poll is to end. */
 	const struct sigaction sa = { .sa_handler = on_signal };
+	struct sigaction was;
 
 	sigaction(SIGINT, &sa, NULL);
 	sigaction(SIGTERM, &sa, NULL);
+	/* Whoever has it ignored (nohup) wants it to go on. */
+	if (!sigaction(SIGHUP, NULL, &was) && was.sa_handler != SIG_IGN)
+		sigaction(SIGHUP, &sa, NULL);
 }
 
 static int is_about_rights(int err)

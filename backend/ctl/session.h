@@ -39,7 +39,7 @@ int vg_session_store_failed(struct vg_session *s, int err);
 struct json_object *vg_session_json(const struct vg_session *s,
 				    const struct vg_bus_dev *dev);
 
-/* Set by SIGINT and SIGTERM, which end a wait. */
+/* Set by SIGINT, SIGTERM and SIGHUP (a terminal is gone), which end a wait. */
 extern volatile sig_atomic_t vg_session_is_interrupted;
 void vg_session_catch_signals(void);
 

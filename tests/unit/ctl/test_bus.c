@@ -5,6 +5,7 @@
  * failure leaves nothing behind.
  */
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -524,6 +525,55 @@ static void ctrl_c_in_detach(void **state)
 	assert_int_equal(detach("detach g1 blk0"), 1);
 	assert_says("interrupted: the request is taken back");
 	assert_unchanged();
+}
+
+static int number;
+
+static void signalled(void)
+{
+	bus_also = NULL;
+	raise(number);
+}
+
+/* The shell's ways, and that of a connection which breaks. */
+static void signals_in_detach(void **state)
+{
+	static const int all[] = { SIGINT, SIGTERM, SIGHUP };
+	unsigned int i;
+
+	(void)state;
+	bus_guest = BUS_GUEST_HOLDS;
+	assert_int_equal(attach(ATTACH), 0);
+	free(before);
+	before = fake_store_dump();
+	/* The test may be run by nohup itself. */
+	signal(SIGHUP, SIG_DFL);
+	vg_session_catch_signals();
+	for (i = 0; i < ARRAY_SIZE(all); i++) {
+		number = all[i];
+		bus_also = signalled;
+		assert_int_equal(detach("detach g1 blk0"), 1);
+		assert_says("interrupted: the request is taken back");
+		assert_unchanged();
+		vg_session_is_interrupted = 0;
+		signal(number, SIG_DFL);
+	}
+}
+
+static void nohup(void **state)
+{
+	(void)state;
+	signal(SIGHUP, SIG_IGN);
+	vg_session_catch_signals();
+	assert_int_equal(attach(ATTACH), 0);
+	number = SIGHUP;
+	bus_also = signalled;
+	assert_int_equal(detach("detach g1 blk0"), 0);
+	assert_null(bus_also);
+	assert_unchanged();
+	signal(SIGINT, SIG_DFL);
+	signal(SIGTERM, SIG_DFL);
+	signal(SIGHUP, SIG_DFL);
 }
 
 /* Between the last look and the taking back. */
@@ -1251,6 +1301,8 @@ int main(void)
 		T(a_guest_that_holds_it),
 		T(what_it_was_before),
 		T(ctrl_c_in_detach),
+		T(signals_in_detach),
+		T(nohup),
 		T(at_the_last_moment),
 		T(after_the_last_moment),
 		T(a_backend_that_keeps_it),
