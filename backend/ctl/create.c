@@ -288,6 +288,12 @@ static int look_at_options(struct create *c, struct vg_answer *a)
 	return 0;
 }
 
+/* For xl as for us: then that domain's, whoever it is. */
+static bool is_number(const char *name)
+{
+	return strspn(name, "0123456789") == strlen(name);
+}
+
 static int read_file(struct create *c, struct vg_answer *a)
 {
 	char *why = NULL;
@@ -297,6 +303,9 @@ static int read_file(struct create *c, struct vg_answer *a)
 	else if (!c->cfg.name || !*c->cfg.name)
 		vg_answer_fail(a, VG_EXIT_FAILED, "%s: name= is missing: the guest is found by it",
 			       c->file);
+	else if (is_number(c->cfg.name))
+		vg_answer_fail(a, VG_EXIT_FAILED, "%s: name=\"%s\" is the number of a domain, for xl as well: give the guest another name",
+			       c->file, c->cfg.name);
 	free(why);
 	return a->status;
 }

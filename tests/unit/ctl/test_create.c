@@ -178,6 +178,10 @@ static void wrong_files(void **state)
 	static const char *const all[][2] = {
 		{ "name='g1", "g1.cfg:1:6: a string that has no end" },
 		{ "virtio_grant=[]", "name= is missing" },
+		/* g1's; and nobody's. */
+		{ "name='5'\nvirtio_grant=['type=rng']",
+		  "g1.cfg: name=\"5\" is the number of a domain, for xl as well: give the guest another name" },
+		{ "name='00000000000000000000000077'", "is the number of a domain" },
 		{ "name='g1'\n\n virtio_grant=['type=rng','type=blk']",
 		  "g1.cfg:3:27: target= is missing" },
 		{ "name='g1'\nvirtio_grant=[ 'type=rng,,' ]",
