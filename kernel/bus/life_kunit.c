@@ -8,6 +8,7 @@
  * with states, keys and watches as they are.
  */
 #include <kunit/test.h>
+#include <linux/completion.h>
 #include <linux/delay.h>
 #include <linux/device.h>
 #include <linux/jiffies.h>
@@ -353,6 +354,88 @@ static void bus_life_exit(struct kunit *test)
 	life_exit(test);
 }
 
+/* What only the bus can do */
+
+static bool twist_no_config(struct peer *peer, const union peer_msg *req,
+			    union peer_msg *rsp)
+{
+	return req->head.type || req->head.msg_id != VIRTIO_GRANT_MSG_GET_CONFIG;
+}
+
+struct reader {
+	struct virtio_device *vdev;
+	bool wants_generation;
+	struct completion done;
+};
+
+static int reader_reads(void *arg)
+{
+	struct reader *reader = arg;
+	const struct virtio_config_ops *config = reader->vdev->config;
+	u8 byte;
+
+	if (reader->wants_generation)
+		config->generation(reader->vdev);
+	else
+		config->get(reader->vdev, 0, &byte, sizeof(byte));
+	complete(&reader->done);
+	return 0;
+}
+
+/* Its buffer comes back; nothing else is in the queue. */
+static void front_uses(struct life *life)
+{
+	const struct vring *ring = virtqueue_get_vring(life->vq);
+
+	ring->used->ring[0].id = 0;
+	/* Partner: the ring's read barrier after used->idx. */
+	virt_wmb();
+	ring->used->idx = cpu_to_le16(1);
+	peer_used_event(peer_of(life));
+	life_drain(life);
+	life->is_wrong = false;
+}
+
+/*
+ * All is answered but for the configuration: who reads that is done when it has taken
+ * too long, or when the driver leaves, whoever it is that reads.
+ */
+static void life_test_config_unheard(struct kunit *test)
+{
+	struct life *life = test->priv;
+	unsigned int i;
+
+	for (i = 0; i < 3; i++) {
+		bool is_for_ever = !i;
+		struct reader reader = { .wants_generation = i == 1 };
+		struct task_struct *task;
+
+		/* The third silence counts as 3 seconds, and so on. */
+		vgrant_wait_s = is_for_ever ? 0 : 6;
+		life_begins(life, LIFE_STAGES, NULL);
+		front_uses(life);
+		init_completion(&reader.done);
+		reader.vdev = life->vdev;
+		WRITE_ONCE(peer_of(life)->twist, twist_no_config);
+		KUNIT_ASSERT_EQ(test, peer_run(test, reader_reads, &reader,
+					       &task), 0);
+		if (is_for_ever) {
+			KUNIT_EXPECT_EQ(test, wait_for_completion_timeout(&reader.done,
+									  5 * HZ), 0UL);
+			vgrant_dev_leave(&front_vgb(life->priv)->vgd);
+		}
+		KUNIT_EXPECT_NE(test, wait_for_completion_timeout(&reader.done,
+								  LIFE_HANG_S * HZ), 0UL);
+		KUNIT_EXPECT_TRUE(test, life_has_failed(life));
+		/* However it went, this ends it. */
+		WRITE_ONCE(peer_of(life)->twist, NULL);
+		peer_join(task);
+		if (!is_for_ever)
+			KUNIT_EXPECT_TRUE(test, life_becomes(life, false));
+		life_ends(life, "config unheard");
+	}
+}
+
 static struct kunit_case life_test_cases[] = {
 	KUNIT_CASE_SLOW(life_test_awake),
 	KUNIT_CASE_SLOW(life_test_removal),
@@ -363,6 +446,7 @@ static struct kunit_case life_test_cases[] = {
 	KUNIT_CASE_SLOW(life_test_silence),
 	KUNIT_CASE_SLOW(life_test_shortage),
 	KUNIT_CASE(life_test_broken_ring),
+	KUNIT_CASE_SLOW(life_test_config_unheard),
 	{ }
 };
 

@@ -75,10 +75,11 @@ void vgrant_get(struct virtio_device *vdev, unsigned int offset, void *buf,
 		unsigned int len)
 {
 	struct vgrant_device *vgd = vgrant_dev_of(vdev);
+	unsigned int times = 0;
 
 	while (!READ_ONCE(vgd->has_failed) &&
 	       vgd->transport->config_read(vgd, offset, buf, len))
-		vgrant_dev_check(vgd);
+		vgrant_dev_check_unheard(vgd, ++times);
 	if (READ_ONCE(vgd->has_failed))
 		memset(buf, 0, len);
 	/* Of zeroes as well: a disk that wakes up wants its queues. */
@@ -120,11 +121,12 @@ EXPORT_SYMBOL_IF_KUNIT(vgrant_settles);
 u32 vgrant_generation(struct virtio_device *vdev)
 {
 	struct vgrant_device *vgd = vgrant_dev_of(vdev);
+	unsigned int times = 0;
 	u32 generation;
 
 	while (!READ_ONCE(vgd->has_failed)) {
 		if (vgd->transport->read_generation(vgd, &generation)) {
-			vgrant_dev_check(vgd);
+			vgrant_dev_check_unheard(vgd, ++times);
 			continue;
 		}
 		if (vgrant_settles(&vgd->settling, generation))

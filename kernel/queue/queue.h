@@ -318,6 +318,7 @@ extern unsigned int vgrant_wait_s;
 bool vgrant_dev_is_gone(struct vgrant_device *vgd);
 int vgrant_ask(struct vgrant_device *vgd, const char **why);
 void vgrant_dev_check(struct vgrant_device *vgd);
+void vgrant_dev_check_unheard(struct vgrant_device *vgd, unsigned int times);
 void vgrant_dev_config_changed(struct vgrant_device *vgd);
 void vgrant_dev_suspect(struct vgrant_device *vgd);
 void vgrant_dev_watch(struct vgrant_device *vgd);

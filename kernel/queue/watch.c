@@ -21,6 +21,8 @@
 #define VGRANT_WATCH_S		10
 /* The same, of a device that was asked and did not answer. */
 #define VGRANT_SILENT_S		1
+/* So often in a row something may be left unanswered by one who is there. */
+#define VGRANT_UNHEARD		2
 /* While its driver leaves, no progress at so many looks is the end of it. */
 #define VGRANT_LEAVE_LOOKS	3
 /*
@@ -179,6 +181,19 @@ static void vgrant_look(struct vgrant_device *vgd)
 	vgd->silent_s = 0;
 	if (ret)
 		vgrant_dev_fail(vgd, why);
+}
+
+/*
+ * vgrant_dev_check() for who asked for something else, and was not answered the
+ * @times'th time in a row.  One that says how it is, and never that, is as good as
+ * none; what was waited for it, counts as a moment without a backend.
+ */
+void vgrant_dev_check_unheard(struct vgrant_device *vgd, unsigned int times)
+{
+	vgrant_dev_check(vgd);
+	if (times > VGRANT_UNHEARD)
+		vgrant_is_silent(vgd, (times - VGRANT_UNHEARD) * VGRANT_GONE_S,
+				 VGRANT_GONE_S);
 }
 
 void vgrant_buffer_held(void *priv)
