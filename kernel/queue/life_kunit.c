@@ -8,8 +8,10 @@
  */
 #include <linux/delay.h>
 #include <linux/jiffies.h>
+#include <linux/kthread.h>
 #include <linux/module.h>
 #include <linux/scatterlist.h>
+#include <linux/sched/task.h>
 #include <uapi/linux/virtio_blk.h>
 #include <uapi/linux/virtio_config.h>
 
@@ -36,8 +38,12 @@ static void life_done(struct virtqueue *vq)
 	u8 *buf;
 
 	while ((buf = virtqueue_get_buf(vq, &len))) {
-		life->is_wrong |= !!memchr_inv(buf, 0xff, LIFE_BYTES);
+		life->is_wrong |= !life->is_fed &&
+				  memchr_inv(buf, 0xff, LIFE_BYTES);
 		life->done++;
+		/* First: its queue is never empty. */
+		if (life->is_fed)
+			life_add(life);
 		atomic_dec(&life->in_queue);
 	}
 }
@@ -542,6 +548,8 @@ void life_test_broken_ring(struct kunit *test)
 			ring->used->idx = cpu_to_le16(1);
 			break;
 		case 2:
+			/* Or it would be one that was used. */
+			ring->used->ring[0].id = cpu_to_le32(7);
 			ring->used->idx = cpu_to_le16(999);
 			break;
 		case 3:
@@ -553,6 +561,60 @@ void life_test_broken_ring(struct kunit *test)
 	}
 }
 EXPORT_SYMBOL_GPL(life_test_broken_ring);
+
+/* Shows one more buffer as used, again and again, and tells nobody. */
+static int life_uses(void *arg)
+{
+	struct life *life = arg;
+	struct vgrant_device *vgd = vgrant_dev_of(life->vdev);
+	const struct vring *ring = virtqueue_get_vring(life->vq);
+	u16 used = 0;
+
+	while (!kthread_should_stop() && !READ_ONCE(vgd->has_failed)) {
+		WRITE_ONCE(ring->used->idx, cpu_to_le16(++used));
+		/* Some times between two looks. */
+		msleep(3 * LIFE_MS_PER_S);
+	}
+	return 0;
+}
+
+static void life_uses_no_more(struct life *life)
+{
+	kthread_stop(life->user);
+	put_task_struct(life->user);
+}
+
+/*
+ * Its driver leaves, and what the backend shows as used is none of its buffers; or is
+ * one, and so for ever.
+ */
+void life_test_leaves_in_vain(struct kunit *test)
+{
+	struct life *life = test->priv;
+	const struct vring *ring;
+	unsigned int i, kind;
+
+	vgrant_wait_s = 0;
+	for (kind = 0; kind < 2; kind++) {
+		life_begins(life, LIFE_STAGES, NULL);
+		KUNIT_ASSERT_NOT_NULL(test, life->vq);
+		ring = virtqueue_get_vring(life->vq);
+		life->is_fed = kind;
+		/* Of the only buffer there is, that is number 0. */
+		for (i = 0; i < ring->num; i++)
+			ring->used->ring[i].id = cpu_to_le32(kind ? 0 : 5);
+		life->user = kthread_create(life_uses, life, "vgrant-life");
+		KUNIT_ASSERT_FALSE(test, IS_ERR(life->user));
+		get_task_struct(life->user);
+		wake_up_process(life->user);
+		life->stage = LIFE_WAS_RESET;
+		life->fault = life_uses_no_more;
+		life_ends(life, kind ? "one at a time" : "none of its buffers");
+		KUNIT_EXPECT_EQ(test, life->done > 1, kind);
+		life->is_fed = false;
+	}
+}
+EXPORT_SYMBOL_GPL(life_test_leaves_in_vain);
 
 MODULE_DESCRIPTION("KUnit tests of the life of a device: what transports share");
 MODULE_AUTHOR("The virtio-grant authors");

@@ -95,6 +95,8 @@ struct life {
 	unsigned int config_changes;
 	unsigned int shortages;		/* so often its driver has no memory */
 	u16 nr_queues;			/* its configuration said at restoring */
+	struct task_struct *user;	/* of buffers, in the backend's place */
+	bool is_fed;			/* each that comes back is added again */
 	bool is_wrong;			/* one did not come back as all ones */
 	bool hangs;			/* the driver waited for one in vain */
 };
@@ -122,5 +124,6 @@ void life_test_every_bit_of_status(struct kunit *test);
 void life_test_silence(struct kunit *test);
 void life_test_shortage(struct kunit *test);
 void life_test_broken_ring(struct kunit *test);
+void life_test_leaves_in_vain(struct kunit *test);
 
 #endif /* VIRTIO_GRANT_LIFE_KUNIT_H */

@@ -218,6 +218,7 @@ struct vgrant_device {
 	unsigned int nr_binds;	/* so often */
 	unsigned int silent_s;	/* watch_work's: so long, as far as seen */
 	unsigned int looks_in_vain;	/* watch_work's: without progress */
+	unsigned int looks_leaving;	/* watch_work's: with buffers in queues */
 	u8 status;		/* as the driver has written it */
 	unsigned int resets;	/* of status */
 	unsigned int nr_queues_before;	/* it fell asleep */
@@ -249,6 +250,7 @@ irqreturn_t vgrant_callback(int irq, struct virtqueue *vq);
 void vgrant_callback_now(struct virtqueue *vq);
 bool vgrant_queue_event(int irq, struct virtqueue *vq);
 bool vgrant_callbacks(struct vgrant_device *vgd, int irq);
+bool vgrant_queue_has_buffers(struct virtqueue *vq);
 bool vgrant_queue_is_stalled(struct virtqueue *vq);
 
 /* channel.c */

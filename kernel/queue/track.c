@@ -152,6 +152,11 @@ bool vgrant_callbacks(struct vgrant_device *vgd, int irq)
 }
 EXPORT_SYMBOL_GPL(vgrant_callbacks);
 
+bool vgrant_queue_has_buffers(struct virtqueue *vq)
+{
+	return READ_ONCE(vq->num_free) < virtqueue_get_vring_size(vq);
+}
+
 /* Buffers are in there, and none has come back since the last look. */
 bool vgrant_queue_is_stalled(struct virtqueue *vq)
 {
@@ -161,6 +166,5 @@ bool vgrant_queue_is_stalled(struct virtqueue *vq)
 	vgrant_track(vq);
 	used = vgrant_used_idx(vq);
 	q->used_watched = used;
-	return used == used_before &&
-	       READ_ONCE(vq->num_free) < virtqueue_get_vring_size(vq);
+	return used == used_before && vgrant_queue_has_buffers(vq);
 }

@@ -11,6 +11,7 @@
 #include <linux/jiffies.h>
 #include <linux/module.h>
 #include <linux/sched.h>
+#include <linux/string.h>
 #include <linux/time.h>
 
 #include "queue/queue.h"
@@ -25,6 +26,8 @@
 #define VGRANT_UNHEARD		2
 /* While its driver leaves, no progress at so many looks is the end of it. */
 #define VGRANT_LEAVE_LOOKS	3
+/* ... and so many are with some: 10 minutes. */
+#define VGRANT_LEAVE_LOOKS_MAX	60
 /*
  * How long requests wait for a backend that does not answer.  Longer than a
  * driver domain's hiccup, or a restart of its daemons, takes; with what it takes
@@ -242,55 +245,89 @@ void vgrant_dev_suspect(struct vgrant_device *vgd)
 }
 EXPORT_SYMBOL_GPL(vgrant_dev_suspect);
 
-static void vgrant_watch_queues(struct vgrant_device *vgd, bool *is_stalled,
-				bool *is_broken)
+/* What a look at the queues shows, of any of them. */
+struct vgrant_sight {
+	bool has_buffers;
+	bool is_stalled;
+	bool is_broken;
+};
+
+static void vgrant_watch_queue(struct vgrant_device *vgd, struct virtqueue *vq,
+			       struct vgrant_sight *sight)
+{
+	bool is_ready = vgd->status & VIRTIO_CONFIG_S_DRIVER_OK;
+
+	/*
+	 * The index of what was used is the backend's word.  The driver takes what
+	 * that says, or the ring finds that it is none of its buffers, and breaks.
+	 */
+	if (is_ready && READ_ONCE(vgd->is_leaving))
+		vgrant_callback_now(vq);
+	if (vgrant_queue_is_stalled(vq))
+		sight->is_stalled = true;
+	if (vgrant_queue_has_buffers(vq))
+		sight->has_buffers = true;
+	if (is_ready && virtqueue_is_broken(vq))
+		sight->is_broken = true;
+}
+
+static void vgrant_watch_queues(struct vgrant_device *vgd,
+				struct vgrant_sight *sight)
 {
 	unsigned int i;
 
-	*is_stalled = false;
-	*is_broken = false;
+	memset(sight, 0, sizeof(*sight));
 	mutex_lock(&vgd->queue_lock);
-	for (i = 0; i < vgd->nr_queues; i++) {
-		if (!vgd->queue[i] || vgd->queue[i]->reset)
-			continue;
-		if (vgrant_queue_is_stalled(vgd->queue[i]))
-			*is_stalled = true;
-		if (virtqueue_is_broken(vgd->queue[i]) &&
-		    vgd->status & VIRTIO_CONFIG_S_DRIVER_OK)
-			*is_broken = true;
-	}
+	for (i = 0; i < vgd->nr_queues; i++)
+		if (vgd->queue[i] && !vgd->queue[i]->reset)
+			vgrant_watch_queue(vgd, vgd->queue[i], sight);
 	mutex_unlock(&vgd->queue_lock);
+}
+
+/*
+ * A driver that leaves waits for its buffers, and nothing but their coming back
+ * ends that: there a backend that answers must do something as well, and be done
+ * some day.
+ */
+static void vgrant_watch_leaving(struct vgrant_device *vgd,
+				 const struct vgrant_sight *sight)
+{
+	if (!READ_ONCE(vgd->is_leaving)) {
+		vgd->looks_in_vain = 0;
+		vgd->looks_leaving = 0;
+		return;
+	}
+	vgd->looks_in_vain = sight->is_stalled ? vgd->looks_in_vain + 1 : 0;
+	vgd->looks_leaving += sight->has_buffers;
+	if (vgd->looks_in_vain >= VGRANT_LEAVE_LOOKS)
+		vgrant_dev_fail(vgd, "its driver leaves, and the backend does nothing");
+	else if (vgd->looks_leaving >= VGRANT_LEAVE_LOOKS_MAX)
+		vgrant_dev_fail(vgd, "its driver leaves, and the backend is never done");
 }
 
 /*
  * With event channels nobody is ever asked anything, and a backend that died
  * would go unnoticed.  So where buffers wait and none comes back, ask; a
  * backend that is only slow will answer.
- *
- * A driver that leaves waits for its buffers, and nothing but their coming back
- * ends that: there a backend that answers must do something as well.
  */
 void vgrant_watch_work(struct work_struct *work)
 {
 	struct vgrant_device *vgd = container_of(to_delayed_work(work),
 						 struct vgrant_device,
 						 watch_work);
-	bool is_stalled, is_broken;
+	struct vgrant_sight sight;
 
 	if (READ_ONCE(vgd->has_failed))
 		return;
-	vgrant_watch_queues(vgd, &is_stalled, &is_broken);
-	if (is_broken)
+	vgrant_watch_queues(vgd, &sight);
+	if (sight.is_broken)
 		vgrant_dev_fail(vgd, "the backend broke the rules of a ring");
-	else if (is_stalled || READ_ONCE(vgd->is_leaving))
+	else if (sight.is_stalled || READ_ONCE(vgd->is_leaving))
 		vgrant_look(vgd);
 	else
 		vgd->silent_s = 0;
 
-	vgd->looks_in_vain = is_stalled && READ_ONCE(vgd->is_leaving) ?
-			     vgd->looks_in_vain + 1 : 0;
-	if (vgd->looks_in_vain >= VGRANT_LEAVE_LOOKS)
-		vgrant_dev_fail(vgd, "its driver leaves, and the backend does nothing");
+	vgrant_watch_leaving(vgd, &sight);
 	if (!READ_ONCE(vgd->has_failed) && READ_ONCE(vgd->nr_queues))
 		queue_delayed_work(system_long_wq, &vgd->watch_work,
 				   vgrant_seconds(vgd->silent_s ?
@@ -313,6 +350,8 @@ EXPORT_SYMBOL_GPL(vgrant_dev_leave);
 void vgrant_dev_watch(struct vgrant_device *vgd)
 {
 	vgd->silent_s = 0;
+	vgd->looks_in_vain = 0;
+	vgd->looks_leaving = 0;
 	queue_delayed_work(system_long_wq, &vgd->watch_work,
 			   vgrant_seconds(VGRANT_WATCH_S));
 }
