@@ -61,6 +61,7 @@
 #include <xen/grant_table.h>
 #include <xen/page.h>
 #include <xen/xen.h>
+#include <asm/xen/hypercall.h>
 
 #include "dma/pool_priv.h"
 
@@ -79,8 +80,6 @@
 #define VGRANT_QUEUE_KIB	2048	/* for each queue but the first */
 #define VGRANT_POOLS_RAM_SHARE	8	/* all pools' */
 #define VGRANT_POOL_SHARE	4	/* of what is left of it, one's */
-/* Version 1 of the grant table. */
-#define VGRANT_REFS_PER_FRAME	(XEN_PAGE_SIZE / sizeof(struct grant_entry_v1))
 /*
  * gntdev in the backend's kernel unmaps when the last user of the page is
  * gone, which can be after the daemon's munmap() returned.
@@ -284,6 +283,32 @@ static void vgrant_pool_grant(struct vgrant_pool *pool, unsigned int i)
 					0);
 }
 
+/*
+ * Of the grant table: 1, or 2, which PV guests of hosts with more than 44 bits of
+ * addresses have.  The kernel chooses, and anew when the guest wakes up elsewhere.
+ */
+static unsigned int vgrant_grants_version(void)
+{
+	struct gnttab_get_version version = { .dom = DOMID_SELF };
+
+	if (HYPERVISOR_grant_table_op(GNTTABOP_get_version, &version, 1))
+		return 1;
+	return version.version;
+}
+
+/*
+ * Pages 0 to @i - 1 have ended, and @i could not.  In version 2 the kernel has taken
+ * back what that one permits all the same; in version 1 its entry has to stay as it
+ * is, with Xen's bits that say that it is mapped.
+ */
+static void vgrant_pool_grant_again(struct vgrant_pool *pool, unsigned int i)
+{
+	if (vgrant_grants_version() > 1)
+		i++;
+	while (i--)
+		vgrant_pool_grant(pool, i);
+}
+
 /* What a request may consist of at least. */
 static unsigned int vgrant_segs_needed(const struct vgrant_pool_need *need)
 {
@@ -368,7 +393,11 @@ static unsigned long vgrant_ram_share(void)
  */
 static unsigned long vgrant_refs_share(void)
 {
-	unsigned long all = gnttab_max_grant_frames() * VGRANT_REFS_PER_FRAME;
+	size_t entry_bytes = vgrant_grants_version() > 1 ?
+			     sizeof(union grant_entry_v2) :
+			     sizeof(struct grant_entry_v1);
+	unsigned long all = gnttab_max_grant_frames() *
+			    (XEN_PAGE_SIZE / entry_bytes);
 	unsigned long left = vgrant_left(all);
 
 	return left * left / max(all, 1UL) / VGRANT_POOL_SHARE;
@@ -786,8 +815,7 @@ static int vgrant_pool_suspend_locked(struct vgrant_pool *pool)
 	return 0;
 
 grant_again:
-	while (i--)
-		vgrant_pool_grant(pool, i);
+	vgrant_pool_grant_again(pool, i);
 	return -EBUSY;
 }
 
@@ -833,10 +861,12 @@ static int vgrant_pool_move_locked(struct vgrant_pool *pool, domid_t backend)
 	if (pool->direct_refs &&
 	    !bitmap_empty(pool->direct_taken, pool->direct_refs))
 		return -EOPNOTSUPP;
-	/* Those that have ended already, end once more. */
-	for (i = 0; !pool->is_asleep && i < pool->pages; i++)
-		if (!gnttab_end_foreign_access_ref(pool->first_ref + i))
+	for (i = 0; !pool->is_asleep && i < pool->pages; i++) {
+		if (!gnttab_end_foreign_access_ref(pool->first_ref + i)) {
+			vgrant_pool_grant_again(pool, i);
 			return -EBUSY;
+		}
+	}
 	WRITE_ONCE(pool->backend, backend);
 	if (!pool->is_asleep)
 		vgrant_pool_grant_all(pool);
@@ -853,8 +883,8 @@ static int vgrant_pool_move_locked(struct vgrant_pool *pool, domid_t backend)
  * buffers.  A pool that is suspended, has its pages granted to the other domain when
  * it is resumed; one that is being suspended, is waited for.  May sleep.
  *
- * Returns: 0; -EBUSY if the last domain maps a page still: to be called again; or
- * -EOPNOTSUPP.
+ * Returns: 0; -EBUSY if the last domain maps a page still: to be called again, and the
+ * grants are as they were; or -EOPNOTSUPP.
  */
 int vgrant_pool_move(struct vgrant_pool *pool, domid_t backend)
 {

@@ -650,6 +650,31 @@ static void vgrant_test_suspend(struct kunit *test)
 	dma_unmap_single(ctx->dev, addr, 5000, DMA_TO_DEVICE);
 }
 
+/* Not to another domain either; then nothing changed, for the last one. */
+static void vgrant_test_move(struct kunit *test)
+{
+	struct vkt *ctx = test->priv;
+	struct vkt_view view = {};
+	domid_t other = ctx->self ? 0 : 1;
+	grant_ref_t ref;
+	unsigned int i;
+
+	vkt_pool_make(test, POOL_KIB, SEGS_MAX, false);
+	ref = ctx->stats.first_ref;
+	KUNIT_ASSERT_EQ(test, vkt_view_map(ctx, &view, ref + 5, 1), 0);
+	for (i = 0; i < 2; i++)
+		KUNIT_EXPECT_EQ(test, vgrant_pool_move(ctx->pool, other), -EBUSY);
+	vkt_view_unmap(&view);
+	KUNIT_ASSERT_EQ(test, vkt_view_map(ctx, &view, ref, ctx->stats.pages_total), 0);
+	vkt_view_unmap(&view);
+
+	KUNIT_ASSERT_EQ(test, vgrant_pool_move(ctx->pool, other), 0);
+	KUNIT_EXPECT_EQ(test, vkt_view_map(ctx, &view, ref, 1), -EIO);
+	KUNIT_ASSERT_EQ(test, vgrant_pool_move(ctx->pool, ctx->self), 0);
+	KUNIT_ASSERT_EQ(test, vkt_view_map(ctx, &view, ref, 1), 0);
+	vkt_view_unmap(&view);
+}
+
 static struct kunit_case vgrant_pool_cases[] = {
 	KUNIT_CASE(vgrant_test_limits),
 	KUNIT_CASE(vgrant_test_exhaustion),
@@ -666,6 +691,7 @@ static struct kunit_case vgrant_pool_cases[] = {
 	KUNIT_CASE_SLOW(vgrant_test_quarantine),
 	KUNIT_CASE(vgrant_test_failed),
 	KUNIT_CASE_SLOW(vgrant_test_suspend),
+	KUNIT_CASE(vgrant_test_move),
 	{ }
 };
 

@@ -25,6 +25,7 @@ u8 *kshim_mem;
 volatile unsigned long kshim_irq_flags;
 unsigned long jiffies;
 uint64_t kshim_grant_calls;
+unsigned int kshim_grants_version = 1;
 
 void kshim_start(unsigned int guest_domid, unsigned int backend_domid)
 {
@@ -315,11 +316,28 @@ void gnttab_grant_foreign_access_ref(grant_ref_t ref, domid_t domid,
 	fake_grant_at(guest, ref, domid, (unsigned int)gfn, is_read_only);
 }
 
-/* As Linux': what has ended can end once more. */
+/*
+ * As Linux': what has ended can end once more; and in version 2 of the grant
+ * table nothing is permitted any more by what is mapped still.
+ */
 int gnttab_end_foreign_access_ref(grant_ref_t ref)
 {
 	kshim_grant_calls++;
+	if (kshim_grants_version > 1 && fake_grant_maps(guest, ref)) {
+		fake_grant_withdraw(guest, ref);
+		return 0;
+	}
 	return fake_grant_end(guest, ref) != -EBUSY;
+}
+
+int HYPERVISOR_grant_table_op(unsigned int cmd, void *op, unsigned int count)
+{
+	struct gnttab_get_version *get = op;
+
+	if (cmd != GNTTABOP_get_version || count != 1 || get->dom != DOMID_SELF)
+		bench_die("operation %u on the grant table", cmd);
+	get->version = kshim_grants_version;
+	return 0;
 }
 
 /* The reference is given back as well. */

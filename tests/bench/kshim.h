@@ -629,6 +629,20 @@ struct grant_entry_v1 {
 	u32 frame;
 };
 
+union grant_entry_v2 {
+	u64 words[2];
+};
+
+#define DOMID_SELF		0x7ff0u
+#define GNTTABOP_get_version	10u
+
+struct gnttab_get_version {
+	domid_t dom;
+	u16 pad;
+	u32 version;
+};
+
+int HYPERVISOR_grant_table_op(unsigned int cmd, void *op, unsigned int count);
 bool xen_domain(void);
 int gnttab_alloc_grant_reference_seq(unsigned int n, grant_ref_t *first);
 void gnttab_free_grant_reference_seq(grant_ref_t first, unsigned int n);

@@ -22,5 +22,7 @@ void kshim_stop(void);
 void *kshim_buffer(size_t bytes);
 /* Grants made and ended so far: each writes the grant table. */
 extern uint64_t kshim_grant_calls;
+/* Of the grant table: 1, or 2. */
+extern unsigned int kshim_grants_version;
 
 #endif

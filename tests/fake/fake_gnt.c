@@ -475,12 +475,15 @@ void fake_grant_at(xen_domid_t domid, xen_ref_t ref, xen_domid_t to,
 {
 	FAKE_LOCKED();
 	struct fake_domain *d = fake_domain_need(domid);
+	struct fake_grant *g;
 
 	if (ref >= FAKE_NR_REFS || d->grant[ref].valid || pfn >= d->nr_pages)
 		fake_die("dom%u can't grant page %u at %u", domid, pfn, ref);
-	d->grant[ref] = (struct fake_grant){
-		.valid = true, .read_only = read_only, .to = to, .pfn = pfn,
-	};
+	g = &d->grant[ref];
+	g->valid = true;
+	g->read_only = read_only;
+	g->to = to;
+	g->pfn = pfn;
 }
 
 xen_ref_t fake_grant(xen_domid_t domid, xen_domid_t to, unsigned int pfn,
@@ -505,6 +508,16 @@ int fake_grant_end(xen_domid_t domid, xen_ref_t ref)
 		return -EBUSY;
 	memset(&d->grant[ref], 0, sizeof(d->grant[ref]));
 	return 0;
+}
+
+void fake_grant_withdraw(xen_domid_t domid, xen_ref_t ref)
+{
+	FAKE_LOCKED();
+	struct fake_domain *d = fake_domain_need(domid);
+
+	if (ref >= FAKE_NR_REFS)
+		fake_die("dom%u has no reference %u", domid, ref);
+	d->grant[ref].valid = false;
 }
 
 unsigned int fake_grant_maps(xen_domid_t domid, xen_ref_t ref)

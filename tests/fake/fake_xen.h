@@ -87,6 +87,8 @@ void fake_grant_at(xen_domid_t domid, xen_ref_t ref, xen_domid_t to,
 		   unsigned int pfn, bool read_only);
 /* -EBUSY while it is mapped, as gnttab_end_foreign_access_ref() has it. */
 int fake_grant_end(xen_domid_t domid, xen_ref_t ref);
+/* Nobody can map it any more; who does, does still. */
+void fake_grant_withdraw(xen_domid_t domid, xen_ref_t ref);
 /* How often it is mapped now. */
 unsigned int fake_grant_maps(xen_domid_t domid, xen_ref_t ref);
 /* Mappings that @domid holds now, of anybody's pages. */
