@@ -276,9 +276,13 @@ static void front_answers_nonsense(struct life *life)
 	WRITE_ONCE(peer_of(life)->twist, twist_nonsense);
 }
 
+/* What the healed device has beside that. */
+static u64 more_features;
+
 static void front_heal(struct life *life)
 {
 	peer_heal(peer_of(life));
+	peer_of(life)->features |= more_features;
 }
 
 static int front_create(struct life *life)
@@ -352,6 +356,7 @@ static void bus_life_exit(struct kunit *test)
 		return;
 	front_exit(life->priv);
 	life_exit(test);
+	more_features = 0;
 }
 
 /* What only the bus can do */
@@ -436,6 +441,100 @@ static void life_test_config_unheard(struct kunit *test)
 	}
 }
 
+#ifdef CONFIG_PM_SLEEP
+static bool twist_no_info(struct peer *peer, const union peer_msg *req,
+			  union peer_msg *rsp)
+{
+	return req->head.type ||
+	       req->head.msg_id != VIRTIO_GRANT_MSG_GET_DEVICE_INFO;
+}
+
+/* Who it is, comes too late when it wakes up: that is no other device. */
+static void life_test_identity_unheard(struct kunit *test)
+{
+	struct life *life = test->priv;
+
+	life_begins(life, LIFE_STAGES, NULL);
+	/* Or it fails, since this is not. */
+	front_uses(life);
+	KUNIT_ASSERT_EQ(test, life->carrier->freeze(life), 0);
+	WRITE_ONCE(peer_of(life)->twist, twist_no_info);
+	KUNIT_EXPECT_EQ(test, life->carrier->restore(life), 0);
+	KUNIT_EXPECT_TRUE(test, life_has_failed(life));
+	WRITE_ONCE(peer_of(life)->twist, NULL);
+	KUNIT_EXPECT_TRUE(test, life_becomes(life, false));
+	life_ends(life, "identity unheard");
+}
+#endif
+
+/* The first reset is lost: what is asked next, has taken its place. */
+static bool twist_loses_reset(struct peer *peer, const union peer_msg *req,
+			      union peer_msg *rsp)
+{
+	const __le32 *status = (void *)(&req->head + 1);
+
+	if (req->head.type || *status || peer->arg ||
+	    req->head.msg_id != VIRTIO_GRANT_MSG_SET_DEVICE_STATUS)
+		return true;
+	peer->arg = 1;
+	peer->status = 0xf;
+	return false;
+}
+
+static void front_lost_a_reset(struct life *life)
+{
+	KUNIT_EXPECT_EQ(life->test, peer_of(life)->arg, 1);
+	KUNIT_EXPECT_EQ(life->test, peer_of(life)->status, 0U);
+	KUNIT_EXPECT_FALSE(life->test,
+			   READ_ONCE(front_vgb(life->priv)->vgd.has_failed));
+}
+
+static void life_test_reset_unheard(struct kunit *test)
+{
+	struct life *life = test->priv;
+
+	life_begins(life, LIFE_WAS_RESET, front_lost_a_reset);
+	front_uses(life);
+	/* Longer than a device is given for a reset. */
+	vgb_answer_ms = VGRANT_RESET_MS + 500;
+	WRITE_ONCE(peer_of(life)->twist, twist_loses_reset);
+	life_ends(life, "reset unheard");
+	KUNIT_EXPECT_NULL(test, life->fault);
+}
+
+/* A queue alone is reset, or starts again; and nobody answers to that. */
+static void life_test_queue_reset_unheard(struct kunit *test)
+{
+	struct life *life = test->priv;
+	const struct virtio_config_ops *config;
+	unsigned int i;
+
+	more_features = BIT_ULL(VIRTIO_F_RING_RESET);
+	for (i = 0; i < 3; i++) {
+		life_begins(life, LIFE_STAGES, NULL);
+		front_uses(life);
+		config = life->vdev->config;
+		if (!i)
+			front_nobody(life);
+		KUNIT_EXPECT_EQ(test, config->disable_vq_and_reset(life->vq),
+				i ? 0 : -EIO);
+		if (i == 1)
+			front_nobody(life);
+		if (i)
+			KUNIT_EXPECT_EQ(test, config->enable_vq_after_reset(life->vq),
+					i == 1 ? -EIO : 0);
+		if (i == 2) {
+			KUNIT_EXPECT_FALSE(test, life_has_failed(life));
+			KUNIT_EXPECT_EQ(test, life_add(life), 0);
+		} else {
+			KUNIT_EXPECT_TRUE(test, life_has_failed(life));
+			front_is_back(life);
+			KUNIT_EXPECT_TRUE(test, life_becomes(life, false));
+		}
+		life_ends(life, "queue reset unheard");
+	}
+}
+
 static struct kunit_case life_test_cases[] = {
 	KUNIT_CASE_SLOW(life_test_awake),
 	KUNIT_CASE_SLOW(life_test_removal),
@@ -448,6 +547,11 @@ static struct kunit_case life_test_cases[] = {
 	KUNIT_CASE(life_test_broken_ring),
 	KUNIT_CASE_SLOW(life_test_leaves_in_vain),
 	KUNIT_CASE_SLOW(life_test_config_unheard),
+#ifdef CONFIG_PM_SLEEP
+	KUNIT_CASE_SLOW(life_test_identity_unheard),
+#endif
+	KUNIT_CASE_SLOW(life_test_reset_unheard),
+	KUNIT_CASE_SLOW(life_test_queue_reset_unheard),
 	{ }
 };
 

@@ -387,9 +387,11 @@ int vgrant_dev_restore(struct vgrant_device *vgd)
 	int ret;
 
 	device_lock(&vgd->vdev.dev);
-	if (vgrant_dev_is_gone(vgd)) {
+	ret = vgrant_dev_is_gone(vgd) ? -EAGAIN :
+					vgd->transport->ask_identity(vgd);
+	if (ret == -EAGAIN) {
 		vgrant_dev_give_up(vgd, "no answer after waking up");
-	} else if (vgd->transport->ask_identity(vgd)) {
+	} else if (ret) {
 		vgrant_dev_fail(vgd, "not the same device after waking up");
 	} else {
 		/* Not before: a number may be another domain's by now. */

@@ -249,14 +249,14 @@ int vgrant_disable_vq_and_reset(struct virtqueue *vq)
 	mutex_lock(&vgd->queue_lock);
 	if (!vgd->has_failed)
 		why = vgd->transport->queue_reset(vgd, vq->index);
-	if (!vgd->has_failed && !why) {
+	if (why) {
+		vgrant_dev_fail_setup_locked(vgd, why);
+	} else if (!vgd->has_failed) {
 		WRITE_ONCE(q->is_reset, true);
 		vq->reset = true;
 		ret = 0;
 	}
 	mutex_unlock(&vgd->queue_lock);
-	if (why)
-		vgrant_dev_fail(vgd, why);
 	/* Whoever calls the driver has seen it from here on, or is through. */
 	if (!ret)
 		vgrant_synchronize_cbs(vq->vdev);
@@ -267,7 +267,6 @@ int vgrant_enable_vq_after_reset(struct virtqueue *vq)
 {
 	struct vgrant_device *vgd = vgrant_dev_of(vq->vdev);
 	struct vgrant_queue *q = vq->priv;
-	bool is_ready = false;
 	int ret = -EIO;
 
 	if (!vq->reset)
@@ -275,19 +274,20 @@ int vgrant_enable_vq_after_reset(struct virtqueue *vq)
 	mutex_lock(&vgd->queue_lock);
 	if (vgd->has_failed)
 		goto unlock;
-	ret = -EBUSY;
-	if (vgd->transport->queue_is_ready(vgd, vq->index))
+	/* Its driver would not try again, and nobody looks after such a queue. */
+	if (vgd->transport->queue_is_ready(vgd, vq->index)) {
+		vgrant_dev_fail_setup_locked(vgd, "a queue is not reset any more");
 		goto unlock;
+	}
 	vgrant_track_anew(vq);
 	vq->reset = false;
 	WRITE_ONCE(q->is_reset, false);
 	vgd->transport->queue_enable(vgd, vq);
-	is_ready = vgd->transport->queue_is_ready(vgd, vq->index) == 1;
+	/* Or its buffers would wait for ever. */
+	if (vgd->transport->queue_is_ready(vgd, vq->index) != 1)
+		vgrant_dev_fail_setup_locked(vgd, "a queue does not start again after its reset");
 	ret = 0;
 unlock:
 	mutex_unlock(&vgd->queue_lock);
-	/* Or its buffers would wait for ever. */
-	if (!ret && !is_ready)
-		vgrant_dev_fail(vgd, "a queue does not start again after its reset");
 	return ret;
 }

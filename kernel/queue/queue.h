@@ -308,6 +308,7 @@ u8 vgrant_status(u8 written, u32 read);
 const char *vgrant_status_fault(u8 written, u32 read);
 u8 vgrant_get_status(struct virtio_device *vdev);
 void vgrant_set_status(struct virtio_device *vdev, u8 status);
+u32 vgrant_reset_status(struct vgrant_device *vgd);
 void vgrant_reset(struct virtio_device *vdev);
 
 /* fail.c: the device is no more */

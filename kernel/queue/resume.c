@@ -11,9 +11,7 @@
  * as it stands: no other word of it is needed.
  */
 #include <linux/bitmap.h>
-#include <linux/delay.h>
 #include <linux/device.h>
-#include <linux/jiffies.h>
 #include <linux/module.h>
 #include <linux/slab.h>
 #include <linux/virtio_ring.h>
@@ -100,15 +98,10 @@ static const char *vgrant_resume_features(struct vgrant_device *vgd)
 	const struct vgrant_transport *transport = vgd->transport;
 	u64 features = vgd->vdev.features;
 	u8 status = VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER;
-	unsigned long end = jiffies + msecs_to_jiffies(VGRANT_RESET_MS);
 
 	/* Whoever had it before, if not nobody. */
-	transport->write_status(vgd, 0);
-	while (transport->read_status(vgd)) {
-		if (time_after(jiffies, end))
-			return "the new backend does not reset it";
-		usleep_range(500, 1000);
-	}
+	if (vgrant_reset_status(vgd))
+		return "the new backend does not reset it";
 	if (features & ~transport->read_features(vgd))
 		return "the new backend does not offer what the last one did";
 	transport->write_status(vgd, status);

@@ -19,6 +19,8 @@
 #define VGRANT_INDIRECT_AUTO	(-1)
 /* The same as VGRANT_RESET_MS, of a device whose backend was gone before. */
 #define VGRANT_RESET_FAILED_MS	500
+/* After so long, one that answers and is not reset, is told again. */
+#define VGRANT_RESET_AGAIN_MS	500
 
 static int use_indirect = VGRANT_INDIRECT_AUTO;
 module_param(use_indirect, int, 0644);
@@ -184,37 +186,55 @@ static void vgrant_revive(struct vgrant_device *vgd)
 }
 
 /*
- * The driver waits until Status reads 0 (section 2.4.2): only then has the
- * device let go of the rings.
+ * Waits until Status reads 0 (section 2.4.2): only then has the device let go of the
+ * rings.  What writing it takes, is no time that the device had for it; and a backend
+ * that did not take it until we asked the next thing, may never have seen it.
+ *
+ * Returns: what Status is in the end.
  */
-void vgrant_reset(struct virtio_device *vdev)
+u32 vgrant_reset_status(struct vgrant_device *vgd)
 {
-	struct vgrant_device *vgd = vgrant_dev_of(vdev);
-	unsigned long end = jiffies + msecs_to_jiffies(VGRANT_RESET_MS), soon;
+	unsigned long gone = jiffies + msecs_to_jiffies(VGRANT_RESET_MS);
+	unsigned long soon, again, end;
 	u32 status;
 
-	WRITE_ONCE(vgd->resets, vgd->resets + 1);
-	WRITE_ONCE(vgd->status, 0);
-	vgd->is_announced = false;
 	vgd->transport->write_status(vgd, 0);
 	soon = jiffies + msecs_to_jiffies(VGRANT_RESET_FAILED_MS);
+	again = jiffies + msecs_to_jiffies(VGRANT_RESET_AGAIN_MS);
+	end = jiffies + msecs_to_jiffies(VGRANT_RESET_MS);
 	for (;;) {
 		status = vgd->transport->read_status(vgd);
-		if (!status) {
-			vgrant_revive(vgd);
-			return;
-		}
+		if (!status || time_after(jiffies, end))
+			return status;
 		/*
 		 * No answer can mean that a request takes longer than the
 		 * broker lets us wait for one: ask on, but not for long if
 		 * the backend was gone before.
 		 */
-		if ((status == VGRANT_NOBODY && vgd->has_failed &&
-		     time_after(jiffies, soon)) || time_after(jiffies, end))
-			break;
+		if (status == VGRANT_NOBODY &&
+		    (time_after(jiffies, gone) ||
+		     (vgd->has_failed && time_after(jiffies, soon))))
+			return status;
+		if (status != VGRANT_NOBODY && time_after(jiffies, again)) {
+			vgd->transport->write_status(vgd, 0);
+			again = jiffies + msecs_to_jiffies(VGRANT_RESET_AGAIN_MS);
+		}
 		usleep_range(500, 1000);
 	}
-	if (status == VGRANT_NOBODY)
+}
+
+void vgrant_reset(struct virtio_device *vdev)
+{
+	struct vgrant_device *vgd = vgrant_dev_of(vdev);
+	u32 status;
+
+	WRITE_ONCE(vgd->resets, vgd->resets + 1);
+	WRITE_ONCE(vgd->status, 0);
+	vgd->is_announced = false;
+	status = vgrant_reset_status(vgd);
+	if (!status)
+		vgrant_revive(vgd);
+	else if (status == VGRANT_NOBODY)
 		vgrant_dev_give_up(vgd, "no answer to a reset");
 	else
 		vgrant_dev_fail(vgd, "the backend does not reset it");
