@@ -278,11 +278,13 @@ static void front_answers_nonsense(struct life *life)
 
 /* What the healed device has beside that. */
 static u64 more_features;
+static u32 more_caps;
 
 static void front_heal(struct life *life)
 {
 	peer_heal(peer_of(life));
 	peer_of(life)->features |= more_features;
+	peer_of(life)->caps |= more_caps;
 }
 
 static int front_create(struct life *life)
@@ -357,6 +359,7 @@ static void bus_life_exit(struct kunit *test)
 	front_exit(life->priv);
 	life_exit(test);
 	more_features = 0;
+	more_caps = 0;
 }
 
 /* What only the bus can do */
@@ -535,6 +538,61 @@ static void life_test_queue_reset_unheard(struct kunit *test)
 	}
 }
 
+/* To another backend, that can do so much. */
+static int front_moves(struct life *life, u32 caps)
+{
+	struct front *front = life->priv;
+	int ret;
+
+	peer_set_silent(&front->peer, true);
+	ret = front_new_back(front, "1-1");
+	if (ret)
+		return ret;
+	if (!front_waits(front, front_is_published))
+		return -ETIMEDOUT;
+	peer_heal(&front->peer);
+	front->peer.caps = caps;
+	return front_attach(front);
+}
+
+static bool front_is_filled(struct life *life)
+{
+	return vgrant_pool_is_filled(front_vgb(life->priv)->vgd.pool);
+}
+
+/*
+ * The last backend promised to write all of a buffer, and the next one does, or does
+ * not: while something is in flight, while nothing is, and while it has no driver.
+ */
+static void life_test_promise(struct kunit *test)
+{
+	const u32 caps = VIRTIO_GRANT_CAP_RANGES;
+	struct life *life = test->priv;
+	unsigned int i;
+
+	more_caps = VIRTIO_GRANT_CAP_FILLS;
+	for (i = 0; i < 4; i++) {
+		bool has_less = i, has_driver = i != 3;
+
+		life_begins(life, LIFE_STAGES, NULL);
+		KUNIT_EXPECT_TRUE(test, front_is_filled(life));
+		if (i >= 2)
+			front_uses(life);
+		if (!has_driver)
+			device_release_driver(&life->vdev->dev);
+		KUNIT_ASSERT_EQ(test, front_moves(life, has_less ? caps :
+							caps | more_caps), 0);
+		if (!has_driver)
+			KUNIT_EXPECT_EQ(test, device_attach(&life->vdev->dev), 1);
+		KUNIT_EXPECT_TRUE(test, life_becomes(life, false));
+		KUNIT_EXPECT_EQ(test, front_is_filled(life), !has_less);
+		/* One that was in flight, ended with the driver. */
+		KUNIT_EXPECT_EQ(test, life->probes, i == 1 || i == 3 ? 2U : 1U);
+		KUNIT_EXPECT_EQ(test, atomic_read(&life->in_queue), i != 2);
+		life_ends(life, "promise");
+	}
+}
+
 static struct kunit_case life_test_cases[] = {
 	KUNIT_CASE_SLOW(life_test_awake),
 	KUNIT_CASE_SLOW(life_test_removal),
@@ -552,6 +610,7 @@ static struct kunit_case life_test_cases[] = {
 #endif
 	KUNIT_CASE_SLOW(life_test_reset_unheard),
 	KUNIT_CASE_SLOW(life_test_queue_reset_unheard),
+	KUNIT_CASE_SLOW(life_test_promise),
 	{ }
 };
 

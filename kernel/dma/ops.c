@@ -78,7 +78,7 @@ static __always_inline void vgrant_preset(const struct vgrant_pool *pool,
 {
 	if (size <= VGRANT_ANSWER_BYTES)
 		memset(copy, 0xff, VGRANT_ANSWER_BYTES);
-	else if (likely(pool->is_filled && !(attrs & DMA_ATTR_SKIP_CPU_SYNC)))
+	else if (likely(READ_ONCE(pool->is_filled) && !(attrs & DMA_ATTR_SKIP_CPU_SYNC)))
 		vgrant_mark(pool, copy, size);
 	else	/* or its driver makes several buffers of it */
 		memset(copy, 0, size);

@@ -774,7 +774,7 @@ EXPORT_SYMBOL_GPL(vgrant_pool_set_held_handler);
 
 /**
  * vgrant_pool_set_filled - need buffers be cleared for the device to write?
- * @pool: a pool that nothing is mapped in
+ * @pool: the pool; what is mapped already, is as it was to be
  * @is_filled: no: the device promised to write all of them
  *
  * In either case what a device does not write comes back as zeroes, and not as
@@ -785,9 +785,16 @@ EXPORT_SYMBOL_GPL(vgrant_pool_set_held_handler);
  */
 void vgrant_pool_set_filled(struct vgrant_pool *pool, bool is_filled)
 {
-	pool->is_filled = is_filled && !vgrant_zero;
+	WRITE_ONCE(pool->is_filled, is_filled && !vgrant_zero);
 }
 EXPORT_SYMBOL_GPL(vgrant_pool_set_filled);
+
+/* Is what is mapped not cleared? */
+bool vgrant_pool_is_filled(const struct vgrant_pool *pool)
+{
+	return READ_ONCE(pool->is_filled);
+}
+EXPORT_SYMBOL_GPL(vgrant_pool_is_filled);
 
 static void vgrant_pool_grant_all(struct vgrant_pool *pool)
 {

@@ -13,6 +13,7 @@
 #include <linux/bitmap.h>
 #include <linux/device.h>
 #include <linux/module.h>
+#include <linux/rcupdate.h>
 #include <linux/slab.h>
 #include <linux/virtio_ring.h>
 
@@ -113,6 +114,55 @@ static const char *vgrant_resume_features(struct vgrant_device *vgd)
 	return NULL;
 }
 
+static bool vgrant_has_in_flight(struct vgrant_device *vgd)
+{
+	unsigned int i;
+
+	for (i = 0; i < vgd->nr_queues; i++) {
+		struct virtqueue *vq = vgd->queue[i];
+		struct vgrant_queue *q;
+
+		if (!vq || vq->reset)
+			continue;
+		q = vq->priv;
+		vgrant_track(vq);
+		if (q->has_lost_track ||
+		    !bitmap_empty(q->busy, virtqueue_get_vring_size(vq)))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * What the new backend can do.  One that does not promise to write all of a buffer, as
+ * the last one did, gets cleared ones from now on; but what is in flight is not, and
+ * could come back with what was in its place before.
+ *
+ * Returns: can it go on?
+ */
+static bool vgrant_resume_caps(struct vgrant_device *vgd)
+{
+	u32 caps = vgd->transport->read_caps(vgd);
+	bool fills;
+
+	/* No answer reads the same, and would mean this. */
+	if (vgd->caps & ~caps & VIRTIO_GRANT_CAP_FILLS)
+		caps = vgd->transport->read_caps(vgd);
+	fills = caps & VIRTIO_GRANT_CAP_FILLS;
+	if (vgrant_pool_is_filled(vgd->pool) && !fills) {
+		vgrant_pool_set_filled(vgd->pool, false);
+		/* Whoever is adding a buffer does so under a spinlock. */
+		synchronize_rcu();
+		if (vgrant_has_in_flight(vgd)) {
+			vgrant_pool_set_filled(vgd->pool, true);
+			return false;
+		}
+	}
+	vgrant_pool_set_filled(vgd->pool, fills);
+	vgd->caps = caps;
+	return true;
+}
+
 static const char *vgrant_resume_locked(struct vgrant_device *vgd)
 {
 	const struct vgrant_transport *transport = vgd->transport;
@@ -122,7 +172,6 @@ static const char *vgrant_resume_locked(struct vgrant_device *vgd)
 	why = vgrant_resume_features(vgd);
 	if (why)
 		return why;
-	vgd->caps = transport->read_caps(vgd);
 	vgrant_announce(vgd);
 	for (i = 0; i < vgd->nr_queues; i++) {
 		if (!vgd->queue[i] || vgd->queue[i]->reset)
@@ -150,45 +199,65 @@ static void vgrant_resume_callbacks(struct vgrant_device *vgd)
 	}
 }
 
+/*
+ * Returns: 0; -EAGAIN if nobody answers; -EIO, and @why; or -ESTALE, and why: but it can
+ * be set up anew.
+ */
+static int vgrant_try_resume_locked(struct vgrant_device *vgd, const char **why)
+{
+	int ret;
+
+	if (vgd->has_failed || !vgd->queue ||
+	    !(vgd->status & VIRTIO_CONFIG_S_DRIVER_OK)) {
+		*why = "its backend was replaced while its driver came or went";
+		return -ESTALE;
+	}
+	ret = vgd->transport->ask_identity(vgd);
+	if (ret == -EAGAIN)
+		return ret;
+	if (ret) {
+		*why = "another device has taken its place";
+		ret = -EIO;
+	} else if (!vgrant_resume_caps(vgd)) {
+		*why = "the new backend does not promise to write all of what is in flight";
+		ret = -ESTALE;
+	} else {
+		*why = vgrant_resume_locked(vgd);
+		ret = *why ? -EIO : 0;
+	}
+	if (ret && vgd->transport->ask_identity(vgd) == -EAGAIN)
+		return -EAGAIN;
+	return ret;
+}
+
 /**
  * vgrant_dev_resume - go on with another backend
  * @vgd: the device, whose transport reaches the new backend, though for the caller
  *	alone
  *
  * One whose driver is not ready has nothing in flight: it fails, and comes back by
- * being set up anew; as does one that has failed already.  May sleep.
+ * being set up anew; as does one that has failed already, and one whose buffers in
+ * flight are not for this backend.  May sleep.
  *
  * Returns: 0; -EAGAIN if nobody answers: to be called again with the next one; or
  * -EIO: the device has failed, and why was said.
  */
 int vgrant_dev_resume(struct vgrant_device *vgd)
 {
-	const char *why = NULL;
-	int ret = 0;
+	const char *why;
+	int ret;
 
 	mutex_lock(&vgd->queue_lock);
-	if (vgd->has_failed || !vgd->queue ||
-	    !(vgd->status & VIRTIO_CONFIG_S_DRIVER_OK)) {
-		mutex_unlock(&vgd->queue_lock);
-		if (vgd->status && !READ_ONCE(vgd->has_failed))
-			vgrant_dev_give_up(vgd,
-					   "its backend was replaced while its driver came or went");
-		return 0;
-	}
-	ret = vgd->transport->ask_identity(vgd);
-	if (ret == -ENODEV)
-		why = "another device has taken its place";
-	if (!ret)
-		why = vgrant_resume_locked(vgd);
-	if (why && vgd->transport->ask_identity(vgd) == -EAGAIN)
-		ret = -EAGAIN;
-	else if (why)
-		ret = -EIO;
+	ret = vgrant_try_resume_locked(vgd, &why);
 	if (!ret)
 		vgrant_resume_callbacks(vgd);
 	mutex_unlock(&vgd->queue_lock);
 	if (ret == -EIO)
 		vgrant_dev_fail(vgd, why);
-	return ret;
+	if (ret != -ESTALE)
+		return ret;
+	if (vgd->status && !READ_ONCE(vgd->has_failed))
+		vgrant_dev_give_up(vgd, why);
+	return 0;
 }
 EXPORT_SYMBOL_GPL(vgrant_dev_resume);
