@@ -172,6 +172,7 @@ struct vgb_device {
 	bool is_connected;	/* ... and it has taken them */
 	bool is_made;		/* make_work was begun */
 	bool has_device;	/* ... and made one */
+	bool is_unwanted;	/* ... which is to go as soon as it is there */
 	bool has_failed;	/* ... and could not, for good */
 	bool is_closed;		/* the toolstack wanted it gone, and it is */
 	bool is_refusing;	/* it was said that it is in use */

@@ -307,6 +307,10 @@ static int vgb_make(struct vgb_device *vgb)
 		return ret;
 	/* Another backend gets that pool from now on. */
 	WRITE_ONCE(vgb->has_device, true);
+	/* Before it is looked whether that is wanted; partner: vgb_end_making(). */
+	smp_mb();
+	if (READ_ONCE(vgb->is_unwanted))
+		WRITE_ONCE(vgb->vgd.is_leaving, true);
 	ret = vgrant_dev_register(&vgb->vgd);
 	if (ret)
 		vgb_refresh(vgb);
@@ -372,11 +376,39 @@ static void vgb_wake_later(struct vgb_device *vgb)
 				   vgrant_seconds(wait_s));
 }
 
+static void vgb_begin_making(struct vgb_device *vgb)
+{
+	WRITE_ONCE(vgb->is_made, true);
+	WRITE_ONCE(vgb->is_unwanted, false);
+	vgb_link_set_reach(&vgb->link, VGB_UP);
+	queue_work(system_long_wq, &vgb->make_work);
+}
+
+/*
+ * make_work is about to be waited for.  It may be asking who the backend is, or its
+ * driver's probe may be waiting for the backend: neither is to take long.
+ *
+ * Returns: nothing reaches the backend any more.
+ */
+static bool vgb_end_making(struct vgb_device *vgb)
+{
+	WRITE_ONCE(vgb->is_unwanted, true);
+	/* Before it is looked whether there is a device; partner: vgb_make(). */
+	smp_mb();
+	if (!READ_ONCE(vgb->has_device)) {
+		vgb_link_set_reach(&vgb->link, VGB_DOWN);
+		return true;
+	}
+	WRITE_ONCE(vgb->vgd.is_leaving, true);
+	/* What is no virtio device yet, is not looked after. */
+	if (device_is_registered(&vgb->vgd.vdev.dev))
+		vgrant_dev_leave(&vgb->vgd);
+	return false;
+}
+
 static void vgb_unmake(struct vgb_device *vgb)
 {
-	/* Its driver's probe may be waiting for the backend. */
-	if (READ_ONCE(vgb->has_device))
-		vgrant_dev_leave(&vgb->vgd);
+	vgb_end_making(vgb);
 	cancel_work_sync(&vgb->make_work);
 	cancel_delayed_work_sync(&vgb->wake_work);
 	if (vgb->has_device) {
@@ -522,9 +554,7 @@ static void vgb_replace(struct vgb_device *vgb)
 {
 	dev_warn(&vgb->dev, "another device has taken its place\n");
 	vgb_unmake(vgb);
-	vgb_link_set_reach(&vgb->link, VGB_UP);
-	WRITE_ONCE(vgb->is_made, true);
-	queue_work(system_long_wq, &vgb->make_work);
+	vgb_begin_making(vgb);
 }
 
 /* It has taken what we granted. */
@@ -534,9 +564,7 @@ static void vgb_connect(struct vgb_device *vgb)
 
 	vgb->is_connected = true;
 	if (!READ_ONCE(vgb->is_made)) {
-		WRITE_ONCE(vgb->is_made, true);
-		vgb_link_set_reach(&vgb->link, VGB_UP);
-		queue_work(system_long_wq, &vgb->make_work);
+		vgb_begin_making(vgb);
 		return;
 	}
 	if (READ_ONCE(vgb->is_asleep)) {
@@ -792,6 +820,8 @@ static void vgb_awake(struct vgb_device *vgb)
  */
 static int vgb_sleep(struct vgb_device *vgb)
 {
+	bool is_cut;
+
 	if (READ_ONCE(vgb->is_asleep))
 		return 0;
 	if (READ_ONCE(vgb->has_device) && !vgb->is_connected &&
@@ -799,10 +829,11 @@ static int vgb_sleep(struct vgb_device *vgb)
 		dev_err(&vgb->dev, "cannot sleep: its backend is away\n");
 		return -EBUSY;
 	}
-	/* Its driver's probe may be waiting for the backend. */
-	if (READ_ONCE(vgb->has_device))
-		vgrant_dev_leave(&vgb->vgd);
+	is_cut = vgb_end_making(vgb);
 	flush_work(&vgb->make_work);
+	/* What could not be made before, is when the guest is awake. */
+	if (is_cut && vgb->is_connected)
+		vgb_link_set_reach(&vgb->link, VGB_UP);
 	return READ_ONCE(vgb->has_device) ? vgrant_dev_freeze(&vgb->vgd) : 0;
 }
 

@@ -308,6 +308,101 @@ static void front_test_silent_at_first(struct kunit *test)
 	}
 }
 
+/* A probe that waits for its buffer, as a disk's does for its partitions. */
+static void probe_waits(struct life *life)
+{
+	life_drain(life);
+}
+
+/* Attached, with a backend that falls silent before this one of its requests. */
+static void is_silent_at(struct kunit *test, unsigned int request)
+{
+	struct front *front = front_of(test);
+	struct life *life = test->priv;
+
+	peer_heal(&front->peer);
+	life->stage = LIFE_RUNS;
+	life->fault = probe_waits;
+	life->probes = 0;
+	front->peer.requests = 0;
+	front->peer.silent_at = request;
+	vgb_answer_ms = 60000;
+	KUNIT_ASSERT_EQ(test, front_probe(front), 0);
+	KUNIT_ASSERT_EQ(test, front_serve(front), 0);
+	KUNIT_ASSERT_TRUE(test, front_waits(front, is_silent_or_over));
+}
+
+static bool is_down(struct front *front)
+{
+	return READ_ONCE(front_vgb(front)->link.reach) == VGB_DOWN;
+}
+
+/*
+ * Who closes, or removes, a device while its backend takes its time to say who it is,
+ * does not wait for it, nor for what it does once it has said so.
+ */
+static void front_test_gone_at_first(struct kunit *test)
+{
+	struct front *front = front_of(test);
+	struct life *life = test->priv;
+	unsigned long began;
+	unsigned int i;
+
+	for (i = 1; i <= 3; i++) {
+		is_silent_at(test, i);
+		front_set_back(front, XenbusStateClosing);
+		KUNIT_EXPECT_TRUE(test, front_waits(front, is_down));
+		peer_set_silent(&front->peer, false);
+		KUNIT_EXPECT_TRUE(test, front_becomes(front, XenbusStateClosed));
+		KUNIT_EXPECT_FALSE(test, front_vgb(front)->has_device);
+		KUNIT_EXPECT_EQ(test, life->probes, 0U);
+		front_remove(front);
+
+		is_silent_at(test, i);
+		began = jiffies;
+		front_remove(front);
+		KUNIT_EXPECT_LT(test, jiffies - began, 20UL * HZ);
+		KUNIT_EXPECT_FALSE(test, life->hangs);
+		life->hangs = false;
+	}
+	life->fault = NULL;
+	life->vdev = NULL;
+}
+
+#ifdef CONFIG_PM_SLEEP
+static const struct dev_pm_ops *front_pm(struct front *front)
+{
+	return front_vgb(front)->dev.type->pm;
+}
+
+/* ... nor does who suspends the guest; it is made when that runs again. */
+static void front_test_asleep_at_first(struct kunit *test)
+{
+	struct front *front = front_of(test);
+	struct life *life = test->priv;
+	unsigned long began;
+	unsigned int i;
+
+	for (i = 1; i <= 3; i++) {
+		is_silent_at(test, i);
+		life->fault = NULL;
+		began = jiffies;
+		KUNIT_EXPECT_EQ(test, front_pm(front)->freeze(&front_vgb(front)->dev),
+				0);
+		KUNIT_EXPECT_LT(test, jiffies - began, 20UL * HZ);
+		KUNIT_EXPECT_FALSE(test, front_vgb(front)->has_device);
+		peer_set_silent(&front->peer, false);
+		KUNIT_EXPECT_EQ(test, front_pm(front)->thaw(&front_vgb(front)->dev), 0);
+		KUNIT_EXPECT_TRUE(test, front_becomes(front,
+						      XenbusStateConnected));
+		KUNIT_EXPECT_TRUE(test, life_becomes(life, false));
+		KUNIT_EXPECT_EQ(test, life->probes, 1U);
+		vgb_answer_ms = 1000;
+		life_ends(life, "asleep at first");
+	}
+}
+#endif
+
 static bool twist_config(struct peer *peer, const union peer_msg *req,
 			 union peer_msg *rsp)
 {
@@ -815,6 +910,10 @@ static struct kunit_case front_test_cases[] = {
 	KUNIT_CASE_SLOW(front_test_refused),
 	KUNIT_CASE_SLOW(front_test_no_device),
 	KUNIT_CASE_SLOW(front_test_silent_at_first),
+	KUNIT_CASE_SLOW(front_test_gone_at_first),
+#ifdef CONFIG_PM_SLEEP
+	KUNIT_CASE_SLOW(front_test_asleep_at_first),
+#endif
 	KUNIT_CASE_SLOW(front_test_config_nonsense),
 	KUNIT_CASE_SLOW(front_test_flips),
 	KUNIT_CASE_SLOW(front_test_config_storm),
