@@ -30,6 +30,7 @@
 #include <linux/slab.h>
 #include <linux/string.h>
 #include <uapi/linux/virtio_ids.h>
+#include <xen/events.h>
 #include <xen/xen.h>
 
 #include "bus/bus_priv.h"
@@ -872,13 +873,49 @@ static int vgb_thaw(struct device *dev)
 }
 
 /*
+ * Is our node the one that we wrote our keys into, and our port still one?  A restored
+ * guest's node is new; and Linux forgets all ports when Xen says that the domain is.
+ */
+static bool vgb_is_in_place(struct vgb_device *vgb)
+{
+	const char *node = vgb->xdev->nodename;
+	unsigned int ref, port;
+
+	return vgb->link.ref && vgb->link.irq &&
+	       irq_from_evtchn(vgb->link.port) == vgb->link.irq &&
+	       xenbus_scanf(XBT_NIL, node, "msg-ref", "%u", &ref) == 1 &&
+	       xenbus_scanf(XBT_NIL, node, "msg-port", "%u", &port) == 1 &&
+	       ref == vgb->link.ref && port == vgb->link.port;
+}
+
+/*
+ * What xenbus did before, as in a new domain, it did to a device whose node is as it
+ * was: it believes that this begins anew.
+ */
+static int vgb_stay(struct device *dev)
+{
+	struct vgb_device *vgb = vgb_of_dev(dev);
+	unsigned int state;
+
+	if (xenbus_scanf(XBT_NIL, vgb->xdev->nodename, "state", "%u",
+			 &state) == 1)
+		vgb->xdev->state = state;
+	return vgb_thaw(dev);
+}
+
+/*
  * In another domain, maybe of another machine: of the port, the grants and the
  * backend nothing is left, and there may be no nodes yet.
+ *
+ * Or in the same: where a device refused to sleep, Linux has not asked Xen whether the
+ * suspending was cancelled, and takes it for done (do_suspend()).
  */
 static int vgb_restore(struct device *dev)
 {
 	struct vgb_device *vgb = vgb_of_dev(dev);
 
+	if (vgb_is_in_place(vgb))
+		return vgb_stay(dev);
 	vgb_link_close(&vgb->link);
 	vgb->is_published = false;
 	vgb->is_connected = false;

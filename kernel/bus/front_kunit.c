@@ -869,6 +869,85 @@ static void front_test_others(struct kunit *test)
 	}
 }
 
+#ifdef CONFIG_PM_SLEEP
+static bool is_asleep(struct front *front)
+{
+	return READ_ONCE(front_vgb(front)->is_asleep);
+}
+
+static int front_exists(const char *key)
+{
+	return xenbus_exists(XBT_NIL, FRONT_NODE, key);
+}
+
+/* The guest is suspended while the backend has nothing to do. */
+static void falls_asleep(struct kunit *test)
+{
+	struct front *front = front_of(test);
+	struct life *life = test->priv;
+
+	life_begins(life, LIFE_STAGES, NULL);
+	uses(life, 0);
+	peer_used_event(&front->peer);
+	life_drain(life);
+	life->is_wrong = false;
+	KUNIT_ASSERT_EQ(test, front_pm(front)->freeze(&front_vgb(front)->dev), 0);
+	KUNIT_EXPECT_TRUE(test, front_exists("suspended"));
+	/* xenbus, for its part. */
+	front->xdev->state = XenbusStateInitialising;
+}
+
+static void expect_awake(struct kunit *test)
+{
+	struct front *front = front_of(test);
+	struct life *life = test->priv;
+
+	KUNIT_EXPECT_TRUE(test, front_becomes(front, XenbusStateConnected));
+	KUNIT_EXPECT_FALSE(test, front_exists("suspended"));
+	KUNIT_EXPECT_EQ(test, front->xdev->state, XenbusStateConnected);
+	KUNIT_EXPECT_FALSE(test, is_asleep(front));
+	KUNIT_EXPECT_FALSE(test, life_has_failed(life));
+	KUNIT_EXPECT_EQ(test, life->probes, 1U);
+	KUNIT_EXPECT_EQ(test, atomic_read(&life->in_queue), 1);
+}
+
+/* Another device refused to: nothing of ours was lost. */
+static void front_test_stays(struct kunit *test)
+{
+	struct front *front = front_of(test);
+	struct life *life = test->priv;
+	grant_ref_t ref;
+
+	falls_asleep(test);
+	ref = front_vgb(front)->link.ref;
+	KUNIT_EXPECT_EQ(test, front_pm(front)->restore(&front_vgb(front)->dev), 0);
+	expect_awake(test);
+	KUNIT_EXPECT_EQ(test, front_vgb(front)->link.ref, ref);
+	KUNIT_ASSERT_EQ(test, goes_to_another(front), 0);
+	KUNIT_EXPECT_FALSE(test, life_has_failed(life));
+	life_ends(life, "stays");
+}
+
+/* In a new domain: the toolstack made a node in which nothing of ours is. */
+static void front_test_restored(struct kunit *test)
+{
+	struct front *front = front_of(test);
+	struct life *life = test->priv;
+
+	falls_asleep(test);
+	xenbus_rm(XBT_NIL, FRONT_NODE, "");
+	front_write(FRONT_NODE, "state", XenbusStateConnected);
+	KUNIT_EXPECT_EQ(test, front_pm(front)->restore(&front_vgb(front)->dev), 0);
+	KUNIT_EXPECT_TRUE(test, is_asleep(front));
+	KUNIT_EXPECT_FALSE(test, front_vgb(front)->is_published);
+	KUNIT_ASSERT_EQ(test, front_new_back(front, "1-1"), 0);
+	KUNIT_ASSERT_EQ(test, is_served_anew(front), 0);
+	KUNIT_EXPECT_TRUE(test, life_becomes(life, false));
+	expect_awake(test);
+	life_ends(life, "restored");
+}
+#endif
+
 static bool twist_slowly(struct peer *peer, const union peer_msg *req,
 			 union peer_msg *rsp)
 {
@@ -922,6 +1001,10 @@ static struct kunit_case front_test_cases[] = {
 	KUNIT_CASE_SLOW(front_test_silent_again),
 	KUNIT_CASE_SLOW(front_test_ring_lies),
 	KUNIT_CASE_SLOW(front_test_others),
+#ifdef CONFIG_PM_SLEEP
+	KUNIT_CASE_SLOW(front_test_stays),
+	KUNIT_CASE_SLOW(front_test_restored),
+#endif
 	KUNIT_CASE_SLOW(front_test_removed_meanwhile),
 	{ }
 };
