@@ -20,6 +20,7 @@
  * in remove() alone.
  */
 #include <linux/blkdev.h>
+#include <linux/delay.h>
 #include <linux/device.h>
 #include <linux/dma-mapping.h>
 #include <linux/jiffies.h>
@@ -37,6 +38,8 @@
 
 /* Between two tries while another domain holds what is to be granted anew. */
 #define VGB_AGAIN_MS		100
+/* For a backend to let go when the guest goes down: as xenbus waits. */
+#define VGB_LET_GO_MS		5000
 /* Of one that others disturb; then later. */
 #define VGB_TRANSACTION_TRIES	16
 /*
@@ -52,11 +55,6 @@ MODULE_PARM_DESC(types,
 		 "types of devices that this guest accepts, by name or number, separated by commas, or any (default)");
 
 static struct vgrant_types vgb_accepted;
-
-/* Of the parents of virtio devices: who they are, in messages and in sysfs. */
-static struct bus_type vgb_bus = {
-	.name = "virtio_grant_bus",
-};
 
 /* Of all devices, for the watches that they share; also orders vgb_follow(). */
 static LIST_HEAD(vgb_devices);
@@ -778,9 +776,14 @@ static bool vgb_is_accepted(struct vgb_device *vgb)
 	return false;
 }
 
+static struct vgb_device *vgb_of_dev(struct device *dev)
+{
+	return container_of(dev, struct vgb_device, dev);
+}
+
 static void vgb_release(struct device *dev)
 {
-	struct vgb_device *vgb = container_of(dev, struct vgb_device, dev);
+	struct vgb_device *vgb = vgb_of_dev(dev);
 
 	kfree(vgb->first_back);
 	kfree(vgb);
@@ -802,11 +805,6 @@ static int vgb_tell_sleep(struct vgb_device *vgb)
 static void vgb_tell_awake(struct vgb_device *vgb)
 {
 	xenbus_rm(XBT_NIL, vgb->xdev->nodename, "suspended");
-}
-
-static struct vgb_device *vgb_of_dev(struct device *dev)
-{
-	return container_of(dev, struct vgb_device, dev);
 }
 
 static void vgb_awake(struct vgb_device *vgb)
@@ -940,6 +938,76 @@ static const struct dev_pm_ops vgb_pm_ops = {
 #define VGB_PM_OPS	NULL
 #endif
 
+/* Nothing is made, granted or told from here on. */
+static void vgb_stop(struct vgb_device *vgb)
+{
+	WRITE_ONCE(vgb->is_frozen, true);
+	/* They do not wait for the backend any more. */
+	vgb_link_set_reach(&vgb->link, VGB_DOWN);
+	cancel_delayed_work_sync(&vgb->work);
+	cancel_delayed_work_sync(&vgb->wake_work);
+	cancel_work_sync(&vgb->make_work);
+	WRITE_ONCE(vgb->vgd.is_going, true);
+	cancel_delayed_work_sync(&vgb->vgd.come_back_work);
+}
+
+/* Does a backend serve the device, as far as its node says? */
+static bool vgb_is_served(struct vgb_device *vgb)
+{
+	bool is_other;
+	domid_t id;
+	char *back;
+	int state = vgb_read_back(vgb, &back, &id, &is_other);
+
+	kfree(back);
+	return state != XenbusStateUnknown && state < XenbusStateClosing;
+}
+
+/* Returns: no: the backend maps something of it still. */
+static bool vgb_ungrant(struct vgb_device *vgb)
+{
+	bool is_pool = !vgb->has_device || !vgrant_pool_suspend(vgb->vgd.pool);
+
+	return vgb_link_close(&vgb->link) && is_pool;
+}
+
+/*
+ * The guest goes down, or another kernel takes its place (kexec) and its grant table,
+ * which Xen leaves as it is: who sees a page through it, would see whatever that kernel
+ * has there.  The virtio device was shut down before; xenbus, who is next, finds ours
+ * closed.
+ */
+static void vgb_shutdown(struct device *dev)
+{
+	unsigned long end = jiffies + msecs_to_jiffies(VGB_LET_GO_MS);
+	struct vgb_device *vgb = vgb_of_dev(dev);
+
+	vgb_stop(vgb);
+	if (vgb->is_published)
+		xenbus_switch_state(vgb->xdev, XenbusStateClosing);
+	vgb_link_set_reach(&vgb->link, VGB_DOWN);
+	/* It answers when it has let go. */
+	while (vgb->is_published && vgb_is_served(vgb) &&
+	       time_before(jiffies, end))
+		msleep(20);
+	while (!vgb_ungrant(vgb)) {
+		if (time_after(jiffies, end)) {
+			dev_err(dev, "domain %u still maps pages of this guest, and of a kernel that takes its place\n",
+				vgb->link.backend);
+			break;
+		}
+		msleep(VGB_AGAIN_MS);
+	}
+	if (vgb->is_published || vgb->xdev->state == XenbusStateConnected)
+		xenbus_frontend_closed(vgb->xdev);
+}
+
+/* Of the parents of virtio devices: who they are, in messages and in sysfs. */
+static struct bus_type vgb_bus = {
+	.name = "virtio_grant_bus",
+	.shutdown = vgb_shutdown,
+};
+
 static const struct device_type vgb_type = {
 	.name = "virtio_grant_bus",
 	.pm = VGB_PM_OPS,
@@ -1039,7 +1107,10 @@ VISIBLE_IF_KUNIT void vgb_remove(struct xenbus_device *xdev)
 	vgb_list_del(vgb);
 	vgb_unwatch_back(vgb);
 	cancel_delayed_work_sync(&vgb->work);
+	/* Not while it is being shut down: not each kernel locks our parent for that. */
+	device_lock(&vgb->dev);
 	vgb_unmake(vgb);
+	device_unlock(&vgb->dev);
 	device_del(&vgb->dev);
 	vgb_link_exit(&vgb->link);
 	kfree(vgb->back);

@@ -11,6 +11,8 @@
 #include <linux/module.h>
 #include <linux/string.h>
 #include <uapi/linux/virtio_blk.h>
+#include <xen/grant_table.h>
+#include <xen/page.h>
 
 #include "bus/front_kunit.h"
 
@@ -147,6 +149,68 @@ static void front_test_shutdown(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, peer_join(task), 0);
 	KUNIT_EXPECT_EQ(test, front_state(), XenbusStateClosed);
 	life_ends(life, "shut down");
+}
+
+/* Can the backend's domain, which is ours, read the page of this reference? */
+static bool is_granted(struct kunit *test, grant_ref_t ref)
+{
+	void *page = kunit_kzalloc(test, PAGE_SIZE, GFP_KERNEL);
+	struct gnttab_copy copy = {
+		.source.u.ref = ref,
+		.source.domid = front_of(test)->self,
+		.dest.domid = DOMID_SELF,
+		.len = 16,
+		.flags = GNTCOPY_source_gref,
+	};
+
+	KUNIT_ASSERT_NOT_NULL(test, page);
+	copy.dest.u.gmfn = virt_to_gfn(page);
+	gnttab_batch_copy(&copy, 1);
+	return copy.status == GNTST_okay;
+}
+
+/*
+ * ... and what its bus does before that: whatever its backend says, there is nothing
+ * that it could see after a kexec.
+ */
+static void front_test_ungrants(struct kunit *test)
+{
+	struct front *front = front_of(test);
+	struct life *life = test->priv;
+	struct vgrant_pool_stats stats;
+	struct task_struct *task = NULL;
+	struct vgb_device *vgb;
+	unsigned long began;
+	grant_ref_t ref;
+	unsigned int i;
+
+	for (i = 0; i < 2; i++) {
+		life_begins(life, LIFE_STAGES, NULL);
+		vgb = front_vgb(front);
+		vgrant_pool_read_stats(vgb->vgd.pool, &stats);
+		ref = vgb->link.ref;
+		KUNIT_EXPECT_TRUE(test, is_granted(test, ref));
+		KUNIT_EXPECT_TRUE(test, is_granted(test, stats.first_ref));
+		/* The second one says nothing at all. */
+		if (!i)
+			KUNIT_ASSERT_EQ(test, peer_run(test, lets_go, front,
+						       &task), 0);
+		else
+			peer_set_silent(&front->peer, true);
+		began = jiffies;
+		vgb->dev.bus->shutdown(&vgb->dev);
+		KUNIT_EXPECT_LT(test, jiffies - began, 20UL * HZ);
+		if (!i)
+			KUNIT_EXPECT_EQ(test, peer_join(task), 0);
+		KUNIT_EXPECT_FALSE(test, is_granted(test, ref));
+		KUNIT_EXPECT_FALSE(test, is_granted(test, stats.first_ref));
+		KUNIT_EXPECT_FALSE(test, is_granted(test, stats.first_ref +
+						    stats.pages_total - 1));
+		/* xenbus has nothing to wait for. */
+		KUNIT_EXPECT_EQ(test, front->xdev->state, XenbusStateClosed);
+		KUNIT_EXPECT_TRUE(test, completion_done(&front->xdev->down));
+		life_ends(life, "ungrants");
+	}
 }
 
 /* Nodes that no driver has: a new kernel's begins with those of a saved guest. */
@@ -984,6 +1048,7 @@ static void front_test_removed_meanwhile(struct kunit *test)
 static struct kunit_case front_test_cases[] = {
 	KUNIT_CASE_SLOW(front_test_made_again),
 	KUNIT_CASE_SLOW(front_test_shutdown),
+	KUNIT_CASE_SLOW(front_test_ungrants),
 	KUNIT_CASE(front_test_claims),
 	KUNIT_CASE_SLOW(front_test_replaced),
 	KUNIT_CASE_SLOW(front_test_refused),
