@@ -475,15 +475,37 @@ static int vgb_write_keys(struct vgb_device *vgb)
 	return ret;
 }
 
-/* Does it speak our version?  Says which it does if not. */
+/*
+ * Which versions it speaks: 0 to 0 if it says nothing that makes sense.  Returns: 0, or
+ * a negative errno if that can't be read, which says nothing of the backend.
+ */
+static int vgb_read_versions(const char *back, unsigned int *first,
+			     unsigned int *last)
+{
+	int ret = xenbus_scanf(XBT_NIL, back, "msg-versions", "%u-%u", first,
+			       last);
+
+	if (ret == 2)
+		return 0;
+	*first = 0;
+	*last = 0;
+	/* Its node may have gone since it was looked at. */
+	if (ret == -ENOENT && !xenbus_exists(XBT_NIL, back, "state"))
+		return ret;
+	return ret < 0 && ret != -ENOENT && ret != -ERANGE ? ret : 0;
+}
+
+/*
+ * Does it speak our version?  Says which it does if not.  A device that was made waits
+ * for another one.
+ */
 static bool vgb_versions_meet(struct vgb_device *vgb, const char *back)
 {
 	unsigned int first, last;
 
-	if (xenbus_scanf(XBT_NIL, back, "msg-versions", "%u-%u", &first,
-			 &last) != 2) {
-		first = 0;
-		last = 0;
+	if (vgb_read_versions(back, &first, &last)) {
+		vgb_look_soon(vgb, 10 * VGB_AGAIN_MS);
+		return false;
 	}
 	if (first <= VIRTIO_GRANT_BUS_VERSION &&
 	    last >= VIRTIO_GRANT_BUS_VERSION)
@@ -495,7 +517,8 @@ static bool vgb_versions_meet(struct vgb_device *vgb, const char *back)
 	xenbus_dev_error(vgb->xdev, -EPROTONOSUPPORT,
 			 "the backend speaks versions %u to %u of the bus, this guest's driver version %u",
 			 first, last, VIRTIO_GRANT_BUS_VERSION);
-	xenbus_switch_state(vgb->xdev, XenbusStateClosed);
+	if (!READ_ONCE(vgb->has_device))
+		xenbus_switch_state(vgb->xdev, XenbusStateClosed);
 	return false;
 }
 
@@ -614,14 +637,51 @@ static void vgb_let_go(struct vgb_device *vgb)
 	xenbus_frontend_closed(vgb->xdev);
 }
 
+/*
+ * It may have been closed by who drove it before, or for the last backend.  xenbus knows
+ * the state before the node has it: see vgb_write_keys().
+ */
+static int vgb_begin_anew(struct xenbus_device *xdev)
+{
+	enum xenbus_state before = xdev->state;
+	int ret;
+
+	if (before == XenbusStateInitialising)
+		return 0;
+	xdev->state = XenbusStateInitialising;
+	ret = xenbus_printf(XBT_NIL, xdev->nodename, "state", "%d",
+			    XenbusStateInitialising);
+	if (ret)
+		xdev->state = before;
+	return ret;
+}
+
+/*
+ * A backend does not wait for a front that is closed.  Linux from 7.1 on takes one that
+ * begins, and has a backend that it does not know, for another device.
+ */
+static void vgb_reopen(struct vgb_device *vgb, domid_t backend)
+{
+	if (vgb->xdev->state != XenbusStateClosed)
+		return;
+	vgb->xdev->otherend_id = backend;
+	if (!vgb_begin_anew(vgb->xdev))
+		return;
+	mutex_lock(&vgb->back_lock);
+	vgb->is_other_back = true;
+	mutex_unlock(&vgb->back_lock);
+	vgb_look_soon(vgb, 10 * VGB_AGAIN_MS);
+}
+
 /* Another is to serve the device: what the last one could not, this one may. */
-static void vgb_change_backs(struct vgb_device *vgb)
+static void vgb_change_backs(struct vgb_device *vgb, domid_t backend)
 {
 	vgb_disconnect(vgb);
 	/* Without a backend it ends soon. */
 	if (!READ_ONCE(vgb->has_device))
 		flush_work(&vgb->make_work);
 	WRITE_ONCE(vgb->has_failed, false);
+	vgb_reopen(vgb, backend);
 }
 
 /* The toolstack wants it gone; or the backend, which only costs us the device. */
@@ -712,7 +772,7 @@ static void vgb_work(struct work_struct *work)
 	state = vgb_read_back(vgb, &back, &id, &is_other);
 	/* One that begins anew has forgotten us. */
 	if (is_other)
-		vgb_change_backs(vgb);
+		vgb_change_backs(vgb, id);
 	else if (vgb->is_connected && state == XenbusStateInitWait)
 		vgb_disconnect(vgb);
 	switch (state) {
@@ -1032,25 +1092,6 @@ static int vgb_add(struct vgb_device *vgb)
 	ret = device_add(dev);
 	if (ret)
 		vgb_link_exit(&vgb->link);
-	return ret;
-}
-
-/*
- * It may have been closed by who drove it before.  xenbus knows the state before the
- * node has it: see vgb_write_keys().
- */
-static int vgb_begin_anew(struct xenbus_device *xdev)
-{
-	enum xenbus_state before = xdev->state;
-	int ret;
-
-	if (before == XenbusStateInitialising)
-		return 0;
-	xdev->state = XenbusStateInitialising;
-	ret = xenbus_printf(XBT_NIL, xdev->nodename, "state", "%d",
-			    XenbusStateInitialising);
-	if (ret)
-		xdev->state = before;
 	return ret;
 }
 

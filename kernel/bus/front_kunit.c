@@ -9,6 +9,7 @@
 #include <linux/delay.h>
 #include <linux/jiffies.h>
 #include <linux/module.h>
+#include <linux/slab.h>
 #include <linux/string.h>
 #include <uapi/linux/virtio_blk.h>
 #include <xen/grant_table.h>
@@ -295,6 +296,40 @@ static void front_test_refused(struct kunit *test)
 	}
 	front_remove(front);
 	life->vdev = NULL;
+}
+
+/* Another backend's node, as the toolstack makes it: its backend comes to it later. */
+static int names_another(struct front *front)
+{
+	char node[40];
+	int ret;
+
+	snprintf(node, sizeof(node), FRONT_BACK "-%u", ++front->back);
+	xenbus_printf(XBT_NIL, node, "msg-versions", "1-1");
+	front_write(node, "state", XenbusStateInitialising);
+	ret = xenbus_printf(XBT_NIL, FRONT_NODE, "backend", "%s", node);
+	vgb_follow(front_vgb(front));
+	return ret;
+}
+
+/* A backend may wait for us to begin anew (virtio-grantd does). */
+static void front_test_begins_anew(struct kunit *test)
+{
+	struct front *front = front_of(test);
+	struct life *life = test->priv;
+
+	life_begins(life, LIFE_STAGES, NULL);
+	front_set_back(front, XenbusStateClosing);
+	KUNIT_ASSERT_TRUE(test, front_becomes(front, XenbusStateClosed));
+	KUNIT_ASSERT_EQ(test, front_new_back(front, "2-3"), 0);
+	KUNIT_EXPECT_TRUE(test, front_waits(front, has_failed));
+	KUNIT_ASSERT_EQ(test, names_another(front), 0);
+	KUNIT_EXPECT_TRUE(test, front_becomes(front, XenbusStateInitialising));
+	KUNIT_EXPECT_EQ(test, front->xdev->state, XenbusStateInitialising);
+	front_set_back(front, XenbusStateInitWait);
+	KUNIT_ASSERT_EQ(test, is_served_anew(front), 0);
+	KUNIT_EXPECT_FALSE(test, life_has_failed(life));
+	life_ends(life, "begins anew");
 }
 
 static void no_such_type(struct peer *peer)
@@ -653,6 +688,74 @@ static void front_test_goes_on(struct kunit *test)
 	}
 	expect_executed(test);
 	life_ends(life, "goes on");
+}
+
+/* A device that waits for its next backend, is not closed for one that is too new. */
+static void front_test_next_refused(struct kunit *test)
+{
+	struct front *front = front_of(test);
+	struct life *life = test->priv;
+
+	has_five(test);
+	KUNIT_ASSERT_EQ(test, front_new_back(front, "2-3"), 0);
+	KUNIT_EXPECT_TRUE(test, front_waits(front, has_failed));
+	KUNIT_EXPECT_EQ(test, front_state(), XenbusStateConnected);
+	KUNIT_ASSERT_EQ(test, goes_to_another(front), 0);
+	expect_told(test, "refused", 0);
+	expect_executed(test);
+	life_ends(life, "next refused");
+}
+
+/*
+ * A node as long as xenstore lets one be: its "state" is there, and what has a longer
+ * name, is not to be read.
+ */
+static char *longest_back(struct kunit *test)
+{
+	const unsigned int part = 200, max = 2048;
+	char *node = kunit_kzalloc(test, max, GFP_KERNEL);
+	unsigned int i, len;
+
+	KUNIT_ASSERT_NOT_NULL(test, node);
+	for (len = max - sizeof("/state"); len > part; len -= sizeof("/state") - 1) {
+		memset(node, 'x', len);
+		for (i = part; i < len - 1; i += part)
+			node[i] = '/';
+		memcpy(node, "data/vgb-kunit/", strlen("data/vgb-kunit/"));
+		node[len] = '\0';
+		if (!xenbus_printf(XBT_NIL, node, "state", "%u",
+				   XenbusStateInitWait))
+			break;
+	}
+	KUNIT_ASSERT_TRUE(test, xenbus_exists(XBT_NIL, node, "state"));
+	return node;
+}
+
+/* What can't be read for a moment, says nothing of the backend. */
+static void front_test_not_to_be_read(struct kunit *test)
+{
+	struct front *front = front_of(test);
+	struct life *life = test->priv;
+	struct vgb_device *vgb;
+	char *back;
+
+	has_five(test);
+	vgb = front_vgb(front);
+	back = kstrdup(longest_back(test), GFP_KERNEL);
+	mutex_lock(&vgb->back_lock);
+	swap(vgb->back, back);
+	vgb->is_other_back = true;
+	mutex_unlock(&vgb->back_lock);
+	kfree(back);
+	mod_delayed_work(system_long_wq, &vgb->work, 0);
+	KUNIT_EXPECT_TRUE(test, front_waits(front, is_down));
+	msleep(1500);
+	KUNIT_EXPECT_FALSE(test, has_failed(front));
+	KUNIT_EXPECT_FALSE(test, vgb->is_published);
+	KUNIT_ASSERT_EQ(test, goes_to_another(front), 0);
+	expect_told(test, "not to be read", 0);
+	expect_executed(test);
+	life_ends(life, "not to be read");
 }
 
 /* What the last one used and could not tell, is used. */
@@ -1052,6 +1155,7 @@ static struct kunit_case front_test_cases[] = {
 	KUNIT_CASE(front_test_claims),
 	KUNIT_CASE_SLOW(front_test_replaced),
 	KUNIT_CASE_SLOW(front_test_refused),
+	KUNIT_CASE_SLOW(front_test_begins_anew),
 	KUNIT_CASE_SLOW(front_test_no_device),
 	KUNIT_CASE_SLOW(front_test_silent_at_first),
 	KUNIT_CASE_SLOW(front_test_gone_at_first),
@@ -1062,6 +1166,8 @@ static struct kunit_case front_test_cases[] = {
 	KUNIT_CASE_SLOW(front_test_flips),
 	KUNIT_CASE_SLOW(front_test_config_storm),
 	KUNIT_CASE_SLOW(front_test_goes_on),
+	KUNIT_CASE_SLOW(front_test_next_refused),
+	KUNIT_CASE_SLOW(front_test_not_to_be_read),
 	KUNIT_CASE_SLOW(front_test_used_untold),
 	KUNIT_CASE_SLOW(front_test_silent_again),
 	KUNIT_CASE_SLOW(front_test_ring_lies),
