@@ -163,10 +163,11 @@ struct vgb_device {
 	struct list_head list;			/* whose nodes are watched */
 	struct xenbus_watch back_watch;		/* that one's "state" */
 	char *first_back;	/* the node that xenbus watches as well; or NULL */
-	struct mutex back_lock;	/* the next three */
+	struct mutex back_lock;	/* the next four */
 	char *back;		/* its node; NULL: none is known */
 	domid_t back_id;
 	bool is_other_back;	/* than @work knows */
+	bool is_back_watched;	/* by us or xenbus: we are told of its state */
 	bool has_missed;	/* what our node says, for want of memory */
 	bool is_published;	/* our keys are for @back */
 	bool is_connected;	/* ... and it has taken them */
@@ -177,7 +178,7 @@ struct vgb_device {
 	bool is_closed;		/* the toolstack wanted it gone, and it is */
 	bool is_refusing;	/* it was said that it is in use */
 	bool is_leaving;	/* remove() was called */
-	bool was_frozen;	/* the guest was asleep, once */
+	bool was_restored;	/* the guest was, once: xenbus may watch another */
 	bool is_frozen;		/* the guest is asleep: nothing is done */
 	bool is_asleep;		/* ... was restored, and it waits for a backend */
 	bool is_libxls;		/* "virtio_disk", which is never moved */

@@ -99,8 +99,16 @@ static void vgb_back_changed(struct xenbus_watch *watch, const char *path,
  */
 static bool vgb_xenbus_watches(const struct vgb_device *vgb)
 {
-	return vgb->first_back && !READ_ONCE(vgb->was_frozen) &&
+	return vgb->first_back && !READ_ONCE(vgb->was_restored) &&
 	       !strcmp(vgb->first_back, vgb->back);
+}
+
+/* The backend whose node it is now: see vgb_read_own(). */
+static void vgb_back_is_watched(struct vgb_device *vgb)
+{
+	mutex_lock(&vgb->back_lock);
+	vgb->is_back_watched = true;
+	mutex_unlock(&vgb->back_lock);
 }
 
 static void vgb_watch_back(struct vgb_device *vgb)
@@ -108,14 +116,19 @@ static void vgb_watch_back(struct vgb_device *vgb)
 	struct xenbus_watch *watch = &vgb->back_watch;
 
 	watch->callback = vgb_back_changed;
-	mutex_lock(&vgb->back_lock);
-	if (vgb->back && !vgb_xenbus_watches(vgb))
-		watch->node = kasprintf(GFP_KERNEL, "%s/state", vgb->back);
-	mutex_unlock(&vgb->back_lock);
+	if (!vgb->back)
+		return;
+	if (vgb_xenbus_watches(vgb)) {
+		vgb_back_is_watched(vgb);
+		return;
+	}
+	watch->node = kasprintf(GFP_KERNEL, "%s/state", vgb->back);
 	if (!watch->node)
 		return;
-	if (!register_xenbus_watch(watch))
+	if (!register_xenbus_watch(watch)) {
+		vgb_back_is_watched(vgb);
 		return;
+	}
 	kfree(watch->node);
 	watch->node = NULL;
 }
@@ -132,8 +145,8 @@ static void vgb_unwatch_back(struct vgb_device *vgb)
 }
 
 /*
- * Which backend our node names.  Returns: is it another one than before; or a negative
- * errno.
+ * Which backend our node names.  Under vgb_devices_lock, so that nobody puts back what he
+ * read before another one.  Returns: is it another one than before; or a negative errno.
  */
 static int vgb_read_own(struct vgb_device *vgb)
 {
@@ -156,6 +169,7 @@ static int vgb_read_own(struct vgb_device *vgb)
 		swap(vgb->back, back);
 		vgb->back_id = id;
 		vgb->is_other_back = true;
+		vgb->is_back_watched = false;
 		/* Our work may wait for the last one just now. */
 		vgb_link_set_reach(&vgb->link, VGB_DOWN);
 	}
@@ -174,7 +188,7 @@ VISIBLE_IF_KUNIT void vgb_follow(struct vgb_device *vgb)
 		WRITE_ONCE(vgb->has_missed, true);
 	else if (ret < 0)
 		return;
-	if (ret > 0 || !vgb->back_watch.node) {
+	if (!vgb->is_back_watched) {
 		vgb_unwatch_back(vgb);
 		vgb_watch_back(vgb);
 	}
@@ -736,19 +750,18 @@ static int vgb_read_back(struct vgb_device *vgb, char **back, domid_t *id,
 /* What could not be found out for want of memory, and whom nobody tells of. */
 static bool vgb_has_missed(struct vgb_device *vgb, int state)
 {
-	bool is_watched;
+	bool is_told;
 
 	if (READ_ONCE(vgb->has_missed)) {
-		WRITE_ONCE(vgb->has_missed, false);
-		if (vgb_read_own(vgb) == -ENOMEM)
-			WRITE_ONCE(vgb->has_missed, true);
+		mutex_lock(&vgb_devices_lock);
+		WRITE_ONCE(vgb->has_missed, vgb_read_own(vgb) == -ENOMEM);
+		mutex_unlock(&vgb_devices_lock);
 		return true;
 	}
 	mutex_lock(&vgb->back_lock);
-	is_watched = READ_ONCE(vgb->back_watch.node) ||
-		     (vgb->back && vgb_xenbus_watches(vgb));
+	is_told = !vgb->back || vgb->is_back_watched;
 	mutex_unlock(&vgb->back_lock);
-	return state == -ENOMEM || !is_watched;
+	return state == -ENOMEM || !is_told;
 }
 
 static void vgb_work(struct work_struct *work)
@@ -902,7 +915,6 @@ static int vgb_freeze(struct device *dev)
 	struct vgb_device *vgb = vgb_of_dev(dev);
 	int ret;
 
-	WRITE_ONCE(vgb->was_frozen, true);
 	WRITE_ONCE(vgb->is_frozen, true);
 	cancel_delayed_work_sync(&vgb->work);
 	cancel_delayed_work_sync(&vgb->wake_work);
@@ -972,8 +984,12 @@ static int vgb_restore(struct device *dev)
 {
 	struct vgb_device *vgb = vgb_of_dev(dev);
 
+	WRITE_ONCE(vgb->was_restored, true);
 	if (vgb_is_in_place(vgb))
 		return vgb_stay(dev);
+	mutex_lock(&vgb->back_lock);
+	vgb->is_back_watched = false;
+	mutex_unlock(&vgb->back_lock);
 	vgb_link_close(&vgb->link);
 	vgb->is_published = false;
 	vgb->is_connected = false;

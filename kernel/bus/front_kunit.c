@@ -54,6 +54,13 @@ static bool has_failed(struct front *front)
 	return READ_ONCE(front_vgb(front)->has_failed);
 }
 
+#ifdef CONFIG_PM_SLEEP
+static const struct dev_pm_ops *front_pm(struct front *front)
+{
+	return front_vgb(front)->dev.type->pm;
+}
+#endif
+
 static bool is_silent_or_over(struct front *front)
 {
 	return READ_ONCE(front->peer.is_silent) ||
@@ -332,6 +339,80 @@ static void front_test_begins_anew(struct kunit *test)
 	life_ends(life, "begins anew");
 }
 
+static bool has_moved(struct front *front)
+{
+	return !READ_ONCE(front_vgb(front)->has_missed);
+}
+
+static bool is_at_rest(struct front *front)
+{
+	struct delayed_work *work = &front_vgb(front)->work;
+
+	return !delayed_work_pending(work) && !work_busy(&work->work);
+}
+
+static void looks(struct front *front)
+{
+	mod_delayed_work(system_long_wq, &front_vgb(front)->work, 0);
+}
+
+/*
+ * A move that could not be read, for want of memory, while the last backend's node is
+ * watched: nobody tells of the next one's.
+ */
+static void front_test_missed(struct kunit *test)
+{
+	struct front *front = front_of(test);
+	struct life *life = test->priv;
+	char node[40];
+
+	life_begins(life, LIFE_STAGES, NULL);
+	KUNIT_ASSERT_EQ(test, goes_to_another(front), 0);
+	peer_set_silent(&front->peer, true);
+	snprintf(node, sizeof(node), FRONT_BACK "-%u", ++front->back);
+	xenbus_printf(XBT_NIL, node, "msg-versions", "1-1");
+	front_write(node, "state", XenbusStateInitialising);
+	xenbus_printf(XBT_NIL, FRONT_NODE, "backend", "%s", node);
+	WRITE_ONCE(front_vgb(front)->has_missed, true);
+	looks(front);
+	KUNIT_EXPECT_TRUE(test, front_waits(front, has_moved));
+	/* Looks that have other reasons are over. */
+	msleep(1500);
+	front_set_back(front, XenbusStateInitWait);
+	KUNIT_ASSERT_EQ(test, is_served_anew(front), 0);
+	KUNIT_EXPECT_FALSE(test, life_has_failed(life));
+	life_ends(life, "missed");
+}
+
+#ifdef CONFIG_PM_SLEEP
+/* What xenbus watches, it does also after the guest was to be suspended, and was not. */
+static void front_test_rests(struct kunit *test)
+{
+	struct front *front = front_of(test);
+	struct life *life = test->priv;
+	struct vgb_device *vgb;
+
+	life_begins(life, LIFE_STAGES, NULL);
+	vgb = front_vgb(front);
+	kfree(vgb->first_back);
+	vgb->first_back = kasprintf(GFP_KERNEL, FRONT_BACK "-%u",
+				    front->back + 1);
+	peer_set_silent(&front->peer, true);
+	KUNIT_ASSERT_EQ(test, front_new_back(front, "1-1"), 0);
+	KUNIT_EXPECT_NULL(test, vgb->back_watch.node);
+	KUNIT_EXPECT_TRUE(test, front_waits(front, front_is_published));
+	peer_heal(&front->peer);
+	KUNIT_ASSERT_EQ(test, front_serve(front), 0);
+	looks(front);
+	KUNIT_ASSERT_TRUE(test, front_becomes(front, XenbusStateConnected));
+	KUNIT_EXPECT_TRUE(test, front_waits(front, is_at_rest));
+	KUNIT_EXPECT_EQ(test, front_pm(front)->freeze(&vgb->dev), 0);
+	KUNIT_EXPECT_EQ(test, front_pm(front)->thaw(&vgb->dev), 0);
+	KUNIT_EXPECT_TRUE(test, front_waits(front, is_at_rest));
+	life_ends(life, "rests");
+}
+#endif
+
 static void no_such_type(struct peer *peer)
 {
 	peer->info.device_id = cpu_to_le32(VIRTIO_ID_CONSOLE);
@@ -469,11 +550,6 @@ static void front_test_gone_at_first(struct kunit *test)
 }
 
 #ifdef CONFIG_PM_SLEEP
-static const struct dev_pm_ops *front_pm(struct front *front)
-{
-	return front_vgb(front)->dev.type->pm;
-}
-
 /* ... nor does who suspends the guest; it is made when that runs again. */
 static void front_test_asleep_at_first(struct kunit *test)
 {
@@ -1156,6 +1232,10 @@ static struct kunit_case front_test_cases[] = {
 	KUNIT_CASE_SLOW(front_test_replaced),
 	KUNIT_CASE_SLOW(front_test_refused),
 	KUNIT_CASE_SLOW(front_test_begins_anew),
+	KUNIT_CASE_SLOW(front_test_missed),
+#ifdef CONFIG_PM_SLEEP
+	KUNIT_CASE_SLOW(front_test_rests),
+#endif
 	KUNIT_CASE_SLOW(front_test_no_device),
 	KUNIT_CASE_SLOW(front_test_silent_at_first),
 	KUNIT_CASE_SLOW(front_test_gone_at_first),
