@@ -324,9 +324,12 @@ static int vgb_make(struct vgb_device *vgb)
 	smp_mb();
 	if (READ_ONCE(vgb->is_unwanted))
 		WRITE_ONCE(vgb->vgd.is_leaving, true);
+	silences = READ_ONCE(vgb->link.silences);
 	ret = vgrant_dev_register(&vgb->vgd);
 	if (ret)
 		vgb_refresh(vgb);
+	else if (READ_ONCE(vgb->link.silences) != silences)
+		vgrant_dev_was_silent(&vgb->vgd);
 	return ret;
 }
 

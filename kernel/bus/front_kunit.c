@@ -488,6 +488,48 @@ static void front_test_silent_at_first(struct kunit *test)
 	}
 }
 
+/* Of a driver, one message of this kind is not answered, as if it had been lost. */
+static bool twist_loses(struct peer *peer, const union peer_msg *req,
+			union peer_msg *rsp)
+{
+	if (req->head.type || req->head.msg_id != peer->arg ||
+	    !(peer->status & VIRTIO_CONFIG_S_ACKNOWLEDGE))
+		return true;
+	peer->twist = NULL;
+	return false;
+}
+
+static bool is_loyal(struct front *front)
+{
+	return !READ_ONCE(front->peer.twist);
+}
+
+/* ... nor is who falls silent while its driver's probe asks, and answers again. */
+static void front_test_silent_at_probe(struct kunit *test)
+{
+	static const u8 messages[] = {
+		VIRTIO_GRANT_MSG_GET_DEVICE_FEATURES, VIRTIO_GRANT_MSG_GET_VQUEUE,
+	};
+	struct front *front = front_of(test);
+	struct life *life = test->priv;
+	unsigned int i, tries;
+
+	for (i = 0; i < ARRAY_SIZE(messages); i++) {
+		peer_heal(&front->peer);
+		life->probes = 0;
+		front->peer.arg = messages[i];
+		front->peer.twist = twist_loses;
+		KUNIT_ASSERT_EQ(test, front_probe(front), 0);
+		KUNIT_ASSERT_EQ(test, front_attach(front), 0);
+		KUNIT_EXPECT_TRUE(test, is_loyal(front));
+		for (tries = 0; tries < 1000 && !READ_ONCE(life->probes); tries++)
+			msleep(20);
+		KUNIT_EXPECT_TRUE_MSG(test, life_becomes(life, false),
+				      "message %u", messages[i]);
+		life_ends(life, "silent at probe");
+	}
+}
+
 /* A probe that waits for its buffer, as a disk's does for its partitions. */
 static void probe_waits(struct life *life)
 {
@@ -1238,6 +1280,7 @@ static struct kunit_case front_test_cases[] = {
 #endif
 	KUNIT_CASE_SLOW(front_test_no_device),
 	KUNIT_CASE_SLOW(front_test_silent_at_first),
+	KUNIT_CASE_SLOW(front_test_silent_at_probe),
 	KUNIT_CASE_SLOW(front_test_gone_at_first),
 #ifdef CONFIG_PM_SLEEP
 	KUNIT_CASE_SLOW(front_test_asleep_at_first),

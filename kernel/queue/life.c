@@ -326,6 +326,18 @@ int vgrant_dev_register(struct vgrant_device *vgd)
 }
 EXPORT_SYMBOL_GPL(vgrant_dev_register);
 
+/*
+ * Nobody answered while it was registered.  If its driver's probe failed, it did for
+ * that, whatever it took for the reason: it is bound again when somebody answers.
+ */
+void vgrant_dev_was_silent(struct vgrant_device *vgd)
+{
+	if (vgd->status & VIRTIO_CONFIG_S_FAILED &&
+	    !READ_ONCE(vgd->vdev.dev.driver))
+		vgrant_dev_give_up(vgd, "no answer to its driver's probe");
+}
+EXPORT_SYMBOL_GPL(vgrant_dev_was_silent);
+
 /* Undoes vgrant_dev_register() and vgrant_dev_make_pool(). */
 void vgrant_dev_unregister(struct vgrant_device *vgd)
 {

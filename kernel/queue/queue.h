@@ -336,6 +336,7 @@ void vgrant_dev_init(struct vgrant_device *vgd, struct device *dev,
 int vgrant_dev_make_pool(struct vgrant_device *vgd,
 			 const struct vgrant_identity *id);
 int vgrant_dev_register(struct vgrant_device *vgd);
+void vgrant_dev_was_silent(struct vgrant_device *vgd);
 void vgrant_dev_unregister(struct vgrant_device *vgd);
 int vgrant_dev_freeze(struct vgrant_device *vgd);
 int vgrant_dev_restore(struct vgrant_device *vgd);
