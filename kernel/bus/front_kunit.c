@@ -530,6 +530,41 @@ static void front_test_silent_at_probe(struct kunit *test)
 	}
 }
 
+static const char *resets_queue(struct front *front)
+{
+	struct vgrant_device *vgd = &front_vgb(front)->vgd;
+	const char *why;
+
+	mutex_lock(&vgd->queue_lock);
+	why = vgb_transport.queue_reset(vgd, 0);
+	mutex_unlock(&vgd->queue_lock);
+	return why;
+}
+
+/* A queue's reset that is not answered, or whose result is not, is none that failed. */
+static void front_test_silent_at_reset(struct kunit *test)
+{
+	static const u8 messages[] = {
+		VIRTIO_GRANT_MSG_RESET_VQUEUE, VIRTIO_GRANT_MSG_GET_VQUEUE,
+	};
+	struct front *front = front_of(test);
+	struct life *life = test->priv;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(messages); i++) {
+		life_begins(life, LIFE_STAGES, NULL);
+		front->peer.arg = messages[i];
+		front->peer.twist = twist_loses;
+		KUNIT_EXPECT_NULL(test, resets_queue(front));
+		KUNIT_EXPECT_TRUE(test, is_loyal(front));
+		KUNIT_EXPECT_EQ(test, front->peer.queue[0].cur_size, 0U);
+		peer_set_silent(&front->peer, true);
+		KUNIT_EXPECT_STREQ(test, resets_queue(front),
+				   "no answer to a queue's reset");
+		life_ends(life, "silent at reset");
+	}
+}
+
 /* A probe that waits for its buffer, as a disk's does for its partitions. */
 static void probe_waits(struct life *life)
 {
@@ -1281,6 +1316,7 @@ static struct kunit_case front_test_cases[] = {
 	KUNIT_CASE_SLOW(front_test_no_device),
 	KUNIT_CASE_SLOW(front_test_silent_at_first),
 	KUNIT_CASE_SLOW(front_test_silent_at_probe),
+	KUNIT_CASE_SLOW(front_test_silent_at_reset),
 	KUNIT_CASE_SLOW(front_test_gone_at_first),
 #ifdef CONFIG_PM_SLEEP
 	KUNIT_CASE_SLOW(front_test_asleep_at_first),

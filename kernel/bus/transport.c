@@ -7,6 +7,7 @@
  * (link.c), and its values are checked here or by whoever asked.
  */
 #include <linux/device.h>
+#include <linux/jiffies.h>
 #include <linux/minmax.h>
 #include <linux/module.h>
 #include <linux/string.h>
@@ -389,21 +390,41 @@ static void vgb_queue_enable(struct vgrant_device *vgd, struct virtqueue *vq)
 	vgb_msg(vgd, VIRTIO_GRANT_MSG_SET_VQUEUE, &req, sizeof(req), NULL, 0);
 }
 
-/* The answer comes when the device has let go, if it is not late. */
-static bool vgb_queue_stop(struct vgrant_device *vgd, unsigned int index)
+/*
+ * The answer comes when the device has let go.  If it does not come in time, our next
+ * request may have taken this one's place.
+ *
+ * Returns: as vgb_queue_is_ready().
+ */
+static int vgb_queue_ask_stop(struct vgrant_device *vgd, unsigned int index)
 {
 	const struct virtio_grant_msg_index req = {
 		.index = cpu_to_le32(index),
 	};
+	int ret = vgb_msg(vgd, VIRTIO_GRANT_MSG_RESET_VQUEUE, &req, sizeof(req),
+			  NULL, 0);
 
-	vgb_msg(vgd, VIRTIO_GRANT_MSG_RESET_VQUEUE, &req, sizeof(req), NULL, 0);
-	return !vgb_queue_is_ready(vgd, index);
+	return ret == -EAGAIN ? ret : vgb_queue_is_ready(vgd, index);
 }
 
+static bool vgb_queue_stop(struct vgrant_device *vgd, unsigned int index)
+{
+	return !vgb_queue_ask_stop(vgd, index);
+}
+
+/* Who has been silent, is asked for as long again as a device may take. */
 static const char *vgb_queue_reset(struct vgrant_device *vgd,
 				   unsigned int index)
 {
-	return vgb_queue_stop(vgd, index) ? NULL : "a queue does not reset";
+	int ready = vgb_queue_ask_stop(vgd, index);
+	unsigned long end = jiffies + msecs_to_jiffies(VGRANT_RESET_MS);
+
+	while (ready == -EAGAIN && vgb_link_reaches(&vgb_of(vgd)->link) &&
+	       time_before(jiffies, end))
+		ready = vgb_queue_ask_stop(vgd, index);
+	if (ready == -EAGAIN)
+		return "no answer to a queue's reset";
+	return ready ? "a queue does not reset" : NULL;
 }
 
 struct vgb_inflight {
