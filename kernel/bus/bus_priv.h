@@ -172,7 +172,8 @@ struct vgb_device {
 	bool is_published;	/* our keys are for @back */
 	bool is_connected;	/* ... and it has taken them */
 	bool is_made;		/* make_work was begun */
-	bool has_device;	/* ... and made one */
+	struct mutex device_lock;	/* make_work shows a device, or takes it back */
+	bool has_device;	/* ... it made one */
 	bool is_unwanted;	/* ... which is to go as soon as it is there */
 	bool has_failed;	/* ... and could not, for good */
 	bool is_closed;		/* the toolstack wanted it gone, and it is */

@@ -301,6 +301,24 @@ static void vgb_refresh(struct vgb_device *vgb)
 	vgrant_dev_init(&vgb->vgd, &vgb->dev, &vgb_transport, backend);
 }
 
+/* Another backend gets its pool from now on, and who wants it to leave, says so. */
+static void vgb_show(struct vgb_device *vgb)
+{
+	mutex_lock(&vgb->device_lock);
+	WRITE_ONCE(vgb->has_device, true);
+	WRITE_ONCE(vgb->vgd.is_leaving, vgb->is_unwanted);
+	mutex_unlock(&vgb->device_lock);
+}
+
+/* No virtio device became of it. */
+static void vgb_discard(struct vgb_device *vgb)
+{
+	mutex_lock(&vgb->device_lock);
+	vgrant_dev_discard(&vgb->vgd);
+	vgb_refresh(vgb);
+	mutex_unlock(&vgb->device_lock);
+}
+
 /* Returns 0; -EAGAIN if nobody answers; or a negative errno: it can't be. */
 static int vgb_make(struct vgb_device *vgb)
 {
@@ -318,16 +336,11 @@ static int vgb_make(struct vgb_device *vgb)
 	ret = vgrant_dev_make_pool(&vgb->vgd, &id);
 	if (ret)
 		return ret;
-	/* Another backend gets that pool from now on. */
-	WRITE_ONCE(vgb->has_device, true);
-	/* Before it is looked whether that is wanted; partner: vgb_end_making(). */
-	smp_mb();
-	if (READ_ONCE(vgb->is_unwanted))
-		WRITE_ONCE(vgb->vgd.is_leaving, true);
+	vgb_show(vgb);
 	silences = READ_ONCE(vgb->link.silences);
-	ret = vgrant_dev_register(&vgb->vgd);
+	ret = vgrant_dev_add(&vgb->vgd);
 	if (ret)
-		vgb_refresh(vgb);
+		vgb_discard(vgb);
 	else if (READ_ONCE(vgb->link.silences) != silences)
 		vgrant_dev_was_silent(&vgb->vgd);
 	return ret;
@@ -395,7 +408,9 @@ static void vgb_wake_later(struct vgb_device *vgb)
 static void vgb_begin_making(struct vgb_device *vgb)
 {
 	WRITE_ONCE(vgb->is_made, true);
-	WRITE_ONCE(vgb->is_unwanted, false);
+	mutex_lock(&vgb->device_lock);
+	vgb->is_unwanted = false;
+	mutex_unlock(&vgb->device_lock);
 	vgb_link_set_reach(&vgb->link, VGB_UP);
 	queue_work(system_long_wq, &vgb->make_work);
 }
@@ -408,18 +423,20 @@ static void vgb_begin_making(struct vgb_device *vgb)
  */
 static bool vgb_end_making(struct vgb_device *vgb)
 {
-	WRITE_ONCE(vgb->is_unwanted, true);
-	/* Before it is looked whether there is a device; partner: vgb_make(). */
-	smp_mb();
-	if (!READ_ONCE(vgb->has_device)) {
+	bool is_cut;
+
+	mutex_lock(&vgb->device_lock);
+	vgb->is_unwanted = true;
+	is_cut = !vgb->has_device;
+	if (is_cut)
 		vgb_link_set_reach(&vgb->link, VGB_DOWN);
-		return true;
-	}
-	WRITE_ONCE(vgb->vgd.is_leaving, true);
+	else
+		WRITE_ONCE(vgb->vgd.is_leaving, true);
 	/* What is no virtio device yet, is not looked after. */
-	if (device_is_registered(&vgb->vgd.vdev.dev))
+	if (!is_cut && device_is_registered(&vgb->vgd.vdev.dev))
 		vgrant_dev_leave(&vgb->vgd);
-	return false;
+	mutex_unlock(&vgb->device_lock);
+	return is_cut;
 }
 
 static void vgb_unmake(struct vgb_device *vgb)
@@ -445,10 +462,14 @@ static int vgb_disk_is_open(struct device *dev, void *unused)
 /* A disk is, whose device somebody has open: mounted, or a part of something. */
 static bool vgb_is_in_use(struct vgb_device *vgb)
 {
-	return READ_ONCE(vgb->has_device) &&
-	       vgb->device_id == VIRTIO_ID_BLOCK &&
-	       device_for_each_child(&vgb->vgd.vdev.dev, NULL,
-				     vgb_disk_is_open);
+	bool is_in_use;
+
+	mutex_lock(&vgb->device_lock);
+	is_in_use = vgb->has_device && vgb->device_id == VIRTIO_ID_BLOCK &&
+		    device_for_each_child(&vgb->vgd.vdev.dev, NULL,
+					  vgb_disk_is_open);
+	mutex_unlock(&vgb->device_lock);
+	return is_in_use;
 }
 
 /* Connecting */
@@ -539,22 +560,33 @@ static bool vgb_versions_meet(struct vgb_device *vgb, const char *back)
 	return false;
 }
 
+static int vgb_move_pool(struct vgb_device *vgb, domid_t backend)
+{
+	int ret = 0;
+
+	mutex_lock(&vgb->device_lock);
+	if (vgb->has_device &&
+	    (READ_ONCE(vgb->is_asleep) || vgb->vgd.backend != backend))
+		ret = vgrant_pool_move(vgb->vgd.pool, backend);
+	if (!ret)
+		WRITE_ONCE(vgb->vgd.backend, backend);
+	mutex_unlock(&vgb->device_lock);
+	return ret;
+}
+
 /* Returns 0, -EAGAIN if the last backend's domain holds something, or an error. */
 static int vgb_regrant(struct vgb_device *vgb, domid_t backend)
 {
-	int ret = 0;
+	int ret;
 
 	if (!vgb_link_close(&vgb->link))
 		return -EAGAIN;
 	/* It makes a pool for the last one, or finds that nobody answers. */
 	if (!READ_ONCE(vgb->has_device))
 		flush_work(&vgb->make_work);
-	if (READ_ONCE(vgb->has_device) &&
-	    (READ_ONCE(vgb->is_asleep) || vgb->vgd.backend != backend))
-		ret = vgrant_pool_move(vgb->vgd.pool, backend);
+	ret = vgb_move_pool(vgb, backend);
 	if (ret)
 		return ret == -EBUSY ? -EAGAIN : ret;
-	WRITE_ONCE(vgb->vgd.backend, backend);
 	return vgb_link_open(&vgb->link, backend, dev_name(&vgb->dev));
 }
 
@@ -616,7 +648,9 @@ static void vgb_connect(struct vgb_device *vgb)
 		return;
 	}
 	vgb_link_set_reach(&vgb->link, VGB_RESUMING);
+	mutex_lock(&vgb->device_lock);
 	ret = vgrant_dev_resume(&vgb->vgd);
+	mutex_unlock(&vgb->device_lock);
 	if (ret == -EAGAIN) {
 		/* It is gone again; or hangs, and then comes another. */
 		vgb_link_set_reach(&vgb->link, VGB_DOWN);
@@ -1127,6 +1161,7 @@ VISIBLE_IF_KUNIT int vgb_probe(struct xenbus_device *xdev,
 	vgb->dev.release = vgb_release;
 	device_initialize(&vgb->dev);
 	vgb_transport_init(vgb);
+	mutex_init(&vgb->device_lock);
 	mutex_init(&vgb->back_lock);
 	vgb->looks_paid = jiffies;
 	INIT_LIST_HEAD(&vgb->list);

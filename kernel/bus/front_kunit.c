@@ -8,6 +8,7 @@
 #include <kunit/test.h>
 #include <linux/delay.h>
 #include <linux/jiffies.h>
+#include <linux/kobject.h>
 #include <linux/module.h>
 #include <linux/slab.h>
 #include <linux/string.h>
@@ -458,6 +459,32 @@ static void front_test_no_device(struct kunit *test)
 		KUNIT_EXPECT_FALSE(test, life_has_failed(life));
 		life_ends(life, "no device");
 	}
+}
+
+/* One that can't be registered, since its name is taken, is none. */
+static void front_test_not_registered(struct kunit *test)
+{
+	struct front *front = front_of(test);
+	struct life *life = test->priv;
+	struct kobject *taken[32];
+	unsigned int i;
+	char name[16];
+
+	KUNIT_ASSERT_EQ(test, front_probe(front), 0);
+	for (i = 0; i < ARRAY_SIZE(taken); i++) {
+		snprintf(name, sizeof(name), "virtio%u", i);
+		taken[i] = kobject_create_and_add(name,
+						  &front_vgb(front)->dev.kobj);
+	}
+	KUNIT_ASSERT_EQ(test, front_serve(front), 0);
+	KUNIT_EXPECT_TRUE(test, front_waits(front, has_failed));
+	KUNIT_EXPECT_TRUE(test, front_becomes(front, XenbusStateClosed));
+	KUNIT_EXPECT_FALSE(test, front_vgb(front)->has_device);
+	for (i = 0; i < ARRAY_SIZE(taken); i++)
+		kobject_put(taken[i]);
+	KUNIT_ASSERT_EQ(test, goes_to_another(front), 0);
+	KUNIT_EXPECT_FALSE(test, life_has_failed(life));
+	life_ends(life, "not registered");
 }
 
 /*
@@ -1314,6 +1341,7 @@ static struct kunit_case front_test_cases[] = {
 	KUNIT_CASE_SLOW(front_test_rests),
 #endif
 	KUNIT_CASE_SLOW(front_test_no_device),
+	KUNIT_CASE_SLOW(front_test_not_registered),
 	KUNIT_CASE_SLOW(front_test_silent_at_first),
 	KUNIT_CASE_SLOW(front_test_silent_at_probe),
 	KUNIT_CASE_SLOW(front_test_silent_at_reset),

@@ -309,19 +309,37 @@ int vgrant_dev_make_pool(struct vgrant_device *vgd,
 }
 EXPORT_SYMBOL_GPL(vgrant_dev_make_pool);
 
-/* From here on a driver may bind.  If it fails, the pool is gone as well. */
-int vgrant_dev_register(struct vgrant_device *vgd)
+/* From here on a driver may bind.  If it fails, vgrant_dev_discard() is next. */
+int vgrant_dev_add(struct vgrant_device *vgd)
 {
 	int ret = register_virtio_device(&vgd->vdev);
 
-	if (!ret) {
+	if (!ret)
 		bus_register_notifier(vgd->vdev.dev.bus, &vgd->bus_notifier);
-		return 0;
-	}
+	return ret;
+}
+EXPORT_SYMBOL_GPL(vgrant_dev_add);
+
+/* What could not be registered, and its pool; nobody has it fail or leave any more. */
+void vgrant_dev_discard(struct vgrant_device *vgd)
+{
+	WRITE_ONCE(vgd->is_going, true);
+	cancel_work_sync(&vgd->fault_work);
+	cancel_delayed_work_sync(&vgd->watch_work);
 	cancel_delayed_work_sync(&vgd->come_back_work);
 	put_device(&vgd->vdev.dev);
 	wait_for_completion(&vgd->released);
 	vgrant_dev_destroy_pool(vgd);
+}
+EXPORT_SYMBOL_GPL(vgrant_dev_discard);
+
+/* Both: if it fails, the pool is gone as well. */
+int vgrant_dev_register(struct vgrant_device *vgd)
+{
+	int ret = vgrant_dev_add(vgd);
+
+	if (ret)
+		vgrant_dev_discard(vgd);
 	return ret;
 }
 EXPORT_SYMBOL_GPL(vgrant_dev_register);

@@ -335,6 +335,8 @@ void vgrant_dev_init(struct vgrant_device *vgd, struct device *dev,
 		     const struct vgrant_transport *transport, domid_t backend);
 int vgrant_dev_make_pool(struct vgrant_device *vgd,
 			 const struct vgrant_identity *id);
+int vgrant_dev_add(struct vgrant_device *vgd);
+void vgrant_dev_discard(struct vgrant_device *vgd);
 int vgrant_dev_register(struct vgrant_device *vgd);
 void vgrant_dev_was_silent(struct vgrant_device *vgd);
 void vgrant_dev_unregister(struct vgrant_device *vgd);
