@@ -560,6 +560,16 @@ static bool vgb_versions_meet(struct vgb_device *vgb, const char *back)
 	return false;
 }
 
+/*
+ * Without a backend, make_work soon finds that nobody answers; or makes a pool for the
+ * last one, and a device whose driver waits for the next: for that we do not.
+ */
+static void vgb_wait_made(struct vgb_device *vgb)
+{
+	while (!READ_ONCE(vgb->has_device) && work_busy(&vgb->make_work))
+		msleep(20);
+}
+
 static int vgb_move_pool(struct vgb_device *vgb, domid_t backend)
 {
 	int ret = 0;
@@ -581,9 +591,7 @@ static int vgb_regrant(struct vgb_device *vgb, domid_t backend)
 
 	if (!vgb_link_close(&vgb->link))
 		return -EAGAIN;
-	/* It makes a pool for the last one, or finds that nobody answers. */
-	if (!READ_ONCE(vgb->has_device))
-		flush_work(&vgb->make_work);
+	vgb_wait_made(vgb);
 	ret = vgb_move_pool(vgb, backend);
 	if (ret)
 		return ret == -EBUSY ? -EAGAIN : ret;
@@ -728,9 +736,7 @@ static void vgb_reopen(struct vgb_device *vgb, domid_t backend)
 static void vgb_change_backs(struct vgb_device *vgb, domid_t backend)
 {
 	vgb_disconnect(vgb);
-	/* Without a backend it ends soon. */
-	if (!READ_ONCE(vgb->has_device))
-		flush_work(&vgb->make_work);
+	vgb_wait_made(vgb);
 	WRITE_ONCE(vgb->has_failed, false);
 	vgb_reopen(vgb, backend);
 }
