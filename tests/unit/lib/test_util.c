@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <string.h>
+#include <time.h>
 
 #include "lib/log.h"
 #include "unit.h"
@@ -98,8 +99,23 @@ static void ratelimit(void **state)
 	/* Three, or six if a second began meanwhile. */
 	assert_true(ok == 3 || (ok <= 6 &&
 				vg_now_ns() / 1000000000u != second));
-	rl.second = 1;		/* long ago */
+	rl.period = 1;		/* long ago */
 	assert_true(vg_ratelimit_ok(&rl));
+}
+
+static void ratelimit_of_minutes(void **state)
+{
+	struct vg_ratelimit rl = { .burst = 3, .seconds = 1000000000 };
+	const struct timespec s1 = { .tv_sec = 1, .tv_nsec = 1000000 };
+	unsigned int i, ok = 0;
+
+	(void)state;
+	for (i = 0; i < 1000; i++)
+		ok += vg_ratelimit_ok(&rl);
+	nanosleep(&s1, NULL);
+	assert_int_equal(ok, 3);
+	assert_false(vg_ratelimit_ok(&rl));
+	assert_int_equal(rl.suppressed, 998);
 }
 
 int main(void)
@@ -108,6 +124,7 @@ int main(void)
 		cmocka_unit_test(numbers),
 		cmocka_unit_test(log_is_one_printable_line),
 		cmocka_unit_test(ratelimit),
+		cmocka_unit_test(ratelimit_of_minutes),
 	};
 
 	return cmocka_run_group_tests_name("util", tests, NULL, NULL);
