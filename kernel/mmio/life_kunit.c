@@ -10,6 +10,7 @@
 #include <linux/platform_device.h>
 #include <xen/events.h>
 #include <xen/interface/event_channel.h>
+#include <xen/xenbus.h>
 #include <asm/xen/hypercall.h>
 #include <uapi/linux/virtio_config.h>
 #include <uapi/linux/virtio_ids.h>
@@ -22,6 +23,7 @@ struct window {
 	struct platform_device *pdev;
 	void __iomem *base;
 	int irq;
+	domid_t backend;
 	u8 running[WINDOW_BYTES];	/* what it was before nobody answered */
 };
 
@@ -115,7 +117,8 @@ static int window_create(struct life *life)
 {
 	struct window *window = window_of(life);
 
-	return vgm_create(window->pdev, window->base, window->irq, 0);
+	return vgm_create(window->pdev, window->base, window->irq,
+			  window->backend);
 }
 
 static void window_destroy(struct life *life)
@@ -222,6 +225,28 @@ static void window_exit(struct kunit *test)
 	platform_device_unregister(window->pdev);
 }
 
+/* The guest goes down: after a kexec there is nothing that the backend could see. */
+static void life_test_ungrants(struct kunit *test)
+{
+	struct life *life = test->priv;
+	struct window *window = window_of(life);
+	unsigned int i;
+	u32 self;
+
+	KUNIT_ASSERT_EQ(test, xenbus_scanf(XBT_NIL, "domid", "", "%u", &self), 1);
+	window->backend = self;
+	for (i = 0; i < 2; i++) {
+		life_begins(life, LIFE_STAGES, NULL);
+		KUNIT_EXPECT_EQ(test, life_pages_granted(life, self), 2U);
+		/* The second one does not even answer. */
+		if (i)
+			window_nobody(life);
+		vgm_shutdown(window->pdev);
+		KUNIT_EXPECT_EQ(test, life_pages_granted(life, self), 0U);
+		life_ends(life, "ungrants");
+	}
+}
+
 static struct kunit_case life_test_cases[] = {
 	KUNIT_CASE_SLOW(life_test_awake),
 	KUNIT_CASE_SLOW(life_test_removal),
@@ -233,6 +258,7 @@ static struct kunit_case life_test_cases[] = {
 	KUNIT_CASE_SLOW(life_test_shortage),
 	KUNIT_CASE(life_test_broken_ring),
 	KUNIT_CASE_SLOW(life_test_leaves_in_vain),
+	KUNIT_CASE(life_test_ungrants),
 	{ }
 };
 

@@ -55,6 +55,7 @@ void vgm_dev_init(struct vgm_device *vgm, struct device *dev,
 int vgm_create(struct platform_device *pdev, void __iomem *base, int irq,
 	       domid_t backend);
 void vgm_remove(struct platform_device *pdev);
+void vgm_shutdown(struct platform_device *pdev);
 int vgm_freeze(struct device *dev);
 int vgm_restore(struct device *dev);
 

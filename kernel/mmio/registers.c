@@ -485,6 +485,14 @@ void vgm_remove(struct platform_device *pdev)
 }
 EXPORT_SYMBOL_IF_KUNIT(vgm_remove);
 
+void vgm_shutdown(struct platform_device *pdev)
+{
+	struct vgm_device *vgm = platform_get_drvdata(pdev);
+
+	vgrant_dev_shutdown(&vgm->vgd);
+}
+EXPORT_SYMBOL_IF_KUNIT(vgm_shutdown);
+
 #ifdef CONFIG_PM_SLEEP
 int vgm_freeze(struct device *dev)
 {

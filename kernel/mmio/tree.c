@@ -201,6 +201,7 @@ static const struct dev_pm_ops vgm_pm_ops = {
 static struct platform_driver vgm_driver = {
 	.probe = vgm_probe,
 	VGRANT_REMOVE_OP(vgm_remove),
+	.shutdown = vgm_shutdown,
 	.driver = {
 		.name = VGM_DRIVER_NAME,
 		.pm = VGM_PM_OPS,

@@ -333,6 +333,20 @@ void vgrant_dev_discard(struct vgrant_device *vgd)
 }
 EXPORT_SYMBOL_GPL(vgrant_dev_discard);
 
+/*
+ * The guest goes down, or another kernel takes its place (kexec), and its grant table,
+ * which Xen leaves as it is.  The virtio device was shut down before.
+ */
+void vgrant_dev_shutdown(struct vgrant_device *vgd)
+{
+	vgrant_dev_discard(vgd);
+	cancel_delayed_work_sync(&vgd->come_back_work);
+	vgrant_reset_status(vgd);
+	if (vgrant_pool_suspend(vgd->pool))
+		dev_err(vgd->dev, "the backend still maps pages of this guest, and of a kernel that takes its place\n");
+}
+EXPORT_SYMBOL_GPL(vgrant_dev_shutdown);
+
 /* Both: if it fails, the pool is gone as well. */
 int vgrant_dev_register(struct vgrant_device *vgd)
 {

@@ -15,6 +15,9 @@
 #include <uapi/linux/virtio_blk.h>
 #include <uapi/linux/virtio_config.h>
 
+#include <xen/grant_table.h>
+#include <xen/page.h>
+
 #include "queue/life_kunit.h"
 
 /* virtio drivers are not given anything of their tester's. */
@@ -298,6 +301,37 @@ void life_ends(struct life *life, const char *what)
 	atomic_set(&life->in_queue, 0);
 }
 EXPORT_SYMBOL_GPL(life_ends);
+
+/* Can the backend's domain, which is ours, read the page of this reference? */
+bool life_is_granted(struct life *life, domid_t self, grant_ref_t ref)
+{
+	void *page = kunit_kzalloc(life->test, PAGE_SIZE, GFP_KERNEL);
+	struct gnttab_copy copy = {
+		.source.u.ref = ref,
+		.source.domid = self,
+		.dest.domid = DOMID_SELF,
+		.len = 16,
+		.flags = GNTCOPY_source_gref,
+	};
+
+	KUNIT_ASSERT_NOT_NULL(life->test, page);
+	copy.dest.u.gmfn = virt_to_gfn(page);
+	gnttab_batch_copy(&copy, 1);
+	return copy.status == GNTST_okay;
+}
+EXPORT_SYMBOL_GPL(life_is_granted);
+
+/* Of the first and the last of its pool. */
+unsigned int life_pages_granted(struct life *life, domid_t self)
+{
+	struct vgrant_pool_stats stats;
+
+	vgrant_pool_read_stats(vgrant_dev_of(life->vdev)->pool, &stats);
+	return life_is_granted(life, self, stats.first_ref) +
+	       life_is_granted(life, self, stats.first_ref +
+					   stats.pages_total - 1);
+}
+EXPORT_SYMBOL_GPL(life_pages_granted);
 
 /* Is it the turn of the next fault? */
 static bool life_skips(struct life *life)

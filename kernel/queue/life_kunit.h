@@ -11,6 +11,7 @@
 #include <linux/types.h>
 #include <linux/virtio.h>
 #include <uapi/linux/virtio_ids.h>
+#include <xen/grant_table.h>
 
 #include "queue/queue.h"
 
@@ -115,6 +116,8 @@ bool life_becomes(struct life *life, bool has_failed);
 void life_rebinds(struct life *life, const char *what);
 void life_ended_well(struct life *life, const char *what);
 void life_ends(struct life *life, const char *what);
+bool life_is_granted(struct life *life, domid_t self, grant_ref_t ref);
+unsigned int life_pages_granted(struct life *life, domid_t self);
 
 /* Cases of each suite, whose priv life_init() sets. */
 void life_test_awake(struct kunit *test);

@@ -337,6 +337,7 @@ int vgrant_dev_make_pool(struct vgrant_device *vgd,
 			 const struct vgrant_identity *id);
 int vgrant_dev_add(struct vgrant_device *vgd);
 void vgrant_dev_discard(struct vgrant_device *vgd);
+void vgrant_dev_shutdown(struct vgrant_device *vgd);
 int vgrant_dev_register(struct vgrant_device *vgd);
 void vgrant_dev_was_silent(struct vgrant_device *vgd);
 void vgrant_dev_unregister(struct vgrant_device *vgd);

@@ -106,6 +106,7 @@ is_saved G1 || fail "the saved guest is not in the list: $(virtio-grantctl list)
 kill "$(cat "$VG_RUN/watch.pid")"
 retry 10 _watch_is_gone || fail "virtio-grantctl watch does not end"
 xenstore-rm /virtio-grant
+xenstore-rm "/local/domain/$(domid DomD)/backend/virtio_grant" || :
 sed -i 's/"boot": *"[^"]*"/"boot": "another"/' /var/lib/virtio-grant/saved.json
 start_watch --forget="$FORGET_S"
 retry 10 is_saved G1 || fail "after a boot of the host it is not in the list"
