@@ -309,6 +309,8 @@ static void front_test_begins_anew(struct kunit *test)
 	KUNIT_ASSERT_TRUE(test, front_becomes(front, XenbusStateClosed));
 	KUNIT_ASSERT_EQ(test, front_new_back(front, "2-3"), 0);
 	KUNIT_EXPECT_TRUE(test, front_waits(front, has_failed));
+	/* That comes after it. */
+	KUNIT_ASSERT_TRUE(test, front_becomes(front, XenbusStateClosed));
 	KUNIT_ASSERT_EQ(test, names_another(front), 0);
 	KUNIT_EXPECT_TRUE(test, front_becomes(front, XenbusStateInitialising));
 	KUNIT_EXPECT_EQ(test, front->xdev->state, XenbusStateInitialising);
