@@ -339,8 +339,11 @@ EXPORT_SYMBOL_GPL(vgrant_dev_discard);
  */
 void vgrant_dev_shutdown(struct vgrant_device *vgd)
 {
-	vgrant_dev_discard(vgd);
+	WRITE_ONCE(vgd->is_going, true);
+	vgrant_dev_leave(vgd);
 	cancel_delayed_work_sync(&vgd->come_back_work);
+	cancel_work_sync(&vgd->fault_work);
+	cancel_delayed_work_sync(&vgd->watch_work);
 	vgrant_reset_status(vgd);
 	if (vgrant_pool_suspend(vgd->pool))
 		dev_err(vgd->dev, "the backend still maps pages of this guest, and of a kernel that takes its place\n");
