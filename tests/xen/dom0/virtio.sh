@@ -42,6 +42,18 @@ fio_verify() {
 		fail "fio in $1 on $2: $3"
 }
 
+# stop_loaded NAME DEVICE: an orderly end of a guest that reads it all the time.  When it
+# is over, the backend maps nothing of it any more (a kexec would need that).
+stop_loaded() {
+	in_domain "$1" "dmesg -n 8
+		setsid sh -c 'while dd if=/dev/$2 of=/dev/null bs=64k iflag=direct; do :; done' \
+			</dev/null >/dev/null 2>&1 &"
+	sleep 1
+	stop_guest "$1"
+	! grep -a "still maps" "$(console "$1")" ||
+		fail "$1 has ended, and something of it is mapped"
+}
+
 # start_driver NAME [WORDS of start_backend]: driver domain with RAM disks of
 # 32 MiB and the daemon.
 start_driver() {

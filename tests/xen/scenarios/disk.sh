@@ -9,6 +9,8 @@
 # rig: disk image 64M
 # rig: timeout 420
 
+. /vg/in/dom0/virtio.sh
+
 step "the broker, and a driver domain with the backend"
 start_broker -v
 start_driver_domain DomD "disk=[$(pv_disk "$(host_disk image)" xvda)]"
@@ -33,7 +35,7 @@ for kernel in 6.12 6.1; do
 		dd of=/dev/vda bs=32 count=1 conv=notrunc,fsync"
 
 	step "shuts down ($kernel)"
-	stop_guest G1
+	stop_loaded G1 vda
 	expect "from $kernel" "$(in_domain DomD 'dd if=/dev/xvda bs=32 count=1 2>/dev/null' |
 		sed 's/ *$//')" "what the driver domain reads"
 done
