@@ -267,6 +267,7 @@ void vg_sdev_go_on(struct vg_sdev *d)
 void vg_sdev_closed(struct vg_sdev *d)
 {
 	d->remove_wanted = false;
+	vg_sup_files_left(d);
 	vg_sup_res_close(d);
 	if (d->is_promised && d->is_published)
 		vg_refusals_forget(&d->s->refusals, &d->name);

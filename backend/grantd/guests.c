@@ -175,7 +175,11 @@ static void worker_leave(struct vg_sguest *g, bool is_expected,
 {
 	struct vg_supervisor *s = g->s;
 	struct vg_schild *c;
+	struct vg_sdev *d;
 
+	for (d = s->devs; d; d = d->next)
+		if (d->guest == g)
+			d->has_files = false;
 	vg_loop_del_fd(s->loop, g->sock_fd);
 	vg_timer_cancel(g->replace);
 	close(g->sock);
@@ -225,6 +229,14 @@ static uint64_t replace_ns(const struct vg_supervisor *s)
 	return s->cfg.replace_ns ? s->cfg.replace_ns : REPLACE_NS;
 }
 
+/* It has gone, or has failed for good; its worker may have its files still. */
+void vg_sup_files_left(struct vg_sdev *d)
+{
+	if (d->has_files && d->guest->sock >= 0)
+		vg_timer_arm(d->guest->replace, replace_ns(d->s));
+	d->has_files = false;
+}
+
 void vg_sup_index_put(struct vg_sdev *d)
 {
 	struct vg_supervisor *s = d->s;
@@ -234,9 +246,6 @@ void vg_sup_index_put(struct vg_sdev *d)
 		s->cfg.permit(s->cfg.spawn_arg, d->guest->domid, d->index,
 			      VG_MAPPER_NOBODY, 0, 0);
 	d->has_page = false;
-	if (d->has_files && d->guest->sock >= 0)
-		vg_timer_arm(d->guest->replace, replace_ns(d->s));
-	d->has_files = false;
 	if (d->has_index)
 		d->guest->index_used[d->index] = false;
 	d->has_index = false;

@@ -198,6 +198,7 @@ void vg_sdev_fail(struct vg_sdev *d)
 {
 	d->is_published = false;
 	vg_sdev_publish_failure(d);
+	vg_sup_files_left(d);
 	vg_sup_res_close(d);
 	vg_timer_cancel(d->timer);
 	vg_sdev_becomes(d, DEV_FAILED);

@@ -230,6 +230,7 @@ bool vg_sup_is_ending(const struct vg_supervisor *s, xen_domid_t guest);
 void vg_sup_on_reap(void *arg);
 /* The supervisor ends: all at once, and not for long. */
 void vg_sup_children_end(struct vg_supervisor *s);
+void vg_sup_files_left(struct vg_sdev *d);
 void vg_sup_index_put(struct vg_sdev *d);
 /*
  * It could not be started; the caller has said why.  A device that was served

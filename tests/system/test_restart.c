@@ -875,6 +875,30 @@ static int setup_short(void **state)
 	return rig_broker_start() || rig_sup_start() ? -1 : pair_start();
 }
 
+/*
+ * Who comes first can't reach the device yet, and is given its files in vain:
+ * they are the same device's when it can.
+ */
+static void supervisor_comes_first(void **state)
+{
+	uint64_t until;
+
+	(void)state;
+	rig_sup_kill();
+	rig_until(!rig_worker_of(GUEST) && !rig_worker_of(OTHER));
+	rig_broker_kill();
+	rig.cfg.replace_ns = UINT64_C(100000000);
+	assert_int_equal(rig_sup_start(), 0);
+	rig_steps(100);
+	assert_int_equal(rig_broker_start(), 0);
+	assert_int_equal(pair_io(&pair[0]), 0);
+	for (until = rig_now_ms() + 400; rig_now_ms() < until;)
+		rig_step();
+	assert_int_equal(pair_io(&pair[0]), 0);
+	assert_false(unit_logged("its worker is replaced"));
+	assert_true(unit_logged("relay"));
+}
+
 static int setup_watched(void **state)
 {
 	int err;
@@ -1071,7 +1095,7 @@ int main(void)
 		T(broker_killed_under_an_access),
 		T(broker_killed_with_a_notification),
 		T(broker_killed_with_an_interrupt),
-		T(broker_killed_often),
+		T(broker_killed_often), T(supervisor_comes_first),
 		T(broker_child_killed_under_an_access),
 		T(broker_child_killed_often),
 		W(broker_child_hangs),
