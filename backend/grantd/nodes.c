@@ -182,6 +182,11 @@ void vg_sdev_publish_failure(struct vg_sdev *d)
 	if (d->is_published)
 		return;
 	d->is_published = true;
+	/* Whether the log has it or not. */
+	if (d->why) {
+		vg_refusals_say(&s->refusals, &d->name, d->why);
+		return;
+	}
 	for (i = 1; i <= NR_FAILURES && i <= s->nr_failures; i++) {
 		const char *text =
 			s->failure[(s->nr_failures - i) % NR_FAILURES];

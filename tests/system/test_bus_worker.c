@@ -133,7 +133,7 @@ static void waits_beside_another(void **state)
 static void complains_without_end(void **state)
 {
 	unsigned int i, lines;
-	char text[32];
+	char text[32], *why;
 
 	(void)state;
 	start(0);
@@ -159,6 +159,16 @@ static void complains_without_end(void **state)
 	assert_true(unit_logged("changes too often to be said here"));
 	assert_int_equal(nr_permits, 0);
 	io(0);
+	/* Who attaches another one is told why it is refused all the same. */
+	front_nodes_remove(&f[1]);
+	rig_steps(10);
+	f[1].params = "/nowhere/at/all";
+	front_nodes_make(&f[1], 2);
+	assert_true(rig_until(front_back_state(&f[1]) == -1));
+	why = fake_store_read(0, "/local/domain/1/error/backend/virtio_grant/3/1/error");
+	assert_non_null(why);
+	assert_non_null(strstr(why, "/nowhere/at/all"));
+	free(why);
 }
 
 /* ---- removed ------------------------------------------------------------ */
