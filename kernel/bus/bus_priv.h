@@ -179,6 +179,7 @@ struct vgb_device {
 	bool is_closed;		/* the toolstack wanted it gone, and it is */
 	bool is_refusing;	/* it was said that it is in use */
 	bool is_leaving;	/* remove() was called */
+	bool is_gone;		/* ... and has unmade it; under the lock of @dev */
 	bool was_restored;	/* the guest was, once: xenbus may watch another */
 	bool is_frozen;		/* the guest is asleep: nothing is done */
 	bool is_asleep;		/* ... was restored, and it waits for a backend */

@@ -1101,6 +1101,9 @@ static void vgb_shutdown(struct device *dev)
 	unsigned long end = jiffies + msecs_to_jiffies(VGB_LET_GO_MS);
 	struct vgb_device *vgb = vgb_of_dev(dev);
 
+	/* Removed, while this waited for the lock. */
+	if (vgb->is_gone)
+		return;
 	vgb_stop(vgb);
 	if (vgb->is_published)
 		xenbus_switch_state(vgb->xdev, XenbusStateClosing);
@@ -1211,6 +1214,7 @@ VISIBLE_IF_KUNIT void vgb_remove(struct xenbus_device *xdev)
 	/* Not while it is being shut down: not each kernel locks our parent for that. */
 	device_lock(&vgb->dev);
 	vgb_unmake(vgb);
+	vgb->is_gone = true;
 	device_unlock(&vgb->dev);
 	device_del(&vgb->dev);
 	vgb_link_exit(&vgb->link);
