@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 # A guest with disks on the bus, one of virtio-grantctl's and one of libxl's, is
-# suspended and goes on, and is saved and restored; one with the former's alone moves
-# to another domain of the same machine; each under verified load.  Xen has none of
-# it on Arm.  What can be is PV, which is much faster here; but Debian's Xen does not
-# log what a PV guest writes, so those that move are PVH; one has Debian's newest
-# kernel, whose xenbus takes a node that begins anew for another device.
+# suspended and goes on, also where a third disk keeps it from being saved, and is saved
+# and restored; one with the first alone moves to another domain of the same machine;
+# each under verified load.  Xen has none of it on Arm.  What can be is PV, which is
+# much faster here; but Debian's Xen does not log what a PV guest writes, so those that
+# move are PVH; one has Debian's newest kernel, whose xenbus takes a node that begins
+# anew for another device.
 #
 # rig: arch x86
 # rig: xen stock
@@ -75,6 +76,11 @@ is_saved() {
 	virtio-grantctl list "$1" | grep "guest is saved"
 }
 
+# _is_away GUEST NAME: its device waits for a backend.
+_is_away() {
+	virtio-grantctl list "$1" | grep "$2" | grep "waits for its backend domain"
+}
+
 _watch_is_gone() {
 	! kill -0 "$(cat "$VG_RUN/watch.pid")" 2>/dev/null
 }
@@ -96,6 +102,26 @@ works_on "before anything" G1 vda vdb
 step "suspended, and on in the same domain"
 xl save -c G1 /dev/null || fail "xl save -c"
 works_on "a checkpoint" G1 vda vdb
+
+step "not saved while the domain of a third disk is away: the two others go on"
+start_driver_domain DomE type=pv
+in_domain DomE 'modprobe brd rd_nr=1 rd_size=4096'
+start_backend DomE
+attach G1 backend=DomE type=blk target=/dev/ram0 name=other
+retry 20 in_domain G1 'grep -qx other /sys/block/vd*/serial' ||
+	fail "G1 does not see its third disk"
+xl destroy DomE
+retry 30 _is_away G1 other || fail "it is not missed: $(virtio-grantctl list)"
+began=$(now_ms)
+! xl save G1 "$SAVED" || fail "xl save says nothing"
+say "refused after $(($(now_ms) - began)) ms"
+in_domain G1 'dmesg | grep "cannot sleep: its backend is away"' ||
+	fail "its kernel does not say why"
+works_on "a save that was refused" G1 vda vdb
+! is_saved G1 || fail "it is in the list as saved: $(virtio-grantctl list)"
+virtio-grantctl detach --force G1 other || fail "virtio-grantctl detach"
+retry 30 in_domain G1 '! grep -qx other /sys/block/vd*/serial' ||
+	fail "the third disk stays"
 
 step "saved; and restored when its records would be forgotten"
 xl save G1 "$SAVED" || fail "xl save"
