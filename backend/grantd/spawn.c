@@ -349,18 +349,19 @@ static bool has_ended(const struct vg_mapper_process *mp, unsigned int ms)
 void vg_spawn_ended(void *spawn, xen_domid_t guest)
 {
 	struct vg_spawn *sp = spawn;
-	struct vg_mapper_process **p, *mp;
+	struct vg_mapper_process **p, *mp, *killed = NULL;
 
 	mp = find(sp, guest);
 	if (mp && !mp->is_ending) {
 		kill(mp->pid, SIGKILL);
 		close(mp->ctl);
 		mp->is_ending = true;
+		killed = mp;
 	}
-	/* And those that took longer. */
+	/* And those that took longer: nobody waits for one a second time. */
 	for (p = &sp->mappers; (mp = *p);) {
 		if (!mp->is_ending ||
-		    !has_ended(mp, mp->guest == guest ? END_MS : 0)) {
+		    !has_ended(mp, mp == killed ? END_MS : 0)) {
 			p = &mp->next;
 			continue;
 		}
