@@ -310,6 +310,8 @@ static void scan_known(struct vg_sdev *d, uint64_t state,
 		/* By a predecessor, and its driver is being asked. */
 		if (state == VG_XENBUS_CLOSING)
 			d->was_served = d->is_promised = true;
+		/* ... and has let go of it; the next one finds it. */
+		d->is_promised |= state == VG_XENBUS_CLOSED;
 		if (is_new || !vg_timer_is_armed(d->retry))
 			vg_sdev_start(d);
 	} else if (d->state == DEV_READY) {

@@ -454,6 +454,30 @@ static void closed_by_itself_is_no_leftover(void **state)
 	closes();
 }
 
+/* The guest had it, and will want it again: what fails meanwhile, passes. */
+static void storage_is_away_between_two_drivers(void **state)
+{
+	char away[512];
+
+	(void)state;
+	disk_make(0);
+	start();
+	assert_int_equal(front_close(&f), 0);
+	assert_true(rig_until(front_back_state(&f) == 6));
+	rig_sup_stop();
+	rig_until(!rig_worker_of(GUEST));
+	snprintf(away, sizeof(away), "%s.away", image.params);
+	assert_int_equal(rename(image.params, away), 0);
+	assert_int_equal(rig_sup_start(), 0);
+	rig_steps(20);
+	assert_int_equal(front_back_state(&f), 6);
+	assert_int_equal(rename(away, image.params), 0);
+	front_set_state(&f, 1);
+	start();
+	io();
+	closes();
+}
+
 /* ---- an image that grows ------------------------------------------------ */
 
 static void image_is(uint64_t bytes)
@@ -902,6 +926,7 @@ int main(void)
 		T(front_vanishes), T(domain_vanishes), T(not_after_all),
 		T(forced), T(removed_while_closed),
 		T(closed_by_itself_is_no_leftover),
+		T(storage_is_away_between_two_drivers),
 		T(grows), T(grows_before_its_driver),
 		T(wrong_keys),
 		T(wrong_page), T(forbidden), T(wrong_states), T(two_devices),
