@@ -365,6 +365,7 @@ void vg_sdev_free(struct vg_sdev *d)
 	for (p = &d->s->devs; *p != d; p = &(*p)->next)
 		;
 	*p = d->next;
+	vg_sup_files_left(d);
 	vg_sup_held_drop(d);
 	vg_front_end(d);
 	vg_sdev_resize_drop(d);

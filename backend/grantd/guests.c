@@ -41,6 +41,7 @@
  * that has other devices: those of a guest that ends go one after the other.
  */
 #define REPLACE_NS		UINT64_C(5000000000)
+#define REPLACE_BY_TIMES	4u
 /* For a worker that takes no message now. */
 #define TELL_NS			UINT64_C(10000000)
 /* Between two looks whether a process has ended. */
@@ -182,6 +183,7 @@ static void worker_leave(struct vg_sguest *g, bool is_expected,
 			d->has_files = false;
 	vg_loop_del_fd(s->loop, g->sock_fd);
 	vg_timer_cancel(g->replace);
+	g->left_ns = 0;
 	close(g->sock);
 	g->sock = -1;
 	if (!patience_ns)
@@ -229,11 +231,30 @@ static uint64_t replace_ns(const struct vg_supervisor *s)
 	return s->cfg.replace_ns ? s->cfg.replace_ns : REPLACE_NS;
 }
 
+/* Then it is replaced whatever its others do: a guest has them do it. */
+static uint64_t replace_by_ns(const struct vg_sguest *g)
+{
+	return g->left_ns + REPLACE_BY_TIMES * replace_ns(g->s);
+}
+
+static void replace_later(struct vg_sguest *g)
+{
+	uint64_t by = replace_by_ns(g), now = vg_now_ns();
+
+	vg_timer_arm(g->replace,
+		     min_u(replace_ns(g->s), by > now ? by - now : 1));
+}
+
 /* It has gone, or has failed for good; its worker may have its files still. */
 void vg_sup_files_left(struct vg_sdev *d)
 {
-	if (d->has_files && d->guest->sock >= 0)
-		vg_timer_arm(d->guest->replace, replace_ns(d->s));
+	struct vg_sguest *g = d->guest;
+
+	if (d->has_files && g->sock >= 0) {
+		if (!g->left_ns)
+			g->left_ns = vg_now_ns();
+		replace_later(g);
+	}
 	d->has_files = false;
 }
 
@@ -343,7 +364,8 @@ static bool all_are_ready(const struct vg_sguest *g)
 	struct vg_sdev *d;
 
 	for (d = g->s->devs; d; d = d->next)
-		if (d->guest == g && d->has_index && d->state != DEV_READY)
+		if (d->guest == g && d->has_index &&
+		    (d->state != DEV_READY || d->remove_wanted))
 			return false;
 	return true;
 }
@@ -356,16 +378,18 @@ static bool all_are_ready(const struct vg_sguest *g)
 static void on_replace(void *arg)
 {
 	struct vg_sguest *g = arg;
+	bool are_ready = all_are_ready(g);
 
 	if (g->sock < 0)
 		return;
-	if (!all_are_ready(g)) {
-		vg_timer_arm(g->replace, replace_ns(g->s));
+	if (!are_ready && vg_now_ns() < replace_by_ns(g)) {
+		replace_later(g);
 		return;
 	}
 	vg_info("dom%u: its worker is replaced: it had the files of a device that was removed",
 		g->domid);
-	worker_leave(g, true, WORKER_END_NS);
+	/* What is closed with it, it must not use any more. */
+	worker_leave(g, true, are_ready ? WORKER_END_NS : 0);
 	devices_go_on(g, false);
 	vg_timer_arm(g->respawn, RESPAWN_MIN_NS);
 }

@@ -135,6 +135,7 @@ struct vg_sguest {
 	struct vg_timer *tell;		/* what it did not take: once more */
 	struct vg_timer *respawn;
 	struct vg_timer *replace;	/* it has files of a removed device */
+	uint64_t left_ns;		/* since when; 0: it has none */
 	uint64_t spawned_ns, respawn_delay_ns;
 	uint64_t patience_ns;		/* for answers */
 	unsigned int deaths;

@@ -250,13 +250,32 @@ static void another_comes(void **state)
 	io(1);
 }
 
+/* Or will never be there. */
+static void another_never_comes(void **state)
+{
+	(void)state;
+	start(0);
+	start(1);
+	removed(1);
+	f[1].page = NULL;
+	rig_worker_of(GUEST)->is_hung = true;
+	front_nodes_make(&f[1], 2);
+	assert_true(rig_until(unit_logged("its worker is replaced")));
+	io(0);
+	assert_true(front_attach(&f[1]));
+	assert_int_equal(front_start(&f[1], 1), 0);
+	front_set_state(&f[1], 4);
+	data[1] = front_buf(&f[1], 2);
+	io(1);
+}
+
 int main(void)
 {
 #define T(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		T(waits_beside_another), T(complains_without_end),
 		T(one_is_removed), T(request_meanwhile), T(all_are_removed),
-		T(another_comes),
+		T(another_comes), T(another_never_comes),
 	};
 
 	return cmocka_run_group_tests_name("bus worker", tests, NULL, NULL);

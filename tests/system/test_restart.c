@@ -899,6 +899,28 @@ static void supervisor_comes_first(void **state)
 	assert_true(unit_logged("relay"));
 }
 
+/* The worker had its files already. */
+static void removed_before_it_begins(void **state)
+{
+	struct fake_disk more = rig_disk(GUEST, 1);
+
+	(void)state;
+	assert_true(rig_disk_add(&more));
+	rig_sup_kill();
+	rig_until(!rig_worker_of(GUEST) && !rig_worker_of(OTHER));
+	rig_broker_kill();
+	rig.cfg.replace_ns = UINT64_C(100000000);
+	assert_int_equal(rig_sup_start(), 0);
+	rig_steps(100);
+	assert_true(unit_logged("relay"));
+	fake_libxl_disk_remove(&more);
+	rig_steps(5);
+	assert_int_equal(rig_broker_start(), 0);
+	assert_int_equal(pair_io(&pair[0]), 0);
+	assert_true(rig_until(unit_logged("its worker is replaced")));
+	assert_int_equal(pair_io(&pair[0]), 0);
+}
+
 static int setup_watched(void **state)
 {
 	int err;
@@ -1096,6 +1118,7 @@ int main(void)
 		T(broker_killed_with_a_notification),
 		T(broker_killed_with_an_interrupt),
 		T(broker_killed_often), T(supervisor_comes_first),
+		T(removed_before_it_begins),
 		T(broker_child_killed_under_an_access),
 		T(broker_child_killed_often),
 		W(broker_child_hangs),
