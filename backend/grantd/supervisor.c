@@ -550,7 +550,7 @@ static void scan_everything(struct vg_supervisor *s)
 	s->nr_look_at = 0;
 	s->scan_failed = s->look_again = false;
 	for (d = s->devs; d; d = d->next)
-		d->seen = false;
+		d->seen = d->wants_look = false;
 	for (k = 0; k < vg_nr_kinds; k++)
 		scan_kind(s, &vg_kinds[k]);
 	if (!s->scan_failed)
@@ -558,16 +558,37 @@ static void scan_everything(struct vg_supervisor *s)
 	scan_again_if_need_be(s);
 }
 
+static struct vg_sdev *next_looked_at(const struct vg_supervisor *s)
+{
+	struct vg_sdev *d;
+
+	for (d = s->devs; d && !d->is_looked_at; d = d->next)
+		;
+	return d;
+}
+
 /* What could not be seen of them is looked for with everything. */
 static void scan_some(struct vg_supervisor *s)
 {
-	struct vg_devname names[SCAN_NAMES_MAX];
+	struct vg_devname names[SCAN_NAMES_MAX], name;
 	unsigned int i, n = s->nr_look_at;
+	struct vg_sdev *d;
 
 	memcpy(names, s->look_at, n * sizeof(names[0]));
 	s->nr_look_at = 0;
+	/* What happens to them from here on, is the next turn's. */
+	for (d = s->devs; d; d = d->next) {
+		d->is_looked_at = d->wants_look;
+		d->wants_look = false;
+	}
 	for (i = 0; i < n; i++)
 		scan_one(s, &names[i]);
+	/* Each may end others. */
+	while ((d = next_looked_at(s))) {
+		d->is_looked_at = false;
+		name = d->name;
+		scan_one(s, &name);
+	}
 	if ((s->scan_failed || s->look_again) && !vg_timer_is_armed(s->rescan))
 		scan_again_if_need_be(s);
 }
@@ -608,11 +629,18 @@ static bool is_same_name(const struct vg_devname *a, const struct vg_devname *b)
 	       a->devid == b->devid && a->backend == b->backend;
 }
 
+/* What is known has a mark: however many a guest has, no others are seen to. */
 static void look_at(struct vg_supervisor *s, const struct vg_devname *name)
 {
+	struct vg_sdev *d;
 	unsigned int i;
 
 	vg_deferred_schedule(s->scan);
+	for (d = s->devs; d; d = d->next)
+		if (!d->is_orphan && is_same_name(&d->name, name)) {
+			d->wants_look = true;
+			return;
+		}
 	for (i = 0; i < s->nr_look_at && i < SCAN_NAMES_MAX; i++)
 		if (is_same_name(&s->look_at[i], name))
 			return;
@@ -665,8 +693,11 @@ static void on_xenstore(void *arg)
 {
 	struct vg_supervisor *s = arg;
 	char *path, *token;
+	unsigned int i;
 
-	while (!xen_store_next_watch(s->xs, &path, &token)) {
+	/* Those that a guest makes without end, are not all there is to do. */
+	for (i = 0; i < EVENTS_A_TURN &&
+	     !xen_store_next_watch(s->xs, &path, &token); i++) {
 		on_event(s, path);
 		free(path);
 		free(token);

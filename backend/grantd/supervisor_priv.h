@@ -17,8 +17,10 @@
 #include "virtio/state.h"
 
 #define NR_FAILURES		16
-/* Devices that are looked at by themselves; more are a look at everything. */
+/* New ones that are looked at by themselves; more are a look at everything. */
 #define SCAN_NAMES_MAX		16u
+/* Of what happens in xenstore; the rest, when others had their turn. */
+#define EVENTS_A_TURN		64u
 /* For a transport to be there; libxl's own limit is 10 s. */
 #define UNREACHED_WARN_NS	UINT64_C(5000000000)
 /* Between state 6 and the removal of the node: libxl must have seen it. */
@@ -60,6 +62,8 @@ struct vg_sdev {
 	char *node, *label;
 	enum dev_state state;
 	bool seen;
+	bool wants_look;	/* something happened to it */
+	bool is_looked_at;	/* ... and it is its turn */
 	bool is_ours;		/* its node was read, and is for us */
 	bool was_denied;	/* it was read once, and is not */
 	bool is_orphan;		/* its node is gone, or another device's */
@@ -160,8 +164,8 @@ struct vg_supervisor {
 	struct vg_fd *xs_fd;
 	xen_domid_t own_domid;
 	struct vg_deferred *scan;
-	bool scan_all;			/* or but these: */
-	struct vg_devname look_at[SCAN_NAMES_MAX];
+	bool scan_all;			/* or but those that want it, and: */
+	struct vg_devname look_at[SCAN_NAMES_MAX];	/* not known yet */
 	unsigned int nr_look_at;
 	struct vg_sdev *devs;
 	struct vg_sguest *guests;

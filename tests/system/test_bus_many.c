@@ -115,6 +115,24 @@ static void all_that_there_can_be(void **state)
 	assert_int_equal(front_start(&f[7], 1), 0);
 	data[7] = front_buf(&f[7], 2);
 	io(7);
+	/* However many of them do something. */
+	before = store_calls();
+	for (i = 20; i < 50; i++)
+		fake_store_write(GUEST, front_path(&f[i], "nonsense"), "1");
+	rig_steps(5);
+	one = store_calls() - before;
+	print_message("%u for 30 of them\n", (unsigned int)one);
+	assert_in_range(one, 30, 30 * 10);
+	/* Without end: others have their turn between. */
+	before = store_calls();
+	for (i = 0; i < 500; i++)
+		fake_store_write(GUEST, front_path(&f[8], "nonsense"), "%u", i);
+	rig_step();
+	rig_step();
+	assert_true(store_calls() > before);
+	before = store_calls();
+	rig_steps(10);
+	assert_true(store_calls() > before);
 	/* The next worker has them all. */
 	rig_worker_kill(rig_worker_of(GUEST));
 	rig_steps(2);
