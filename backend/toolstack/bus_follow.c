@@ -26,11 +26,11 @@ struct vg_absence {
 	bool is_seen;			/* in this look */
 };
 
-/* A device whose guest is noted as suspended. */
+/* A guest that is noted as suspended, in the record of one device or more. */
 struct vg_sleep {
 	char uuid[VG_UUID_CHARS + 1];
-	uint32_t devid;
-	uint64_t since_ns;
+	uint64_t noted_ns;		/* the look that did so last */
+	uint64_t until_ns;		/* nothing of it is cleared before */
 	bool is_seen;			/* in this look */
 };
 
@@ -84,25 +84,37 @@ static void forget_who_is_back(struct vg_follow *f)
 	f->nr_absent = n;
 }
 
-/* The same of a device that is noted as suspended: since now, if it is new. */
-static struct vg_sleep *sleep_of(struct vg_follow *f,
-				 const struct vg_bus_dev *dev, uint64_t now_ns)
+/* The same of a guest that is noted as suspended: from now on, if it is new. */
+static struct vg_sleep *sleep_of(struct vg_follow *f, const char *uuid,
+				 uint64_t now_ns)
 {
 	struct vg_sleep *s;
 	unsigned int i;
 
-	for (i = 0; i < f->nr_asleep; i++) {
-		s = &f->asleep[i];
-		if (s->devid == dev->devid && !strcmp(s->uuid, dev->uuid))
-			return s;
-	}
+	for (i = 0; i < f->nr_asleep; i++)
+		if (!strcmp(f->asleep[i].uuid, uuid))
+			return &f->asleep[i];
 	f->asleep = realloc(f->asleep, (f->nr_asleep + 1) * sizeof(*s));
 	if (!f->asleep)
 		abort();
 	s = &f->asleep[f->nr_asleep++];
-	*s = (struct vg_sleep){ .devid = dev->devid, .since_ns = now_ns };
-	memcpy(s->uuid, dev->uuid, sizeof(s->uuid));
+	*s = (struct vg_sleep){ .noted_ns = now_ns,
+				.until_ns = now_ns + f->sleep_ns };
+	memcpy(s->uuid, uuid, sizeof(s->uuid));
 	return s;
+}
+
+/*
+ * Another look that notes devices of the same guest adds its time to what is
+ * left: one that has its devices noted one after the other pays for each.
+ */
+static void sleep_longer(struct vg_follow *f, struct vg_sleep *s,
+			 uint64_t now_ns)
+{
+	if (s->noted_ns == now_ns)
+		return;
+	s->noted_ns = now_ns;
+	s->until_ns = max_u(s->until_ns, now_ns) + f->sleep_ns;
 }
 
 static void forget_who_is_awake(struct vg_follow *f)
@@ -257,19 +269,21 @@ static int move(struct vg_follow *f, struct vg_bus_dev *dev,
  * xenstored says that a domain was released when it has suspended itself, and a
  * toolstack takes it away only then.  Nobody says when its driver goes on; and
  * a guest that ended before that was seen would be a saved one for ever.  But
- * one that says both by turns is not followed as quickly as it does.  1: again.
+ * one that says both by turns is not followed as quickly as it does.  What is
+ * noted is noted at once; what waits is that it is cleared.  1: again.
  */
 static int note_suspended(struct vg_follow *f, struct vg_bus_dev *dev,
 			  uint64_t now_ns)
 {
 	bool was = dev->is_suspended;
-	uint64_t since_ns = was ? sleep_of(f, dev, now_ns)->since_ns : now_ns;
-	int err = vg_bus_note_suspended(f->xs, dev,
-					now_ns - since_ns >= f->sleep_ns);
+	uint64_t until_ns = was ? sleep_of(f, dev->uuid, now_ns)->until_ns : 0;
+	int err = vg_bus_note_suspended(f->xs, dev, now_ns >= until_ns);
 
-	if (dev->is_suspended && !was)
+	if (dev->is_suspended && !was) {
+		sleep_longer(f, sleep_of(f, dev->uuid, now_ns), now_ns);
 		vg_info("%s %s: its guest is suspended", dev->guest_name,
 			dev->spec.name);
+	}
 	if (err == -ENOENT || err == -EALREADY)
 		return 0;
 	if (err)
@@ -314,7 +328,7 @@ static void look_at_all(struct vg_follow *f, const struct vg_domains *all,
 		f->waiting += (unsigned int)look_at(f, all, dev, now_ns);
 		f->suspended += dev->is_suspended;
 		if (dev->is_suspended)
-			sleep_of(f, dev, now_ns)->is_seen = true;
+			sleep_of(f, dev->uuid, now_ns)->is_seen = true;
 	}
 	forget_who_is_back(f);
 	forget_who_is_awake(f);

@@ -455,6 +455,60 @@ static void a_guest_that_dozes(void **state)
 	assert_in_range(unit_log_lines() - lines, 2 * 8, 2 * 11);
 }
 
+/* One device of many after the other, so that each look finds another one. */
+static void a_guest_that_dozes_by_turns(void **state)
+{
+	static const char *const names[] = { "a", "b", "c", "d", "e", "f" };
+	unsigned int i, k, before, changes = 0, looks = 0;
+
+	(void)state;
+	for (k = 0; k < ARRAY_SIZE(names); k++)
+		make(names[k]);
+	for (i = 0; i < 300; i++) {
+		for (k = 0; k < ARRAY_SIZE(names); k++) {
+			if (k == i % ARRAY_SIZE(names))
+				fake_store_write(5, bus_front(5, k, "suspended"),
+						 "1");
+			else
+				fake_store_rm(5, bus_front(5, k, "suspended"));
+		}
+		before = nr_calls();
+		assert_in_range(look(), 1, ARRAY_SIZE(names));
+		changes += nr_calls() - before;
+		looks += nr_calls() != before;
+	}
+	/* No more than one device alone has changed in as many looks. */
+	assert_in_range(looks, 2, 22);
+	assert_in_range(changes, 2 * ARRAY_SIZE(names), 30);
+	assert_int_equal(follow.nr_asleep, 1);
+}
+
+/* It goes on: what was noted by one look after the other goes at once. */
+static void many_devices_sleep(void **state)
+{
+	uint64_t begun;
+
+	(void)state;
+	make("root");
+	make("data");
+	begun = now_ns;
+	suspend();
+	fake_store_write(5, bus_front(5, 1, "suspended"), "1");
+	assert_int_equal(look(), 2);
+	bus_assert_key(bus_record(0x51, 1, "suspended"), "1");
+	fake_store_rm(5, bus_front(5, 0, "suspended"));
+	fake_store_rm(5, bus_front(5, 1, "suspended"));
+	while (now_ns < begun + 6 * S) {
+		assert_int_equal(look(), 2);
+		bus_assert_key(bus_record(0x51, 0, "suspended"), "1");
+		bus_assert_key(bus_record(0x51, 1, "suspended"), "1");
+	}
+	assert_int_equal(look(), 0);
+	bus_assert_key(bus_record(0x51, 0, "suspended"), NULL);
+	bus_assert_key(bus_record(0x51, 1, "suspended"), NULL);
+	assert_int_equal(follow.nr_asleep, 0);
+}
+
 /* What it says is 1 or nothing; a front that is gone says neither. */
 static void odd_words_of_sleep(void **state)
 {
@@ -780,6 +834,8 @@ int main(void)
 		T(a_guest_sleeps_for_a_while),
 		T(a_short_sleep),
 		T(a_guest_that_dozes),
+		T(a_guest_that_dozes_by_turns),
+		T(many_devices_sleep),
 		T(odd_words_of_sleep),
 		T(absences_begin_anew),
 		T(after_a_crash),
