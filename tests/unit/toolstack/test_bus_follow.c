@@ -11,6 +11,7 @@
 #include "bus.h"
 #include "lib/util.h"
 #include "toolstack/bus_follow.h"
+#include "toolstack/transact.h"
 
 #define S	UINT64_C(1000000000)
 
@@ -630,6 +631,66 @@ static void a_guest_comes_meanwhile(void **state)
 	assert_int_equal(look(), 0);
 }
 
+/* As it begins a transaction; linked in place of the real one, too. */
+int __real_vg_transact(struct xen_store *store,
+		       int (*body)(struct xen_store *store, void *arg),
+		       void *arg);
+int __wrap_vg_transact(struct xen_store *store,
+		       int (*body)(struct xen_store *store, void *arg),
+		       void *arg);
+static void (*before_transaction)(void);
+
+int __wrap_vg_transact(struct xen_store *store,
+		       int (*body)(struct xen_store *store, void *arg),
+		       void *arg)
+{
+	if (before_transaction)
+		before_transaction();
+	return __real_vg_transact(store, body, arg);
+}
+
+static void it_is_awake_again(void)
+{
+	before_transaction = NULL;
+	fake_store_rm(5, bus_front(5, 0, "suspended"));
+}
+
+static void it_sleeps_again(void)
+{
+	before_transaction = NULL;
+	fake_store_write(5, bus_front(5, 0, "suspended"), "1");
+}
+
+/* It counts, and is said, what was noted. */
+static void a_guest_that_flaps_meanwhile(void **state)
+{
+	unsigned int calls, lines;
+
+	(void)state;
+	make("root");
+	calls = nr_calls();
+	lines = unit_log_lines();
+	fake_store_write(5, bus_front(5, 0, "suspended"), "1");
+	before_transaction = it_is_awake_again;
+	assert_int_equal(look(), 0);
+	assert_null(before_transaction);
+	bus_assert_key(bus_record(0x51, 0, "suspended"), NULL);
+	assert_int_equal(follow.suspended, 0);
+	assert_int_equal(unit_log_lines(), lines);
+	assert_int_equal(nr_calls(), calls);
+	suspend();
+	fake_store_rm(5, bus_front(5, 0, "suspended"));
+	now_ns += 3 * S;
+	calls = nr_calls();
+	before_transaction = it_sleeps_again;
+	assert_int_equal(look(), 1);
+	assert_null(before_transaction);
+	bus_assert_key(bus_record(0x51, 0, "suspended"), "1");
+	/* saved.json is written by it. */
+	assert_int_equal(follow.suspended, 1);
+	assert_int_equal(nr_calls(), calls);
+}
+
 /* ---- what domains write ------------------------------------------------- */
 
 static void hostile_fronts(void **state)
@@ -841,6 +902,7 @@ int main(void)
 		T(after_a_crash),
 		T(a_guest_is_made_meanwhile),
 		T(a_guest_comes_meanwhile),
+		T(a_guest_that_flaps_meanwhile),
 		T(hostile_fronts),
 		T(fronts_that_are_gone),
 		T(hostile_backs),
