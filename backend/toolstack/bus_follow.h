@@ -24,6 +24,7 @@
 
 struct vg_absence;
 struct vg_sleep;
+struct vg_complaint;
 
 struct vg_follow {
 	struct xen_store *xs;		/* the caller's */
@@ -31,10 +32,13 @@ struct vg_follow {
 	uint64_t forget_ns;		/* a guest that is gone for so long */
 	uint64_t close_ns;		/* what a backend gets to let go */
 	uint64_t sleep_ns;		/* what a look notes stays so long */
+	uint64_t now_ns;		/* of this look */
 	struct vg_absence *absent;
 	unsigned int nr_absent;
 	struct vg_sleep *asleep;	/* guests */
 	unsigned int nr_asleep;
+	struct vg_complaint *said;	/* of the last minute */
+	unsigned int nr_said;
 	/* Out. */
 	unsigned int devices, waiting;	/* now */
 	unsigned int suspended;		/* ... of guests that are saved */

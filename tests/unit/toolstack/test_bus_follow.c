@@ -877,6 +877,51 @@ static void a_failure_is_said_once(void **state)
 	assert_moved(9, 5);
 }
 
+/* Two devices that fail, with texts of their own, are not said by turns. */
+static void failures_of_two(void **state)
+{
+	unsigned int lines, i;
+
+	(void)state;
+	make("root");
+	make("data");
+	bus_domain_gone(1);
+	bus_domain(9, "DomD", 0xd, true);
+	fake_fail_nth(0, FAKE_STORE_PERMS, FAKE_EVERY, EIO);
+	lines = unit_log_lines();
+	for (i = 0; i < 100; i++) {
+		assert_int_equal(look(), 2);
+		now_ns += 2 * S;
+	}
+	assert_true(unit_logged("g1 root: moving it: Input/output error"));
+	assert_true(unit_logged("g1 data: moving it: Input/output error"));
+	assert_int_equal(unit_log_lines(), lines + 2);
+	assert_int_equal(follow.failures, 200);
+	assert_int_equal(follow.nr_said, 2);
+	/* By turns with another one of its own, as little. */
+	for (i = 0; i < 100; i++) {
+		fake_fail_nth(0, FAKE_STORE_PERMS, FAKE_EVERY,
+			      i % 2 ? EIO : ENOSPC);
+		assert_int_equal(look(), 2);
+	}
+	assert_int_equal(unit_log_lines(), lines + 4);
+	assert_int_equal(follow.nr_said, 4);
+	/* What is over is forgotten, and said when it comes again. */
+	fake_fail_nth(0, FAKE_STORE_PERMS, 0, 0);
+	assert_int_equal(look(), 0);
+	assert_int_equal(follow.nr_said, 4);
+	now_ns += 60 * S;
+	assert_int_equal(look(), 0);
+	assert_int_equal(follow.nr_said, 0);
+	bus_domain_gone(9);
+	bus_domain(10, "DomD", 0xd, true);
+	fake_fail_nth(0, FAKE_STORE_PERMS, FAKE_EVERY, EIO);
+	lines = unit_log_lines();
+	assert_int_equal(look(), 2);
+	assert_int_equal(unit_log_lines(), lines + 2);
+	fake_fail_nth(0, FAKE_STORE_PERMS, 0, 0);
+}
+
 int main(void)
 {
 #define T(f)	cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -910,6 +955,7 @@ int main(void)
 		T(each_call_fails),
 		T(each_call_of_noting_fails),
 		T(a_failure_is_said_once),
+		T(failures_of_two),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
