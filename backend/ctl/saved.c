@@ -20,6 +20,8 @@
 /* Far more than all devices of all guests. */
 #define FILE_BYTES_MAX	(64u << 20)
 #define BOOT_ID_CHARS	36u
+/* Files that made no sense: nobody has looked at so many. */
+#define BAD_MAX		10u
 
 const char *vg_saved_boot_id = "/proc/sys/kernel/random/boot_id";
 
@@ -258,9 +260,56 @@ static char *read_file(const char *path)
 	return text;
 }
 
+static bool is_same_file(const char *one, const char *other)
+{
+	struct stat a, b;
+
+	return !stat(one, &a) && !stat(other, &b) && a.st_dev == b.st_dev &&
+	       a.st_ino == b.st_ino;
+}
+
+/* 0: it is kept as @bad. */
+static int keep_bad_as(const struct vg_saved *s, const char *bad,
+		       const char *why)
+{
+	int err = link(s->path, bad) ? -errno : 0;
+
+	if (!err)
+		vg_err("%s: %s: kept as %s", s->path, why, bad);
+	else if (err != -EEXIST)
+		vg_err("%s: %s: it can't be kept as %s: %s: move it away",
+		       s->path, why, bad, strerror(-err));
+	else if (is_same_file(s->path, bad))
+		err = 0;	/* Said when an earlier start kept it. */
+	return err;
+}
+
+/*
+ * Under another name, too: what makes sense in it stands nowhere else until
+ * write_file() has put the next one in its place, and the host can stop before.
+ */
+static int keep_bad(const struct vg_saved *s, const char *why)
+{
+	unsigned int n;
+	char *bad;
+	int err;
+
+	for (n = 0; n < BAD_MAX; n++) {
+		bad = n ? vg_strf("%s.bad.%u", s->path, n) :
+			  vg_strf("%s.bad", s->path);
+		err = keep_bad_as(s, bad, why);
+		free(bad);
+		if (err != -EEXIST)
+			return err;
+	}
+	vg_err("%s: %s: not kept: there are %u of the kind, up to %s.bad.%u",
+	       s->path, why, BAD_MAX, s->path, BAD_MAX - 1);
+	return 0;
+}
+
 int vg_saved_recall(struct vg_saved *s)
 {
-	char *text = read_file(s->path), *why = NULL, *bad;
+	char *text = read_file(s->path), *why = NULL;
 	int err;
 
 	if (!text && errno == ENOENT)
@@ -271,10 +320,7 @@ int vg_saved_recall(struct vg_saved *s)
 		vg_err("%s: devices of guests that were saved are not known: %s",
 		       s->path, vg_store_error(err));
 	} else if (why) {
-		bad = vg_strf("%s.bad", s->path);
-		vg_err("%s: %s: kept as %s", s->path, why, bad);
-		err = rename(s->path, bad) ? -errno : 0;
-		free(bad);
+		err = keep_bad(s, why);
 	}
 	free(why);
 	return err;

@@ -29,8 +29,10 @@ void vg_saved_destroy(struct vg_saved *s);
 
 /*
  * Makes records (vg_bus_recall()) of what another boot has left.  A file that
- * makes no sense is kept as "saved.json.bad" and said.  Returns 0, or negative
- * errno: some could not be made, and the file is as it was.
+ * makes no sense is kept as "saved.json.bad" as well, or as ".bad.1" to
+ * ".bad.9" beside earlier ones, and said, once; the file itself is as it was
+ * until vg_saved_keep() writes another.  Returns 0, or negative errno: some
+ * could not be made or it could not be kept, and it is to be tried again.
  */
 int vg_saved_recall(struct vg_saved *s);
 /*

@@ -5,9 +5,9 @@
  *
  * It wakes up for domains that come and go and for records that change, and at
  * most ten times a second; and by itself only while something is waited for.
- * None of it can a domain without privilege cause at will: by its node
- * "suspended" a guest has the record of a device change twice in three seconds,
- * and no more.
+ * None of it can a domain without privilege cause at will: by the nodes
+ * "suspended" of its devices a guest has records change in two looks of each
+ * three seconds, on average, and no more.
  */
 #include <errno.h>
 #include <getopt.h>

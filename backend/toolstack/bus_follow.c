@@ -15,6 +15,7 @@
 
 #define CLOSE_NS	UINT64_C(5000000000)
 #define SLEEP_NS	UINT64_C(3000000000)
+#define SAID_NS		UINT64_C(60000000000)
 
 /*
  * A guest that is not under the number of its record.  What is lost with this
@@ -26,12 +27,18 @@ struct vg_absence {
 	bool is_seen;			/* in this look */
 };
 
-/* A device whose guest is noted as suspended. */
+/* A guest that is noted as suspended, in the record of one device or more. */
 struct vg_sleep {
 	char uuid[VG_UUID_CHARS + 1];
-	uint32_t devid;
-	uint64_t since_ns;
+	uint64_t noted_ns;		/* the look that did so last */
+	uint64_t until_ns;		/* nothing of it is cleared before */
 	bool is_seen;			/* in this look */
+};
+
+/* What failed, as it was logged. */
+struct vg_complaint {
+	char *text;
+	uint64_t last_ns;		/* the look that failed so last */
 };
 
 void vg_follow_init(struct vg_follow *f, struct xen_store *xs,
@@ -43,6 +50,9 @@ void vg_follow_init(struct vg_follow *f, struct xen_store *xs,
 
 void vg_follow_exit(struct vg_follow *f)
 {
+	while (f->nr_said)
+		free(f->said[--f->nr_said].text);
+	free(f->said);
 	free(f->absent);
 	free(f->asleep);
 	free(f->last_failure);
@@ -50,8 +60,7 @@ void vg_follow_exit(struct vg_follow *f)
 
 /* ---- since when --------------------------------------------------------- */
 
-static uint64_t absent_for(struct vg_follow *f, const char *uuid,
-			   uint64_t now_ns)
+static uint64_t absent_for(struct vg_follow *f, const char *uuid)
 {
 	struct vg_absence *a;
 	unsigned int i;
@@ -60,13 +69,13 @@ static uint64_t absent_for(struct vg_follow *f, const char *uuid,
 		if (strcmp(f->absent[i].uuid, uuid))
 			continue;
 		f->absent[i].is_seen = true;
-		return now_ns - f->absent[i].since_ns;
+		return f->now_ns - f->absent[i].since_ns;
 	}
 	f->absent = realloc(f->absent, (f->nr_absent + 1) * sizeof(*a));
 	if (!f->absent)
 		abort();
 	a = &f->absent[f->nr_absent++];
-	*a = (struct vg_absence){ .since_ns = now_ns, .is_seen = true };
+	*a = (struct vg_absence){ .since_ns = f->now_ns, .is_seen = true };
 	memcpy(a->uuid, uuid, sizeof(a->uuid));
 	return 0;
 }
@@ -84,25 +93,35 @@ static void forget_who_is_back(struct vg_follow *f)
 	f->nr_absent = n;
 }
 
-/* The same of a device that is noted as suspended: since now, if it is new. */
-static struct vg_sleep *sleep_of(struct vg_follow *f,
-				 const struct vg_bus_dev *dev, uint64_t now_ns)
+/* The same of a guest that is noted as suspended: from now on, if it is new. */
+static struct vg_sleep *sleep_of(struct vg_follow *f, const char *uuid)
 {
 	struct vg_sleep *s;
 	unsigned int i;
 
-	for (i = 0; i < f->nr_asleep; i++) {
-		s = &f->asleep[i];
-		if (s->devid == dev->devid && !strcmp(s->uuid, dev->uuid))
-			return s;
-	}
+	for (i = 0; i < f->nr_asleep; i++)
+		if (!strcmp(f->asleep[i].uuid, uuid))
+			return &f->asleep[i];
 	f->asleep = realloc(f->asleep, (f->nr_asleep + 1) * sizeof(*s));
 	if (!f->asleep)
 		abort();
 	s = &f->asleep[f->nr_asleep++];
-	*s = (struct vg_sleep){ .devid = dev->devid, .since_ns = now_ns };
-	memcpy(s->uuid, dev->uuid, sizeof(s->uuid));
+	*s = (struct vg_sleep){ .noted_ns = f->now_ns,
+				.until_ns = f->now_ns + f->sleep_ns };
+	memcpy(s->uuid, uuid, sizeof(s->uuid));
 	return s;
+}
+
+/*
+ * Another look that notes devices of the same guest adds its time to what is
+ * left: one that has its devices noted one after the other pays for each.
+ */
+static void sleep_longer(const struct vg_follow *f, struct vg_sleep *s)
+{
+	if (s->noted_ns == f->now_ns)
+		return;
+	s->noted_ns = f->now_ns;
+	s->until_ns = max_u(s->until_ns, f->now_ns) + f->sleep_ns;
 }
 
 static void forget_who_is_awake(struct vg_follow *f)
@@ -155,7 +174,48 @@ static const struct vg_domain *backend_of(const struct vg_domains *all,
 
 /* ---- what is to be done ------------------------------------------------- */
 
-/* Once for the same text, until there is another. */
+static bool is_said(struct vg_follow *f, const char *text)
+{
+	unsigned int i;
+
+	for (i = 0; i < f->nr_said; i++) {
+		if (strcmp(f->said[i].text, text))
+			continue;
+		f->said[i].last_ns = f->now_ns;
+		return true;
+	}
+	return false;
+}
+
+/*
+ * As many as there are devices, times the few ways in which looking at one can
+ * fail: no device's complaints drive out another's.
+ */
+static void say(struct vg_follow *f, const char *text)
+{
+	vg_warn("%s", text);
+	f->said = realloc(f->said, (f->nr_said + 1) * sizeof(*f->said));
+	if (!f->said)
+		abort();
+	f->said[f->nr_said++] = (struct vg_complaint){
+		.text = vg_strdup(text), .last_ns = f->now_ns,
+	};
+}
+
+static void forget_what_was_said(struct vg_follow *f)
+{
+	unsigned int i, n = 0;
+
+	for (i = 0; i < f->nr_said; i++) {
+		if (f->now_ns - f->said[i].last_ns < SAID_NS)
+			f->said[n++] = f->said[i];
+		else
+			free(f->said[i].text);
+	}
+	f->nr_said = n;
+}
+
+/* Logged once for the same text, until it did not come for a minute. */
 static void failed(struct vg_follow *f, const struct vg_bus_dev *dev,
 		   const char *what, int err)
 {
@@ -163,8 +223,8 @@ static void failed(struct vg_follow *f, const struct vg_bus_dev *dev,
 			     what, vg_store_error(err));
 
 	f->failures++;
-	if (!f->last_failure || strcmp(f->last_failure, text))
-		vg_warn("%s", text);
+	if (!is_said(f, text))
+		say(f, text);
 	free(f->last_failure);
 	f->last_failure = text;
 }
@@ -257,19 +317,20 @@ static int move(struct vg_follow *f, struct vg_bus_dev *dev,
  * xenstored says that a domain was released when it has suspended itself, and a
  * toolstack takes it away only then.  Nobody says when its driver goes on; and
  * a guest that ended before that was seen would be a saved one for ever.  But
- * one that says both by turns is not followed as quickly as it does.  1: again.
+ * one that says both by turns is not followed as quickly as it does.  What is
+ * noted is noted at once; what waits is that it is cleared.  1: again.
  */
-static int note_suspended(struct vg_follow *f, struct vg_bus_dev *dev,
-			  uint64_t now_ns)
+static int note_suspended(struct vg_follow *f, struct vg_bus_dev *dev)
 {
 	bool was = dev->is_suspended;
-	uint64_t since_ns = was ? sleep_of(f, dev, now_ns)->since_ns : now_ns;
-	int err = vg_bus_note_suspended(f->xs, dev,
-					now_ns - since_ns >= f->sleep_ns);
+	uint64_t until_ns = was ? sleep_of(f, dev->uuid)->until_ns : 0;
+	int err = vg_bus_note_suspended(f->xs, dev, f->now_ns >= until_ns);
 
-	if (dev->is_suspended && !was)
+	if (dev->is_suspended && !was) {
+		sleep_longer(f, sleep_of(f, dev->uuid));
 		vg_info("%s %s: its guest is suspended", dev->guest_name,
 			dev->spec.name);
+	}
 	if (err == -ENOENT || err == -EALREADY)
 		return 0;
 	if (err)
@@ -279,7 +340,7 @@ static int note_suspended(struct vg_follow *f, struct vg_bus_dev *dev,
 
 /* 1: something is waited for. */
 static int look_at(struct vg_follow *f, const struct vg_domains *all,
-		   struct vg_bus_dev *dev, uint64_t now_ns)
+		   struct vg_bus_dev *dev)
 {
 	const struct vg_domain *guest = guest_of(all, dev);
 	const struct vg_domain *backend = backend_of(all, dev);
@@ -287,11 +348,11 @@ static int look_at(struct vg_follow *f, const struct vg_domains *all,
 	int again = 0;
 
 	if (guest && guest->id == dev->guest) {
-		again = note_suspended(f, dev, now_ns);
+		again = note_suspended(f, dev);
 		if (backend && backend->id == dev->backend)
 			return again;
 	} else {
-		absent_ns = absent_for(f, dev->uuid, now_ns);
+		absent_ns = absent_for(f, dev->uuid);
 	}
 	if (!guest)
 		return guest_is_gone(f, dev, absent_ns);
@@ -301,7 +362,7 @@ static int look_at(struct vg_follow *f, const struct vg_domains *all,
 }
 
 static void look_at_all(struct vg_follow *f, const struct vg_domains *all,
-			struct vg_bus_devs *devs, uint64_t now_ns)
+			struct vg_bus_devs *devs)
 {
 	struct vg_bus_dev *dev;
 	unsigned int i;
@@ -311,13 +372,14 @@ static void look_at_all(struct vg_follow *f, const struct vg_domains *all,
 	f->suspended = 0;
 	for (i = 0; i < devs->nr; i++) {
 		dev = &devs->d[i];
-		f->waiting += (unsigned int)look_at(f, all, dev, now_ns);
+		f->waiting += (unsigned int)look_at(f, all, dev);
 		f->suspended += dev->is_suspended;
 		if (dev->is_suspended)
-			sleep_of(f, dev, now_ns)->is_seen = true;
+			sleep_of(f, dev->uuid)->is_seen = true;
 	}
 	forget_who_is_back(f);
 	forget_who_is_awake(f);
+	forget_what_was_said(f);
 }
 
 /*
@@ -332,9 +394,10 @@ int vg_follow_look(struct vg_follow *f, uint64_t now_ns)
 
 	if (err)
 		return err;
+	f->now_ns = now_ns;
 	err = vg_domains_read(f->xs, &all);
 	if (!err) {
-		look_at_all(f, &all, &devs, now_ns);
+		look_at_all(f, &all, &devs);
 		vg_domains_free(&all);
 	}
 	vg_bus_devs_free(&devs);

@@ -9,8 +9,10 @@
  * states are read, whether a front is suspended, and the names in it, so
  * nothing else that they write makes it do anything; and it is looked at as
  * often as the caller says, not as often as they write.  A guest that says by
- * turns that it is suspended and that it is not has the record written twice in
- * three seconds: what is noted stays for so long.
+ * turns that it is suspended and that it is not has records written in two
+ * looks of each three seconds, however many devices it has: what is noted of
+ * any of them stays for so long, and for so long again if another one is noted
+ * later.
  */
 #ifndef VG_BUS_FOLLOW_H
 #define VG_BUS_FOLLOW_H
@@ -22,17 +24,21 @@
 
 struct vg_absence;
 struct vg_sleep;
+struct vg_complaint;
 
 struct vg_follow {
 	struct xen_store *xs;		/* the caller's */
 	xen_domid_t own;
 	uint64_t forget_ns;		/* a guest that is gone for so long */
 	uint64_t close_ns;		/* what a backend gets to let go */
-	uint64_t sleep_ns;		/* what is noted of it stays so long */
+	uint64_t sleep_ns;		/* what a look notes stays so long */
+	uint64_t now_ns;		/* of this look */
 	struct vg_absence *absent;
 	unsigned int nr_absent;
-	struct vg_sleep *asleep;	/* devices */
+	struct vg_sleep *asleep;	/* guests */
 	unsigned int nr_asleep;
+	struct vg_complaint *said;	/* of the last minute */
+	unsigned int nr_said;
 	/* Out. */
 	unsigned int devices, waiting;	/* now */
 	unsigned int suspended;		/* ... of guests that are saved */

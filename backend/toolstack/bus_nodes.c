@@ -682,20 +682,27 @@ static int rm_suspended(struct xen_store *xs, const char *record)
 	return err;
 }
 
+struct note {
+	const struct vg_bus_dev *dev;
+	bool is_suspended;		/* out */
+};
+
 static int note_body(struct xen_store *xs, void *arg)
 {
-	struct vg_bus_dev *dev = arg;
-	char *record = vg_bus_record(dev);
+	struct note *n = arg;
+	char *record = vg_bus_record(n->dev);
 	struct writer w = { .xs = xs, .dir = record };
-	bool is_suspended = false;
 
-	w.err = check_record(xs, dev);
+	w.err = check_record(xs, n->dev);
 	if (!w.err)
-		w.err = front_is_suspended(xs, dev, &is_suspended);
-	if (is_suspended)
-		put(&w, "suspended", "1");
-	else if (!w.err)
-		w.err = rm_suspended(xs, record);
+		w.err = front_is_suspended(xs, n->dev, &n->is_suspended);
+	/* Whoever watches the records is not woken up for nothing. */
+	if (!w.err && n->is_suspended != n->dev->is_suspended) {
+		if (n->is_suspended)
+			put(&w, "suspended", "1");
+		else
+			w.err = rm_suspended(xs, record);
+	}
 	free(record);
 	return w.err;
 }
@@ -703,15 +710,16 @@ static int note_body(struct xen_store *xs, void *arg)
 int vg_bus_note_suspended(struct xen_store *xs, struct vg_bus_dev *dev,
 			  bool may_clear)
 {
-	bool is_suspended;
-	int err = front_is_suspended(xs, dev, &is_suspended);
+	struct note n = { .dev = dev };
+	int err = front_is_suspended(xs, dev, &n.is_suspended);
 
-	if (err || is_suspended == dev->is_suspended ||
-	    (!is_suspended && !may_clear))
+	if (err || n.is_suspended == dev->is_suspended ||
+	    (!n.is_suspended && !may_clear))
 		return err;
-	err = vg_transact(xs, note_body, dev);
+	/* The guest may change its mind meanwhile: what was noted counts. */
+	err = vg_transact(xs, note_body, &n);
 	if (!err)
-		dev->is_suspended = is_suspended;
+		dev->is_suspended = n.is_suspended;
 	return err;
 }
 

@@ -101,8 +101,8 @@ int vg_bus_move(struct xen_store *xs, struct vg_bus_dev *dev,
 		xen_domid_t backend, xen_domid_t own);
 /*
  * What the guest's front says of being suspended, into the record: the front
- * goes with the guest.  That it is not any more, only if @may_clear.  -ENOENT,
- * -EALREADY as above.
+ * goes with the guest.  That it is not any more, only if @may_clear.
+ * dev->is_suspended is what the record says then.  -ENOENT, -EALREADY as above.
  */
 int vg_bus_note_suspended(struct xen_store *xs, struct vg_bus_dev *dev,
 			  bool may_clear);

@@ -43,13 +43,13 @@ void vg_refusals_exit(struct vg_refusals *r)
 	unsigned int i;
 
 	for (i = 0; i < VG_REFUSALS_MAX; i++)
-		free(r->path[i]);
+		free(r->said[i].path);
 }
 
 /* With the guest's directory, if it is its last. */
 static void drop(struct vg_refusals *r, unsigned int i)
 {
-	char *p = r->path[i], **names;
+	char *p = r->said[i].path, **names;
 	int n;
 
 	if (!p)
@@ -63,7 +63,7 @@ static void drop(struct vg_refusals *r, unsigned int i)
 	if (!n)
 		xen_store_rm(r->xs, p);
 	free(p);
-	r->path[i] = NULL;
+	r->said[i].path = NULL;
 }
 
 /* VG_REFUSALS_MAX: it has none. */
@@ -72,20 +72,67 @@ static unsigned int find(const struct vg_refusals *r, const char *path)
 	unsigned int i;
 
 	for (i = 0; i < VG_REFUSALS_MAX; i++)
-		if (r->path[i] && !strcmp(r->path[i], path))
+		if (r->said[i].path && !strcmp(r->said[i].path, path))
 			break;
 	return i;
 }
 
-/* One device has one: it drives out no others'. */
-static unsigned int slot_for(struct vg_refusals *r, const char *path)
+/* VG_REFUSALS_MAX: none is free. */
+static unsigned int find_free(const struct vg_refusals *r)
+{
+	unsigned int i;
+
+	for (i = 0; i < VG_REFUSALS_MAX && r->said[i].path; i++)
+		;
+	return i;
+}
+
+static unsigned int nr_of(const struct vg_refusals *r, xen_domid_t guest)
+{
+	unsigned int i, nr = 0;
+
+	for (i = 0; i < VG_REFUSALS_MAX; i++)
+		nr += r->said[i].path && r->said[i].guest == guest;
+	return nr;
+}
+
+/*
+ * Whoever has more than half, which is so while nobody else needs them, gives
+ * back; otherwise a guest with many devices drives out its own.
+ */
+static unsigned int rank(const struct vg_refusals *r,
+			 const struct vg_refusal *it, xen_domid_t guest)
+{
+	if (nr_of(r, it->guest) > VG_REFUSALS_MAX / 2)
+		return 2;
+	return it->guest == guest;
+}
+
+/* Which one goes from a full table, for one of @guest. */
+static unsigned int find_victim(const struct vg_refusals *r, xen_domid_t guest)
+{
+	unsigned int i, is, best = 0, found = 0;
+
+	for (i = 0; i < VG_REFUSALS_MAX; i++) {
+		is = rank(r, &r->said[i], guest);
+		if (is < best ||
+		    (is == best && r->said[i].turn > r->said[found].turn))
+			continue;
+		best = is;
+		found = i;
+	}
+	return found;
+}
+
+/* One device has one. */
+static unsigned int slot_for(const struct vg_refusals *r, const char *path,
+			     xen_domid_t guest)
 {
 	unsigned int i = find(r, path);
 
 	if (i == VG_REFUSALS_MAX)
-		for (i = 0; i < VG_REFUSALS_MAX && r->path[i]; i++)
-			;
-	return i < VG_REFUSALS_MAX ? i : r->next++ % VG_REFUSALS_MAX;
+		i = find_free(r);
+	return i == VG_REFUSALS_MAX ? find_victim(r, guest) : i;
 }
 
 void vg_refusals_forget(struct vg_refusals *r, const struct vg_devname *name)
@@ -102,11 +149,12 @@ void vg_refusals_say(struct vg_refusals *r, const struct vg_devname *name,
 		     const char *why)
 {
 	char *path = name_path(name);
-	unsigned int i = slot_for(r, path);
+	unsigned int i = slot_for(r, path, name->guest);
 	int err;
 
 	drop(r, i);
-	r->path[i] = path;
+	r->said[i] = (struct vg_refusal){ .path = path, .guest = name->guest,
+					  .turn = r->turn++ };
 	err = xen_store_write(r->xs, path, why);
 	if (err)
 		vg_debug("writing %s: %s", path, strerror(-err));

@@ -15,13 +15,24 @@
 #include "toolstack/libxl_keys.h"
 #include "xen/xen.h"
 
-/* The oldest go: xenstore grants a domain so many nodes. */
+/*
+ * The oldest go: xenstore grants a domain so many nodes.  Guests are not
+ * trusted, and one can have many devices refused again and again: those of a
+ * guest that has more than half go first, then those of the guest that is
+ * refused something now.  So one guest drives out one of others' at the most.
+ */
 #define VG_REFUSALS_MAX		8u
+
+struct vg_refusal {
+	char *path;			/* NULL: none */
+	xen_domid_t guest;
+	uint64_t turn;			/* they are numbered as they come */
+};
 
 struct vg_refusals {
 	struct xen_store *xs;
-	char *path[VG_REFUSALS_MAX];	/* NULL: none */
-	unsigned int next;
+	struct vg_refusal said[VG_REFUSALS_MAX];
+	uint64_t turn;			/* of the next */
 };
 
 /* What a predecessor left goes.  @xs stays the caller's, and open. */

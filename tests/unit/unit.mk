@@ -59,7 +59,7 @@ $(UNIT_BUILD)/tests/unit/lib/test_stream: UNIT_LIBS += $(addprefix \
 	-Wl$(UNIT_COMMA)--wrap=,epoll_ctl accept4 ppoll)
 $(UNIT_BUILD)/tests/unit/ctl/test_bus: UNIT_LIBS += -Wl,--wrap=xen_store_commit
 $(UNIT_BUILD)/tests/unit/toolstack/test_bus_follow: UNIT_LIBS += \
-	-Wl,--wrap=vg_domains_read
+	-Wl,--wrap=vg_domains_read -Wl,--wrap=vg_transact
 
 # What has threads a second time, under ThreadSanitizer, if gcc has it.
 UNIT_TSAN_BUILD := $(UNIT_BUILD)/tsan

@@ -55,6 +55,14 @@ static char *get_file(const char *path)
 	return text;
 }
 
+static void assert_file(const char *path, const char *text)
+{
+	char *is = get_file(path);
+
+	assert_string_equal(is, text);
+	free(is);
+}
+
 /* The program begins, in a boot of that number. */
 static void begin(unsigned int boot)
 {
@@ -263,7 +271,6 @@ static void files_that_make_no_sense(void **state)
 		"\"devid\":1,\"spec\":[\"type=rng\",\"name=n\",\"backend=D\"]}]}",
 	};
 	unsigned int i;
-	char *text;
 
 	(void)state;
 	assert_int_equal(mkdir(in_dir("state"), 0755), 0);
@@ -274,29 +281,29 @@ static void files_that_make_no_sense(void **state)
 		assert_int_equal(vg_saved_recall(saved), 0);
 		assert_true(unit_logged("saved.json.bad"));
 		assert_false(fake_store_exists("/virtio-grant"));
-		assert_int_equal(access(in_dir("state/saved.json"), F_OK), -1);
-		text = get_file(in_dir("state/saved.json.bad"));
-		assert_string_equal(text, *bad[i] ? bad[i] : "\n");
-		free(text);
+		/* It is there until there is another. */
+		assert_file(in_dir("state/saved.json"),
+			    *bad[i] ? bad[i] : "\n");
+		assert_file(in_dir("state/saved.json.bad"),
+			    *bad[i] ? bad[i] : "\n");
 		assert_int_equal(unlink(in_dir("state/saved.json.bad")), 0);
 		unit_log_stop();
 		unit_log_start();
 	}
 }
 
+static const char one_of_three[] =
+	"{\"boot\":\"x\",\"devices\":[{},"
+	"{\"uuid\":\"00000000-0000-0000-0000-000000000051\",\"guest\":\"g1\","
+	"\"devid\":1,\"spec\":[\"type=rng\",\"name=n\",\"backend=D\"]},"
+	"7]}";
+
 /* What one device has that makes no sense, is nothing to the others. */
 static void one_that_makes_no_sense(void **state)
 {
-	static const char file[] =
-		"{\"boot\":\"x\",\"devices\":[{},"
-		"{\"uuid\":\"00000000-0000-0000-0000-000000000051\",\"guest\":\"g1\","
-		"\"devid\":1,\"spec\":[\"type=rng\",\"name=n\",\"backend=D\"]},"
-		"7]}";
-	char *text;
-
 	(void)state;
 	assert_int_equal(mkdir(in_dir("state"), 0755), 0);
-	put_file(in_dir("state/saved.json"), file);
+	put_file(in_dir("state/saved.json"), one_of_three);
 	/* Not before all that can be known is. */
 	fake_fail_nth(0, FAKE_STORE_WRITE, 1, EIO);
 	assert_int_equal(vg_saved_recall(saved), -EIO);
@@ -305,9 +312,66 @@ static void one_that_makes_no_sense(void **state)
 	assert_int_equal(vg_saved_recall(saved), 0);
 	bus_assert_key(bus_record(0x51, 1, "type"), "rng");
 	assert_true(unit_logged("a device without a uuid"));
-	text = get_file(in_dir("state/saved.json.bad"));
-	assert_string_equal(text, file);
+	assert_file(in_dir("state/saved.json.bad"), one_of_three);
+}
+
+/* The host stops before there is another: nothing is lost, or said anew. */
+static void the_host_stops_before_the_next(void **state)
+{
+	char *text;
+
+	(void)state;
+	assert_int_equal(mkdir(in_dir("state"), 0755), 0);
+	put_file(in_dir("state/saved.json"), one_of_three);
+	assert_int_equal(vg_saved_recall(saved), 0);
+	assert_true(unit_logged("kept as"));
+	host_is_booted();
+	unit_log_stop();
+	unit_log_start();
+	assert_int_equal(vg_saved_recall(saved), 0);
+	bus_assert_key(bus_record(0x51, 1, "type"), "rng");
+	assert_false(unit_logged("saved.json"));
+	assert_int_equal(access(in_dir("state/saved.json.bad.1"), F_OK), -1);
+	/* The next has what made sense, and the other stays what it was. */
+	assert_int_equal(look(), 0);
+	assert_int_equal(keep(), 0);
+	text = get_file(in_dir("state/saved.json"));
+	assert_non_null(strstr(text, "name=n"));
+	assert_string_not_equal(text, one_of_three);
 	free(text);
+	assert_file(in_dir("state/saved.json.bad"), one_of_three);
+	end();
+	fake_store_rm(0, "/virtio-grant");
+	begin(3);
+	assert_int_equal(vg_saved_recall(saved), 0);
+	bus_assert_key(bus_record(0x51, 1, "type"), "rng");
+	assert_false(unit_logged("kept"));
+}
+
+/* Each has a name of its own, as far as there are names. */
+static void one_after_the_other(void **state)
+{
+	char name[40], text[40];
+	unsigned int i;
+
+	(void)state;
+	assert_int_equal(mkdir(in_dir("state"), 0755), 0);
+	for (i = 0; i < 12; i++) {
+		snprintf(text, sizeof(text), "nonsense %u", i);
+		put_file(in_dir("state/saved.json"), text);
+		assert_int_equal(vg_saved_recall(saved), 0);
+		snprintf(name, sizeof(name), i ? "saved.json.bad.%u" :
+			 "saved.json.bad", i);
+		assert_true(unit_logged(i < 10 ? name : "not kept: there are"));
+		/* Each look of a program that begins writes another one. */
+		assert_int_equal(keep(), 0);
+		end();
+		begin(1);
+	}
+	assert_file(in_dir("state/saved.json.bad"), "nonsense 0");
+	assert_file(in_dir("state/saved.json.bad.1"), "nonsense 1");
+	assert_file(in_dir("state/saved.json.bad.9"), "nonsense 9");
+	assert_int_equal(access(in_dir("state/saved.json.bad.10"), F_OK), -1);
 }
 
 static void too_much(void **state)
@@ -377,6 +441,7 @@ int main(void)
 		T(restored_after_a_boot), T(the_same_boot),
 		T(whom_xenstore_knows), T(only_what_changes_is_written),
 		T(files_that_make_no_sense), T(one_that_makes_no_sense),
+		T(the_host_stops_before_the_next), T(one_after_the_other),
 		T(too_much), T(it_is_tried_again),
 	};
 

@@ -11,6 +11,7 @@
 #include "bus.h"
 #include "lib/util.h"
 #include "toolstack/bus_follow.h"
+#include "toolstack/transact.h"
 
 #define S	UINT64_C(1000000000)
 
@@ -455,6 +456,60 @@ static void a_guest_that_dozes(void **state)
 	assert_in_range(unit_log_lines() - lines, 2 * 8, 2 * 11);
 }
 
+/* One device of many after the other, so that each look finds another one. */
+static void a_guest_that_dozes_by_turns(void **state)
+{
+	static const char *const names[] = { "a", "b", "c", "d", "e", "f" };
+	unsigned int i, k, before, changes = 0, looks = 0;
+
+	(void)state;
+	for (k = 0; k < ARRAY_SIZE(names); k++)
+		make(names[k]);
+	for (i = 0; i < 300; i++) {
+		for (k = 0; k < ARRAY_SIZE(names); k++) {
+			if (k == i % ARRAY_SIZE(names))
+				fake_store_write(5, bus_front(5, k, "suspended"),
+						 "1");
+			else
+				fake_store_rm(5, bus_front(5, k, "suspended"));
+		}
+		before = nr_calls();
+		assert_in_range(look(), 1, ARRAY_SIZE(names));
+		changes += nr_calls() - before;
+		looks += nr_calls() != before;
+	}
+	/* No more than one device alone has changed in as many looks. */
+	assert_in_range(looks, 2, 22);
+	assert_in_range(changes, 2 * ARRAY_SIZE(names), 30);
+	assert_int_equal(follow.nr_asleep, 1);
+}
+
+/* It goes on: what was noted by one look after the other goes at once. */
+static void many_devices_sleep(void **state)
+{
+	uint64_t begun;
+
+	(void)state;
+	make("root");
+	make("data");
+	begun = now_ns;
+	suspend();
+	fake_store_write(5, bus_front(5, 1, "suspended"), "1");
+	assert_int_equal(look(), 2);
+	bus_assert_key(bus_record(0x51, 1, "suspended"), "1");
+	fake_store_rm(5, bus_front(5, 0, "suspended"));
+	fake_store_rm(5, bus_front(5, 1, "suspended"));
+	while (now_ns < begun + 6 * S) {
+		assert_int_equal(look(), 2);
+		bus_assert_key(bus_record(0x51, 0, "suspended"), "1");
+		bus_assert_key(bus_record(0x51, 1, "suspended"), "1");
+	}
+	assert_int_equal(look(), 0);
+	bus_assert_key(bus_record(0x51, 0, "suspended"), NULL);
+	bus_assert_key(bus_record(0x51, 1, "suspended"), NULL);
+	assert_int_equal(follow.nr_asleep, 0);
+}
+
 /* What it says is 1 or nothing; a front that is gone says neither. */
 static void odd_words_of_sleep(void **state)
 {
@@ -574,6 +629,66 @@ static void a_guest_comes_meanwhile(void **state)
 	assert_int_equal(follow.failures, 0);
 	assert_int_equal(unit_log_lines(), lines);
 	assert_int_equal(look(), 0);
+}
+
+/* As it begins a transaction; linked in place of the real one, too. */
+int __real_vg_transact(struct xen_store *store,
+		       int (*body)(struct xen_store *store, void *arg),
+		       void *arg);
+int __wrap_vg_transact(struct xen_store *store,
+		       int (*body)(struct xen_store *store, void *arg),
+		       void *arg);
+static void (*before_transaction)(void);
+
+int __wrap_vg_transact(struct xen_store *store,
+		       int (*body)(struct xen_store *store, void *arg),
+		       void *arg)
+{
+	if (before_transaction)
+		before_transaction();
+	return __real_vg_transact(store, body, arg);
+}
+
+static void it_is_awake_again(void)
+{
+	before_transaction = NULL;
+	fake_store_rm(5, bus_front(5, 0, "suspended"));
+}
+
+static void it_sleeps_again(void)
+{
+	before_transaction = NULL;
+	fake_store_write(5, bus_front(5, 0, "suspended"), "1");
+}
+
+/* It counts, and is said, what was noted. */
+static void a_guest_that_flaps_meanwhile(void **state)
+{
+	unsigned int calls, lines;
+
+	(void)state;
+	make("root");
+	calls = nr_calls();
+	lines = unit_log_lines();
+	fake_store_write(5, bus_front(5, 0, "suspended"), "1");
+	before_transaction = it_is_awake_again;
+	assert_int_equal(look(), 0);
+	assert_null(before_transaction);
+	bus_assert_key(bus_record(0x51, 0, "suspended"), NULL);
+	assert_int_equal(follow.suspended, 0);
+	assert_int_equal(unit_log_lines(), lines);
+	assert_int_equal(nr_calls(), calls);
+	suspend();
+	fake_store_rm(5, bus_front(5, 0, "suspended"));
+	now_ns += 3 * S;
+	calls = nr_calls();
+	before_transaction = it_sleeps_again;
+	assert_int_equal(look(), 1);
+	assert_null(before_transaction);
+	bus_assert_key(bus_record(0x51, 0, "suspended"), "1");
+	/* saved.json is written by it. */
+	assert_int_equal(follow.suspended, 1);
+	assert_int_equal(nr_calls(), calls);
 }
 
 /* ---- what domains write ------------------------------------------------- */
@@ -762,6 +877,51 @@ static void a_failure_is_said_once(void **state)
 	assert_moved(9, 5);
 }
 
+/* Two devices that fail, with texts of their own, are not said by turns. */
+static void failures_of_two(void **state)
+{
+	unsigned int lines, i;
+
+	(void)state;
+	make("root");
+	make("data");
+	bus_domain_gone(1);
+	bus_domain(9, "DomD", 0xd, true);
+	fake_fail_nth(0, FAKE_STORE_PERMS, FAKE_EVERY, EIO);
+	lines = unit_log_lines();
+	for (i = 0; i < 100; i++) {
+		assert_int_equal(look(), 2);
+		now_ns += 2 * S;
+	}
+	assert_true(unit_logged("g1 root: moving it: Input/output error"));
+	assert_true(unit_logged("g1 data: moving it: Input/output error"));
+	assert_int_equal(unit_log_lines(), lines + 2);
+	assert_int_equal(follow.failures, 200);
+	assert_int_equal(follow.nr_said, 2);
+	/* By turns with another one of its own, as little. */
+	for (i = 0; i < 100; i++) {
+		fake_fail_nth(0, FAKE_STORE_PERMS, FAKE_EVERY,
+			      i % 2 ? EIO : ENOSPC);
+		assert_int_equal(look(), 2);
+	}
+	assert_int_equal(unit_log_lines(), lines + 4);
+	assert_int_equal(follow.nr_said, 4);
+	/* What is over is forgotten, and said when it comes again. */
+	fake_fail_nth(0, FAKE_STORE_PERMS, 0, 0);
+	assert_int_equal(look(), 0);
+	assert_int_equal(follow.nr_said, 4);
+	now_ns += 60 * S;
+	assert_int_equal(look(), 0);
+	assert_int_equal(follow.nr_said, 0);
+	bus_domain_gone(9);
+	bus_domain(10, "DomD", 0xd, true);
+	fake_fail_nth(0, FAKE_STORE_PERMS, FAKE_EVERY, EIO);
+	lines = unit_log_lines();
+	assert_int_equal(look(), 2);
+	assert_int_equal(unit_log_lines(), lines + 2);
+	fake_fail_nth(0, FAKE_STORE_PERMS, 0, 0);
+}
+
 int main(void)
 {
 #define T(f)	cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -780,11 +940,14 @@ int main(void)
 		T(a_guest_sleeps_for_a_while),
 		T(a_short_sleep),
 		T(a_guest_that_dozes),
+		T(a_guest_that_dozes_by_turns),
+		T(many_devices_sleep),
 		T(odd_words_of_sleep),
 		T(absences_begin_anew),
 		T(after_a_crash),
 		T(a_guest_is_made_meanwhile),
 		T(a_guest_comes_meanwhile),
+		T(a_guest_that_flaps_meanwhile),
 		T(hostile_fronts),
 		T(fronts_that_are_gone),
 		T(hostile_backs),
@@ -792,6 +955,7 @@ int main(void)
 		T(each_call_fails),
 		T(each_call_of_noting_fails),
 		T(a_failure_is_said_once),
+		T(failures_of_two),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -31,26 +31,42 @@ static int teardown(void **state)
 	return 0;
 }
 
-static struct vg_devname name_of(unsigned int devid)
+static struct vg_devname name_in(xen_domid_t guest, unsigned int devid)
 {
-	return (struct vg_devname){ .kind = &vg_kinds[0], .guest = 5,
+	return (struct vg_devname){ .kind = &vg_kinds[0], .guest = guest,
 				    .devid = devid };
 }
 
-static void say(unsigned int devid, const char *why)
+static struct vg_devname name_of(unsigned int devid)
 {
-	const struct vg_devname name = name_of(devid);
+	return name_in(5, devid);
+}
+
+static void say_in(xen_domid_t guest, unsigned int devid, const char *why)
+{
+	const struct vg_devname name = name_in(guest, devid);
 
 	vg_refusals_say(&r, &name, why);
 }
 
-static void assert_said(unsigned int devid, const char *why)
+static void say(unsigned int devid, const char *why)
 {
-	char *path = vg_strf("/local/domain/0/error/backend/%s/5/%u/error",
-			     vg_kinds[0].name, devid);
+	say_in(5, devid, why);
+}
+
+static void assert_said_in(xen_domid_t guest, unsigned int devid,
+			   const char *why)
+{
+	char *path = vg_strf("/local/domain/0/error/backend/%s/%u/%u/error",
+			     vg_kinds[0].name, guest, devid);
 
 	bus_assert_key(path, why);
 	free(path);
+}
+
+static void assert_said(unsigned int devid, const char *why)
+{
+	assert_said_in(5, devid, why);
 }
 
 static void one_of_each_device(void **state)
@@ -98,11 +114,63 @@ static void the_last_of_many(void **state)
 				       "/virtio_grant/5"));
 }
 
+/* However many devices it has, and however often they are refused. */
+static void a_guest_with_many(void **state)
+{
+	unsigned int i;
+
+	(void)state;
+	say_in(6, 1, "theirs");
+	say_in(7, 1, "theirs, too");
+	for (i = 0; i < 5 * VG_REFUSALS_MAX; i++)
+		say(i % (2 * VG_REFUSALS_MAX), "why");
+	assert_said_in(6, 1, "theirs");
+	assert_said_in(7, 1, "theirs, too");
+	/* It has what nobody else needs, and no more. */
+	i = (i - 1) % (2 * VG_REFUSALS_MAX);
+	assert_said(i, "why");
+	assert_said(i - (VG_REFUSALS_MAX - 3), "why");
+	/* It gives back the oldest, down to half. */
+	say_in(6, 2, "another");
+	say_in(7, 2, "another");
+	assert_said_in(6, 1, "theirs");
+	assert_said_in(7, 1, "theirs, too");
+	assert_said(i - (VG_REFUSALS_MAX / 2 - 1), "why");
+	assert_said(i - VG_REFUSALS_MAX / 2, NULL);
+	/* From then on each has its own. */
+	say_in(6, 3, "a third");
+	assert_said_in(6, 1, NULL);
+	assert_said_in(6, 2, "another");
+	assert_said_in(7, 1, "theirs, too");
+	assert_said(i - (VG_REFUSALS_MAX / 2 - 1), "why");
+}
+
+/* By when they were said, wherever they are kept. */
+static void the_oldest_goes(void **state)
+{
+	const struct vg_devname served = name_in(10, 1);
+	unsigned int i;
+
+	(void)state;
+	for (i = 0; i < VG_REFUSALS_MAX; i++)
+		say_in((xen_domid_t)(10 + i), 1, "why");
+	vg_refusals_forget(&r, &served);
+	say_in(10, 1, "again");
+	say_in(11, 1, "again");
+	say_in(30, 1, "a new one");
+	assert_said_in(10, 1, "again");
+	assert_said_in(11, 1, "again");
+	assert_said_in(12, 1, NULL);
+	assert_said_in(13, 1, "why");
+	assert_said_in(30, 1, "a new one");
+}
+
 int main(void)
 {
 #define T(f)	cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		T(one_of_each_device), T(the_last_of_many),
+		T(a_guest_with_many), T(the_oldest_goes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
