@@ -220,7 +220,7 @@ if text=$(in_domain DomD "truncate -s 40M /tmp/file
 		virtio-grantctl resize $dev 2>&1"); then
 	fail "a disk shrank: $text"
 fi
-expect "refused: $dev: the image has 41943040 bytes now, the guest knows 58720256; a disk does not shrink while it is used" \
+expect "virtio-grantctl: refused: $dev: the image has 41943040 bytes now, the guest knows 58720256; a disk does not shrink while it is used" \
 	"$text" "what is said of a shorter image"
 sectors_are 114688 || fail "the guest's disk has changed all the same"
 in_domain DomD 'truncate -s 60M /tmp/file'
