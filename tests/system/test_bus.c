@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -436,15 +437,21 @@ static void removed_while_closed(void **state)
 	assert_true(rig_until(!rig_worker_of(GUEST)));
 }
 
-static void closed_by_itself_is_no_leftover(void **state)
+/* Its driver has closed, and then the daemon ends. */
+static void closed_and_stopped(void)
 {
-	(void)state;
 	disk_make(0);
 	start();
 	assert_int_equal(front_close(&f), 0);
 	assert_true(rig_until(front_back_state(&f) == 6));
 	rig_sup_stop();
 	rig_until(!rig_worker_of(GUEST));
+}
+
+static void closed_by_itself_is_no_leftover(void **state)
+{
+	(void)state;
+	closed_and_stopped();
 	assert_int_equal(rig_sup_start(), 0);
 	rig_steps(20);
 	assert_true(fake_store_exists(front_back_path(&f, "")));
@@ -460,12 +467,7 @@ static void storage_is_away_between_two_drivers(void **state)
 	char away[512];
 
 	(void)state;
-	disk_make(0);
-	start();
-	assert_int_equal(front_close(&f), 0);
-	assert_true(rig_until(front_back_state(&f) == 6));
-	rig_sup_stop();
-	rig_until(!rig_worker_of(GUEST));
+	closed_and_stopped();
 	snprintf(away, sizeof(away), "%s.away", image.params);
 	assert_int_equal(rename(image.params, away), 0);
 	assert_int_equal(rig_sup_start(), 0);

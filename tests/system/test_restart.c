@@ -875,6 +875,17 @@ static int setup_short(void **state)
 	return rig_broker_start() || rig_sup_start() ? -1 : pair_start();
 }
 
+/* Both were killed, and the broker is not back yet. */
+static void supervisor_alone(void)
+{
+	rig_sup_kill();
+	rig_until(!rig_worker_of(GUEST) && !rig_worker_of(OTHER));
+	rig_broker_kill();
+	rig.cfg.replace_ns = UINT64_C(100000000);
+	assert_int_equal(rig_sup_start(), 0);
+	rig_steps(100);
+}
+
 /*
  * Who comes first can't reach the device yet, and is given its files in vain:
  * they are the same device's when it can.
@@ -884,12 +895,7 @@ static void supervisor_comes_first(void **state)
 	uint64_t until;
 
 	(void)state;
-	rig_sup_kill();
-	rig_until(!rig_worker_of(GUEST) && !rig_worker_of(OTHER));
-	rig_broker_kill();
-	rig.cfg.replace_ns = UINT64_C(100000000);
-	assert_int_equal(rig_sup_start(), 0);
-	rig_steps(100);
+	supervisor_alone();
 	assert_int_equal(rig_broker_start(), 0);
 	assert_int_equal(pair_io(&pair[0]), 0);
 	for (until = rig_now_ms() + 400; rig_now_ms() < until;)
@@ -906,12 +912,7 @@ static void removed_before_it_begins(void **state)
 
 	(void)state;
 	assert_true(rig_disk_add(&more));
-	rig_sup_kill();
-	rig_until(!rig_worker_of(GUEST) && !rig_worker_of(OTHER));
-	rig_broker_kill();
-	rig.cfg.replace_ns = UINT64_C(100000000);
-	assert_int_equal(rig_sup_start(), 0);
-	rig_steps(100);
+	supervisor_alone();
 	assert_true(unit_logged("relay"));
 	fake_libxl_disk_remove(&more);
 	rig_steps(5);
