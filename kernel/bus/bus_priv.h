@@ -178,10 +178,11 @@ struct vgb_device {
 	bool has_failed;	/* ... and could not, for good */
 	bool is_closed;		/* the toolstack wanted it gone, and it is */
 	bool is_refusing;	/* it was said that it is in use */
+	spinlock_t gate;	/* the next two, with what they forbid: see vgb_queue() */
 	bool is_leaving;	/* remove() was called */
+	bool is_frozen;		/* the guest is asleep: nothing is done */
 	bool is_gone;		/* ... and has unmade it; under the lock of @dev */
 	bool was_restored;	/* the guest was, once: xenbus may watch another */
-	bool is_frozen;		/* the guest is asleep: nothing is done */
 	bool is_asleep;		/* ... was restored, and it waits for a backend */
 	bool is_libxls;		/* "virtio_disk", which is never moved */
 };

@@ -60,11 +60,27 @@ static struct vgrant_types vgb_accepted;
 static LIST_HEAD(vgb_devices);
 static DEFINE_MUTEX(vgb_devices_lock);
 
+/* It is leaving, or frozen: from here on nothing is queued (vgb_queue()). */
+static void vgb_mark(struct vgb_device *vgb, bool *mark)
+{
+	spin_lock(&vgb->gate);
+	WRITE_ONCE(*mark, true);
+	spin_unlock(&vgb->gate);
+}
+
+/* What was cancelled by who marked it before, nobody queues again. */
+static void vgb_queue(struct vgb_device *vgb, struct delayed_work *work,
+		      unsigned long delay)
+{
+	spin_lock(&vgb->gate);
+	if (!vgb->is_leaving && !vgb->is_frozen)
+		mod_delayed_work(system_long_wq, work, delay);
+	spin_unlock(&vgb->gate);
+}
+
 static void vgb_look_soon(struct vgb_device *vgb, unsigned int ms)
 {
-	if (!READ_ONCE(vgb->is_leaving) && !READ_ONCE(vgb->is_frozen))
-		mod_delayed_work(system_long_wq, &vgb->work,
-				 msecs_to_jiffies(ms));
+	vgb_queue(vgb, &vgb->work, msecs_to_jiffies(ms));
 }
 
 /*
@@ -396,15 +412,6 @@ static void vgb_wake_work(struct work_struct *work)
 		xenbus_switch_state(vgb->xdev, XenbusStateConnected);
 }
 
-static void vgb_wake_later(struct vgb_device *vgb)
-{
-	unsigned int wait_s = READ_ONCE(vgrant_wait_s);
-
-	if (wait_s)
-		queue_delayed_work(system_long_wq, &vgb->wake_work,
-				   vgrant_seconds(wait_s));
-}
-
 static void vgb_begin_making(struct vgb_device *vgb)
 {
 	WRITE_ONCE(vgb->is_made, true);
@@ -648,7 +655,7 @@ static void vgb_connect(struct vgb_device *vgb)
 	}
 	if (READ_ONCE(vgb->is_asleep)) {
 		vgb_link_set_reach(&vgb->link, VGB_UP);
-		mod_delayed_work(system_long_wq, &vgb->wake_work, 0);
+		vgb_queue(vgb, &vgb->wake_work, 0);
 		return;
 	}
 	if (vgb->is_libxls) {
@@ -817,8 +824,8 @@ static void vgb_work(struct work_struct *work)
 	char *back;
 	int state;
 
-	/* Queued by who had looked before; vgb_awake() does it again. */
-	if (READ_ONCE(vgb->is_frozen))
+	/* vgb_awake() has it look again. */
+	if (READ_ONCE(vgb->is_leaving) || READ_ONCE(vgb->is_frozen))
 		return;
 	wait = vgb_look_wait(vgb);
 	if (wait) {
@@ -923,9 +930,26 @@ static void vgb_tell_awake(struct vgb_device *vgb)
 	xenbus_rm(XBT_NIL, vgb->xdev->nodename, "suspended");
 }
 
+/* A device that sleeps on, wakes when its time is over; or now, where that was put off. */
+static void vgb_wake_later(struct vgb_device *vgb)
+{
+	unsigned int wait_s = vgb->is_connected ? 0 : READ_ONCE(vgrant_wait_s);
+
+	lockdep_assert_held(&vgb->gate);
+	if (READ_ONCE(vgb->is_asleep) && (wait_s || vgb->is_connected))
+		mod_delayed_work(system_long_wq, &vgb->wake_work,
+				 vgrant_seconds(wait_s));
+}
+
+/* Whatever was not queued meanwhile, or cancelled, is now. */
 static void vgb_awake(struct vgb_device *vgb)
 {
+	spin_lock(&vgb->gate);
 	WRITE_ONCE(vgb->is_frozen, false);
+	/* Before vgb_work() has a backend and wants it sooner. */
+	if (!vgb->is_leaving)
+		vgb_wake_later(vgb);
+	spin_unlock(&vgb->gate);
 	vgb_look_soon(vgb, 0);
 }
 
@@ -958,7 +982,7 @@ static int vgb_freeze(struct device *dev)
 	struct vgb_device *vgb = vgb_of_dev(dev);
 	int ret;
 
-	WRITE_ONCE(vgb->is_frozen, true);
+	vgb_mark(vgb, &vgb->is_frozen);
 	cancel_delayed_work_sync(&vgb->work);
 	cancel_delayed_work_sync(&vgb->wake_work);
 	/* Who could not say so, would be forgotten when it is saved. */
@@ -977,9 +1001,7 @@ static int vgb_thaw(struct device *dev)
 	int ret = 0;
 
 	vgb_tell_awake(vgb);
-	if (READ_ONCE(vgb->is_asleep))
-		vgb_wake_later(vgb);
-	else if (READ_ONCE(vgb->has_device))
+	if (READ_ONCE(vgb->has_device) && !READ_ONCE(vgb->is_asleep))
 		ret = vgrant_dev_restore(&vgb->vgd);
 	vgb_awake(vgb);
 	return ret;
@@ -1036,10 +1058,8 @@ static int vgb_restore(struct device *dev)
 	vgb_link_close(&vgb->link);
 	vgb->is_published = false;
 	vgb->is_connected = false;
-	if (READ_ONCE(vgb->has_device)) {
+	if (READ_ONCE(vgb->has_device))
 		WRITE_ONCE(vgb->is_asleep, true);
-		vgb_wake_later(vgb);
-	}
 	vgb_awake(vgb);
 	return 0;
 }
@@ -1060,7 +1080,7 @@ static const struct dev_pm_ops vgb_pm_ops = {
 /* Nothing is made, granted or told from here on. */
 static void vgb_stop(struct vgb_device *vgb)
 {
-	WRITE_ONCE(vgb->is_frozen, true);
+	vgb_mark(vgb, &vgb->is_frozen);
 	/* They do not wait for the backend any more. */
 	vgb_link_set_reach(&vgb->link, VGB_DOWN);
 	cancel_delayed_work_sync(&vgb->work);
@@ -1170,6 +1190,7 @@ VISIBLE_IF_KUNIT int vgb_probe(struct xenbus_device *xdev,
 	vgb->dev.release = vgb_release;
 	device_initialize(&vgb->dev);
 	vgb_transport_init(vgb);
+	spin_lock_init(&vgb->gate);
 	mutex_init(&vgb->device_lock);
 	mutex_init(&vgb->back_lock);
 	vgb->looks_paid = jiffies;
@@ -1204,7 +1225,7 @@ VISIBLE_IF_KUNIT void vgb_remove(struct xenbus_device *xdev)
 {
 	struct vgb_device *vgb = dev_get_drvdata(&xdev->dev);
 
-	WRITE_ONCE(vgb->is_leaving, true);
+	vgb_mark(vgb, &vgb->is_leaving);
 	/* Xenwatch does not wait until a slow backend has set all up again. */
 	if (READ_ONCE(vgb->link.reach) == VGB_RESUMING)
 		vgb_link_set_reach(&vgb->link, VGB_DOWN);
