@@ -40,6 +40,10 @@
 #define VGB_AGAIN_MS		100
 /* For a backend to let go when the guest goes down: as xenbus waits. */
 #define VGB_LET_GO_MS		5000
+/* What is under way with a backend when the guest is to sleep: as long as an answer. */
+#define VGB_SETTLE_MS		5000
+/* Between two looks at what is waited for. */
+#define VGB_POLL_MS		20
 /* Of one that others disturb; then later. */
 #define VGB_TRANSACTION_TRIES	16
 /*
@@ -81,6 +85,54 @@ static void vgb_queue(struct vgb_device *vgb, struct delayed_work *work,
 static void vgb_look_soon(struct vgb_device *vgb, unsigned int ms)
 {
 	vgb_queue(vgb, &vgb->work, msecs_to_jiffies(ms));
+}
+
+/*
+ * Whom it reaches, is set by our works, and by who has them wait no longer.  That holds:
+ * who marks the device (vgb_mark()), or names another backend, does so before.
+ */
+
+static void vgb_set_down(struct vgb_device *vgb)
+{
+	spin_lock(&vgb->gate);
+	vgb_link_set_reach(&vgb->link, VGB_DOWN);
+	spin_unlock(&vgb->gate);
+}
+
+/* Who sets all up with another backend, does not wait for it any more. */
+static void vgb_cut_resuming(struct vgb_device *vgb)
+{
+	spin_lock(&vgb->gate);
+	if (vgb->link.reach == VGB_RESUMING)
+		vgb_link_set_reach(&vgb->link, VGB_DOWN);
+	spin_unlock(&vgb->gate);
+}
+
+/* Returns: no: nobody is to be reached by now, or another one. */
+static bool vgb_try_reach(struct vgb_device *vgb, enum vgb_reach reach)
+{
+	bool may;
+
+	spin_lock(&vgb->gate);
+	may = !vgb->is_leaving && !vgb->is_frozen &&
+	      !READ_ONCE(vgb->is_other_back);
+	if (may)
+		vgb_link_set_reach(&vgb->link, reach);
+	spin_unlock(&vgb->gate);
+	return may;
+}
+
+/* All is set up.  Returns: no: it was cut, and that may not be so. */
+static bool vgb_end_resuming(struct vgb_device *vgb)
+{
+	bool is_resuming;
+
+	spin_lock(&vgb->gate);
+	is_resuming = vgb->link.reach == VGB_RESUMING;
+	if (is_resuming)
+		vgb_link_set_reach(&vgb->link, VGB_UP);
+	spin_unlock(&vgb->gate);
+	return is_resuming;
 }
 
 /*
@@ -184,10 +236,10 @@ static int vgb_read_own(struct vgb_device *vgb)
 	if (ret) {
 		swap(vgb->back, back);
 		vgb->back_id = id;
-		vgb->is_other_back = true;
+		WRITE_ONCE(vgb->is_other_back, true);
 		vgb->is_back_watched = false;
-		/* Our work may wait for the last one just now. */
-		vgb_link_set_reach(&vgb->link, VGB_DOWN);
+		/* Our work may wait for the last one just now; or is about to. */
+		vgb_set_down(vgb);
 	}
 	mutex_unlock(&vgb->back_lock);
 	kfree(back);
@@ -382,7 +434,7 @@ static void vgb_make_work(struct work_struct *work)
 		vgb_look_soon(vgb, 0);
 		return;
 	}
-	vgb_link_set_reach(&vgb->link, VGB_DOWN);
+	vgb_set_down(vgb);
 	xenbus_dev_error(vgb->xdev, ret,
 			 "no device of type %u (%s) with this backend: see the guest's kernel log",
 			 vgb->device_id, vgrant_type_name(vgb->device_id));
@@ -412,14 +464,17 @@ static void vgb_wake_work(struct work_struct *work)
 		xenbus_switch_state(vgb->xdev, XenbusStateConnected);
 }
 
-static void vgb_begin_making(struct vgb_device *vgb)
+/* Returns: no: vgb_try_reach(). */
+static bool vgb_begin_making(struct vgb_device *vgb)
 {
-	WRITE_ONCE(vgb->is_made, true);
 	mutex_lock(&vgb->device_lock);
 	vgb->is_unwanted = false;
 	mutex_unlock(&vgb->device_lock);
-	vgb_link_set_reach(&vgb->link, VGB_UP);
+	if (!vgb_try_reach(vgb, VGB_UP))
+		return false;
+	WRITE_ONCE(vgb->is_made, true);
 	queue_work(system_long_wq, &vgb->make_work);
+	return true;
 }
 
 /*
@@ -436,7 +491,7 @@ static bool vgb_end_making(struct vgb_device *vgb)
 	vgb->is_unwanted = true;
 	is_cut = !vgb->has_device;
 	if (is_cut)
-		vgb_link_set_reach(&vgb->link, VGB_DOWN);
+		vgb_set_down(vgb);
 	else
 		WRITE_ONCE(vgb->vgd.is_leaving, true);
 	/* What is no virtio device yet, is not looked after. */
@@ -574,7 +629,7 @@ static bool vgb_versions_meet(struct vgb_device *vgb, const char *back)
 static void vgb_wait_made(struct vgb_device *vgb)
 {
 	while (!READ_ONCE(vgb->has_device) && work_busy(&vgb->make_work))
-		msleep(20);
+		msleep(VGB_POLL_MS);
 }
 
 static int vgb_move_pool(struct vgb_device *vgb, domid_t backend)
@@ -636,56 +691,67 @@ static void vgb_publish(struct vgb_device *vgb, const char *back,
  * libxl moves no devices: what is served under its node by now is another one, as
  * if it had been taken out and that put in.
  */
-static void vgb_replace(struct vgb_device *vgb)
+static bool vgb_replace(struct vgb_device *vgb)
 {
 	dev_warn(&vgb->dev, "another device has taken its place\n");
 	vgb_unmake(vgb);
-	vgb_begin_making(vgb);
+	return vgb_begin_making(vgb);
+}
+
+/* Its driver sleeps, and there is somebody whom it can wake up with. */
+static bool vgb_wake_now(struct vgb_device *vgb)
+{
+	if (!vgb_try_reach(vgb, VGB_UP))
+		return false;
+	vgb_queue(vgb, &vgb->wake_work, 0);
+	return true;
+}
+
+/*
+ * Goes on where the last backend left it.  Returns: no: it is gone again, or hangs, and
+ * then comes another; or it was cut, and all is set up once more.
+ */
+static bool vgb_resume(struct vgb_device *vgb)
+{
+	int ret;
+
+	if (!vgb_try_reach(vgb, VGB_RESUMING))
+		return false;
+	mutex_lock(&vgb->device_lock);
+	ret = vgrant_dev_resume(&vgb->vgd);
+	mutex_unlock(&vgb->device_lock);
+	if (ret == -EAGAIN || !vgb_end_resuming(vgb))
+		return false;
+	if (ret)
+		return true;
+	dev_info(&vgb->dev, "goes on with the backend in domain %u\n",
+		 vgb->vgd.backend);
+	xenbus_switch_state(vgb->xdev, XenbusStateConnected);
+	return true;
 }
 
 /* It has taken what we granted. */
 static void vgb_connect(struct vgb_device *vgb)
 {
-	int ret;
-
-	vgb->is_connected = true;
-	if (!READ_ONCE(vgb->is_made)) {
-		vgb_begin_making(vgb);
+	if (!READ_ONCE(vgb->is_made))
+		vgb->is_connected = vgb_begin_making(vgb);
+	else if (READ_ONCE(vgb->is_asleep))
+		vgb->is_connected = vgb_wake_now(vgb);
+	else if (vgb->is_libxls)
+		vgb->is_connected = vgb_replace(vgb);
+	else
+		vgb->is_connected = vgb_resume(vgb);
+	if (vgb->is_connected)
 		return;
-	}
-	if (READ_ONCE(vgb->is_asleep)) {
-		vgb_link_set_reach(&vgb->link, VGB_UP);
-		vgb_queue(vgb, &vgb->wake_work, 0);
-		return;
-	}
-	if (vgb->is_libxls) {
-		vgb_replace(vgb);
-		return;
-	}
-	vgb_link_set_reach(&vgb->link, VGB_RESUMING);
-	mutex_lock(&vgb->device_lock);
-	ret = vgrant_dev_resume(&vgb->vgd);
-	mutex_unlock(&vgb->device_lock);
-	if (ret == -EAGAIN) {
-		/* It is gone again; or hangs, and then comes another. */
-		vgb_link_set_reach(&vgb->link, VGB_DOWN);
-		vgb->is_connected = false;
-		vgb_look_soon(vgb, 10 * VGB_AGAIN_MS);
-		return;
-	}
-	vgb_link_set_reach(&vgb->link, VGB_UP);
-	if (ret)
-		return;
-	dev_info(&vgb->dev, "goes on with the backend in domain %u\n",
-		 vgb->vgd.backend);
-	xenbus_switch_state(vgb->xdev, XenbusStateConnected);
+	vgb_set_down(vgb);
+	vgb_look_soon(vgb, 10 * VGB_AGAIN_MS);
 }
 
 static void vgb_disconnect(struct vgb_device *vgb)
 {
 	if (vgb->is_connected)
 		dev_warn(&vgb->dev, "its backend is gone\n");
-	vgb_link_set_reach(&vgb->link, VGB_DOWN);
+	vgb_set_down(vgb);
 	vgb->is_published = false;
 	vgb->is_connected = false;
 }
@@ -696,7 +762,7 @@ static void vgb_disconnect(struct vgb_device *vgb)
  */
 static void vgb_let_go(struct vgb_device *vgb)
 {
-	vgb_link_set_reach(&vgb->link, VGB_DOWN);
+	vgb_set_down(vgb);
 	vgb->is_published = false;
 	vgb->is_connected = false;
 	vgb->is_closed = true;
@@ -734,7 +800,7 @@ static void vgb_reopen(struct vgb_device *vgb, domid_t backend)
 	if (!vgb_begin_anew(vgb->xdev))
 		return;
 	mutex_lock(&vgb->back_lock);
-	vgb->is_other_back = true;
+	WRITE_ONCE(vgb->is_other_back, true);
 	mutex_unlock(&vgb->back_lock);
 	vgb_look_soon(vgb, 10 * VGB_AGAIN_MS);
 }
@@ -762,7 +828,7 @@ static void vgb_close(struct vgb_device *vgb)
 	}
 	vgb->is_refusing = false;
 	vgb_unmake(vgb);
-	vgb_link_set_reach(&vgb->link, VGB_DOWN);
+	vgb_set_down(vgb);
 	vgb->is_published = false;
 	vgb->is_connected = false;
 	vgb->is_closed = true;
@@ -784,7 +850,7 @@ static int vgb_read_back(struct vgb_device *vgb, char **back, domid_t *id,
 	*id = vgb->back_id;
 	*is_other = *back && vgb->is_other_back;
 	if (*back)
-		vgb->is_other_back = false;
+		WRITE_ONCE(vgb->is_other_back, false);
 	mutex_unlock(&vgb->back_lock);
 	if (!*back)
 		return -ENOMEM;
@@ -970,10 +1036,47 @@ static int vgb_sleep(struct vgb_device *vgb)
 	}
 	is_cut = vgb_end_making(vgb);
 	flush_work(&vgb->make_work);
-	/* What could not be made before, is when the guest is awake. */
-	if (is_cut && vgb->is_connected)
-		vgb_link_set_reach(&vgb->link, VGB_UP);
+	/*
+	 * What could not be made before, is when the guest is awake; and what became a
+	 * device all the same, reaches its backend then.
+	 */
+	if (is_cut && READ_ONCE(vgb->is_made))
+		vgb->is_connected = false;
 	return READ_ONCE(vgb->has_device) ? vgrant_dev_freeze(&vgb->vgd) : 0;
+}
+
+/*
+ * Another backend is just being told of all that there is, which a slow one can have
+ * take minutes: cut, it is told once more when the guest is awake.
+ */
+static void vgb_settle(struct vgb_device *vgb)
+{
+	unsigned long end = jiffies + msecs_to_jiffies(VGB_SETTLE_MS);
+
+	while (READ_ONCE(vgb->link.reach) == VGB_RESUMING &&
+	       time_before(jiffies, end))
+		msleep(VGB_POLL_MS);
+	vgb_cut_resuming(vgb);
+	cancel_delayed_work_sync(&vgb->work);
+}
+
+/*
+ * Likewise its driver, which wakes up.  That is not cut: what waits in it would fail.
+ * One that has not begun, begins when the guest is awake.  Returns: 0 or -EBUSY.
+ */
+static int vgb_settle_waking(struct vgb_device *vgb)
+{
+	unsigned long end = jiffies + msecs_to_jiffies(VGB_SETTLE_MS);
+
+	cancel_delayed_work(&vgb->wake_work);
+	while (work_busy(&vgb->wake_work.work)) {
+		if (time_after(jiffies, end)) {
+			dev_err(&vgb->dev, "cannot sleep: it is just waking up\n");
+			return -EBUSY;
+		}
+		msleep(VGB_POLL_MS);
+	}
+	return 0;
 }
 
 /* Works that connect and grant, exclude this by not running from here on. */
@@ -983,10 +1086,9 @@ static int vgb_freeze(struct device *dev)
 	int ret;
 
 	vgb_mark(vgb, &vgb->is_frozen);
-	cancel_delayed_work_sync(&vgb->work);
-	cancel_delayed_work_sync(&vgb->wake_work);
+	vgb_settle(vgb);
 	/* Who could not say so, would be forgotten when it is saved. */
-	ret = vgb_tell_sleep(vgb) ?: vgb_sleep(vgb);
+	ret = vgb_settle_waking(vgb) ?: vgb_tell_sleep(vgb) ?: vgb_sleep(vgb);
 	if (ret) {
 		vgb_tell_awake(vgb);
 		vgb_awake(vgb);
@@ -1082,7 +1184,7 @@ static void vgb_stop(struct vgb_device *vgb)
 {
 	vgb_mark(vgb, &vgb->is_frozen);
 	/* They do not wait for the backend any more. */
-	vgb_link_set_reach(&vgb->link, VGB_DOWN);
+	vgb_set_down(vgb);
 	cancel_delayed_work_sync(&vgb->work);
 	cancel_delayed_work_sync(&vgb->wake_work);
 	cancel_work_sync(&vgb->make_work);
@@ -1127,11 +1229,11 @@ static void vgb_shutdown(struct device *dev)
 	vgb_stop(vgb);
 	if (vgb->is_published)
 		xenbus_switch_state(vgb->xdev, XenbusStateClosing);
-	vgb_link_set_reach(&vgb->link, VGB_DOWN);
+	vgb_set_down(vgb);
 	/* It answers when it has let go. */
 	while (vgb->is_published && vgb_is_served(vgb) &&
 	       time_before(jiffies, end))
-		msleep(20);
+		msleep(VGB_POLL_MS);
 	while (!vgb_ungrant(vgb)) {
 		if (time_after(jiffies, end)) {
 			dev_err(dev, "domain %u still maps pages of this guest, and of a kernel that takes its place\n",
@@ -1227,8 +1329,7 @@ VISIBLE_IF_KUNIT void vgb_remove(struct xenbus_device *xdev)
 
 	vgb_mark(vgb, &vgb->is_leaving);
 	/* Xenwatch does not wait until a slow backend has set all up again. */
-	if (READ_ONCE(vgb->link.reach) == VGB_RESUMING)
-		vgb_link_set_reach(&vgb->link, VGB_DOWN);
+	vgb_cut_resuming(vgb);
 	vgb_list_del(vgb);
 	vgb_unwatch_back(vgb);
 	cancel_delayed_work_sync(&vgb->work);

@@ -1275,6 +1275,111 @@ static void front_test_restored(struct kunit *test)
 }
 #endif
 
+#ifdef CONFIG_PM_SLEEP
+static int answers_soon(void *arg)
+{
+	struct front *front = arg;
+
+	msleep(500);
+	peer_set_silent(&front->peer, false);
+	return 0;
+}
+
+/* Another backend, who says nothing yet when the device is to go on with him. */
+static void is_resumed_slowly(struct kunit *test)
+{
+	struct front *front = front_of(test);
+
+	KUNIT_ASSERT_EQ(test, front_new_back(front, "1-1"), 0);
+	KUNIT_ASSERT_TRUE(test, front_becomes(front, XenbusStateInitialised));
+	peer_heal(&front->peer);
+	peer_set_silent(&front->peer, true);
+	vgb_answer_ms = 60000;
+	KUNIT_ASSERT_EQ(test, front_serve(front), 0);
+	KUNIT_EXPECT_TRUE(test, front_waits(front, is_resuming));
+	vgb_answer_ms = 1000;
+}
+
+/*
+ * Who suspends the guest meanwhile, waits for as long as an answer takes; what is in
+ * flight has no backend then, and goes on when there is an answer.
+ */
+static void front_test_asleep_meanwhile(struct kunit *test)
+{
+	struct front *front = front_of(test);
+	struct life *life = test->priv;
+	unsigned long began;
+
+	has_five(test);
+	is_resumed_slowly(test);
+	began = jiffies;
+	KUNIT_EXPECT_EQ(test, front_pm(front)->freeze(&front_vgb(front)->dev),
+			-EBUSY);
+	KUNIT_EXPECT_LT(test, jiffies - began, 20UL * HZ);
+	KUNIT_EXPECT_FALSE(test, front_exists("suspended"));
+	peer_set_silent(&front->peer, false);
+	KUNIT_EXPECT_TRUE(test, front_becomes(front, XenbusStateConnected));
+	expect_told(test, "asleep meanwhile", 0);
+	expect_executed(test);
+	life_ends(life, "asleep meanwhile");
+}
+
+/* One who answers in time, is not taken for away. */
+static void front_test_asleep_in_time(struct kunit *test)
+{
+	struct front *front = front_of(test);
+	struct life *life = test->priv;
+	struct task_struct *task;
+
+	life_begins(life, LIFE_STAGES, NULL);
+	uses(life, 0);
+	peer_used_event(&front->peer);
+	life_drain(life);
+	life->is_wrong = false;
+	is_resumed_slowly(test);
+	KUNIT_ASSERT_EQ(test, peer_run(test, answers_soon, front, &task), 0);
+	KUNIT_EXPECT_EQ(test, front_pm(front)->freeze(&front_vgb(front)->dev), 0);
+	KUNIT_EXPECT_EQ(test, peer_join(task), 0);
+	KUNIT_EXPECT_EQ(test, front_pm(front)->thaw(&front_vgb(front)->dev), 0);
+	expect_awake(test);
+	life_ends(life, "asleep in time");
+}
+
+static bool is_silent(struct front *front)
+{
+	return READ_ONCE(front->peer.is_silent);
+}
+
+/* While its driver wakes up, which goes on. */
+static void front_test_asleep_waking(struct kunit *test)
+{
+	struct front *front = front_of(test);
+	struct life *life = test->priv;
+	unsigned long began;
+
+	falls_asleep(test);
+	xenbus_rm(XBT_NIL, FRONT_NODE, "");
+	front_write(FRONT_NODE, "state", XenbusStateConnected);
+	KUNIT_EXPECT_EQ(test, front_pm(front)->restore(&front_vgb(front)->dev), 0);
+	KUNIT_ASSERT_EQ(test, front_new_back(front, "1-1"), 0);
+	KUNIT_ASSERT_TRUE(test, front_waits(front, front_is_published));
+	peer_heal(&front->peer);
+	front->peer.requests = 0;
+	front->peer.silent_at = 1;
+	vgb_answer_ms = 60000;
+	KUNIT_ASSERT_EQ(test, front_serve(front), 0);
+	KUNIT_EXPECT_TRUE(test, front_waits(front, is_silent));
+	began = jiffies;
+	KUNIT_EXPECT_EQ(test, front_pm(front)->freeze(&front_vgb(front)->dev),
+			-EBUSY);
+	KUNIT_EXPECT_LT(test, jiffies - began, 20UL * HZ);
+	peer_set_silent(&front->peer, false);
+	KUNIT_EXPECT_TRUE(test, life_becomes(life, false));
+	expect_awake(test);
+	life_ends(life, "asleep waking");
+}
+#endif
+
 static bool twist_slowly(struct peer *peer, const union peer_msg *req,
 			 union peer_msg *rsp)
 {
@@ -1342,6 +1447,9 @@ static struct kunit_case front_test_cases[] = {
 #ifdef CONFIG_PM_SLEEP
 	KUNIT_CASE_SLOW(front_test_stays),
 	KUNIT_CASE_SLOW(front_test_restored),
+	KUNIT_CASE_SLOW(front_test_asleep_meanwhile),
+	KUNIT_CASE_SLOW(front_test_asleep_in_time),
+	KUNIT_CASE_SLOW(front_test_asleep_waking),
 #endif
 	KUNIT_CASE_SLOW(front_test_removed_meanwhile),
 	{ }
