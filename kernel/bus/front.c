@@ -1125,6 +1125,15 @@ static bool vgb_is_in_place(struct vgb_device *vgb)
 	       ref == vgb->link.ref && port == vgb->link.port;
 }
 
+/* What our node says; nothing if there is none. */
+static enum xenbus_state vgb_read_state(struct vgb_device *vgb)
+{
+	unsigned int state;
+
+	return xenbus_scanf(XBT_NIL, vgb->xdev->nodename, "state", "%u",
+			    &state) == 1 ? state : XenbusStateUnknown;
+}
+
 /*
  * What xenbus did before, as in a new domain, it did to a device whose node is as it
  * was: it believes that this begins anew.
@@ -1132,12 +1141,23 @@ static bool vgb_is_in_place(struct vgb_device *vgb)
 static int vgb_stay(struct device *dev)
 {
 	struct vgb_device *vgb = vgb_of_dev(dev);
-	unsigned int state;
+	enum xenbus_state state = vgb_read_state(vgb);
 
-	if (xenbus_scanf(XBT_NIL, vgb->xdev->nodename, "state", "%u",
-			 &state) == 1)
+	if (state != XenbusStateUnknown)
 		vgb->xdev->state = state;
 	return vgb_thaw(dev);
+}
+
+/*
+ * A device without a page can't tell in which of the two domains it is.  A new one's
+ * node does not have what is taken back here, and the toolstack makes none that is
+ * closed.
+ */
+static void vgb_stay_as_far(struct vgb_device *vgb)
+{
+	vgb_tell_awake(vgb);
+	if (vgb_read_state(vgb) == XenbusStateClosed)
+		vgb->xdev->state = XenbusStateClosed;
 }
 
 /*
@@ -1154,6 +1174,7 @@ static int vgb_restore(struct device *dev)
 	WRITE_ONCE(vgb->was_restored, true);
 	if (vgb_is_in_place(vgb))
 		return vgb_stay(dev);
+	vgb_stay_as_far(vgb);
 	mutex_lock(&vgb->back_lock);
 	vgb->is_back_watched = false;
 	mutex_unlock(&vgb->back_lock);

@@ -1255,6 +1255,51 @@ static void front_test_stays(struct kunit *test)
 	life_ends(life, "stays");
 }
 
+/* ... nor of one that has no page: it is not saved, and no other one is kept waiting. */
+static void front_test_stays_closed(struct kunit *test)
+{
+	struct front *front = front_of(test);
+	struct life *life = test->priv;
+	struct vgb_device *vgb;
+
+	life->carrier->heal(life);
+	KUNIT_ASSERT_EQ(test, front_make(front, "2-3"), 0);
+	vgb = front_vgb(front);
+	KUNIT_EXPECT_TRUE(test, front_waits(front, has_failed));
+	KUNIT_ASSERT_TRUE(test, front_becomes(front, XenbusStateClosed));
+	KUNIT_EXPECT_TRUE(test, front_waits(front, is_at_rest));
+	KUNIT_ASSERT_EQ(test, front_pm(front)->freeze(&vgb->dev), 0);
+	KUNIT_EXPECT_TRUE(test, front_exists("suspended"));
+	/* xenbus, for its part. */
+	front->xdev->state = XenbusStateInitialising;
+	KUNIT_EXPECT_EQ(test, front_pm(front)->restore(&vgb->dev), 0);
+	KUNIT_EXPECT_FALSE(test, front_exists("suspended"));
+	KUNIT_ASSERT_EQ(test, names_another(front), 0);
+	KUNIT_EXPECT_TRUE(test, front_becomes(front, XenbusStateInitialising));
+	front_set_back(front, XenbusStateInitWait);
+	KUNIT_ASSERT_EQ(test, is_served_anew(front), 0);
+	KUNIT_EXPECT_FALSE(test, life_has_failed(life));
+	life_ends(life, "stays closed");
+}
+
+/* ... nor is a node made where there is none. */
+static void front_test_no_node(struct kunit *test)
+{
+	struct front *front = front_of(test);
+	struct life *life = test->priv;
+
+	life->carrier->heal(life);
+	KUNIT_ASSERT_EQ(test, front_make(front, "2-3"), 0);
+	KUNIT_EXPECT_TRUE(test, front_waits(front, has_failed));
+	KUNIT_ASSERT_TRUE(test, front_becomes(front, XenbusStateClosed));
+	KUNIT_ASSERT_EQ(test, front_pm(front)->freeze(&front_vgb(front)->dev), 0);
+	xenbus_rm(XBT_NIL, FRONT_NODE, "");
+	KUNIT_EXPECT_EQ(test, front_pm(front)->restore(&front_vgb(front)->dev), 0);
+	KUNIT_EXPECT_FALSE(test, front_exists(""));
+	front_remove(front);
+	life->vdev = NULL;
+}
+
 /* In a new domain: the toolstack made a node in which nothing of ours is. */
 static void front_test_restored(struct kunit *test)
 {
@@ -1446,6 +1491,8 @@ static struct kunit_case front_test_cases[] = {
 	KUNIT_CASE_SLOW(front_test_others),
 #ifdef CONFIG_PM_SLEEP
 	KUNIT_CASE_SLOW(front_test_stays),
+	KUNIT_CASE_SLOW(front_test_stays_closed),
+	KUNIT_CASE_SLOW(front_test_no_node),
 	KUNIT_CASE_SLOW(front_test_restored),
 	KUNIT_CASE_SLOW(front_test_asleep_meanwhile),
 	KUNIT_CASE_SLOW(front_test_asleep_in_time),

@@ -32,6 +32,7 @@ struct front {
 
 int front_init(struct front *front);
 void front_exit(struct front *front);
+int front_make(struct front *front, const char *versions);
 int front_probe(struct front *front);
 void front_remove(struct front *front);
 struct vgb_device *front_vgb(struct front *front);

@@ -144,8 +144,8 @@ void front_exit(struct front *front)
 	vgb_silent_ms = 100;
 }
 
-/* A node that waits for its driver, with a backend that does; and the driver. */
-int front_probe(struct front *front)
+/* A node that waits for its driver, with a backend of these versions; and the driver. */
+int front_make(struct front *front, const char *versions)
 {
 	int ret = front_make_xdev(front);
 
@@ -153,10 +153,16 @@ int front_probe(struct front *front)
 		return ret;
 	front_write(FRONT_NODE, "state", XenbusStateInitialising);
 	front_write(FRONT_NODE, "device-id", VIRTIO_ID_BLOCK);
-	ret = front_new_back(front, "1-1") ?: vgb_probe(front->xdev, NULL);
+	ret = front_new_back(front, versions) ?: vgb_probe(front->xdev, NULL);
 	if (ret)
 		device_unregister(&front->xdev->dev);
 	return ret;
+}
+
+/* ... with one that it speaks with. */
+int front_probe(struct front *front)
+{
+	return front_make(front, "1-1");
 }
 
 void front_remove(struct front *front)
