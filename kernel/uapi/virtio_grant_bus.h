@@ -60,9 +60,14 @@
  *	4	4	Connected: the device is in use
  *	5	4	Closing: the toolstack wants it gone (front: let go)
  *	5, 6	5, 6	and it is.  While the back's key "online" is 1 it is the
- *			front that closes (xenbus does, when a guest shuts
- *			down): the back answers 5 when it has let go, 6 to 6,
- *			and 2 when the front says 1 again
+ *			front that closes (see below): the back answers 5 when it
+ *			has let go, 6 to 6, and 2 when the front says 1 again
+ *
+ * A driver says 5 by itself when its guest goes down or another kernel takes its place
+ * (kexec), if its keys are those for this backend; where the driver does not, xenbus
+ * may.  It makes no request from then on.  When the back says 5 or more, or is not
+ * there, and at the latest after some seconds, the driver ends its grants, as far as
+ * nobody maps them, and says 6.
  *
  * A backend's domain may end and come back under another number: the toolstack
  * writes new backs, with "moved", 1, and each front's "backend" and "backend-id".  A
