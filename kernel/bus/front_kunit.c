@@ -703,6 +703,12 @@ static bool was_published(struct vgb_device *vgb)
 	return true;
 }
 
+/* ... nor will have, as long as its backend is closed. */
+static bool has_no_keys(struct front *front)
+{
+	return is_at_rest(front) && !READ_ONCE(front_vgb(front)->is_published);
+}
+
 /*
  * A backend that begins anew all the time has its front grant and write anew some
  * times, and when these are used up, once a second.
@@ -731,8 +737,11 @@ static void front_test_flips(struct kunit *test)
 		   (jiffies - began) / HZ);
 	KUNIT_EXPECT_LE(test, published, (jiffies - began) / HZ + 2);
 	vgrant_ms_per_s = LIFE_MS_PER_S;
-	/* It works thereafter, as if nothing had been; and all seconds are over. */
+	/* No keys are left that nobody took; and all seconds are over. */
 	front_vgb(front)->looks_paid = jiffies;
+	front_set_back(front, XenbusStateClosed);
+	KUNIT_EXPECT_TRUE(test, front_waits(front, has_no_keys));
+	/* It works thereafter, as if nothing had been. */
 	KUNIT_ASSERT_EQ(test, goes_to_another(front), 0);
 	life_ends(life, "flips");
 }

@@ -5,6 +5,7 @@
  */
 #include <kunit/test.h>
 #include <linux/delay.h>
+#include <linux/interrupt.h>
 #include <linux/jiffies.h>
 #include <linux/kthread.h>
 #include <linux/module.h>
@@ -239,6 +240,19 @@ static void link_test_headers(struct kunit *test)
 	expect_ping(test, 0, "right again", 0);
 }
 
+/* The backend has seen the last request, however long that takes on this machine. */
+static bool link_is_seen(struct link_test *ctx)
+{
+	unsigned long end = jiffies + msecs_to_jiffies(LONG_MS);
+
+	while (READ_ONCE(ctx->peer.seq) != ctx->link.seq &&
+	       time_before(jiffies, end))
+		usleep_range(1000, 2000);
+	/* ... and is done with it. */
+	synchronize_irq(ctx->peer.irq);
+	return ctx->peer.seq == ctx->link.seq;
+}
+
 /* Numbers that are not the request's: no answer, however often one is notified. */
 static void link_test_seq_jumps(struct kunit *test)
 {
@@ -256,9 +270,11 @@ static void link_test_seq_jumps(struct kunit *test)
 		KUNIT_EXPECT_EQ(test, ctx->link.silences, i + 1);
 		KUNIT_EXPECT_TRUE(test, ctx->link.is_silent);
 		/* Or it would be there when the next is asked: in_advance(). */
+		KUNIT_EXPECT_TRUE(test, link_is_seen(ctx));
 		WRITE_ONCE(ctx->link.page->response_seq, 0);
 	}
 	ctx->peer.twist = NULL;
+	vgb_silent_ms = LONG_MS;
 	expect_ping(test, 0, "answered again", 0);
 	KUNIT_EXPECT_FALSE(test, ctx->link.is_silent);
 }
@@ -314,9 +330,12 @@ static void link_test_late(struct kunit *test)
 	unsigned int i;
 
 	vgb_answer_ms = ANSWER_MS;
+	/* The next one is waited for. */
+	vgb_silent_ms = LONG_MS;
 	for (i = 0; i < 3; i++) {
 		ctx->peer.twist = twist_no_answer;
 		expect_ping(test, -EAGAIN, "late", i);
+		KUNIT_EXPECT_TRUE(test, link_is_seen(ctx));
 		ctx->peer.twist = NULL;
 		peer_put(&ctx->peer, &ctx->peer.last, ctx->peer.seq);
 		expect_ping(test, 0, "the next", i);
@@ -344,6 +363,7 @@ static void link_test_never(struct kunit *test)
 	KUNIT_EXPECT_GE(test, second, msecs_to_jiffies(SILENT_MS));
 	KUNIT_EXPECT_LT(test, second, msecs_to_jiffies(LONG_MS));
 	KUNIT_EXPECT_EQ(test, ctx->link.silences, 2U);
+	vgb_silent_ms = LONG_MS;
 	peer_set_silent(&ctx->peer, false);
 	expect_ping(test, 0, "again", 0);
 	KUNIT_EXPECT_EQ(test, ctx->link.silences, 2U);
