@@ -395,9 +395,12 @@ static int vgb_make(struct vgb_device *vgb)
 	int ret;
 
 	ret = vgb_identify(vgb, &id);
-	/* Who falls silent meanwhile, is no other device. */
-	if (ret && (READ_ONCE(vgb->link.silences) != silences ||
-		    READ_ONCE(vgb->link.reach) != VGB_UP))
+	/*
+	 * Who falls silent meanwhile, is no other device; nor is one without features,
+	 * queues or sizes, whether it could be made or not.
+	 */
+	if (READ_ONCE(vgb->link.silences) != silences ||
+	    READ_ONCE(vgb->link.reach) != VGB_UP)
 		return -EAGAIN;
 	if (ret)
 		return ret;

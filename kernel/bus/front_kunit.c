@@ -506,9 +506,47 @@ static bool twist_loses(struct peer *peer, const union peer_msg *req,
 	return false;
 }
 
+/* ... before it has one. */
+static bool twist_loses_at_first(struct peer *peer, const union peer_msg *req,
+				 union peer_msg *rsp)
+{
+	if (req->head.type || req->head.msg_id != peer->arg || peer->status)
+		return true;
+	peer->twist = NULL;
+	return false;
+}
+
 static bool is_loyal(struct front *front)
 {
 	return !READ_ONCE(front->peer.twist);
+}
+
+/* Nor is one smaller, of whose measures one was not told: the second queue's is less. */
+static void front_test_silent_at_measure(struct kunit *test)
+{
+	static const u8 messages[] = {
+		VIRTIO_GRANT_MSG_GET_CONFIG, VIRTIO_GRANT_MSG_GET_VQUEUE,
+	};
+	const unsigned int at = offsetof(struct virtio_blk_config, num_queues);
+	struct front *front = front_of(test);
+	struct life *life = test->priv;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(messages); i++) {
+		peer_heal(&front->peer);
+		front->peer.features |= BIT_ULL(VIRTIO_BLK_F_MQ);
+		front->peer.config[at] = 2;
+		front->peer.queue[1].max_size = LIFE_RING / 2;
+		front->peer.arg = messages[i];
+		front->peer.twist = twist_loses_at_first;
+		KUNIT_ASSERT_EQ(test, front_probe(front), 0);
+		KUNIT_ASSERT_EQ(test, front_attach(front), 0);
+		KUNIT_EXPECT_TRUE(test, is_loyal(front));
+		KUNIT_EXPECT_EQ_MSG(test, front_vgb(front)->vgd.ring_min,
+				    LIFE_RING / 2U, "message %u", messages[i]);
+		KUNIT_EXPECT_TRUE(test, life_becomes(life, false));
+		life_ends(life, "silent at measure");
+	}
 }
 
 /* ... nor is who falls silent while its driver's probe asks, and answers again. */
@@ -1482,6 +1520,7 @@ static struct kunit_case front_test_cases[] = {
 	KUNIT_CASE_SLOW(front_test_no_device),
 	KUNIT_CASE_SLOW(front_test_not_registered),
 	KUNIT_CASE_SLOW(front_test_silent_at_first),
+	KUNIT_CASE_SLOW(front_test_silent_at_measure),
 	KUNIT_CASE_SLOW(front_test_silent_at_probe),
 	KUNIT_CASE_SLOW(front_test_silent_at_reset),
 	KUNIT_CASE_SLOW(front_test_gone_at_first),
