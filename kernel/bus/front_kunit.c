@@ -1025,6 +1025,50 @@ static void front_test_silent_again(struct kunit *test)
 	kunit_info(test, "going on takes %u messages\n", i - 2);
 }
 
+/* One answer is lost, of this type and number. */
+static bool twist_loses_one(struct peer *peer, const union peer_msg *req,
+			    union peer_msg *rsp)
+{
+	if ((req->head.type << BITS_PER_BYTE | req->head.msg_id) != peer->arg)
+		return true;
+	peer->twist = NULL;
+	return false;
+}
+
+/* ... or silent for one of them: that refuses nothing, and all is said once more. */
+static void front_test_silent_once(struct kunit *test)
+{
+	static const u16 messages[] = {
+		VIRTIO_GRANT_MSG_GET_DEVICE_FEATURES,
+		VIRTIO_GRANT_MSG_SET_VQUEUE,
+		VIRTIO_GRANT_MSG_GET_VQUEUE,
+		VIRTIO_GRANT_MSG_TYPE_BUS << BITS_PER_BYTE |
+			VIRTIO_GRANT_BUS_GET_BUS_INFO,
+		VIRTIO_GRANT_MSG_TYPE_BUS << BITS_PER_BYTE |
+			VIRTIO_GRANT_BUS_SET_INFLIGHT,
+	};
+	struct front *front = front_of(test);
+	struct life *life = test->priv;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(messages); i++) {
+		has_five(test);
+		KUNIT_ASSERT_EQ(test, front_new_back(front, "1-1"), 0);
+		KUNIT_ASSERT_TRUE(test, front_becomes(front,
+						      XenbusStateInitialised));
+		peer_heal(&front->peer);
+		front->peer.arg = messages[i];
+		front->peer.twist = twist_loses_one;
+		KUNIT_ASSERT_EQ(test, front_attach(front), 0);
+		KUNIT_EXPECT_TRUE(test, is_loyal(front));
+		KUNIT_EXPECT_FALSE_MSG(test, life_has_failed(life), "message %#x",
+				       messages[i]);
+		expect_told(test, "message", messages[i]);
+		expect_executed(test);
+		life_ends(life, "silent once");
+	}
+}
+
 /* Rings that the last backend made nonsense of: no going on, but an end. */
 static void lie_used_far(struct life *life)
 {
@@ -1535,6 +1579,7 @@ static struct kunit_case front_test_cases[] = {
 	KUNIT_CASE_SLOW(front_test_not_to_be_read),
 	KUNIT_CASE_SLOW(front_test_used_untold),
 	KUNIT_CASE_SLOW(front_test_silent_again),
+	KUNIT_CASE_SLOW(front_test_silent_once),
 	KUNIT_CASE_SLOW(front_test_ring_lies),
 	KUNIT_CASE_SLOW(front_test_others),
 #ifdef CONFIG_PM_SLEEP
