@@ -207,7 +207,9 @@ static int vgrant_driver_event(struct notifier_block *nb, unsigned long event,
 		return NOTIFY_DONE;
 	switch (event) {
 	case BUS_NOTIFY_BIND_DRIVER:
-		WRITE_ONCE(vgd->is_leaving, false);
+		/* Whoever binds one to what is being removed, has it leave at once. */
+		if (!READ_ONCE(vgd->is_going))
+			WRITE_ONCE(vgd->is_leaving, false);
 		vgd->has_overslept = false;
 		vgrant_bind_begins(vgd);
 		/* Whatever became of it while nobody drove it. */

@@ -704,6 +704,24 @@ void life_test_probe_hangs(struct kunit *test)
 }
 EXPORT_SYMBOL_GPL(life_test_probe_hangs);
 
+/* A driver is bound to a device that is being removed: its leaving is bounded still. */
+void life_test_bound_while_going(struct kunit *test)
+{
+	struct life *life = test->priv;
+	struct vgrant_device *vgd;
+
+	vgrant_wait_s = 0;
+	life_begins(life, LIFE_STAGES, NULL);
+	vgd = vgrant_dev_of(life->vdev);
+	WRITE_ONCE(vgd->is_going, true);
+	vgrant_dev_leave(vgd);
+	KUNIT_EXPECT_GE(test, device_reprobe(&life->vdev->dev), 0);
+	KUNIT_EXPECT_TRUE(test, life_is_bound(life));
+	KUNIT_EXPECT_TRUE(test, READ_ONCE(vgd->is_leaving));
+	life_ends(life, "bound while going");
+}
+EXPORT_SYMBOL_GPL(life_test_bound_while_going);
+
 MODULE_DESCRIPTION("KUnit tests of the life of a device: what transports share");
 MODULE_AUTHOR("The virtio-grant authors");
 MODULE_LICENSE("GPL");

@@ -359,7 +359,7 @@ static void vgrant_watch_leaving(struct vgrant_device *vgd)
 static void vgrant_watch_binding(struct vgrant_device *vgd)
 {
 	if (vgd->waits.stopping >= vgrant_seconds(VGRANT_BIND_STOPPING_S))
-		vgrant_dev_give_up(vgd, "the guest goes down or to sleep, and its driver is not bound yet");
+		vgrant_dev_give_up(vgd, "the guest stops, and its driver is not bound yet");
 	else if (vgd->waits.stalled >= vgrant_seconds(VGRANT_BIND_STALLED_S))
 		vgrant_dev_give_up(vgd, "its driver is being bound, and the backend does nothing");
 	else if (vgd->waits.busy >= vgrant_seconds(VGRANT_BIND_S))
