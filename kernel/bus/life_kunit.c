@@ -610,6 +610,8 @@ static struct kunit_case life_test_cases[] = {
 	KUNIT_CASE_SLOW(life_test_shortage),
 	KUNIT_CASE(life_test_broken_ring),
 	KUNIT_CASE_SLOW(life_test_leaves_in_vain),
+	KUNIT_CASE_SLOW(life_test_probe_hangs),
+	KUNIT_CASE(life_test_bound_while_going),
 	KUNIT_CASE_SLOW(life_test_config_unheard),
 #ifdef CONFIG_PM_SLEEP
 	KUNIT_CASE_SLOW(life_test_identity_unheard),

@@ -258,6 +258,8 @@ static struct kunit_case life_test_cases[] = {
 	KUNIT_CASE_SLOW(life_test_shortage),
 	KUNIT_CASE(life_test_broken_ring),
 	KUNIT_CASE_SLOW(life_test_leaves_in_vain),
+	KUNIT_CASE_SLOW(life_test_probe_hangs),
+	KUNIT_CASE(life_test_bound_while_going),
 	KUNIT_CASE(life_test_ungrants),
 	{ }
 };

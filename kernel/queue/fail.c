@@ -10,12 +10,17 @@
  */
 #include <linux/bitmap.h>
 #include <linux/device.h>
+#include <linux/jiffies.h>
+#include <linux/minmax.h>
 #include <linux/module.h>
 #include <linux/rcupdate.h>
 #include <linux/virtio_ring.h>
 #include <uapi/linux/virtio_ids.h>
 
 #include "queue/queue.h"
+
+/* A driver's probe that comes to nothing took long, if it took more than this. */
+#define VGRANT_BIND_LONG_S	10
 
 /*
  * A disk's driver may have queues that it looks into by itself (virtio_blk's
@@ -145,6 +150,23 @@ void vgrant_dev_fail(struct vgrant_device *vgd, const char *why)
 }
 EXPORT_SYMBOL_GPL(vgrant_dev_fail);
 
+/*
+ * How long it stays away.  Whoever has long probes come to nothing, again and again, has
+ * one under way for little of the time.
+ */
+static unsigned int vgrant_pause_s(struct vgrant_device *vgd)
+{
+	unsigned long took = jiffies - vgd->bind_began;
+
+	if (!READ_ONCE(vgd->is_binding))
+		return VGRANT_COME_BACK_S;
+	if (took >= vgrant_seconds(VGRANT_BIND_LONG_S))
+		vgd->bind_pause_s = clamp(2 * vgd->bind_pause_s,
+					  VGRANT_COME_BACK_AGAIN_S,
+					  VGRANT_COME_BACK_MAX_S);
+	return max(vgd->bind_pause_s, VGRANT_COME_BACK_S);
+}
+
 /* The same, for want of an answer: it comes back when there is one. */
 static void vgrant_dev_give_up_locked(struct vgrant_device *vgd,
 				      const char *why)
@@ -153,8 +175,10 @@ static void vgrant_dev_give_up_locked(struct vgrant_device *vgd,
 		return;
 	vgrant_dev_fail_locked(vgd, why);
 	WRITE_ONCE(vgd->may_come_back, true);
+	if (READ_ONCE(vgd->is_binding))
+		WRITE_ONCE(vgd->is_half_bound, true);
 	queue_delayed_work(system_long_wq, &vgd->come_back_work,
-			   vgrant_seconds(VGRANT_COME_BACK_S));
+			   vgrant_seconds(vgrant_pause_s(vgd)));
 }
 
 void vgrant_dev_give_up(struct vgrant_device *vgd, const char *why)

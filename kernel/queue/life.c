@@ -17,11 +17,6 @@
 
 #include "queue/queue.h"
 
-/*
- * How often to see whether a device answers again that did, and was silent again
- * before it worked.
- */
-#define VGRANT_COME_BACK_AGAIN_S	30
 /* How often the driver of a device that came back is bound in vain. */
 #define VGRANT_BINDS		5
 /* How often a driver that has no memory to wake up with is woken: 4 seconds. */
@@ -144,7 +139,8 @@ static void vgrant_come_back(struct vgrant_device *vgd)
 		/* Nothing is left to do. */
 	} else if (dev->driver) {
 		dev_info(vgd->dev, "the backend answers again\n");
-		is_bound = !vgrant_go_on(vgd);
+		/* Half a probe leaves half a device: no partitions, for one. */
+		is_bound = READ_ONCE(vgd->is_half_bound) || !vgrant_go_on(vgd);
 	} else if (vgd->status & VIRTIO_CONFIG_S_FAILED) {
 		/* For want of an answer, its driver's probe failed. */
 		is_unbound = true;
@@ -171,7 +167,9 @@ void vgrant_come_back_work(struct work_struct *work)
 						 come_back_work);
 	unsigned int again_s = VGRANT_COME_BACK_S;
 
-	if (vgd->transport->ask_identity(vgd) != -EAGAIN) {
+	/* Who stops, would have to wait for what begins now. */
+	if (!vgrant_guest_stops() &&
+	    vgd->transport->ask_identity(vgd) != -EAGAIN) {
 		vgrant_come_back(vgd);
 		if (READ_ONCE(vgd->is_buffer_held) ||
 		    vgd->transport->ask_identity(vgd) == -ENODEV)
@@ -183,7 +181,22 @@ void vgrant_come_back_work(struct work_struct *work)
 				   vgrant_seconds(again_s));
 }
 
-/* A driver is about to be bound or unbound, under the device's lock. */
+/* From here on its failing is that of a driver's probe. */
+static void vgrant_bind_begins(struct vgrant_device *vgd)
+{
+	vgd->bind_began = jiffies;
+	WRITE_ONCE(vgd->is_half_bound, false);
+	WRITE_ONCE(vgd->is_binding, true);
+}
+
+static void vgrant_bind_ends(struct vgrant_device *vgd)
+{
+	WRITE_ONCE(vgd->is_binding, false);
+	if (!READ_ONCE(vgd->has_failed) && vgd->vdev.dev.driver)
+		vgd->bind_pause_s = 0;
+}
+
+/* A driver is about to be bound or unbound, or was, under the device's lock. */
 static int vgrant_driver_event(struct notifier_block *nb, unsigned long event,
 			       void *data)
 {
@@ -194,11 +207,18 @@ static int vgrant_driver_event(struct notifier_block *nb, unsigned long event,
 		return NOTIFY_DONE;
 	switch (event) {
 	case BUS_NOTIFY_BIND_DRIVER:
-		WRITE_ONCE(vgd->is_leaving, false);
+		/* Whoever binds one to what is being removed, has it leave at once. */
+		if (!READ_ONCE(vgd->is_going))
+			WRITE_ONCE(vgd->is_leaving, false);
 		vgd->has_overslept = false;
+		vgrant_bind_begins(vgd);
 		/* Whatever became of it while nobody drove it. */
 		vgrant_reset(&vgd->vdev);
 		virtio_add_status(&vgd->vdev, VIRTIO_CONFIG_S_ACKNOWLEDGE);
+		break;
+	case BUS_NOTIFY_BOUND_DRIVER:
+	case BUS_NOTIFY_DRIVER_NOT_BOUND:
+		vgrant_bind_ends(vgd);
 		break;
 	case BUS_NOTIFY_UNBIND_DRIVER:
 		vgrant_wake_to_leave(vgd);
@@ -309,14 +329,25 @@ int vgrant_dev_make_pool(struct vgrant_device *vgd,
 }
 EXPORT_SYMBOL_GPL(vgrant_dev_make_pool);
 
-/* From here on a driver may bind.  If it fails, vgrant_dev_discard() is next. */
+/*
+ * From here on a driver may bind.  If it fails, vgrant_dev_discard() is next.
+ *
+ * The bus is not known before, and a driver may bind at once: all of this counts as its
+ * being bound.  One that is probed by another task, has the lock.
+ */
 int vgrant_dev_add(struct vgrant_device *vgd)
 {
-	int ret = register_virtio_device(&vgd->vdev);
+	int ret;
 
-	if (!ret)
-		bus_register_notifier(vgd->vdev.dev.bus, &vgd->bus_notifier);
-	return ret;
+	vgrant_bind_begins(vgd);
+	ret = register_virtio_device(&vgd->vdev);
+	if (ret)
+		return ret;
+	bus_register_notifier(vgd->vdev.dev.bus, &vgd->bus_notifier);
+	device_lock(&vgd->vdev.dev);
+	vgrant_bind_ends(vgd);
+	device_unlock(&vgd->vdev.dev);
+	return 0;
 }
 EXPORT_SYMBOL_GPL(vgrant_dev_add);
 

@@ -128,6 +128,8 @@ static int life_probe(struct virtio_device *vdev)
 	life_is(life, LIFE_READY);
 	/* A disk would read from itself here. */
 	life_add(life);
+	if (READ_ONCE(life->reads_itself))
+		life_drain(life);
 	life_is(life, LIFE_RUNS);
 	return 0;
 }
@@ -216,6 +218,7 @@ void life_exit(struct kunit *test)
 	vgrant_pool_kib = 0;
 	vgrant_ms_per_s = MSEC_PER_SEC;
 	vgrant_wait_s = 90;
+	WRITE_ONCE(vgrant_kunit_stops, false);
 }
 EXPORT_SYMBOL_GPL(life_exit);
 
@@ -649,6 +652,75 @@ void life_test_leaves_in_vain(struct kunit *test)
 	}
 }
 EXPORT_SYMBOL_GPL(life_test_leaves_in_vain);
+
+/* The pause before its driver is bound anew becomes that, of the suite's seconds. */
+static bool life_pauses(struct life *life, unsigned int pause_s)
+{
+	struct vgrant_device *vgd = vgrant_dev_of(life->vdev);
+	unsigned long end = jiffies + LIFE_HANG_S * HZ;
+
+	while (READ_ONCE(vgd->bind_pause_s) != pause_s && time_before(jiffies, end))
+		msleep(20);
+	return READ_ONCE(vgd->bind_pause_s) == pause_s;
+}
+
+/*
+ * The backend is there, and never ends what its driver's probe waits for: while the guest
+ * runs, and while it goes down.
+ */
+void life_test_probe_hangs(struct kunit *test)
+{
+	struct life *life = test->priv;
+	unsigned int stops;
+
+	vgrant_wait_s = 0;
+	vgrant_ms_per_s = LIFE_MS_PER_S_LONG;
+	for (stops = 0; stops < 2; stops++) {
+		unsigned long began = jiffies;
+
+		WRITE_ONCE(life->reads_itself, true);
+		WRITE_ONCE(vgrant_kunit_stops, stops);
+		life_begins(life, LIFE_STAGES, NULL);
+		KUNIT_EXPECT_EQ(test, stops,
+				time_before(jiffies, began + vgrant_seconds(150)));
+		KUNIT_EXPECT_FALSE(test, life->hangs);
+		KUNIT_EXPECT_TRUE(test, life_has_failed(life));
+		if (stops) {
+			/* Nor is there another one meanwhile. */
+			msleep(60 * LIFE_MS_PER_S_LONG);
+			KUNIT_EXPECT_EQ(test, READ_ONCE(life->probes), 1U);
+			WRITE_ONCE(vgrant_kunit_stops, false);
+		} else {
+			KUNIT_EXPECT_TRUE(test, life_pauses(life, 60));
+			KUNIT_EXPECT_EQ(test, READ_ONCE(life->probes), 2U);
+		}
+		/* Half a probe is repeated, and not gone on from. */
+		WRITE_ONCE(life->reads_itself, false);
+		KUNIT_EXPECT_TRUE(test, life_becomes(life, false));
+		KUNIT_EXPECT_EQ(test, READ_ONCE(life->probes), stops ? 2U : 3U);
+		KUNIT_EXPECT_TRUE(test, life_pauses(life, 0));
+		life_ends(life, "probe hangs");
+	}
+}
+EXPORT_SYMBOL_GPL(life_test_probe_hangs);
+
+/* A driver is bound to a device that is being removed: its leaving is bounded still. */
+void life_test_bound_while_going(struct kunit *test)
+{
+	struct life *life = test->priv;
+	struct vgrant_device *vgd;
+
+	vgrant_wait_s = 0;
+	life_begins(life, LIFE_STAGES, NULL);
+	vgd = vgrant_dev_of(life->vdev);
+	WRITE_ONCE(vgd->is_going, true);
+	vgrant_dev_leave(vgd);
+	KUNIT_EXPECT_GE(test, device_reprobe(&life->vdev->dev), 0);
+	KUNIT_EXPECT_TRUE(test, life_is_bound(life));
+	KUNIT_EXPECT_TRUE(test, READ_ONCE(vgd->is_leaving));
+	life_ends(life, "bound while going");
+}
+EXPORT_SYMBOL_GPL(life_test_bound_while_going);
 
 MODULE_DESCRIPTION("KUnit tests of the life of a device: what transports share");
 MODULE_AUTHOR("The virtio-grant authors");

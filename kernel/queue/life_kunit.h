@@ -22,6 +22,8 @@
 #define LIFE_BUFS	LIFE_RING
 /* So long is a second of the driver's here; no wait takes as many of ours. */
 #define LIFE_MS_PER_S	4
+/* ... where it matters which of two waits it was. */
+#define LIFE_MS_PER_S_LONG	20
 #define LIFE_HANG_S	20
 
 /* Moments between the steps of the driver. */
@@ -97,6 +99,7 @@ struct life {
 	unsigned int shortages;		/* so often its driver has no memory */
 	u16 nr_queues;			/* its configuration said at restoring */
 	struct task_struct *user;	/* of buffers, in the backend's place */
+	bool reads_itself;		/* its driver's probe waits for a buffer */
 	bool is_fed;			/* each that comes back is added again */
 	bool is_wrong;			/* one did not come back as all ones */
 	bool hangs;			/* the driver waited for one in vain */
@@ -128,5 +131,7 @@ void life_test_silence(struct kunit *test);
 void life_test_shortage(struct kunit *test);
 void life_test_broken_ring(struct kunit *test);
 void life_test_leaves_in_vain(struct kunit *test);
+void life_test_probe_hangs(struct kunit *test);
+void life_test_bound_while_going(struct kunit *test);
 
 #endif /* VIRTIO_GRANT_LIFE_KUNIT_H */

@@ -47,7 +47,13 @@
 /* The device may be relayed to another domain, and that may be busy. */
 #define VGRANT_RESET_MS		2000
 /* How often to see whether a device that failed for its silence answers again. */
-#define VGRANT_COME_BACK_S	2
+#define VGRANT_COME_BACK_S	2U
+/*
+ * The same, of a device that did, and was silent again before it worked; and of one
+ * whose driver's probe came to nothing: twice as long each time, up to 8 minutes.
+ */
+#define VGRANT_COME_BACK_AGAIN_S	30U
+#define VGRANT_COME_BACK_MAX_S		480U
 
 /* Changes of the configuration in a row, each while it was being read. */
 #define VGRANT_CHANGES_MAX	16
@@ -87,6 +93,22 @@ struct vgrant_settling {
 	struct task_struct *reader;
 	u32 generation;
 	unsigned int changes;
+};
+
+/**
+ * struct vgrant_waits - how long somebody has waited for what is in the queues
+ * @looked: when that was seen, in jiffies; the rest is so many of them
+ * @stalled: without progress, up to now
+ * @busy: with buffers in the queues
+ * @stopping: the guest waits for this as well
+ * @is_leaving: it is the driver's leaving that waits, and not its being bound
+ */
+struct vgrant_waits {
+	unsigned long looked;
+	unsigned long stalled;
+	unsigned long busy;
+	unsigned long stopping;
+	bool is_leaving;
 };
 
 /**
@@ -209,6 +231,9 @@ struct vgrant_device {
 	bool may_come_back;	/* failed for its silence only; likewise */
 	bool is_buffer_held;
 	bool is_leaving;	/* its driver is about to let go of it */
+	bool is_binding;	/* a driver's probe is under way, or may be */
+	bool is_half_bound;	/* it failed during that */
+	unsigned long bind_began;	/* in jiffies */
 	bool is_going;		/* so are we, or we fall asleep */
 	bool is_asleep;		/* between freeze and the end of restore */
 	bool is_last_try;	/* ... to wake its driver: with any queues */
@@ -217,8 +242,8 @@ struct vgrant_device {
 	bool wants_driver;	/* the probe that come_back_work made failed */
 	unsigned int nr_binds;	/* so often */
 	unsigned int silent_s;	/* watch_work's: so long, as far as seen */
-	unsigned int looks_in_vain;	/* watch_work's: without progress */
-	unsigned int looks_leaving;	/* watch_work's: with buffers in queues */
+	struct vgrant_waits waits;	/* watch_work's */
+	unsigned int bind_pause_s;	/* before it is bound anew; 0: as usual */
 	u8 status;		/* as the driver has written it */
 	unsigned int resets;	/* of status */
 	unsigned int nr_queues_before;	/* it fell asleep */
@@ -318,6 +343,8 @@ void vgrant_dev_give_up(struct vgrant_device *vgd, const char *why);
 
 /* watch.c: is it there? */
 extern unsigned int vgrant_wait_s;
+extern bool vgrant_kunit_stops;
+bool vgrant_guest_stops(void);
 bool vgrant_dev_is_gone(struct vgrant_device *vgd);
 int vgrant_ask(struct vgrant_device *vgd, const char **why);
 void vgrant_dev_check(struct vgrant_device *vgd);

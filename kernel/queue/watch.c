@@ -8,9 +8,13 @@
  */
 #include <linux/delay.h>
 #include <linux/device.h>
+#include <linux/freezer.h>
 #include <linux/jiffies.h>
+#include <linux/kernel.h>
+#include <linux/minmax.h>
 #include <linux/module.h>
 #include <linux/sched.h>
+#include <linux/sched/task.h>
 #include <linux/string.h>
 #include <linux/time.h>
 
@@ -24,10 +28,17 @@
 #define VGRANT_SILENT_S		1
 /* So often in a row something may be left unanswered by one who is there. */
 #define VGRANT_UNHEARD		2
-/* While its driver leaves, no progress at so many looks is the end of it. */
-#define VGRANT_LEAVE_LOOKS	3
-/* ... and so many are with some: 10 minutes. */
-#define VGRANT_LEAVE_LOOKS_MAX	60
+/*
+ * While its driver leaves, so long without progress is the end of it, and so long
+ * with some.  That it is over is seen at the next look.
+ */
+#define VGRANT_LEAVE_STALLED_S	30
+#define VGRANT_LEAVE_S		600
+/* The same, while its driver is being bound. */
+#define VGRANT_BIND_STALLED_S	180
+#define VGRANT_BIND_S		600
+/* ... and when the guest waits for that, to go down or to fall asleep. */
+#define VGRANT_BIND_STOPPING_S	30
 /*
  * How long requests wait for a backend that does not answer.  Longer than a
  * driver domain's hiccup, or a restart of its daemons, takes; with what it takes
@@ -44,6 +55,22 @@ MODULE_PARM_DESC(wait_s,
 /* The KUnit suite has shorter seconds. */
 unsigned int vgrant_ms_per_s = MSEC_PER_SEC;
 EXPORT_SYMBOL_GPL(vgrant_ms_per_s);
+
+/* The KUnit suite can't have its guest go down. */
+bool vgrant_kunit_stops;
+EXPORT_SYMBOL_IF_KUNIT(vgrant_kunit_stops);
+
+/*
+ * Does the guest go down, or fall asleep?  Linux waits for each probe that is under
+ * way before it asks any device, for as long as that takes, and Xen's suspending tells
+ * nobody.  Kernel threads are being frozen then, of which the first task stands for
+ * all.
+ */
+bool vgrant_guest_stops(void)
+{
+	return READ_ONCE(vgrant_kunit_stops) || system_state > SYSTEM_RUNNING ||
+	       freezing(&init_task);
+}
 
 /*
  * Does nobody answer, for longer than a busy machine would explain?  The
@@ -284,25 +311,76 @@ static void vgrant_watch_queues(struct vgrant_device *vgd,
 	mutex_unlock(&vgd->queue_lock);
 }
 
+static void vgrant_wait_begins(struct vgrant_device *vgd, bool is_leaving)
+{
+	vgd->waits = (struct vgrant_waits) {
+		.looked = jiffies,
+		.is_leaving = is_leaving,
+	};
+}
+
+/*
+ * Adds the time since the last look, of which there may be several in a row.  A guest
+ * that stood still with its backend has lost no more than the time between two.
+ */
+static void vgrant_wait_goes_on(struct vgrant_device *vgd,
+				const struct vgrant_sight *sight)
+{
+	struct vgrant_waits *waits = &vgd->waits;
+	unsigned long now = jiffies;
+	unsigned long passed = min(now - waits->looked,
+				   vgrant_seconds(VGRANT_WATCH_S));
+
+	waits->looked = now;
+	waits->stalled = sight->is_stalled ? waits->stalled + passed : 0;
+	if (sight->has_buffers)
+		waits->busy += passed;
+	if (sight->has_buffers && vgrant_guest_stops())
+		waits->stopping += passed;
+}
+
 /*
  * A driver that leaves waits for its buffers, and nothing but their coming back
  * ends that: there a backend that answers must do something as well, and be done
  * some day.
  */
-static void vgrant_watch_leaving(struct vgrant_device *vgd,
+static void vgrant_watch_leaving(struct vgrant_device *vgd)
+{
+	if (vgd->waits.stalled >= vgrant_seconds(VGRANT_LEAVE_STALLED_S))
+		vgrant_dev_fail(vgd, "its driver leaves, and the backend does nothing");
+	else if (vgd->waits.busy >= vgrant_seconds(VGRANT_LEAVE_S))
+		vgrant_dev_fail(vgd, "its driver leaves, and the backend is never done");
+}
+
+/*
+ * So does a driver's probe (a disk's partitions are read in it), and the guest can
+ * neither go down nor sleep while one is under way.
+ */
+static void vgrant_watch_binding(struct vgrant_device *vgd)
+{
+	if (vgd->waits.stopping >= vgrant_seconds(VGRANT_BIND_STOPPING_S))
+		vgrant_dev_give_up(vgd, "the guest stops, and its driver is not bound yet");
+	else if (vgd->waits.stalled >= vgrant_seconds(VGRANT_BIND_STALLED_S))
+		vgrant_dev_give_up(vgd, "its driver is being bound, and the backend does nothing");
+	else if (vgd->waits.busy >= vgrant_seconds(VGRANT_BIND_S))
+		vgrant_dev_give_up(vgd, "its driver is being bound, and the backend is never done");
+}
+
+static void vgrant_watch_waiting(struct vgrant_device *vgd,
 				 const struct vgrant_sight *sight)
 {
-	if (!READ_ONCE(vgd->is_leaving)) {
-		vgd->looks_in_vain = 0;
-		vgd->looks_leaving = 0;
+	bool is_leaving = READ_ONCE(vgd->is_leaving);
+
+	if (is_leaving != vgd->waits.is_leaving ||
+	    (!is_leaving && !READ_ONCE(vgd->is_binding))) {
+		vgrant_wait_begins(vgd, is_leaving);
 		return;
 	}
-	vgd->looks_in_vain = sight->is_stalled ? vgd->looks_in_vain + 1 : 0;
-	vgd->looks_leaving += sight->has_buffers;
-	if (vgd->looks_in_vain >= VGRANT_LEAVE_LOOKS)
-		vgrant_dev_fail(vgd, "its driver leaves, and the backend does nothing");
-	else if (vgd->looks_leaving >= VGRANT_LEAVE_LOOKS_MAX)
-		vgrant_dev_fail(vgd, "its driver leaves, and the backend is never done");
+	vgrant_wait_goes_on(vgd, sight);
+	if (is_leaving)
+		vgrant_watch_leaving(vgd);
+	else
+		vgrant_watch_binding(vgd);
 }
 
 /*
@@ -327,7 +405,7 @@ void vgrant_watch_work(struct work_struct *work)
 	else
 		vgd->silent_s = 0;
 
-	vgrant_watch_leaving(vgd, &sight);
+	vgrant_watch_waiting(vgd, &sight);
 	if (!READ_ONCE(vgd->has_failed) && READ_ONCE(vgd->nr_queues))
 		queue_delayed_work(system_long_wq, &vgd->watch_work,
 				   vgrant_seconds(vgd->silent_s ?
@@ -350,8 +428,7 @@ EXPORT_SYMBOL_GPL(vgrant_dev_leave);
 void vgrant_dev_watch(struct vgrant_device *vgd)
 {
 	vgd->silent_s = 0;
-	vgd->looks_in_vain = 0;
-	vgd->looks_leaving = 0;
+	vgrant_wait_begins(vgd, READ_ONCE(vgd->is_leaving));
 	queue_delayed_work(system_long_wq, &vgd->watch_work,
 			   vgrant_seconds(VGRANT_WATCH_S));
 }
