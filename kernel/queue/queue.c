@@ -111,6 +111,16 @@ static struct virtqueue *vgrant_queue_create(struct vgrant_device *vgd,
 }
 
 /*
+ * Was it told of this queue?  If not its buffers would wait for ever.  What is said to
+ * nobody, is no reason to have no device; one that answers it and has no such queue is.
+ */
+static void vgrant_queue_check(struct vgrant_device *vgd, unsigned int index)
+{
+	if (vgd->transport->queue_is_ready(vgd, index) != 1)
+		vgrant_dev_fail_setup_locked(vgd, "it does not take a queue");
+}
+
+/*
  * A queue for a driver that is being restored and whose device has failed, or is
  * found to: nobody works on it.
  */
@@ -209,7 +219,15 @@ int vgrant_find_vqs(struct virtio_device *vdev, unsigned int nvqs,
 			ret = PTR_ERR(vqs[i]);
 			goto destroy_queues;
 		}
-		vgd->queue[index++] = vqs[i];
+		vgd->queue[index] = vqs[i];
+		if (!vgd->has_failed)
+			vgrant_queue_check(vgd, index);
+		index++;
+		/* One that sleeps has queues in any case. */
+		if (vgd->has_failed && !vgd->is_asleep) {
+			ret = -EIO;
+			goto destroy_queues;
+		}
 	}
 	for (i = 0; desc && index > 1 && i < index; i++) {
 		struct vgrant_queue *q = vgd->queue[i]->priv;
@@ -247,6 +265,7 @@ int vgrant_disable_vq_and_reset(struct virtqueue *vq)
 	if (!virtio_has_feature(vq->vdev, VIRTIO_F_RING_RESET))
 		return -ENOENT;
 	mutex_lock(&vgd->queue_lock);
+	vgrant_dev_begin_setup(vgd);
 	if (!vgd->has_failed)
 		why = vgd->transport->queue_reset(vgd, vq->index);
 	if (why) {
@@ -274,6 +293,7 @@ int vgrant_enable_vq_after_reset(struct virtqueue *vq)
 	mutex_lock(&vgd->queue_lock);
 	if (vgd->has_failed)
 		goto unlock;
+	vgrant_dev_begin_setup(vgd);
 	/* Its driver would not try again, and nobody looks after such a queue. */
 	if (vgd->transport->queue_is_ready(vgd, vq->index)) {
 		vgrant_dev_fail_setup_locked(vgd, "a queue is not reset any more");
