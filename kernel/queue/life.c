@@ -474,7 +474,6 @@ int vgrant_dev_restore(struct vgrant_device *vgd)
 	} else {
 		/* Not before: a number may be another domain's by now. */
 		vgrant_pool_resume(vgd->pool);
-		vgd->caps = vgd->transport->read_caps(vgd);
 	}
 	ret = vgrant_wake(vgd);
 	device_unlock(&vgd->vdev.dev);

@@ -121,6 +121,21 @@ static void vgrant_queue_check(struct vgrant_device *vgd, unsigned int index)
 }
 
 /*
+ * What the device can do, which may be another backend's by now, or a restarted one's.
+ * No answer reads as nothing: then its promise does not count, and all else stays.
+ */
+static void vgrant_read_caps(struct vgrant_device *vgd)
+{
+	unsigned int silences = vgrant_silences(vgd);
+	u32 caps = vgd->transport->read_caps(vgd);
+
+	if (!caps && (vgrant_silences(vgd) != silences ||
+		      !vgd->transport->answers(vgd)))
+		caps = vgd->caps & ~VIRTIO_GRANT_CAP_FILLS;
+	vgd->caps = caps;
+}
+
+/*
  * A queue for a driver that is being restored and whose device has failed, or is
  * found to: nobody works on it.
  */
@@ -201,6 +216,8 @@ int vgrant_find_vqs(struct virtio_device *vdev, unsigned int nvqs,
 	if (!vgd->queue)
 		goto unlock;
 	vgd->nr_queues = nvqs;
+	if (!vgd->has_failed)
+		vgrant_read_caps(vgd);
 	vgrant_pool_set_filled(vgd->pool, vgd->caps & VIRTIO_GRANT_CAP_FILLS);
 	if (!vgd->has_failed)
 		vgrant_announce(vgd);

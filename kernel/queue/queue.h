@@ -215,7 +215,7 @@ struct vgrant_device {
 	struct vgrant_pool *pool;
 	domid_t backend;
 	struct vgrant_settling settling;
-	u32 caps;		/* VIRTIO_GRANT_CAP_*, as probed */
+	u32 caps;		/* VIRTIO_GRANT_CAP_*, when its queues were made */
 	u32 segs_max;		/* what seg_max in the configuration may say */
 	unsigned int ring_min;	/* size of the smallest ring */
 	/*

@@ -194,7 +194,6 @@ static void vgrant_revive(struct vgrant_device *vgd)
 		vgrant_pool_revive(vgd->pool);
 		/* Nobody was there when it woke up. */
 		vgrant_pool_resume(vgd->pool);
-		vgd->caps = vgd->transport->read_caps(vgd);
 		vgd->may_come_back = false;
 		WRITE_ONCE(vgd->has_failed, false);
 	}
