@@ -168,8 +168,7 @@ static unsigned int vgrant_pause_s(struct vgrant_device *vgd)
 }
 
 /* The same, for want of an answer: it comes back when there is one. */
-static void vgrant_dev_give_up_locked(struct vgrant_device *vgd,
-				      const char *why)
+void vgrant_dev_give_up_locked(struct vgrant_device *vgd, const char *why)
 {
 	if (vgd->has_failed)
 		return;

@@ -8,16 +8,35 @@
 #include <linux/bitmap.h>
 #include <linux/device.h>
 #include <linux/interrupt.h>
+#include <linux/jiffies.h>
 #include <linux/log2.h>
 #include <linux/slab.h>
 #include <linux/virtio_ring.h>
 
 #include "queue/queue.h"
 
+/* The queues of a device, up to 65536, are set up in so long, or let go of. */
+#define VGRANT_QUEUES_S		600
+/* ... while somebody waits for that to remove the device, or to stop the guest. */
+#define VGRANT_QUEUES_HURRY_S	30
+
 /* How large we make a ring whose device offers @num_max entries. */
 unsigned int vgrant_queue_size(u32 num_max)
 {
 	return rounddown_pow_of_two(min_t(u32, num_max, VGRANT_QUEUE_SIZE_MAX));
+}
+
+/* Each answer may be in time, but only just: of one that is so slow we have enough. */
+static void vgrant_queues_take_time(struct vgrant_device *vgd)
+{
+	bool is_in_hurry = READ_ONCE(vgd->is_leaving) ||
+			   READ_ONCE(vgd->is_going) || vgrant_guest_stops();
+	unsigned int limit_s = is_in_hurry ? VGRANT_QUEUES_HURRY_S :
+					     VGRANT_QUEUES_S;
+
+	if (vgd->status && time_after(jiffies, vgd->queues_began +
+					       vgrant_seconds(limit_s)))
+		vgrant_dev_give_up_locked(vgd, "its queues take too long");
 }
 
 /*
@@ -176,8 +195,10 @@ static void vgrant_destroy_queues(struct vgrant_device *vgd)
 {
 	unsigned int i;
 
-	for (i = 0; i < vgd->nr_queues; i++)
+	for (i = 0; i < vgd->nr_queues; i++) {
+		vgrant_queues_take_time(vgd);
 		vgrant_queue_destroy(vgd, i);
+	}
 	kfree(vgd->queue);
 	vgd->queue = NULL;
 	vgd->nr_queues = 0;
@@ -192,6 +213,7 @@ void vgrant_del_vqs(struct virtio_device *vdev)
 	/* Otherwise find_vqs() failed, or was never called. */
 	if (vgd->queue) {
 		vgd->transport->callbacks_end(vgd);
+		vgd->queues_began = jiffies;
 		vgrant_destroy_queues(vgd);
 		vgrant_withdraw(vgd);
 	}
@@ -221,6 +243,7 @@ int vgrant_find_vqs(struct virtio_device *vdev, unsigned int nvqs,
 	vgrant_pool_set_filled(vgd->pool, vgd->caps & VIRTIO_GRANT_CAP_FILLS);
 	if (!vgd->has_failed)
 		vgrant_announce(vgd);
+	vgd->queues_began = jiffies;
 
 	for (i = 0; i < nvqs; i++) {
 		vqs[i] = NULL;
@@ -240,6 +263,7 @@ int vgrant_find_vqs(struct virtio_device *vdev, unsigned int nvqs,
 		if (!vgd->has_failed)
 			vgrant_queue_check(vgd, index);
 		index++;
+		vgrant_queues_take_time(vgd);
 		/* One that sleeps has queues in any case. */
 		if (vgd->has_failed && !vgd->is_asleep) {
 			ret = -EIO;

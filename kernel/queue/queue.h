@@ -247,6 +247,7 @@ struct vgrant_device {
 	struct vgrant_waits waits;	/* watch_work's */
 	unsigned int bind_pause_s;	/* before it is bound anew; 0: as usual */
 	unsigned int silences;	/* when its setting up began */
+	unsigned long queues_began;	/* to be made, or deleted; in jiffies */
 	bool is_in_doubt;	/* whether it took what that ended with */
 	u8 status;		/* as the driver has written it */
 	unsigned int resets;	/* of status */
@@ -350,6 +351,7 @@ void vgrant_reset(struct virtio_device *vdev);
 void vgrant_dev_fail(struct vgrant_device *vgd, const char *why);
 void vgrant_dev_begin_setup(struct vgrant_device *vgd);
 void vgrant_dev_fail_setup_locked(struct vgrant_device *vgd, const char *why);
+void vgrant_dev_give_up_locked(struct vgrant_device *vgd, const char *why);
 void vgrant_dev_give_up(struct vgrant_device *vgd, const char *why);
 
 /* watch.c: is it there? */
