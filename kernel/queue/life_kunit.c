@@ -722,6 +722,63 @@ void life_test_bound_while_going(struct kunit *test)
 }
 EXPORT_SYMBOL_GPL(life_test_bound_while_going);
 
+/* Who says again and again that its driver leaves, does not shorten its time. */
+void life_test_leaves_often(struct kunit *test)
+{
+	struct life *life = test->priv;
+	struct vgrant_device *vgd;
+	unsigned int i;
+
+	vgrant_wait_s = 0;
+	vgrant_ms_per_s = LIFE_MS_PER_S_LONG;
+	life_begins(life, LIFE_STAGES, NULL);
+	vgd = vgrant_dev_of(life->vdev);
+	for (i = 0; i < 5; i++) {
+		vgrant_dev_leave(vgd);
+		flush_delayed_work(&vgd->watch_work);
+	}
+	KUNIT_EXPECT_FALSE(test, life_has_failed(life));
+	KUNIT_EXPECT_TRUE(test, life_becomes(life, true));
+	life_ends(life, "leaves often");
+}
+EXPORT_SYMBOL_GPL(life_test_leaves_often);
+
+#ifdef CONFIG_PM_SLEEP
+/*
+ * A device whose driver was taken away sleeps, and wakes up while nobody answers: none is
+ * bound when somebody does, until the guest's owner does so.
+ */
+void life_test_sleeps_alone(struct kunit *test)
+{
+	struct life *life = test->priv;
+	unsigned int i;
+
+	for (i = 0; i < 2; i++) {
+		vgrant_wait_s = 5;
+		life_begins(life, LIFE_STAGES, NULL);
+		device_release_driver(&life->vdev->dev);
+		life_ended_well(life, "alone");
+		/* Silent before it falls asleep, or when it wakes up. */
+		if (!i)
+			life->carrier->nobody(life);
+		KUNIT_EXPECT_EQ(test, life->carrier->freeze(life), 0);
+		if (i)
+			life->carrier->nobody(life);
+		KUNIT_EXPECT_EQ(test, life->carrier->restore(life), 0);
+		msleep(20 * LIFE_MS_PER_S);
+		life->carrier->heal(life);
+		msleep(100 * LIFE_MS_PER_S);
+		KUNIT_EXPECT_FALSE(test, life_is_bound(life));
+		KUNIT_EXPECT_EQ(test, READ_ONCE(life->probes), 1U);
+		KUNIT_EXPECT_EQ(test, device_attach(&life->vdev->dev), 1);
+		KUNIT_EXPECT_FALSE(test, life_has_failed(life));
+		KUNIT_EXPECT_EQ(test, atomic_read(&life->in_queue), 1);
+		life_ends(life, "sleeps alone");
+	}
+}
+EXPORT_SYMBOL_GPL(life_test_sleeps_alone);
+#endif
+
 MODULE_DESCRIPTION("KUnit tests of the life of a device: what transports share");
 MODULE_AUTHOR("The virtio-grant authors");
 MODULE_LICENSE("GPL");

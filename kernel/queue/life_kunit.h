@@ -133,5 +133,7 @@ void life_test_broken_ring(struct kunit *test);
 void life_test_leaves_in_vain(struct kunit *test);
 void life_test_probe_hangs(struct kunit *test);
 void life_test_bound_while_going(struct kunit *test);
+void life_test_leaves_often(struct kunit *test);
+void life_test_sleeps_alone(struct kunit *test);
 
 #endif /* VIRTIO_GRANT_LIFE_KUNIT_H */
