@@ -606,8 +606,7 @@ static void life_test_setup_unheard(struct kunit *test)
 		life_begins(life, LIFE_PROBING, fault[i]);
 		KUNIT_EXPECT_GE(test, READ_ONCE(peer_of(life)->arg), 1);
 		/* It may have come back by now. */
-		KUNIT_EXPECT_TRUE(test, life_becomes(life, false));
-		KUNIT_EXPECT_EQ(test, READ_ONCE(life->probes), 2U);
+		KUNIT_EXPECT_TRUE(test, life_is_probed(life, 2));
 		KUNIT_EXPECT_EQ(test, atomic_read(&life->in_queue), 1);
 		KUNIT_EXPECT_NE(test, READ_ONCE(peer_of(life)->queue[0].cur_size), 0U);
 		life_ends(life, "setup unheard");
