@@ -770,6 +770,10 @@ void life_test_sleeps_alone(struct kunit *test)
 		life_begins(life, LIFE_STAGES, NULL);
 		device_release_driver(&life->vdev->dev);
 		life_ended_well(life, "alone");
+		/* Its leaving failed it, and all that was its driver's is over. */
+		virtio_reset_device(life->vdev);
+		virtio_add_status(life->vdev, VIRTIO_CONFIG_S_ACKNOWLEDGE);
+		KUNIT_EXPECT_FALSE(test, vgrant_dev_of(life->vdev)->has_failed);
 		/* Silent before it falls asleep, or when it wakes up. */
 		if (!i)
 			life->carrier->nobody(life);
@@ -777,6 +781,7 @@ void life_test_sleeps_alone(struct kunit *test)
 		if (i)
 			life->carrier->nobody(life);
 		KUNIT_EXPECT_EQ(test, life->carrier->restore(life), 0);
+		KUNIT_EXPECT_TRUE(test, vgrant_dev_of(life->vdev)->has_failed);
 		msleep(20 * LIFE_MS_PER_S);
 		life->carrier->heal(life);
 		msleep(100 * LIFE_MS_PER_S);
