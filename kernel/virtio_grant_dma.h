@@ -105,6 +105,7 @@ void vgrant_pool_set_held_handler(struct vgrant_pool *pool,
 void vgrant_pool_set_filled(struct vgrant_pool *pool, bool is_filled);
 bool vgrant_pool_is_filled(const struct vgrant_pool *pool);
 int vgrant_pool_suspend(struct vgrant_pool *pool);
+unsigned int vgrant_pool_end(struct vgrant_pool *pool);
 void vgrant_pool_resume(struct vgrant_pool *pool);
 int vgrant_pool_move(struct vgrant_pool *pool, domid_t backend);
 

@@ -1232,7 +1232,7 @@ static bool vgb_is_served(struct vgb_device *vgb)
 /* Returns: no: the backend maps something of it still. */
 static bool vgb_ungrant(struct vgb_device *vgb)
 {
-	bool is_pool = !vgb->has_device || !vgrant_pool_suspend(vgb->vgd.pool);
+	bool is_pool = !vgb->has_device || !vgrant_pool_end(vgb->vgd.pool);
 
 	return vgb_link_close(&vgb->link) && is_pool;
 }

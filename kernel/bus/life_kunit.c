@@ -544,8 +544,120 @@ static void life_test_queue_reset_unheard(struct kunit *test)
 	}
 }
 
+static bool is_msg(const union peer_msg *req, u8 id)
+{
+	return !req->head.type && req->head.msg_id == id;
+}
+
+/* What starts the queue is lost, once. */
+static bool twist_loses_queue(struct peer *peer, const union peer_msg *req,
+			      union peer_msg *rsp)
+{
+	if (peer->arg || !is_msg(req, VIRTIO_GRANT_MSG_SET_VQUEUE))
+		return true;
+	peer->arg = 1;
+	peer->queue[0].cur_size = 0;
+	return false;
+}
+
+/* So is DRIVER_OK; and then what asks for it. */
+static bool twist_loses_ready(struct peer *peer, const union peer_msg *req,
+			      union peer_msg *rsp)
+{
+	const __le32 *status = (void *)(&req->head + 1);
+
+	if (peer->arg || !is_msg(req, VIRTIO_GRANT_MSG_SET_DEVICE_STATUS) ||
+	    !(le32_to_cpu(*status) & VIRTIO_CONFIG_S_DRIVER_OK))
+		return true;
+	peer->arg = 1;
+	peer->status &= ~VIRTIO_CONFIG_S_DRIVER_OK;
+	return false;
+}
+
+static bool twist_loses_ready_twice(struct peer *peer, const union peer_msg *req,
+				    union peer_msg *rsp)
+{
+	if (peer->arg != 1 || !is_msg(req, VIRTIO_GRANT_MSG_GET_DEVICE_STATUS))
+		return twist_loses_ready(peer, req, rsp);
+	peer->arg = 2;
+	return false;
+}
+
+static void front_loses_queue(struct life *life)
+{
+	WRITE_ONCE(peer_of(life)->twist, twist_loses_queue);
+}
+
+static void front_loses_ready(struct life *life)
+{
+	WRITE_ONCE(peer_of(life)->twist, twist_loses_ready);
+}
+
+static void front_loses_ready_twice(struct life *life)
+{
+	WRITE_ONCE(peer_of(life)->twist, twist_loses_ready_twice);
+}
+
+/* The backend stands still for a moment: its device comes back, and is not at fault. */
+static void life_test_setup_unheard(struct kunit *test)
+{
+	static void (*const fault[])(struct life *life) = {
+		front_loses_queue, front_loses_ready, front_loses_ready_twice,
+	};
+	struct life *life = test->priv;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(fault); i++) {
+		vgrant_wait_s = 0;
+		life_begins(life, LIFE_PROBING, fault[i]);
+		KUNIT_EXPECT_GE(test, READ_ONCE(peer_of(life)->arg), 1);
+		/* It may have come back by now. */
+		KUNIT_EXPECT_TRUE(test, life_is_probed(life, 2));
+		KUNIT_EXPECT_EQ(test, atomic_read(&life->in_queue), 1);
+		KUNIT_EXPECT_NE(test, READ_ONCE(peer_of(life)->queue[0].cur_size), 0U);
+		life_ends(life, "setup unheard");
+	}
+}
+
+/* What is said of queues is answered, and only just. */
+#define FRONT_SLOW_MS	60
+
+static bool twist_slow(struct peer *peer, const union peer_msg *req,
+		       union peer_msg *rsp)
+{
+	if (is_msg(req, VIRTIO_GRANT_MSG_GET_VQUEUE) ||
+	    is_msg(req, VIRTIO_GRANT_MSG_SET_VQUEUE))
+		mdelay(FRONT_SLOW_MS);
+	return true;
+}
+
+static void front_slows(struct life *life)
+{
+	WRITE_ONCE(peer_of(life)->twist, twist_slow);
+}
+
+/* That is long for one queue, which the guest has time for, and has not when it stops. */
+static void life_test_slow_queues(struct kunit *test)
+{
+	struct life *life = test->priv;
+	unsigned int stops;
+
+	for (stops = 0; stops < 2; stops++) {
+		WRITE_ONCE(vgrant_kunit_stops, stops);
+		life_begins(life, LIFE_PROBING, front_slows);
+		KUNIT_EXPECT_EQ(test, life_has_failed(life), stops);
+		KUNIT_EXPECT_EQ(test, READ_ONCE(life->probes), 1U);
+		WRITE_ONCE(peer_of(life)->twist, NULL);
+		WRITE_ONCE(vgrant_kunit_stops, false);
+		KUNIT_EXPECT_TRUE(test, life_becomes(life, false));
+		life_ends(life, "slow queues");
+	}
+}
+
 /* To another backend, that can do so much. */
-static int front_moves(struct life *life, u32 caps)
+static int front_moves(struct life *life, u32 caps,
+		       bool (*twist)(struct peer *peer, const union peer_msg *req,
+				     union peer_msg *rsp))
 {
 	struct front *front = life->priv;
 	int ret;
@@ -558,6 +670,7 @@ static int front_moves(struct life *life, u32 caps)
 		return -ETIMEDOUT;
 	peer_heal(&front->peer);
 	front->peer.caps = caps;
+	WRITE_ONCE(front->peer.twist, twist);
 	return front_attach(front);
 }
 
@@ -587,7 +700,7 @@ static void life_test_promise(struct kunit *test)
 		if (!has_driver)
 			device_release_driver(&life->vdev->dev);
 		KUNIT_ASSERT_EQ(test, front_moves(life, has_less ? caps :
-							caps | more_caps), 0);
+							caps | more_caps, NULL), 0);
 		if (!has_driver)
 			KUNIT_EXPECT_EQ(test, device_attach(&life->vdev->dev), 1);
 		KUNIT_EXPECT_TRUE(test, life_becomes(life, false));
@@ -596,6 +709,70 @@ static void life_test_promise(struct kunit *test)
 		KUNIT_EXPECT_EQ(test, life->probes, i == 1 || i == 3 ? 2U : 1U);
 		KUNIT_EXPECT_EQ(test, atomic_read(&life->in_queue), i != 2);
 		life_ends(life, "promise");
+	}
+}
+
+/* While no driver is bound, the backend is started anew and promises less; or is silent. */
+static bool twist_loses_caps(struct peer *peer, const union peer_msg *req,
+			     union peer_msg *rsp)
+{
+	return req->head.type != VIRTIO_GRANT_MSG_TYPE_BUS ||
+	       req->head.msg_id != VIRTIO_GRANT_BUS_GET_BUS_INFO;
+}
+
+static void life_test_caps_anew(struct kunit *test)
+{
+	struct life *life = test->priv;
+	unsigned int is_unheard;
+
+	more_caps = VIRTIO_GRANT_CAP_FILLS;
+	for (is_unheard = 0; is_unheard < 2; is_unheard++) {
+		life_begins(life, LIFE_STAGES, NULL);
+		KUNIT_EXPECT_TRUE(test, front_is_filled(life));
+		device_release_driver(&life->vdev->dev);
+		if (is_unheard)
+			WRITE_ONCE(peer_of(life)->twist, twist_loses_caps);
+		else
+			WRITE_ONCE(peer_of(life)->caps, VIRTIO_GRANT_CAP_RANGES);
+		KUNIT_EXPECT_EQ(test, device_attach(&life->vdev->dev), 1);
+		KUNIT_EXPECT_FALSE(test, life_has_failed(life));
+		KUNIT_EXPECT_FALSE(test, front_is_filled(life));
+		KUNIT_EXPECT_EQ(test, front_vgb(life->priv)->vgd.caps,
+				VIRTIO_GRANT_CAP_RANGES);
+		life_ends(life, "caps anew");
+	}
+}
+
+/* An answer to this is lost, once. */
+static bool twist_loses_features(struct peer *peer, const union peer_msg *req,
+				 union peer_msg *rsp)
+{
+	if (peer->arg || !is_msg(req, VIRTIO_GRANT_MSG_GET_DEVICE_FEATURES))
+		return true;
+	peer->arg = 1;
+	return false;
+}
+
+/* The next backend stands still while it is set up: it goes on with that one. */
+static void life_test_resume_unheard(struct kunit *test)
+{
+	static bool (*const twist[])(struct peer *peer, const union peer_msg *req,
+				     union peer_msg *rsp) = {
+		twist_loses_features, twist_loses_queue, twist_loses_ready,
+	};
+	struct life *life = test->priv;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(twist); i++) {
+		vgrant_wait_s = 0;
+		life_begins(life, LIFE_STAGES, NULL);
+		KUNIT_ASSERT_EQ(test, front_moves(life, VIRTIO_GRANT_CAP_RANGES,
+						  twist[i]), 0);
+		KUNIT_EXPECT_EQ(test, READ_ONCE(peer_of(life)->arg), 1);
+		KUNIT_EXPECT_FALSE(test, life_has_failed(life));
+		KUNIT_EXPECT_EQ(test, READ_ONCE(life->probes), 1U);
+		KUNIT_EXPECT_EQ(test, atomic_read(&life->in_queue), 1);
+		life_ends(life, "resume unheard");
 	}
 }
 
@@ -612,6 +789,10 @@ static struct kunit_case life_test_cases[] = {
 	KUNIT_CASE_SLOW(life_test_leaves_in_vain),
 	KUNIT_CASE_SLOW(life_test_probe_hangs),
 	KUNIT_CASE(life_test_bound_while_going),
+	KUNIT_CASE_SLOW(life_test_leaves_often),
+#ifdef CONFIG_PM_SLEEP
+	KUNIT_CASE_SLOW(life_test_sleeps_alone),
+#endif
 	KUNIT_CASE_SLOW(life_test_config_unheard),
 #ifdef CONFIG_PM_SLEEP
 	KUNIT_CASE_SLOW(life_test_identity_unheard),
@@ -619,6 +800,10 @@ static struct kunit_case life_test_cases[] = {
 	KUNIT_CASE_SLOW(life_test_reset_unheard),
 	KUNIT_CASE_SLOW(life_test_queue_reset_unheard),
 	KUNIT_CASE_SLOW(life_test_promise),
+	KUNIT_CASE_SLOW(life_test_setup_unheard),
+	KUNIT_CASE_SLOW(life_test_slow_queues),
+	KUNIT_CASE(life_test_caps_anew),
+	KUNIT_CASE_SLOW(life_test_resume_unheard),
 	{ }
 };
 

@@ -348,6 +348,11 @@ static int vgb_read_generation(struct vgrant_device *vgd, u32 *generation)
 	return ret == -EAGAIN ? ret : 0;
 }
 
+static unsigned int vgb_silences(struct vgrant_device *vgd)
+{
+	return READ_ONCE(vgb_of(vgd)->link.silences);
+}
+
 /* Queues */
 
 static int vgb_get_vqueue(struct vgrant_device *vgd, unsigned int index,
@@ -659,6 +664,7 @@ const struct vgrant_transport vgb_transport = {
 	.config_read = vgb_config_read,
 	.config_write = vgb_config_write,
 	.read_generation = vgb_read_generation,
+	.silences = vgb_silences,
 	.callbacks_begin = vgb_callbacks_begin,
 	.callbacks_end = vgb_callbacks_end,
 	.callbacks_sync = vgb_callbacks_sync,

@@ -846,6 +846,45 @@ int vgrant_pool_suspend(struct vgrant_pool *pool)
 }
 EXPORT_SYMBOL_GPL(vgrant_pool_suspend);
 
+static unsigned int vgrant_pool_end_locked(struct vgrant_pool *pool)
+{
+	unsigned long end = jiffies + msecs_to_jiffies(VGRANT_UNMAP_GRACE_MS);
+	unsigned int i, nr_held = 0;
+
+	for (i = 0; !pool->is_asleep && i < pool->pages; i++) {
+		while (!gnttab_end_foreign_access_ref(pool->first_ref + i)) {
+			if (time_after(jiffies, end)) {
+				nr_held++;
+				break;
+			}
+			msleep(50);
+		}
+	}
+	/* Of those that are held, the entries have to stay as they are. */
+	if (!nr_held)
+		pool->is_asleep = true;
+	return nr_held + READ_ONCE(pool->pages_held);
+}
+
+/**
+ * vgrant_pool_end - end all grants that can be ended, for good
+ * @pool: a pool that nothing is mapped in, and never will be
+ *
+ * The guest stops, or another kernel takes its place.  May sleep.
+ *
+ * Returns: how many pages the backend still maps; it may be called again then.
+ */
+unsigned int vgrant_pool_end(struct vgrant_pool *pool)
+{
+	unsigned int nr_held;
+
+	mutex_lock(&pool->grants_lock);
+	nr_held = vgrant_pool_end_locked(pool);
+	mutex_unlock(&pool->grants_lock);
+	return nr_held;
+}
+EXPORT_SYMBOL_GPL(vgrant_pool_end);
+
 /**
  * vgrant_pool_resume - grant the pages again
  * @pool: the pool; nothing is done but after a successful vgrant_pool_suspend():

@@ -650,6 +650,29 @@ static void vgrant_test_suspend(struct kunit *test)
 	dma_unmap_single(ctx->dev, addr, 5000, DMA_TO_DEVICE);
 }
 
+/* For good: what the backend keeps mapped, is all that it has. */
+static void vgrant_test_end(struct kunit *test)
+{
+	struct vkt *ctx = test->priv;
+	struct vkt_view view = {}, other = {};
+	grant_ref_t ref;
+
+	vkt_pool_make(test, POOL_KIB, SEGS_MAX, false);
+	ref = ctx->stats.first_ref;
+	KUNIT_ASSERT_EQ(test, vkt_view_map(ctx, &view, ref + 5, 2), 0);
+	KUNIT_EXPECT_EQ(test, vgrant_pool_end(ctx->pool), 2U);
+	KUNIT_EXPECT_EQ(test, vkt_view_map(ctx, &other, ref, 1), -EIO);
+	KUNIT_EXPECT_EQ(test, vkt_view_map(ctx, &other, ref + 4, 1), -EIO);
+	KUNIT_EXPECT_EQ(test, vkt_view_map(ctx, &other, ref + 7, 1), -EIO);
+	KUNIT_EXPECT_EQ(test, vkt_view_map(ctx, &other,
+					   ref + ctx->stats.pages_total - 1, 1), -EIO);
+	/* The last ones end when they are let go of, and nothing is granted again. */
+	vkt_view_unmap(&view);
+	KUNIT_EXPECT_EQ(test, vgrant_pool_end(ctx->pool), 0U);
+	KUNIT_EXPECT_EQ(test, vgrant_pool_end(ctx->pool), 0U);
+	KUNIT_EXPECT_EQ(test, vkt_view_map(ctx, &other, ref + 5, 1), -EIO);
+}
+
 /* Not to another domain either; then nothing changed, for the last one. */
 static void vgrant_test_move(struct kunit *test)
 {
@@ -692,6 +715,7 @@ static struct kunit_case vgrant_pool_cases[] = {
 	KUNIT_CASE(vgrant_test_failed),
 	KUNIT_CASE_SLOW(vgrant_test_suspend),
 	KUNIT_CASE(vgrant_test_move),
+	KUNIT_CASE_SLOW(vgrant_test_end),
 	{ }
 };
 

@@ -260,6 +260,10 @@ static struct kunit_case life_test_cases[] = {
 	KUNIT_CASE_SLOW(life_test_leaves_in_vain),
 	KUNIT_CASE_SLOW(life_test_probe_hangs),
 	KUNIT_CASE(life_test_bound_while_going),
+	KUNIT_CASE_SLOW(life_test_leaves_often),
+#ifdef CONFIG_PM_SLEEP
+	KUNIT_CASE_SLOW(life_test_sleeps_alone),
+#endif
 	KUNIT_CASE(life_test_ungrants),
 	{ }
 };

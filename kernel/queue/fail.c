@@ -168,8 +168,7 @@ static unsigned int vgrant_pause_s(struct vgrant_device *vgd)
 }
 
 /* The same, for want of an answer: it comes back when there is one. */
-static void vgrant_dev_give_up_locked(struct vgrant_device *vgd,
-				      const char *why)
+void vgrant_dev_give_up_locked(struct vgrant_device *vgd, const char *why)
 {
 	if (vgd->has_failed)
 		return;
@@ -188,10 +187,20 @@ void vgrant_dev_give_up(struct vgrant_device *vgd, const char *why)
 	mutex_unlock(&vgd->queue_lock);
 }
 
-/* While its driver is bound or restored: for @why, or for want of an answer. */
+/* What is asked of the device from here on, is asked to set it up. */
+void vgrant_dev_begin_setup(struct vgrant_device *vgd)
+{
+	vgd->silences = vgrant_silences(vgd);
+}
+
+/*
+ * While its driver is bound or restored: for @why, or for want of an answer, be it to
+ * something that was asked before: a device that was not told all is not at fault.
+ */
 void vgrant_dev_fail_setup_locked(struct vgrant_device *vgd, const char *why)
 {
-	if (vgd->transport->ask_identity(vgd) == -EAGAIN)
+	if (vgrant_silences(vgd) != vgd->silences ||
+	    vgd->transport->ask_identity(vgd) == -EAGAIN)
 		vgrant_dev_give_up_locked(vgd, "no answer to its driver's setting up");
 	else
 		vgrant_dev_fail_locked(vgd, why);

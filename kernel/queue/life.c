@@ -370,14 +370,18 @@ EXPORT_SYMBOL_GPL(vgrant_dev_discard);
  */
 void vgrant_dev_shutdown(struct vgrant_device *vgd)
 {
+	unsigned int nr_held;
+
 	WRITE_ONCE(vgd->is_going, true);
 	vgrant_dev_leave(vgd);
 	cancel_delayed_work_sync(&vgd->come_back_work);
 	cancel_work_sync(&vgd->fault_work);
 	cancel_delayed_work_sync(&vgd->watch_work);
 	vgrant_reset_status(vgd);
-	if (vgrant_pool_suspend(vgd->pool))
-		dev_err(vgd->dev, "the backend still maps pages of this guest, and of a kernel that takes its place\n");
+	nr_held = vgrant_pool_end(vgd->pool);
+	if (nr_held)
+		dev_err(vgd->dev, "the backend still maps %u pages of this guest, and of a kernel that takes its place\n",
+			nr_held);
 }
 EXPORT_SYMBOL_GPL(vgrant_dev_shutdown);
 
@@ -474,7 +478,6 @@ int vgrant_dev_restore(struct vgrant_device *vgd)
 	} else {
 		/* Not before: a number may be another domain's by now. */
 		vgrant_pool_resume(vgd->pool);
-		vgd->caps = vgd->transport->read_caps(vgd);
 	}
 	ret = vgrant_wake(vgd);
 	device_unlock(&vgd->vdev.dev);

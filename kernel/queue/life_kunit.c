@@ -128,8 +128,12 @@ static int life_probe(struct virtio_device *vdev)
 	life_is(life, LIFE_READY);
 	/* A disk would read from itself here. */
 	life_add(life);
-	if (READ_ONCE(life->reads_itself))
+	if (READ_ONCE(life->reads_itself)) {
+		unsigned long began = jiffies;
+
 		life_drain(life);
+		life->read_for = jiffies - began;
+	}
 	life_is(life, LIFE_RUNS);
 	return 0;
 }
@@ -269,6 +273,18 @@ bool life_becomes(struct life *life, bool has_failed)
 	return life_has_failed(life) == has_failed;
 }
 EXPORT_SYMBOL_GPL(life_becomes);
+
+/* Was its driver probed so often within the time, the last time to the end? */
+bool life_is_probed(struct life *life, unsigned int times)
+{
+	unsigned long end = jiffies + LIFE_HANG_S * HZ;
+
+	while ((READ_ONCE(life->probes) < times || life_has_failed(life)) &&
+	       time_before(jiffies, end))
+		msleep(20);
+	return READ_ONCE(life->probes) == times && !life_has_failed(life);
+}
+EXPORT_SYMBOL_GPL(life_is_probed);
 
 /* It takes buffers again after its driver is bound once more. */
 void life_rebinds(struct life *life, const char *what)
@@ -676,13 +692,10 @@ void life_test_probe_hangs(struct kunit *test)
 	vgrant_wait_s = 0;
 	vgrant_ms_per_s = LIFE_MS_PER_S_LONG;
 	for (stops = 0; stops < 2; stops++) {
-		unsigned long began = jiffies;
-
 		WRITE_ONCE(life->reads_itself, true);
 		WRITE_ONCE(vgrant_kunit_stops, stops);
 		life_begins(life, LIFE_STAGES, NULL);
-		KUNIT_EXPECT_EQ(test, stops,
-				time_before(jiffies, began + vgrant_seconds(150)));
+		KUNIT_EXPECT_EQ(test, stops, life->read_for < vgrant_seconds(150));
 		KUNIT_EXPECT_FALSE(test, life->hangs);
 		KUNIT_EXPECT_TRUE(test, life_has_failed(life));
 		if (stops) {
@@ -696,8 +709,7 @@ void life_test_probe_hangs(struct kunit *test)
 		}
 		/* Half a probe is repeated, and not gone on from. */
 		WRITE_ONCE(life->reads_itself, false);
-		KUNIT_EXPECT_TRUE(test, life_becomes(life, false));
-		KUNIT_EXPECT_EQ(test, READ_ONCE(life->probes), stops ? 2U : 3U);
+		KUNIT_EXPECT_TRUE(test, life_is_probed(life, stops ? 2 : 3));
 		KUNIT_EXPECT_TRUE(test, life_pauses(life, 0));
 		life_ends(life, "probe hangs");
 	}
@@ -721,6 +733,68 @@ void life_test_bound_while_going(struct kunit *test)
 	life_ends(life, "bound while going");
 }
 EXPORT_SYMBOL_GPL(life_test_bound_while_going);
+
+/* Who says again and again that its driver leaves, does not shorten its time. */
+void life_test_leaves_often(struct kunit *test)
+{
+	struct life *life = test->priv;
+	struct vgrant_device *vgd;
+	unsigned int i;
+
+	vgrant_wait_s = 0;
+	vgrant_ms_per_s = LIFE_MS_PER_S_LONG;
+	life_begins(life, LIFE_STAGES, NULL);
+	vgd = vgrant_dev_of(life->vdev);
+	for (i = 0; i < 5; i++) {
+		vgrant_dev_leave(vgd);
+		flush_delayed_work(&vgd->watch_work);
+	}
+	KUNIT_EXPECT_FALSE(test, life_has_failed(life));
+	KUNIT_EXPECT_TRUE(test, life_becomes(life, true));
+	life_ends(life, "leaves often");
+}
+EXPORT_SYMBOL_GPL(life_test_leaves_often);
+
+#ifdef CONFIG_PM_SLEEP
+/*
+ * A device whose driver was taken away sleeps, and wakes up while nobody answers: none is
+ * bound when somebody does, until the guest's owner does so.
+ */
+void life_test_sleeps_alone(struct kunit *test)
+{
+	struct life *life = test->priv;
+	unsigned int i;
+
+	for (i = 0; i < 2; i++) {
+		vgrant_wait_s = 5;
+		life_begins(life, LIFE_STAGES, NULL);
+		device_release_driver(&life->vdev->dev);
+		life_ended_well(life, "alone");
+		/* Its leaving failed it, and all that was its driver's is over. */
+		virtio_reset_device(life->vdev);
+		virtio_add_status(life->vdev, VIRTIO_CONFIG_S_ACKNOWLEDGE);
+		KUNIT_EXPECT_FALSE(test, vgrant_dev_of(life->vdev)->has_failed);
+		/* Silent before it falls asleep, or when it wakes up. */
+		if (!i)
+			life->carrier->nobody(life);
+		KUNIT_EXPECT_EQ(test, life->carrier->freeze(life), 0);
+		if (i)
+			life->carrier->nobody(life);
+		KUNIT_EXPECT_EQ(test, life->carrier->restore(life), 0);
+		KUNIT_EXPECT_TRUE(test, vgrant_dev_of(life->vdev)->has_failed);
+		msleep(20 * LIFE_MS_PER_S);
+		life->carrier->heal(life);
+		msleep(100 * LIFE_MS_PER_S);
+		KUNIT_EXPECT_FALSE(test, life_is_bound(life));
+		KUNIT_EXPECT_EQ(test, READ_ONCE(life->probes), 1U);
+		KUNIT_EXPECT_EQ(test, device_attach(&life->vdev->dev), 1);
+		KUNIT_EXPECT_FALSE(test, life_has_failed(life));
+		KUNIT_EXPECT_EQ(test, atomic_read(&life->in_queue), 1);
+		life_ends(life, "sleeps alone");
+	}
+}
+EXPORT_SYMBOL_GPL(life_test_sleeps_alone);
+#endif
 
 MODULE_DESCRIPTION("KUnit tests of the life of a device: what transports share");
 MODULE_AUTHOR("The virtio-grant authors");

@@ -100,6 +100,7 @@ struct life {
 	u16 nr_queues;			/* its configuration said at restoring */
 	struct task_struct *user;	/* of buffers, in the backend's place */
 	bool reads_itself;		/* its driver's probe waits for a buffer */
+	unsigned long read_for;		/* so long, in jiffies */
 	bool is_fed;			/* each that comes back is added again */
 	bool is_wrong;			/* one did not come back as all ones */
 	bool hangs;			/* the driver waited for one in vain */
@@ -116,6 +117,7 @@ void life_drain(struct life *life);
 bool life_is_bound(struct life *life);
 bool life_has_failed(struct life *life);
 bool life_becomes(struct life *life, bool has_failed);
+bool life_is_probed(struct life *life, unsigned int times);
 void life_rebinds(struct life *life, const char *what);
 void life_ended_well(struct life *life, const char *what);
 void life_ends(struct life *life, const char *what);
@@ -133,5 +135,7 @@ void life_test_broken_ring(struct kunit *test);
 void life_test_leaves_in_vain(struct kunit *test);
 void life_test_probe_hangs(struct kunit *test);
 void life_test_bound_while_going(struct kunit *test);
+void life_test_leaves_often(struct kunit *test);
+void life_test_sleeps_alone(struct kunit *test);
 
 #endif /* VIRTIO_GRANT_LIFE_KUNIT_H */

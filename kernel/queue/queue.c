@@ -8,16 +8,35 @@
 #include <linux/bitmap.h>
 #include <linux/device.h>
 #include <linux/interrupt.h>
+#include <linux/jiffies.h>
 #include <linux/log2.h>
 #include <linux/slab.h>
 #include <linux/virtio_ring.h>
 
 #include "queue/queue.h"
 
+/* The queues of a device, up to 65536, are set up in so long, or let go of. */
+#define VGRANT_QUEUES_S		600
+/* ... while somebody waits for that to remove the device, or to stop the guest. */
+#define VGRANT_QUEUES_HURRY_S	30
+
 /* How large we make a ring whose device offers @num_max entries. */
 unsigned int vgrant_queue_size(u32 num_max)
 {
 	return rounddown_pow_of_two(min_t(u32, num_max, VGRANT_QUEUE_SIZE_MAX));
+}
+
+/* Each answer may be in time, but only just: of one that is so slow we have enough. */
+static void vgrant_queues_take_time(struct vgrant_device *vgd)
+{
+	bool is_in_hurry = READ_ONCE(vgd->is_leaving) ||
+			   READ_ONCE(vgd->is_going) || vgrant_guest_stops();
+	unsigned int limit_s = is_in_hurry ? VGRANT_QUEUES_HURRY_S :
+					     VGRANT_QUEUES_S;
+
+	if (vgd->status && time_after(jiffies, vgd->queues_began +
+					       vgrant_seconds(limit_s)))
+		vgrant_dev_give_up_locked(vgd, "its queues take too long");
 }
 
 /*
@@ -111,6 +130,31 @@ static struct virtqueue *vgrant_queue_create(struct vgrant_device *vgd,
 }
 
 /*
+ * Was it told of this queue?  If not its buffers would wait for ever.  What is said to
+ * nobody, is no reason to have no device; one that answers it and has no such queue is.
+ */
+static void vgrant_queue_check(struct vgrant_device *vgd, unsigned int index)
+{
+	if (vgd->transport->queue_is_ready(vgd, index) != 1)
+		vgrant_dev_fail_setup_locked(vgd, "it does not take a queue");
+}
+
+/*
+ * What the device can do, which may be another backend's by now, or a restarted one's.
+ * No answer reads as nothing: then its promise does not count, and all else stays.
+ */
+static void vgrant_read_caps(struct vgrant_device *vgd)
+{
+	unsigned int silences = vgrant_silences(vgd);
+	u32 caps = vgd->transport->read_caps(vgd);
+
+	if (!caps && (vgrant_silences(vgd) != silences ||
+		      !vgd->transport->answers(vgd)))
+		caps = vgd->caps & ~VIRTIO_GRANT_CAP_FILLS;
+	vgd->caps = caps;
+}
+
+/*
  * A queue for a driver that is being restored and whose device has failed, or is
  * found to: nobody works on it.
  */
@@ -151,8 +195,10 @@ static void vgrant_destroy_queues(struct vgrant_device *vgd)
 {
 	unsigned int i;
 
-	for (i = 0; i < vgd->nr_queues; i++)
+	for (i = 0; i < vgd->nr_queues; i++) {
+		vgrant_queues_take_time(vgd);
 		vgrant_queue_destroy(vgd, i);
+	}
 	kfree(vgd->queue);
 	vgd->queue = NULL;
 	vgd->nr_queues = 0;
@@ -167,6 +213,7 @@ void vgrant_del_vqs(struct virtio_device *vdev)
 	/* Otherwise find_vqs() failed, or was never called. */
 	if (vgd->queue) {
 		vgd->transport->callbacks_end(vgd);
+		vgd->queues_began = jiffies;
 		vgrant_destroy_queues(vgd);
 		vgrant_withdraw(vgd);
 	}
@@ -191,9 +238,12 @@ int vgrant_find_vqs(struct virtio_device *vdev, unsigned int nvqs,
 	if (!vgd->queue)
 		goto unlock;
 	vgd->nr_queues = nvqs;
+	if (!vgd->has_failed)
+		vgrant_read_caps(vgd);
 	vgrant_pool_set_filled(vgd->pool, vgd->caps & VIRTIO_GRANT_CAP_FILLS);
 	if (!vgd->has_failed)
 		vgrant_announce(vgd);
+	vgd->queues_began = jiffies;
 
 	for (i = 0; i < nvqs; i++) {
 		vqs[i] = NULL;
@@ -209,7 +259,16 @@ int vgrant_find_vqs(struct virtio_device *vdev, unsigned int nvqs,
 			ret = PTR_ERR(vqs[i]);
 			goto destroy_queues;
 		}
-		vgd->queue[index++] = vqs[i];
+		vgd->queue[index] = vqs[i];
+		if (!vgd->has_failed)
+			vgrant_queue_check(vgd, index);
+		index++;
+		vgrant_queues_take_time(vgd);
+		/* One that sleeps has queues in any case. */
+		if (vgd->has_failed && !vgd->is_asleep) {
+			ret = -EIO;
+			goto destroy_queues;
+		}
 	}
 	for (i = 0; desc && index > 1 && i < index; i++) {
 		struct vgrant_queue *q = vgd->queue[i]->priv;
@@ -247,6 +306,7 @@ int vgrant_disable_vq_and_reset(struct virtqueue *vq)
 	if (!virtio_has_feature(vq->vdev, VIRTIO_F_RING_RESET))
 		return -ENOENT;
 	mutex_lock(&vgd->queue_lock);
+	vgrant_dev_begin_setup(vgd);
 	if (!vgd->has_failed)
 		why = vgd->transport->queue_reset(vgd, vq->index);
 	if (why) {
@@ -274,6 +334,7 @@ int vgrant_enable_vq_after_reset(struct virtqueue *vq)
 	mutex_lock(&vgd->queue_lock);
 	if (vgd->has_failed)
 		goto unlock;
+	vgrant_dev_begin_setup(vgd);
 	/* Its driver would not try again, and nobody looks after such a queue. */
 	if (vgd->transport->queue_is_ready(vgd, vq->index)) {
 		vgrant_dev_fail_setup_locked(vgd, "a queue is not reset any more");

@@ -140,6 +140,7 @@ struct vgrant_waits {
  *	if nobody answers
  * @config_write: the same, written
  * @read_generation: of the configuration; likewise
+ * @silences: how many requests nobody has answered so far; NULL: that is not known
  * @callbacks_begin: there are queues: from now on vgrant_callbacks() may be
  *	called; 0 or a negative errno
  * @callbacks_end: it must not any more, and is not running
@@ -175,6 +176,7 @@ struct vgrant_transport {
 	void (*config_write)(struct vgrant_device *vgd, unsigned int offset,
 			     const void *buf, unsigned int len);
 	int (*read_generation)(struct vgrant_device *vgd, u32 *generation);
+	unsigned int (*silences)(struct vgrant_device *vgd);
 	int (*callbacks_begin)(struct vgrant_device *vgd);
 	void (*callbacks_end)(struct vgrant_device *vgd);
 	void (*callbacks_sync)(struct vgrant_device *vgd);
@@ -213,7 +215,7 @@ struct vgrant_device {
 	struct vgrant_pool *pool;
 	domid_t backend;
 	struct vgrant_settling settling;
-	u32 caps;		/* VIRTIO_GRANT_CAP_*, as probed */
+	u32 caps;		/* VIRTIO_GRANT_CAP_*, when its queues were made */
 	u32 segs_max;		/* what seg_max in the configuration may say */
 	unsigned int ring_min;	/* size of the smallest ring */
 	/*
@@ -244,6 +246,9 @@ struct vgrant_device {
 	unsigned int silent_s;	/* watch_work's: so long, as far as seen */
 	struct vgrant_waits waits;	/* watch_work's */
 	unsigned int bind_pause_s;	/* before it is bound anew; 0: as usual */
+	unsigned int silences;	/* when its setting up began */
+	unsigned long queues_began;	/* to be made, or deleted; in jiffies */
+	bool is_in_doubt;	/* whether it took what that ended with */
 	u8 status;		/* as the driver has written it */
 	unsigned int resets;	/* of status */
 	unsigned int nr_queues_before;	/* it fell asleep */
@@ -253,6 +258,12 @@ struct vgrant_device {
 static inline struct vgrant_device *vgrant_dev_of(struct virtio_device *vdev)
 {
 	return container_of(vdev, struct vgrant_device, vdev);
+}
+
+/* Requests that nobody has answered, as far as the transport can tell. */
+static inline unsigned int vgrant_silences(struct vgrant_device *vgd)
+{
+	return vgd->transport->silences ? vgd->transport->silences(vgd) : 0;
 }
 
 extern unsigned int vgrant_ms_per_s;
@@ -338,7 +349,9 @@ void vgrant_reset(struct virtio_device *vdev);
 
 /* fail.c: the device is no more */
 void vgrant_dev_fail(struct vgrant_device *vgd, const char *why);
+void vgrant_dev_begin_setup(struct vgrant_device *vgd);
 void vgrant_dev_fail_setup_locked(struct vgrant_device *vgd, const char *why);
+void vgrant_dev_give_up_locked(struct vgrant_device *vgd, const char *why);
 void vgrant_dev_give_up(struct vgrant_device *vgd, const char *why);
 
 /* watch.c: is it there? */

@@ -19,6 +19,10 @@
 
 #include "queue/queue.h"
 
+/* That needs no word of the new backend to be so. */
+static const char vgrant_ring_is_broken[] =
+	"the last backend broke the rules of a ring";
+
 /*
  * The heads of what is in the queue, in the order in which it was made available,
  * as far as that is known still: an entry of the available ring that was written
@@ -80,7 +84,7 @@ static const char *vgrant_resume_queue(struct vgrant_device *vgd,
 	if (nr == -ENOMEM)
 		why = "no memory";
 	else if (nr < 0)
-		why = "the last backend broke the rules of a ring";
+		why = vgrant_ring_is_broken;
 	else if (transport->set_inflight(vgd, vq->index, used_idx, heads, nr))
 		why = "the new backend does not take what is in flight";
 	kfree(heads);
@@ -200,11 +204,12 @@ static void vgrant_resume_callbacks(struct vgrant_device *vgd)
 }
 
 /*
- * Returns: 0; -EAGAIN if nobody answers; -EIO, and @why; or -ESTALE, and why: but it can
- * be set up anew.
+ * Returns: 0; -EAGAIN if nobody answers, or has not to something that was asked, whatever
+ * became of that; -EIO, and @why; or -ESTALE, and why: but it can be set up anew.
  */
 static int vgrant_try_resume_locked(struct vgrant_device *vgd, const char **why)
 {
+	unsigned int silences = vgrant_silences(vgd);
 	int ret;
 
 	if (vgd->has_failed || !vgd->queue ||
@@ -217,15 +222,19 @@ static int vgrant_try_resume_locked(struct vgrant_device *vgd, const char **why)
 		return ret;
 	if (ret) {
 		*why = "another device has taken its place";
-		ret = -EIO;
-	} else if (!vgrant_resume_caps(vgd)) {
+		return -EIO;
+	}
+	if (!vgrant_resume_caps(vgd)) {
 		*why = "the new backend does not promise to write all of what is in flight";
 		ret = -ESTALE;
 	} else {
 		*why = vgrant_resume_locked(vgd);
 		ret = *why ? -EIO : 0;
 	}
-	if (ret && vgd->transport->ask_identity(vgd) == -EAGAIN)
+	if (!ret || *why == vgrant_ring_is_broken)
+		return ret;
+	if (vgrant_silences(vgd) != silences ||
+	    vgd->transport->ask_identity(vgd) == -EAGAIN)
 		return -EAGAIN;
 	return ret;
 }

@@ -140,10 +140,26 @@ u8 vgrant_get_status(struct virtio_device *vdev)
  * The core takes what the device showed, adds that the driver is ready, and looks
  * no further.
  */
+static void vgrant_check_ready_locked(struct vgrant_device *vgd)
+{
+	u32 status = vgd->transport->read_status(vgd);
+	const char *why = vgrant_status_fault(vgd->status, status);
+
+	if (!(vgd->status & VIRTIO_CONFIG_S_FEATURES_OK)) {
+		vgrant_dev_fail_setup_locked(vgd, "the backend forgot its features");
+	} else if (status == VGRANT_NOBODY) {
+		/* Whether it was told, it says when it answers again. */
+		WRITE_ONCE(vgd->is_in_doubt, true);
+		vgrant_dev_suspect(vgd);
+	} else if (why) {
+		vgrant_dev_fail_setup_locked(vgd, why);
+	}
+}
+
 static void vgrant_ready_locked(struct vgrant_device *vgd)
 {
-	if (!(vgd->status & VIRTIO_CONFIG_S_FEATURES_OK))
-		vgrant_dev_fail_setup_locked(vgd, "the backend forgot its features");
+	if (!vgd->has_failed)
+		vgrant_check_ready_locked(vgd);
 	/* virtio_device_ready() believes that new queues are whole. */
 	if (vgd->has_failed)
 		virtio_break_device(&vgd->vdev);
@@ -178,7 +194,6 @@ static void vgrant_revive(struct vgrant_device *vgd)
 		vgrant_pool_revive(vgd->pool);
 		/* Nobody was there when it woke up. */
 		vgrant_pool_resume(vgd->pool);
-		vgd->caps = vgd->transport->read_caps(vgd);
 		vgd->may_come_back = false;
 		WRITE_ONCE(vgd->has_failed, false);
 	}
@@ -230,6 +245,8 @@ void vgrant_reset(struct virtio_device *vdev)
 
 	WRITE_ONCE(vgd->resets, vgd->resets + 1);
 	WRITE_ONCE(vgd->status, 0);
+	WRITE_ONCE(vgd->is_in_doubt, false);
+	vgrant_dev_begin_setup(vgd);
 	vgd->is_announced = false;
 	status = vgrant_reset_status(vgd);
 	if (!status)

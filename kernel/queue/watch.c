@@ -138,7 +138,18 @@ int vgrant_ask(struct vgrant_device *vgd, const char **why)
 	}
 	if (READ_ONCE(vgd->resets) != resets)
 		return 0;
+	if (!*why && !ret && written & VIRTIO_CONFIG_S_DRIVER_OK)
+		WRITE_ONCE(vgd->is_in_doubt, false);
 	return *why ? -EIO : ret;
+}
+
+/* It answers that it does not run; but one that was not told to, may be told again. */
+static void vgrant_judge(struct vgrant_device *vgd, const char *why)
+{
+	if (READ_ONCE(vgd->is_in_doubt))
+		vgrant_dev_give_up(vgd, "no answer to its driver's setting up");
+	else
+		vgrant_dev_fail(vgd, why);
 }
 
 /*
@@ -189,7 +200,7 @@ void vgrant_dev_check(struct vgrant_device *vgd)
 		vgrant_is_silent(vgd, silent_s, VGRANT_GONE_S);
 	}
 	if (ret == -EIO)
-		vgrant_dev_fail(vgd, why);
+		vgrant_judge(vgd, why);
 }
 
 /* The same for watch_work, which comes again instead of waiting. */
@@ -210,7 +221,7 @@ static void vgrant_look(struct vgrant_device *vgd)
 		dev_info(vgd->dev, "the backend answers again\n");
 	vgd->silent_s = 0;
 	if (ret)
-		vgrant_dev_fail(vgd, why);
+		vgrant_judge(vgd, why);
 }
 
 /*
