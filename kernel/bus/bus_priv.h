@@ -157,7 +157,6 @@ struct vgb_device {
 
 	struct delayed_work work;
 	unsigned long looks_paid;	/* @work's: see vgb_look_wait() */
-	unsigned int silences;		/* likewise: @link's, when it began to go on */
 	struct work_struct make_work;
 	struct delayed_work wake_work;
 	/* Changed by xenwatch alone, but for the first time: vgb_follow(). */

@@ -718,7 +718,6 @@ static bool vgb_resume(struct vgb_device *vgb)
 {
 	int ret;
 
-	vgb->silences = READ_ONCE(vgb->link.silences);
 	if (!vgb_try_reach(vgb, VGB_RESUMING))
 		return false;
 	mutex_lock(&vgb->device_lock);

@@ -80,18 +80,11 @@ int vgb_ask_info(struct vgb_device *vgb, struct vgb_info *info)
 }
 EXPORT_SYMBOL_IF_KUNIT(vgb_ask_info);
 
-/* Who is to go on, was silent while he was told and asked: that was no refusal. */
-static bool vgb_is_half_told(const struct vgb_device *vgb)
-{
-	return READ_ONCE(vgb->link.reach) == VGB_RESUMING &&
-	       READ_ONCE(vgb->link.silences) != vgb->silences;
-}
-
 static int vgb_ask_identity(struct vgrant_device *vgd)
 {
 	struct vgb_device *vgb = vgb_of(vgd);
 	struct vgb_info info;
-	int ret = vgb_is_half_told(vgb) ? -EAGAIN : vgb_ask_info(vgb, &info);
+	int ret = vgb_ask_info(vgb, &info);
 
 	if (ret)
 		return ret == -EAGAIN ? ret : -ENODEV;
