@@ -1231,9 +1231,22 @@ static bool vgb_is_served(struct vgb_device *vgb)
 /* Returns: no: the backend maps something of it still. */
 static bool vgb_ungrant(struct vgb_device *vgb)
 {
-	bool is_pool = !vgb->has_device || !vgrant_pool_end(vgb->vgd.pool);
+	bool is_pool = !vgb->has_device || !vgrant_pool_suspend(vgb->vgd.pool);
 
 	return vgb_link_close(&vgb->link) && is_pool;
+}
+
+/* What can be, of a pool whose backend does not let go: Linux logs each page that can't. */
+static void vgb_ungrant_all(struct vgb_device *vgb)
+{
+	unsigned int nr_held = 0;
+
+	if (vgb->has_device)
+		nr_held = vgrant_pool_end(vgb->vgd.pool);
+	if (!vgb_link_close(&vgb->link))
+		nr_held++;
+	dev_err(&vgb->dev, "domain %u still maps %u pages of this guest, and of a kernel that takes its place\n",
+		vgb->link.backend, nr_held);
 }
 
 /*
@@ -1260,8 +1273,7 @@ static void vgb_shutdown(struct device *dev)
 		msleep(VGB_POLL_MS);
 	while (!vgb_ungrant(vgb)) {
 		if (time_after(jiffies, end)) {
-			dev_err(dev, "domain %u still maps pages of this guest, and of a kernel that takes its place\n",
-				vgb->link.backend);
+			vgb_ungrant_all(vgb);
 			break;
 		}
 		msleep(VGB_AGAIN_MS);

@@ -656,6 +656,24 @@ static void life_test_slow_queues(struct kunit *test)
 	}
 }
 
+#ifdef CONFIG_PM_SLEEP
+/* Nor is it when the guest wakes up. */
+static void life_test_slow_awake(struct kunit *test)
+{
+	struct life *life = test->priv;
+
+	life_begins(life, LIFE_STAGES, NULL);
+	front_uses(life);
+	KUNIT_ASSERT_EQ(test, life->carrier->freeze(life), 0);
+	WRITE_ONCE(peer_of(life)->twist, twist_slow);
+	KUNIT_EXPECT_EQ(test, life->carrier->restore(life), 0);
+	KUNIT_EXPECT_FALSE(test, life_has_failed(life));
+	KUNIT_EXPECT_EQ(test, READ_ONCE(life->probes), 1U);
+	WRITE_ONCE(peer_of(life)->twist, NULL);
+	life_ends(life, "slow awake");
+}
+#endif
+
 /* To another backend, that can do so much. */
 static int front_moves(struct life *life, u32 caps,
 		       bool (*twist)(struct peer *peer, const union peer_msg *req,
@@ -755,6 +773,24 @@ static bool twist_loses_features(struct peer *peer, const union peer_msg *req,
 	return false;
 }
 
+/*
+ * A driver that is loaded later is bound by somebody else, and then the backend stands
+ * still: it is bound again.
+ */
+static void life_test_late_unheard(struct kunit *test)
+{
+	struct life *life = test->priv;
+
+	life_begins(life, LIFE_STAGES, NULL);
+	device_release_driver(&life->vdev->dev);
+	WRITE_ONCE(peer_of(life)->arg, 0);
+	WRITE_ONCE(peer_of(life)->twist, twist_loses_features);
+	KUNIT_EXPECT_EQ(test, device_attach(&life->vdev->dev), 0);
+	KUNIT_EXPECT_EQ(test, READ_ONCE(peer_of(life)->arg), 1);
+	KUNIT_EXPECT_TRUE(test, life_is_probed(life, 2));
+	life_ends(life, "late unheard");
+}
+
 /* The next backend stands still while it is set up: it goes on with that one. */
 static void life_test_resume_unheard(struct kunit *test)
 {
@@ -804,6 +840,10 @@ static struct kunit_case life_test_cases[] = {
 	KUNIT_CASE_SLOW(life_test_promise),
 	KUNIT_CASE_SLOW(life_test_setup_unheard),
 	KUNIT_CASE_SLOW(life_test_slow_queues),
+#ifdef CONFIG_PM_SLEEP
+	KUNIT_CASE_SLOW(life_test_slow_awake),
+#endif
+	KUNIT_CASE_SLOW(life_test_late_unheard),
 	KUNIT_CASE(life_test_caps_anew),
 	KUNIT_CASE_SLOW(life_test_resume_unheard),
 	{ }

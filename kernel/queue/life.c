@@ -216,8 +216,12 @@ static int vgrant_driver_event(struct notifier_block *nb, unsigned long event,
 		vgrant_reset(&vgd->vdev);
 		virtio_add_status(&vgd->vdev, VIRTIO_CONFIG_S_ACKNOWLEDGE);
 		break;
-	case BUS_NOTIFY_BOUND_DRIVER:
 	case BUS_NOTIFY_DRIVER_NOT_BOUND:
+		/* Whatever the probe took it for: see vgrant_dev_was_silent(). */
+		if (vgrant_silences(vgd) != vgd->silences)
+			vgrant_dev_give_up(vgd, "no answer to its driver's probe");
+		fallthrough;
+	case BUS_NOTIFY_BOUND_DRIVER:
 		vgrant_bind_ends(vgd);
 		break;
 	case BUS_NOTIFY_UNBIND_DRIVER:
@@ -451,6 +455,9 @@ int vgrant_dev_freeze(struct vgrant_device *vgd)
 	device_lock(&vgd->vdev.dev);
 	ret = vgrant_sleep(vgd);
 	if (!ret) {
+		/* Nobody waits for its waking up as for that. */
+		WRITE_ONCE(vgd->is_leaving, false);
+		WRITE_ONCE(vgd->is_going, false);
 		ret = vgrant_pool_suspend(vgd->pool);
 		if (ret) {
 			dev_err(vgd->dev, "cannot sleep: the backend still maps the pool\n");

@@ -702,6 +702,10 @@ void life_test_probe_hangs(struct kunit *test)
 			/* Nor is there another one meanwhile. */
 			msleep(60 * LIFE_MS_PER_S_LONG);
 			KUNIT_EXPECT_EQ(test, READ_ONCE(life->probes), 1U);
+			/* Nor is half a device one after it slept. */
+			KUNIT_EXPECT_EQ(test, life->carrier->freeze(life), 0);
+			life->carrier->restore(life);
+			KUNIT_EXPECT_TRUE(test, life_has_failed(life));
 			WRITE_ONCE(vgrant_kunit_stops, false);
 		} else {
 			KUNIT_EXPECT_TRUE(test, life_pauses(life, 60));

@@ -29,8 +29,10 @@ unsigned int vgrant_queue_size(u32 num_max)
 /* Each answer may be in time, but only just: of one that is so slow we have enough. */
 static void vgrant_queues_take_time(struct vgrant_device *vgd)
 {
-	bool is_in_hurry = READ_ONCE(vgd->is_leaving) ||
-			   READ_ONCE(vgd->is_going) || vgrant_guest_stops();
+	bool stops = vgd->is_asleep ? vgrant_guest_goes_down() :
+				      vgrant_guest_stops();
+	bool is_in_hurry = stops || READ_ONCE(vgd->is_leaving) ||
+			   READ_ONCE(vgd->is_going);
 	unsigned int limit_s = is_in_hurry ? VGRANT_QUEUES_HURRY_S :
 					     VGRANT_QUEUES_S;
 

@@ -357,6 +357,7 @@ void vgrant_dev_give_up(struct vgrant_device *vgd, const char *why);
 /* watch.c: is it there? */
 extern unsigned int vgrant_wait_s;
 extern bool vgrant_kunit_stops;
+bool vgrant_guest_goes_down(void);
 bool vgrant_guest_stops(void);
 bool vgrant_dev_is_gone(struct vgrant_device *vgd);
 int vgrant_ask(struct vgrant_device *vgd, const char **why);

@@ -167,6 +167,13 @@ static bool vgrant_resume_caps(struct vgrant_device *vgd)
 	return true;
 }
 
+/* Its driver leaves, or the guest goes down. */
+static bool vgrant_resume_is_vain(struct vgrant_device *vgd)
+{
+	return READ_ONCE(vgd->is_leaving) || READ_ONCE(vgd->is_going) ||
+	       vgrant_guest_goes_down();
+}
+
 static const char *vgrant_resume_locked(struct vgrant_device *vgd)
 {
 	const struct vgrant_transport *transport = vgd->transport;
@@ -180,6 +187,9 @@ static const char *vgrant_resume_locked(struct vgrant_device *vgd)
 	for (i = 0; i < vgd->nr_queues; i++) {
 		if (!vgd->queue[i] || vgd->queue[i]->reset)
 			continue;
+		/* Who waits for queue_lock, does not until all queues are through. */
+		if (vgrant_resume_is_vain(vgd))
+			return "it is not to go on any more";
 		why = vgrant_resume_queue(vgd, vgd->queue[i]);
 		if (why)
 			return why;
@@ -233,7 +243,7 @@ static int vgrant_try_resume_locked(struct vgrant_device *vgd, const char **why)
 	}
 	if (!ret || *why == vgrant_ring_is_broken)
 		return ret;
-	if (vgrant_silences(vgd) != silences ||
+	if (vgrant_silences(vgd) != silences || vgrant_resume_is_vain(vgd) ||
 	    vgd->transport->ask_identity(vgd) == -EAGAIN)
 		return -EAGAIN;
 	return ret;

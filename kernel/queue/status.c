@@ -183,13 +183,15 @@ void vgrant_set_status(struct virtio_device *vdev, u8 status)
 
 /*
  * The device was reset and has no queues.  If it had failed, nothing is left of
- * that; but a backend that keeps pages of ours has lost our trust for good.
+ * that; but a backend that keeps pages of ours has lost our trust for good.  Nor is
+ * a driver woken that has half a device (a disk without its partitions): that has
+ * to be bound anew.
  */
 static void vgrant_revive(struct vgrant_device *vgd)
 {
 	mutex_lock(&vgd->queue_lock);
 	if (vgd->has_failed && !vgd->queue && !READ_ONCE(vgd->is_buffer_held) &&
-	    !vgd->transport->ask_identity(vgd)) {
+	    !READ_ONCE(vgd->is_half_bound) && !vgd->transport->ask_identity(vgd)) {
 		dev_info(vgd->dev, "reset: taken for working again\n");
 		vgrant_pool_revive(vgd->pool);
 		/* Nobody was there when it woke up. */

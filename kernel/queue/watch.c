@@ -60,6 +60,12 @@ EXPORT_SYMBOL_GPL(vgrant_ms_per_s);
 bool vgrant_kunit_stops;
 EXPORT_SYMBOL_IF_KUNIT(vgrant_kunit_stops);
 
+/* Kernel threads are frozen still when what slept is woken: this one then says more. */
+bool vgrant_guest_goes_down(void)
+{
+	return READ_ONCE(vgrant_kunit_stops) || system_state > SYSTEM_RUNNING;
+}
+
 /*
  * Does the guest go down, or fall asleep?  Linux waits for each probe that is under
  * way before it asks any device, for as long as that takes, and Xen's suspending tells
@@ -68,8 +74,7 @@ EXPORT_SYMBOL_IF_KUNIT(vgrant_kunit_stops);
  */
 bool vgrant_guest_stops(void)
 {
-	return READ_ONCE(vgrant_kunit_stops) || system_state > SYSTEM_RUNNING ||
-	       freezing(&init_task);
+	return vgrant_guest_goes_down() || freezing(&init_task);
 }
 
 /*
