@@ -424,9 +424,11 @@ host="${script%.sh}.host"
 if [ -r "$host" ]; then
 	# host_before DIR and host_after DIR run on this machine.
 	. "$host"
-	if ! (set -e; host_before "$dir") >"$dir/log/host-before.log" 2>&1; then
+	# Not in an if: there bash takes no notice of -e.
+	(set -e; host_before "$dir") >"$dir/log/host-before.log" 2>&1
+	if [ $? -ne 0 ]; then
 		tail -n 5 "$dir/log/host-before.log"
-		verdict FAIL "host_before"
+		verdict FAIL "before the boot, on this machine: see log/host-before.log"
 	fi
 fi
 if [ -n "$shell" ]; then

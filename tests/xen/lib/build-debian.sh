@@ -155,6 +155,11 @@ make_debian() {
 if [ "${1:-}" = --populate ]; then
 	set -e
 	shift
+	# mmdebstrap has apt run "cat >&N" for a file of its own, and N has one digit in
+	# Debian's sh.  What callers have open would make it two.
+	for fd in {3..99}; do
+		eval "exec $fd>&-"
+	done
 	populate "$@"
 	exit
 fi
