@@ -114,15 +114,20 @@ for suite in $SUITES; do
 done
 each 'writes SUITE first'
 
-step "they reboot"
-for suite in $SUITES; do
-	domid "$suite" >"$VG_RUN/id.$suite"
+# reboot SUITE: by itself.
+reboot() {
+	local id
+
+	id=$(domid "$1")
 	# It may be gone before it has answered.
-	in_domain "$suite" 'systemctl --no-block reboot' || [ $? -eq 125 ]
-done
-each 'retry 200 _is_other_domain SUITE "$(cat "$VG_RUN/id.SUITE")" ||
-	fail "SUITE does not reboot"
-	wait_guest SUITE; is_well SUITE; has_all SUITE 1; writes SUITE second'
+	in_domain "$1" 'systemctl --no-block reboot' || [ $? -eq 125 ] ||
+		fail "$1 is not told to reboot"
+	retry 200 _is_other_domain "$1" "$id" || fail "$1 does not reboot"
+	wait_guest "$1"
+}
+
+step "they reboot"
+each 'reboot SUITE; is_well SUITE; has_all SUITE 1; writes SUITE second'
 
 step "they shut down"
 each 'stop_guest SUITE'
