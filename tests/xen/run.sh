@@ -220,7 +220,9 @@ machine_arm64() {
 # Without KVM a processor of few features: with SMAP dom0 dies at its first return
 # to user mode, and XSAVE and RDTSCP (guests) and MWAIT (Xen) panic, since QEMU's
 # own nested virtualization lacks part of what they take.  One processor: with two,
-# what a guest traps for takes ten times as long.
+# what a guest traps for takes ten times as long.  No CMPXCHG16B: QEMU 7.2 leaves
+# EFLAGS with an operand's bits after it, and a guest that is interrupted there is
+# resumed with EFLAGS.VM, in a double fault.
 machine_x86() {
 	bus=pci
 	qemu=(qemu-system-x86_64 -M q35 -m "${VG_QEMU_MIB:-4096}" -no-reboot)
@@ -229,7 +231,7 @@ machine_x86() {
 		qemu+=(-accel kvm -cpu host -smp 2)
 	else
 		qemu+=(-accel "tcg,thread=multi"
-			-cpu "qemu64,+svm,+npt,-monitor" -smp 1)
+			-cpu "qemu64,+svm,+npt,-monitor,-cx16" -smp 1)
 	fi
 	# Xen builds a PVH dom0 only where there is an IOMMU, and then the devices
 	# have to use it: dom0's addresses are not the machine's.
