@@ -56,13 +56,13 @@ _bus_nodes() {
 	xenstore-ls -f | grep -E 'virtio_grant|/virtio-grant' | LC_ALL=C sort || :
 }
 
-# nothing_left: no node of the bus, of whichever domain.
+# nothing_left [SECONDS]: no node of the bus, of whichever domain, then.
 _nothing_left() {
 	[ -z "$(_bus_nodes)" ]
 }
 
 nothing_left() {
-	retry 30 _nothing_left || fail "left in xenstore: $(_bus_nodes | head -n 3)"
+	retry "${1:-30}" _nothing_left || fail "left in xenstore: $(_bus_nodes | head -n 3)"
 }
 
 # start_watch [OPTIONS]: virtio-grantctl watch, in dom0.
